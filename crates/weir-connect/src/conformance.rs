@@ -1,0 +1,1 @@
+//! The conformance kit. Filled by its own tests.

@@ -1,0 +1,86 @@
+//! The result of a run: `weir run --json` prints it as one object.
+
+use serde::Serialize;
+use weir_error::ErrorBody;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Everything committed, rows reconcile.
+    Succeeded,
+    /// Stopped by an error; what is durable is kept for the next attempt.
+    Failed,
+    /// Everything committed, but more dead letters than allowed: exit code 4.
+    DeadLettersExceeded,
+    /// Stopped on request with a checkpoint kept: exit code 130.
+    Interrupted,
+}
+
+/// One stream's numbers. `rows_read + rows_derived = rows_written + rows_filtered + rows_dead`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StreamReport {
+    /// Stream name.
+    pub name: String,
+    /// Rows that came out of the source(s), dead letters included.
+    pub rows_read: u64,
+    /// Rows visible in the sink(s), by the sinks' own count.
+    pub rows_written: u64,
+    /// Rows taken out by filters, or absorbed by joins and aggregates.
+    pub rows_filtered: u64,
+    /// Rows in the dead letters.
+    pub rows_dead: u64,
+    /// Rows that the program made beyond those it read (a join that multiplies, several sinks); 0 in a plain stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows_derived: u64,
+    /// Bytes at the target.
+    pub bytes_written: u64,
+    /// Where the rows are.
+    pub places: Vec<String>,
+    /// Files or tables written.
+    pub objects: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// The whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    /// Run id.
+    pub run_id: String,
+    /// Pipeline.
+    pub pipeline: String,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Per stream.
+    pub streams: Vec<StreamReport>,
+    /// Wall time of this attempt.
+    pub duration_ms: u64,
+    /// `exactly_once`, ….
+    pub guarantee: String,
+    /// Number of the last checkpoint, if any.
+    pub checkpoint: Option<u64>,
+    /// Things worth saying.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+}
+
+impl RunReport {
+    /// The process exit code: 0, 1, 3, 4 or 130.
+    pub fn exit_code(&self) -> u8 {
+        match self.status {
+            RunStatus::Succeeded => 0,
+            RunStatus::DeadLettersExceeded => 4,
+            RunStatus::Interrupted => 130,
+            RunStatus::Failed => match self.error.as_ref().map(|e| e.kind) {
+                Some(weir_error::Kind::Connect | weir_error::Kind::Auth) => 3,
+                Some(weir_error::Kind::Spec | weir_error::Kind::TypeLoss) => 2,
+                _ => 1,
+            },
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a plan is. The engine executes [`Plan::flows`]; the rest is for people and machines that read it.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+use weir_connect::{DeadLetter, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
+use weir_spec::model::{Delivery, Pipeline};
+
+/// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
+pub struct Plan {
+    /// The spec it came from.
+    pub pipeline: Arc<Pipeline>,
+    /// Independent parts, one per source stream in a linear pipeline; run one after another or side by side.
+    pub flows: Vec<Flow>,
+    /// What is promised and why.
+    pub guarantee: Guarantee,
+    /// Column by column: where it comes from, how it travels, what it becomes.
+    pub columns: Vec<ColumnReport>,
+    /// Things worth saying that stop nothing.
+    pub warnings: Vec<String>,
+    /// What the run would do to the targets.
+    pub actions: Vec<String>,
+}
+
+/// A connected component of the graph for one choice of source streams.
+pub struct Flow {
+    /// The stream's name in a linear pipeline; otherwise the name of the (first) sink node.
+    pub name: String,
+    /// What it reads.
+    pub inputs: Vec<FlowInput>,
+    /// What it does.
+    pub program: Program,
+    /// What it writes: one entry per sink node, in the order of the program's outputs.
+    pub outputs: Vec<FlowOutput>,
+}
+
+/// One stream read by a flow.
+pub struct FlowInput {
+    /// Source node.
+    pub node: String,
+    /// Connector's descriptor name.
+    pub connector: String,
+    /// The source, shared by the flows that read from the same node.
+    pub source: Arc<dyn Source>,
+    /// The stream.
+    pub stream: StreamInfo,
+    /// Name under which a relational program expects the table.
+    pub table: String,
+    /// The `cursor` option, if the mode is incremental.
+    pub cursor: Option<String>,
+    /// The `lag` option in microseconds (for numeric cursors: in the cursor's own unit).
+    pub cursor_lag: Option<i64>,
+}
+
+/// One sink written by a flow.
+pub struct FlowOutput {
+    /// Sink node.
+    pub node: String,
+    /// Connector's descriptor name.
+    pub connector: String,
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+    /// Name for `{stream}`.
+    pub stream: String,
+    /// What the program gives it.
+    pub schema: SchemaRef,
+    /// How rows enter.
+    pub write_mode: WriteMode,
+    /// Key columns.
+    pub key: Vec<String>,
+    /// Contract.
+    pub on_schema_change: SchemaChangePolicy,
+    /// Allowed losses.
+    pub on_loss: OnLoss,
+}
+
+/// What a flow does between its inputs and outputs.
+pub enum Program {
+    /// Every output batch depends on one input batch only (exactly one input): runs inside the lanes, keeps positions, bounded memory.
+    RowLocal(Arc<dyn RowProgram>),
+    /// Needs to see rows together (join, aggregate, sort, distinct, window, limit): runs once over everything in DataFusion with spilling.
+    Relational(Arc<dyn RelationalProgram>),
+}
+
+/// A row-local program. Pure and shared by all lanes.
+pub trait RowProgram: Send + Sync {
+    /// Applies it to one batch: one entry per flow output.
+    fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>>;
+    /// Whether the only output is the input itself, so that `apply` can be skipped.
+    fn is_identity(&self) -> bool {
+        false
+    }
+}
+
+/// What one output gets from one batch. `batch.num_rows() + filtered + dead.len()` equals the input's rows.
+#[derive(Debug)]
+pub struct RowOutput {
+    /// The rows that go on.
+    pub batch: RecordBatch,
+    /// Rows that a filter took out.
+    pub filtered: u64,
+    /// Rows that could not be processed (a cast that fails, for example).
+    pub dead: Vec<DeadLetter>,
+}
+
+/// A relational program.
+#[async_trait::async_trait]
+pub trait RelationalProgram: Send + Sync {
+    /// One data frame per flow output, over a context in which the inputs are registered under [`FlowInput::table`].
+    async fn frames(&self, context: &SessionContext) -> Result<Vec<DataFrame>>;
+    /// Why it is not row-local, for `weir plan`: `join keeps planes in memory; spills`.
+    fn reason(&self) -> String;
+}
+
+/// The promise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Guarantee {
+    /// The weakest over all sinks.
+    pub delivery: Delivery,
+    /// Why, one clause each.
+    pub reasons: Vec<String>,
+}
+
+/// One output column of one sink.
+#[derive(Debug, Clone, Serialize)]
+pub struct ColumnReport {
+    /// Flow.
+    pub flow: String,
+    /// Sink node.
+    pub sink: String,
+    /// Column name at the sink.
+    pub column: String,
+    /// Lineage: `node.stream.column` of every source column the value depends on.
+    pub from: Vec<String>,
+    /// The source's own type name if the column is one source column unchanged, else the expression.
+    pub source: String,
+    /// Arrow type.
+    pub arrow: String,
+    /// The sink's type.
+    pub sink_type: String,
+    /// Worst edge of the way.
+    pub edge: Edge,
+    /// Whether the spec allows the loss.
+    pub allowed: bool,
+}
