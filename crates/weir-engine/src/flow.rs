@@ -68,7 +68,7 @@ pub(crate) struct Todo {
 
 impl FlowShared {
     pub(crate) fn place(&self) -> FlowPlace<'_> {
-        FlowPlace { pipeline: &self.context.identity.pipeline, run_id: &self.context.identity.run_id, flow: &self.flow }
+        FlowPlace { pipeline: &self.context.dead_letters_of, run_id: &self.context.identity.run_id, flow: &self.flow }
     }
 
     /// Step one of a checkpoint: the epoch is on disk. With a co-committed sink it is only *prepared*: the lane lets these
@@ -105,7 +105,7 @@ impl FlowShared {
 
 /// Executes a flow to its commit, going on from whatever an earlier attempt left.
 pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<FlowOutcome> {
-    let place = FlowPlace { pipeline: &context.identity.pipeline, run_id: &context.identity.run_id, flow: &flow.name };
+    let place = FlowPlace { pipeline: &context.dead_letters_of, run_id: &context.identity.run_id, flow: &flow.name };
     let record = context.store.flow(place.run_id, place.flow).await?;
     let mut targets = Vec::new();
     let mut recoveries = Vec::new();
@@ -425,7 +425,7 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
     let report = reconcile(flow, &totals, &reports)?;
     let mut states = Vec::new();
     for (input, reader) in flow.inputs.iter().zip(readers) {
-        let mut state = context.store.stream_state(place.pipeline, place.flow, &input.node).await?;
+        let mut state = context.store.stream_state(&context.identity.pipeline, place.flow, &input.node).await?;
         if input.cursor.is_some() {
             let mut merged = state.cursor.take().unwrap_or_default();
             let nulls: u64 = epochs.iter().filter_map(|epoch| epoch.body.cursor.as_ref()).map(|part| part.null_rows).sum();
@@ -447,7 +447,7 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
         states.push((input.node.clone(), state));
     }
     failpoint!("engine.commit.after");
-    context.store.committed(place.pipeline, place.run_id, place.flow, &reports, &states).await?;
+    context.store.committed(&context.identity.pipeline, place.run_id, place.flow, &reports, &states).await?;
     let progress: HashMap<String, SplitProgress> =
         latest(epochs.iter().flat_map(|epoch| epoch.body.progress.iter())).into_iter().collect();
     let progress: Vec<SplitProgress> = progress.into_values().collect();

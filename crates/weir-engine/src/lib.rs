@@ -7,6 +7,7 @@
 //! * `flow`: one flow from recovery over reading to commit.
 //! * `lane`: one lane: split → queue → row program → writers → epoch.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
+//! * [`replay`]: dead letters, once more through their pipeline.
 //! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
 //! * [`events`], [`report`]: what others see of a run.
 #![deny(missing_docs)]
@@ -18,6 +19,7 @@ mod lane;
 pub mod memory;
 pub mod queue;
 mod relational;
+pub mod replay;
 pub mod report;
 mod run;
 pub mod store;

@@ -54,6 +54,8 @@ impl RunOptions {
 /// What the parts of a run share.
 pub(crate) struct RunContext {
     pub(crate) identity: RunIdentity,
+    /// The pipeline under which dead letters are listed; a replay files them under the pipeline they came from.
+    pub(crate) dead_letters_of: String,
     pub(crate) store: StateStore,
     pub(crate) options: RunOptions,
     pub(crate) budget: Budget,
@@ -174,6 +176,7 @@ async fn execute(plan: &Plan, options: RunOptions, events: UnboundedSender<RunEv
     };
     let budget = Budget::new(options.max_memory_bytes, options.parallelism);
     let context = Arc::new(RunContext {
+        dead_letters_of: pipeline.strip_suffix(crate::replay::SUFFIX).unwrap_or(&pipeline).to_owned(),
         identity: RunIdentity { pipeline, run_id: run_id.clone() },
         store: store.clone(),
         options,

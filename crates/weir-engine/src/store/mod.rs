@@ -511,7 +511,7 @@ async fn insert_dead(tx: &mut Transaction<'_, Sqlite>, place: &FlowPlace<'_>, ep
 /// Names one flow of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowPlace<'a> {
-    /// Pipeline.
+    /// Pipeline under which dead letters are listed.
     pub pipeline: &'a str,
     /// Run.
     pub run_id: &'a str,

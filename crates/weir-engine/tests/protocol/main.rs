@@ -49,7 +49,7 @@ impl Rig {
                 Arc::new(MemorySink { world: Arc::new(Mutex::new(World::default())), faults: faults.clone(), co_committed })
             })
             .collect();
-        let source = Arc::new(Numbers { splits: 6, rows: 50, positions, start_over: Mutex::new(None) });
+        let source = Arc::new(Numbers { mended: false, splits: 6, rows: 50, positions, start_over: Mutex::new(None) });
         Self { source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1 }
     }
 
@@ -58,6 +58,19 @@ impl Rig {
     }
 
     async fn attempt(&self) -> RunReport {
+        run(self.plan(), self.options(), &mut Silent).await
+    }
+
+    fn options(&self) -> RunOptions {
+        RunOptions {
+            parallelism: self.lanes,
+            // Every split, and every position, ends an epoch: the most places for a crash.
+            checkpoint_interval: Duration::ZERO,
+            ..RunOptions::new(self.folder.path())
+        }
+    }
+
+    fn plan(&self) -> Plan {
         let pipeline = Pipeline {
             name: "numbers".into(),
             dead_letters: weir_spec::DeadLetterPolicy { allow: 100 },
@@ -97,21 +110,14 @@ impl Rig {
             program: Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len() })),
             outputs,
         };
-        let plan = Plan {
+        Plan {
             pipeline: Arc::new(pipeline),
             flows: vec![flow],
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],
             actions: vec![],
-        };
-        let options = RunOptions {
-            parallelism: self.lanes,
-            // Every split, and every position, ends an epoch: the most places for a crash.
-            checkpoint_interval: Duration::ZERO,
-            ..RunOptions::new(self.folder.path())
-        };
-        run(plan, options, &mut Silent).await
+        }
     }
 
     async fn dead(&self) -> Vec<String> {
@@ -230,8 +236,24 @@ async fn a_second_incremental_run_delivers_only_what_is_new() {
     assert_eq!(rig.attempt().await.streams[0].rows_written, expected().len() as u64);
     let second = rig.attempt().await;
     assert_eq!(second.streams[0].rows_written, 0, "the row at the boundary came again and was recognised");
-    rig.source = Arc::new(Numbers { splits: 7, rows: 50, positions: false, start_over: Mutex::new(None) });
+    rig.source = Arc::new(Numbers { mended: false, splits: 7, rows: 50, positions: false, start_over: Mutex::new(None) });
     let third = rig.attempt().await;
     assert_eq!(third.streams[0].rows_written, 25);
     assert_eq!(rig.visible(0).len(), expected().len() + 25);
+}
+
+#[tokio::test]
+async fn replayed_letters_arrive_once_and_broken_ones_wait() {
+    let mut rig = Rig::new(&[false], false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let store = StateStore::open(rig.folder.path()).await.unwrap();
+    let letters = store.dead_list("numbers", 10).await.unwrap();
+    let replayed = weir_engine::replay::replay(rig.plan(), letters.clone(), rig.options(), &mut Silent).await.unwrap();
+    assert_eq!((replayed.through.len(), replayed.still_dead.len()), (0, 3));
+    rig.source = Arc::new(Numbers { mended: true, splits: 6, rows: 50, positions: false, start_over: Mutex::new(None) });
+    let replayed = weir_engine::replay::replay(rig.plan(), letters, rig.options(), &mut Silent).await.unwrap();
+    assert_eq!(replayed.through.len(), 3);
+    assert_eq!(rig.dead().await, Vec::<String>::new());
+    let rows = rig.visible(0);
+    assert_eq!(rows.iter().filter(|id| **id % 97 == 96).count(), 1, "193 is odd and arrives; 96 and 290 are filtered");
 }
