@@ -106,6 +106,9 @@ pub struct ReadRequest {
     pub batch_bytes: usize,
     /// Stop after about this many rows (preview); splits may be fewer.
     pub limit: Option<u64>,
+    /// Only these columns are needed (queries). A hint: a reader that cannot leave columns out gives all of them, and its
+    /// [`StreamReader::schema`] says so.
+    pub columns: Option<Vec<String>>,
 }
 
 /// Rows with where they came from.

@@ -377,6 +377,7 @@ fn request(context: &RunContext, input: &FlowInput, state: &StreamState) -> Read
         parallelism: context.options.parallelism,
         batch_bytes: context.budget.batch,
         limit: None,
+        columns: None,
     }
 }
 
