@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::SessionContext;
 use memory::{Faults, MemorySink, Numbers, World};
 use weir_connect::{OnLoss, Result, SchemaChangePolicy, WriteMode};
 use weir_engine::store::StateStore;
 use weir_engine::{RunOptions, RunReport, RunStatus, Silent, run};
-use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program, RowOutput, RowProgram};
+use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program, RelationalProgram, RowOutput, RowProgram};
 use weir_spec::{Delivery, Pipeline};
 
 /// Keeps odd numbers; one output per sink.
@@ -32,7 +34,23 @@ impl RowProgram for Odd {
     }
 }
 
+/// Needs all rows together.
+struct Grouped;
+
+#[async_trait::async_trait]
+impl RelationalProgram for Grouped {
+    async fn frames(&self, context: &SessionContext) -> Result<Vec<DataFrame>> {
+        // The input is scanned twice: a self-join must see all splits on both sides.
+        let sql = "SELECT DISTINCT a.id FROM input a JOIN input b ON a.id = b.id WHERE a.id % 2 = 1 ORDER BY 1";
+        Ok(vec![context.sql(sql).await.unwrap()])
+    }
+    fn reason(&self) -> String {
+        "a join".into()
+    }
+}
+
 struct Rig {
+    relational: bool,
     source: Arc<Numbers>,
     sinks: Vec<Arc<MemorySink>>,
     folder: tempfile::TempDir,
@@ -50,7 +68,7 @@ impl Rig {
             })
             .collect();
         let source = Arc::new(Numbers { mended: false, splits: 6, rows: 50, positions, start_over: Mutex::new(None) });
-        Self { source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1 }
+        Self { relational: false, source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1 }
     }
 
     fn faults(&self) -> &Faults {
@@ -107,7 +125,11 @@ impl Rig {
                 cursor: self.cursor.then(|| "id".into()),
                 cursor_lag: None,
             }],
-            program: Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len() })),
+            program: if self.relational {
+                Program::Relational(Arc::new(Grouped))
+            } else {
+                Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len() }))
+            },
             outputs,
         };
         Plan {
@@ -139,10 +161,15 @@ fn expected() -> Vec<i64> {
 }
 
 async fn survives_every_crash(kinds: &[bool], positions: bool, lanes: usize) {
+    assert!(crashes_survived(|| Rig { lanes, ..Rig::new(kinds, positions) }).await > 40, "too few places to crash at");
+}
+
+/// Crashes a fresh rig at each of its operations in turn, resumes, and compares. Returns the number of crashes.
+async fn crashes_survived(make: impl Fn() -> Rig) -> usize {
     let mut crashes = 0;
     for after in [false, true] {
         for nth in 1.. {
-            let rig = Rig { lanes, ..Rig::new(kinds, positions) };
+            let rig = make();
             rig.faults().arm(nth, after);
             let first = rig.attempt().await;
             let hit = rig.faults().hit.load(std::sync::atomic::Ordering::SeqCst);
@@ -157,7 +184,7 @@ async fn survives_every_crash(kinds: &[bool], positions: bool, lanes: usize) {
                 first
             };
             assert_eq!(last.status, RunStatus::Succeeded, "operation {nth}, after={after}: {:?}", last.error);
-            for sink in 0..kinds.len() {
+            for sink in 0..rig.sinks.len() {
                 assert_eq!(rig.visible(sink), expected(), "operation {nth}, after={after}, sink {sink}");
             }
             assert_eq!(rig.dead().await, ["number 193", "number 290", "number 96"], "operation {nth}, after={after}");
@@ -173,7 +200,15 @@ async fn survives_every_crash(kinds: &[bool], positions: bool, lanes: usize) {
             }
         }
     }
-    assert!(crashes > 40, "only {crashes} places to crash at: the test does not reach the protocol");
+    crashes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relational_flow_is_all_or_nothing_under_crashes() {
+    for co_committed in [false, true] {
+        let crashes = crashes_survived(|| Rig { relational: true, lanes: 2, ..Rig::new(&[co_committed], false) }).await;
+        assert!(crashes >= 5, "only {crashes} places to crash at");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
