@@ -26,9 +26,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
 
-if ! have cargo; then
-  echo "setup: Rust is missing; install it with rustup (https://rustup.rs) or your system's packages, 1.95 or newer" >&2
-  exit 1
+# The callers put ~/.cargo/bin on their PATH.
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n1)" != "$wanted" ]; then
+  echo "setup: installing Rust $wanted with rustup (found: ${found:-none})"
+  have rustup || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
+  rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
+  rustup default "$wanted"
 fi
 
 if [ "$want" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
