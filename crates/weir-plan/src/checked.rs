@@ -1,4 +1,7 @@
-//! Integer `+ - *` that fail instead of wrapping around.
+//! Exact arithmetic: decimal literals beside decimals, and integer `+ - *` that fail instead of wrapping around.
+//!
+//! `amount * 1.2` over a decimal column is a decimal: [`DecimalLiterals`] gives the literal the digits that were written before
+//! types are coerced. Beside floating point a literal stays what SQL says.
 //!
 //! DataFusion computes with wrapping integers: `9223372036854775807 + 1` is silently negative. This analyser rule replaces the
 //! operators by checked functions wherever both sides are the same integer type after coercion. Decimals are checked already,
@@ -7,8 +10,8 @@
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, exec_err};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -30,20 +33,93 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|plan| {
-            let mut schema = merge_schema(&plan.inputs());
-            if let LogicalPlan::TableScan(scan) = &plan {
-                schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
-            }
-            let preserver = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
-                let name = preserver.save(&expr);
-                Ok(expr.transform_up(|expr| rewrite(expr, &schema))?.update_data(|expr| name.restore(expr)))
-            })?
-            .map_data(LogicalPlan::recompute_schema)
-        })
-        .map(|done| done.data)
+        everywhere(plan, rewrite)
     }
+}
+
+/// Rewrites every expression of a plan and its sub-queries, keeping the names of columns.
+fn everywhere(plan: LogicalPlan, rewrite: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|plan| {
+        let mut schema = merge_schema(&plan.inputs());
+        if let LogicalPlan::TableScan(scan) = &plan {
+            schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
+        }
+        let preserver = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = preserver.save(&expr);
+            Ok(expr.transform_up(|expr| rewrite(expr, &schema))?.update_data(|expr| name.restore(expr)))
+        })?
+        .map_data(LogicalPlan::recompute_schema)
+    })
+    .map(|done| done.data)
+}
+
+/// The rule that makes a literal with a point a decimal where it meets one.
+#[derive(Debug)]
+pub(crate) struct DecimalLiterals;
+
+impl AnalyzerRule for DecimalLiterals {
+    fn name(&self) -> &str {
+        "decimal_literals"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        everywhere(plan, beside_decimals)
+    }
+}
+
+/// Functions that give one of their arguments back: these must agree in type.
+const CHOOSING: [&str; 7] = ["coalesce", "nullif", "nvl", "nvl2", "greatest", "least", "ifnull"];
+
+fn beside_decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let meets = match &expr {
+        Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_) | Expr::Case(_) => true,
+        Expr::ScalarFunction(function) => CHOOSING.contains(&function.name()),
+        _ => false,
+    };
+    if !meets {
+        return Ok(Transformed::no(expr));
+    }
+    let (mut decimal, mut float) = (false, false);
+    expr.apply_children(|child| {
+        if !is_float_literal(child)
+            && let Ok(data_type) = child.get_type(schema)
+        {
+            decimal |= data_type.is_decimal();
+            float |= data_type.is_floating();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !decimal || float {
+        return Ok(Transformed::no(expr));
+    }
+    expr.map_children(|child| {
+        Ok(match &child {
+            Expr::Literal(ScalarValue::Float64(Some(value)), metadata) => match written(*value) {
+                Some(decimal) => Transformed::yes(Expr::Literal(decimal, metadata.clone())),
+                None => Transformed::no(child),
+            },
+            _ => Transformed::no(child),
+        })
+    })
+}
+
+fn is_float_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Float64(_), _))
+}
+
+/// The decimal that was written, if the shortest text of the double has so few digits that it must be it.
+fn written(value: f64) -> Option<ScalarValue> {
+    const CERTAIN_DIGITS: usize = 15;
+    let text = format!("{value}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = whole.trim_start_matches('-').trim_start_matches('0').len() + fraction.len();
+    if !value.is_finite() || digits > CERTAIN_DIGITS {
+        return None;
+    }
+    let unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = i8::try_from(fraction.len()).ok()?;
+    Some(ScalarValue::Decimal128(Some(unscaled), u8::try_from(digits.max(fraction.len()).max(1)).ok()?, scale))
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

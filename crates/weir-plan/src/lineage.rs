@@ -39,8 +39,21 @@ impl Origin {
     pub(crate) fn text(&self) -> Option<String> {
         let expr = self.expr.as_ref()?;
         let text = expr_to_sql(expr).map_or_else(|_| expr.to_string(), |sql| sql.to_string());
-        Some(bare(&text))
+        Some(bare(unwrapped(&text)))
     }
+}
+
+/// Without a pair of brackets around the whole.
+fn unwrapped(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else { return text };
+    let mut depth = 0i32;
+    for c in inner.chars() {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        if depth < 0 {
+            return text;
+        }
+    }
+    inner
 }
 
 /// Drops the quotes around words that need none, which the unparser always writes.

@@ -15,13 +15,14 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
-use crate::checked::CheckedArithmetic;
+use crate::checked::{CheckedArithmetic, DecimalLiterals};
 use crate::clock;
 
 /// A table that a query may name.
@@ -45,23 +46,25 @@ pub(crate) struct Session {
 }
 
 /// The settings under which all SQL is planned, here and in the engine: `VARCHAR` is plain text and not a view, times are in
-/// UTC, `1.2` is a decimal and does not go through binary floating point.
+/// UTC.
 pub fn config() -> SessionConfig {
     SessionConfig::new()
         .with_information_schema(false)
-        .set_bool("datafusion.sql_parser.parse_float_as_decimal", true)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_str("datafusion.execution.time_zone", "UTC")
 }
 
 impl Session {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        let mut state = SessionStateBuilder::new().with_config(config()).with_default_features().build();
+        let mut rules = Analyzer::new().rules;
+        rules.insert(0, Arc::new(DecimalLiterals));
+        rules.push(Arc::new(CheckedArithmetic));
+        let builder = SessionStateBuilder::new().with_config(config()).with_default_features();
+        let mut state = builder.with_analyzer_rules(rules).build();
         for function in clock::functions(now) {
             // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
             let _ = state.register_udf(Arc::new(function));
         }
-        state.add_analyzer_rule(Arc::new(CheckedArithmetic));
         Self { state }
     }
 
@@ -103,7 +106,7 @@ impl Session {
     }
 
     fn options(&self) -> ParserOptions {
-        ParserOptions { parse_float_as_decimal: true, map_string_types_to_utf8view: false, ..ParserOptions::new() }
+        ParserOptions { map_string_types_to_utf8view: false, ..ParserOptions::new() }
     }
 }
 

@@ -60,8 +60,16 @@ pub(crate) fn compile(
 fn lower(session: &Session, plan: &LogicalPlan, steps: &mut Vec<Step>) -> datafusion::error::Result<bool> {
     Ok(match plan {
         LogicalPlan::TableScan(scan) => {
-            if scan.fetch.is_some() || !scan.filters.is_empty() {
+            if scan.fetch.is_some() {
                 return Ok(false);
+            }
+            // Predicates that the optimiser left to the scan see all of its columns.
+            let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+            for predicate in &scan.filters {
+                if !row_wise(predicate)? {
+                    return Ok(false);
+                }
+                steps.push(Step::Filter { predicate: physical(session, predicate, &all)? });
             }
             if let Some(projection) = &scan.projection {
                 let schema = Arc::new(scan.projected_schema.as_arrow().clone());

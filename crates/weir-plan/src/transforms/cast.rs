@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Transform;
 use crate::chain::{CastColumn, Chain};
@@ -20,8 +20,9 @@ pub(crate) struct Cast {
     /// Column → type: text, bool, int8 … int64, uint8 … uint64, float32, float64, decimal(p,s), date, time, timestamp, timestamptz
     /// (both with an optional unit s, ms, us, ns), binary, json.
     columns: BTreeMap<String, String>,
-    /// What happens to a row with a value that does not convert; `dead_letter` if absent.
-    #[serde(default)]
+    /// What happens to a row with a value that does not convert: `dead_letter` (if absent), `null` or `error`.
+    #[serde(default, deserialize_with = "on_error")]
+    #[schemars(with = "Option<OnError>")]
     on_error: Option<OnError>,
     /// Accept values that are truncated or rounded by the conversion (`1.5` → `1`).
     #[serde(default)]
@@ -38,6 +39,11 @@ pub(crate) enum OnError {
     Null,
     /// The run fails.
     Error,
+}
+
+/// `on_error: null` is the word in YAML's clothes: whoever writes it wants NULL, not the default.
+pub(super) fn on_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnError>, D::Error> {
+    Ok(Some(Option::<OnError>::deserialize(deserializer)?.unwrap_or(OnError::Null)))
 }
 
 /// What a cast does about values that do not convert, or change.

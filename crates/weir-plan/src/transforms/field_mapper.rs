@@ -28,8 +28,9 @@ pub(crate) struct FieldMapper {
     /// Column → type, checked value by value as the `cast` transform does.
     #[serde(default)]
     cast: BTreeMap<String, String>,
-    /// What happens to a row with a value that does not convert; `dead_letter` if absent.
-    #[serde(default)]
+    /// What happens to a row with a value that does not convert: `dead_letter` (if absent), `null` or `error`.
+    #[serde(default, deserialize_with = "super::cast::on_error")]
+    #[schemars(with = "Option<OnError>")]
     on_error: Option<OnError>,
     /// Column → value, the same in every row: a text, a number or a truth value. Replaces a column of that name.
     #[serde(default)]
