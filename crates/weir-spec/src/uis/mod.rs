@@ -1,6 +1,8 @@
 //! The Unified Ingestion Spec v1.1: `version`, `name`, `provider` with endpoints and sinks. Rewritten to the native
 //! form, places kept.
 
+mod provider;
+
 use std::collections::BTreeMap;
 
 use crate::codes;
@@ -8,10 +10,10 @@ use crate::diagnostic::Diagnostic;
 use crate::job::{Lowering, gather_sinks};
 use crate::model::Span;
 use crate::native::{MODES, slug};
-use crate::options::schema::{Part, property};
 use crate::problems::{Path, Problems, nearest, one_of, short};
 use crate::tree::{Entry, Tree, Value};
 use crate::vocabulary::Vocabulary;
+use provider::{Provider, knows};
 
 const KEYS: [&str; 7] = ["version", "name", "description", "provider", "created_by", "labels", "schedule"];
 const PROVIDER: [&str; 16] = [
@@ -32,12 +34,6 @@ const PROVIDER: [&str; 16] = [
     "schedule",
     "transforms",
 ];
-const ENDPOINT: [&str; 8] =
-    ["name", "path", "method", "query_params", "headers", "body", "field_mapping", "rate_limit_per_second"];
-/// Settings of engines that Weir is not.
-const ENGINE: [&str; 8] =
-    ["taskmanager", "jobmanager", "task_slots", "executor", "driver_", "state.", "pipeline.", "parallelism"];
-
 /// Whether a document is a unified ingestion spec.
 pub(crate) fn matches(root: &Tree) -> bool {
     root.get("provider").is_some()
@@ -96,13 +92,6 @@ struct Spec {
     title: Option<Entry>,
 }
 
-struct Provider<'t> {
-    kind: (String, Span),
-    parts: BTreeMap<&'t str, &'t Entry>,
-    key_span: Span,
-    span: Span,
-}
-
 impl Spec {
     fn name(&mut self, entry: &Entry) {
         let Some(text) = entry.value.as_text() else {
@@ -158,6 +147,7 @@ impl Spec {
                 "parallelism" | "credentials_ref" | "schedule" => self.out.push(part.clone()),
                 "schema_contract" => self.contract(part, &path.key("schema_contract"), job),
                 "provider_type" | "base_url" | "endpoints" | "sinks" | "config" | "mode" | "transforms" => {}
+                key if knows(job, entry, key) => {}
                 _ => job.unknown(part, "`provider`", &path, &PROVIDER),
             }
         }
@@ -171,8 +161,19 @@ impl Spec {
             job.missing("provider_type", "`provider`", &path, place, "say what it is, `provider_type: rest_api`");
             return;
         };
-        let parts: BTreeMap<&str, &Entry> = entries.iter().map(|part| (part.key.as_str(), part)).collect();
-        let provider = Provider { kind, parts, key_span: entry.key_span, span: entry.value.span };
+        let mut parts: BTreeMap<&str, &Entry> = entries.iter().map(|part| (part.key.as_str(), part)).collect();
+        // A misspelt key has been reported; what it was meant for is not missing.
+        for part in entries.iter().filter(|part| !PROVIDER.contains(&part.key.as_str())) {
+            if let Some(meant) = nearest(&part.key, PROVIDER).and_then(|word| PROVIDER.into_iter().find(|key| *key == word)) {
+                parts.entry(meant).or_insert(part);
+            }
+        }
+        let own = entries
+            .iter()
+            .filter(|part| !PROVIDER.contains(&part.key.as_str()) && knows(job, entry, &part.key))
+            .cloned()
+            .collect();
+        let provider = Provider { kind, parts, own, key_span: entry.key_span, span: entry.value.span };
         self.nodes(&provider, &path, job);
     }
 
@@ -222,7 +223,13 @@ impl Spec {
         let same = mapped.windows(2).all(|pair| pair[0].map(Tree::to_json) == pair[1].map(Tree::to_json));
         let place = provider.parts.get("endpoints").map_or(provider.key_span, |entry| entry.key_span);
         let source = |endpoints: Vec<Tree>| {
-            let mut options: Vec<Entry> = provider.parts.get("base_url").map(|entry| (*entry).clone()).into_iter().collect();
+            let mut options: Vec<Entry> = provider
+                .parts
+                .get("base_url")
+                .map(|entry| Entry { key: "base_url".into(), ..(*entry).clone() })
+                .into_iter()
+                .collect();
+            options.extend(provider.own.iter().cloned());
             options.extend(config.iter().cloned());
             if !endpoints.is_empty() {
                 options.push(Entry::new("endpoints", place, Tree::list(endpoints, provider.span)));
@@ -354,114 +361,5 @@ fn feed(sinks: &mut Entry, inputs: &Tree, place: Span) {
         ("sink", _) => add(&mut sinks.value),
         (_, Value::Map(entries)) => entries.iter_mut().for_each(|entry| add(&mut entry.value)),
         _ => {}
-    }
-}
-
-impl<'t> Provider<'t> {
-    fn config_entries(&self) -> &'t [Entry] {
-        self.parts.get("config").and_then(|entry| entry.value.as_map()).unwrap_or_default()
-    }
-
-    /// The connector that a provider type means.
-    fn connector(&self, job: &Lowering<'_>) -> String {
-        match self.kind.0.as_str() {
-            "rest_api" | "rest" | "api" => "http".into(),
-            "database" => {
-                let database =
-                    self.config_entries().iter().find(|entry| entry.key == "database").and_then(|entry| entry.value.as_text());
-                let Some(database) = database else { return "database".into() };
-                let database = job.vocabulary.connector(database).map_or_else(|| database.to_string(), |words| words.canonical);
-                // Without a mode, a database is captured: that is what the spec's `database` is for.
-                let mode = self.parts.get("mode").and_then(|entry| entry.value.as_text()).unwrap_or_default().to_lowercase();
-                if matches!(mode.as_str(), "batch" | "incremental" | "micro_batch") {
-                    database
-                } else {
-                    format!("{database}-cdc")
-                }
-            }
-            other => other.into(),
-        }
-    }
-
-    /// What of `config` belongs to the source.
-    fn config(&self, kind: &str, path: &Path, job: &mut Lowering<'_>) -> Vec<Entry> {
-        let path = path.key("config");
-        if let Some(entry) = self.parts.get("config").filter(|entry| entry.value.as_map().is_none() && !entry.value.is_null()) {
-            job.not_a_map(entry, &path);
-        }
-        let sink_types: Vec<String> = self
-            .parts
-            .get("sinks")
-            .and_then(|entry| entry.value.as_list())
-            .into_iter()
-            .flatten()
-            .filter_map(|item| Some(format!("{}_", item.get("type")?.value.as_text()?.to_lowercase())))
-            .collect();
-        let words = job.vocabulary.connector(kind);
-        let mut out = Vec::new();
-        for entry in self.config_entries() {
-            let key = entry.key.as_str();
-            if self.kind.0 == "database" && key == "database" || sink_types.iter().any(|prefix| key.starts_with(prefix)) {
-                continue;
-            }
-            let known = words.as_ref().map(|words| {
-                let parts: Vec<Part<'_>> = words.source.iter().chain([&words.connection]).map(Part::root).collect();
-                property(&parts, key).is_some()
-            });
-            let engine = ENGINE.iter().any(|prefix| key.starts_with(prefix));
-            if known.unwrap_or(!engine) {
-                // `database` said which system; the name of the database is here.
-                out.push(if key == "database_name" { entry.renamed("database") } else { entry.clone() });
-                continue;
-            }
-            let why = if engine { "is a setting of another engine" } else { "means nothing to this connector" };
-            job.problems.push(
-                Diagnostic::warning(codes::IGNORED, format!("`{}` {why} and is left out", short(key)))
-                    .at(&path.key(key).dotted, Some(entry.key_span))
-                    .label("left out"),
-            );
-        }
-        out
-    }
-
-    /// The endpoints without their mappings, and the mappings.
-    fn endpoints(&self, path: &Path, job: &mut Lowering<'_>) -> Vec<(Tree, Option<Tree>)> {
-        let Some(entry) = self.parts.get("endpoints") else { return Vec::new() };
-        let path = path.key("endpoints");
-        let Some(items) = entry.value.as_list() else {
-            job.wrong(entry, &path, "a list of maps");
-            return Vec::new();
-        };
-        let mut out = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let path = path.index(index);
-            let Some(parts) = item.as_map() else {
-                job.wrong(&Entry::new("endpoints", item.span, item.clone()), &path, "a list of maps");
-                continue;
-            };
-            let (mut options, mut mapping) = (Vec::new(), None);
-            for part in parts {
-                match part.key.as_str() {
-                    "field_mapping" if part.value.is_null() => {}
-                    "field_mapping" => mapping = Some(part.value.clone()),
-                    key if ENDPOINT.contains(&key) || self.allows(key, job) => options.push(part.clone()),
-                    _ => job.unknown(part, "an endpoint", &path, &ENDPOINT),
-                }
-            }
-            out.push((Tree::map(options, item.span), mapping));
-        }
-        out
-    }
-
-    /// Whether the connector's own endpoints have this option beyond those of the spec.
-    fn allows(&self, key: &str, job: &Lowering<'_>) -> bool {
-        let words = job.vocabulary.connector(&self.connector(job));
-        let Some(source) = words.as_ref().and_then(|words| words.source.as_ref()) else { return false };
-        let item = property(&[Part::root(source)], "endpoints").and_then(|(_, sub)| {
-            let sub = sub.resolve();
-            let list = if sub.is("array") { Some(sub) } else { sub.variants().into_iter().find(|variant| variant.is("array")) };
-            list?.item(0)
-        });
-        item.is_some_and(|item| item.resolve().property(key).is_some())
     }
 }

@@ -1,13 +1,12 @@
-//! YAML and JSON as one tree in which every value and key knows its place.
-//!
-//! Loading is total: whatever the bytes, it ends with a tree or a diagnostic, in bounded time and memory. What the
-//! tree means is not decided here.
+//! From text to trees: the events of the YAML parser, with limits.
 
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
-use serde_json::{Map, Number, Value as Json};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::number::{Reading, number};
+use super::syntax::explain;
+use super::{Entry, Tree, Value};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::json_text;
@@ -20,116 +19,6 @@ pub(crate) const MAX_BYTES: usize = 4 << 20;
 pub(crate) const MAX_DEPTH: usize = 128;
 /// More values, copies through aliases included, are refused.
 const MAX_VALUES: usize = 200_000;
-
-/// A value with its place.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Tree {
-    pub value: Value,
-    pub span: Span,
-}
-
-/// What it is. `plain` text was written without quotes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text { text: String, plain: bool },
-    List(Vec<Tree>),
-    Map(Vec<Entry>),
-}
-
-/// A key and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub key: String,
-    pub key_span: Span,
-    pub value: Tree,
-    /// The key as the author wrote it, where lowering gave it another name.
-    pub written: Option<String>,
-}
-
-impl Tree {
-    pub fn text(text: impl Into<String>, span: Span) -> Self {
-        Self { value: Value::Text { text: text.into(), plain: false }, span }
-    }
-    pub fn map(entries: Vec<Entry>, span: Span) -> Self {
-        Self { value: Value::Map(entries), span }
-    }
-    pub fn list(items: Vec<Tree>, span: Span) -> Self {
-        Self { value: Value::List(items), span }
-    }
-    pub fn as_text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Text { text, .. } => Some(text),
-            _ => None,
-        }
-    }
-    pub fn as_map(&self) -> Option<&[Entry]> {
-        match &self.value {
-            Value::Map(entries) => Some(entries),
-            _ => None,
-        }
-    }
-    pub fn as_list(&self) -> Option<&[Tree]> {
-        match &self.value {
-            Value::List(items) => Some(items),
-            _ => None,
-        }
-    }
-    pub fn is_null(&self) -> bool {
-        self.value == Value::Null
-    }
-    pub fn get(&self, key: &str) -> Option<&Entry> {
-        self.as_map()?.iter().find(|entry| entry.key == key)
-    }
-    /// The type in words: `text`, `a list`.
-    pub fn kind(&self) -> &'static str {
-        match &self.value {
-            Value::Null => "nothing",
-            Value::Bool(_) => "true or false",
-            Value::Number(number) if number.is_f64() => "a number",
-            Value::Number(_) => "a whole number",
-            Value::Text { .. } => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a map",
-        }
-    }
-    /// The value without its places.
-    pub fn to_json(&self) -> Json {
-        match &self.value {
-            Value::Null => Json::Null,
-            Value::Bool(value) => Json::Bool(*value),
-            Value::Number(number) => Json::Number(number.clone()),
-            Value::Text { text, .. } => Json::String(text.clone()),
-            Value::List(items) => Json::Array(items.iter().map(Tree::to_json).collect()),
-            Value::Map(entries) => {
-                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>())
-            }
-        }
-    }
-}
-
-impl Entry {
-    pub fn new(key: impl Into<String>, key_span: Span, value: Tree) -> Self {
-        Self { key: key.into(), key_span, value, written: None }
-    }
-    /// The same entry under another name; messages keep the written one.
-    pub fn renamed(&self, key: &str) -> Self {
-        Self { key: key.into(), written: Some(self.written_key().to_string()), ..self.clone() }
-    }
-    /// The key as the author wrote it.
-    pub fn written_key(&self) -> &str {
-        self.written.as_deref().unwrap_or(&self.key)
-    }
-    /// The place to underline for this entry: a scalar itself, the key of anything larger.
-    pub fn place(&self) -> Span {
-        match self.value.value {
-            Value::List(_) | Value::Map(_) | Value::Null => self.key_span,
-            _ => self.value.span,
-        }
-    }
-}
 
 /// The documents of a file. Empty documents are left out unless there is no other.
 pub(crate) fn load(text: &str, problems: &mut Problems) -> Vec<Tree> {
@@ -198,13 +87,14 @@ pub(crate) fn load(text: &str, problems: &mut Problems) -> Vec<Tree> {
 }
 
 /// From the parser's character counts to bytes, lines and columns.
-struct Places {
+pub(super) struct Places {
     /// Byte offset of each character; `None` if every character is one byte.
     bytes: Option<Vec<usize>>,
     /// Character index of the start of each line.
     lines: Vec<usize>,
     characters: usize,
-    base: usize,
+    /// Bytes before the text, those of a byte order mark.
+    pub(super) base: usize,
 }
 
 impl Places {
@@ -221,7 +111,7 @@ impl Places {
         Self { bytes, lines, characters, base }
     }
 
-    fn span(&self, start: usize, end: usize) -> Span {
+    pub(super) fn span(&self, start: usize, end: usize) -> Span {
         let start = start.min(self.characters);
         let end = end.clamp(start, self.characters);
         let line = self.lines.partition_point(|first| *first <= start).max(1);
@@ -468,104 +358,6 @@ fn measure(tree: &Tree) -> (usize, usize) {
     let values = children.iter().map(|(values, _)| values).sum::<usize>() + 1;
     (values, children.iter().map(|(_, depth)| *depth).max().unwrap_or(0) + 1)
 }
-
-enum Reading {
-    Text,
-    Number(Number),
-    /// It is a number, but reading it would change it.
-    Bent(&'static str),
-}
-
-/// Numbers as YAML 1.2 has them, refused where reading would change them.
-fn number(text: &str) -> Reading {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    match unsigned {
-        ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN" => return Reading::Bent("is not finite"),
-        _ => {}
-    }
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix)
-            && !digits.is_empty()
-            && digits.chars().all(|c| c.is_digit(radix))
-        {
-            return u64::from_str_radix(digits, radix)
-                .map_or(Reading::Bent("has more digits than a 64-bit number holds"), |n| Reading::Number(n.into()));
-        }
-    }
-    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
-    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let shaped = digits(whole)
-        && fraction.is_none_or(digits)
-        && !(whole.is_empty() && fraction.is_none_or(str::is_empty))
-        && exponent.is_none_or(|e| {
-            let e = e.strip_prefix(['-', '+']).unwrap_or(e);
-            !e.is_empty() && digits(e)
-        });
-    if !shaped {
-        return Reading::Text;
-    }
-    if whole.len() > 1 && whole.starts_with('0') {
-        return Reading::Bent("has a leading zero");
-    }
-    if fraction.is_none() && exponent.is_none() {
-        if let Ok(n) = text.parse::<i64>() {
-            return Reading::Number(n.into());
-        }
-        return match text.strip_prefix('+').unwrap_or(text).parse::<u64>() {
-            Ok(n) => Reading::Number(n.into()),
-            Err(_) => Reading::Bent("has more digits than a 64-bit number holds"),
-        };
-    }
-    let significant = mantissa.chars().filter(char::is_ascii_digit).collect::<String>();
-    if significant.trim_start_matches('0').len() > 17 {
-        return Reading::Bent("has more digits than a floating-point number holds");
-    }
-    match text.parse::<f64>().ok().and_then(Number::from_f64) {
-        Some(number) => Reading::Number(number),
-        None => Reading::Bent("is too large"),
-    }
-}
-
-/// The parser's complaint in words that help.
-fn explain(error: &ScanError, text: &str, places: &Places, json: bool) -> Diagnostic {
-    let index = error.marker().index();
-    let span = places.span(index, index + 1);
-    let start = span.start - places.base;
-    let line_start = text[..start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    let at_end = text[start.min(text.len())..].trim().is_empty();
-    let what = if json { "JSON" } else { "YAML" };
-    let diagnostic = |message: String, help: &str| {
-        let built = Diagnostic::error(codes::SYNTAX, message).at("", Some(span));
-        if help.is_empty() { built } else { built.help(help) }
-    };
-    let info = error.info();
-    if !json && line.trim_start_matches(' ').starts_with('\t') {
-        return diagnostic("a tab indents this line".into(), "indent with spaces; YAML has no tabs");
-    }
-    if info.contains("undefined") || info.contains("unknown anchor") {
-        return diagnostic(
-            "there is no anchor of this name".into(),
-            "text that starts with `*` needs quotes, a cron expression for example",
-        );
-    }
-    if json && at_end {
-        return diagnostic("the JSON ends too early".into(), "a bracket or a quote was opened and not closed");
-    }
-    if info.contains("mapping values are not allowed") {
-        return diagnostic(
-            "a `:` stands where no key can be".into(),
-            "check the indentation, or put text that contains `: ` in quotes",
-        );
-    }
-    if info.contains("quoted scalar") {
-        return diagnostic("a quote is opened and not closed".into(), "add the closing quote, or quote the whole text");
-    }
-    let help = if json { "look for a missing comma, quote or bracket just before this place" } else { "" };
-    diagnostic(format!("this is not valid {what}: {info}"), help)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
