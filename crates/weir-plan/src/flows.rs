@@ -54,14 +54,15 @@ pub struct Trouble {
     pub error: Error,
 }
 
-/// The connected components of the graph, each in file order.
-pub fn components(pipeline: &Pipeline) -> Vec<Vec<&Node>> {
-    let mut group: BTreeMap<&str, usize> =
-        pipeline.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
+/// The connected components of the graph, each in file order. Sinks connect nothing: a sink with several inputs writes each
+/// of them, so it appears once per input, with that input only.
+pub fn components(pipeline: &Pipeline) -> Vec<Vec<Node>> {
+    let inner = || pipeline.nodes.iter().filter(|node| node.role != Role::Sink);
+    let mut group: BTreeMap<&str, usize> = inner().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
     // Few nodes: joining by repetition is simple and ends after at most as many rounds as there are nodes.
     loop {
         let mut changed = false;
-        for node in &pipeline.nodes {
+        for node in inner() {
             for input in &node.inputs {
                 let (Some(&a), Some(&b)) = (group.get(node.name.as_str()), group.get(input.node.as_str())) else { continue };
                 if a != b {
@@ -75,10 +76,17 @@ pub fn components(pipeline: &Pipeline) -> Vec<Vec<&Node>> {
             break;
         }
     }
-    let mut parts: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
-    for node in &pipeline.nodes {
+    let mut parts: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
+    for node in inner() {
         if let Some(&index) = group.get(node.name.as_str()) {
-            parts.entry(index).or_default().push(node);
+            parts.entry(index).or_default().push(node.clone());
+        }
+    }
+    for sink in pipeline.of(Role::Sink) {
+        for input in &sink.inputs {
+            if let Some(&index) = group.get(input.node.as_str()) {
+                parts.entry(index).or_default().push(Node { inputs: vec![input.clone()], ..sink.clone() });
+            }
         }
     }
     parts.into_values().collect()

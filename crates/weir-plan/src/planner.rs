@@ -78,7 +78,8 @@ impl Planner {
             warnings: Vec::new(),
             actions: Vec::new(),
         };
-        for component in flows::components(&pipeline) {
+        for component in &flows::components(&pipeline) {
+            let component: Vec<&Node> = component.iter().collect();
             let from: Vec<&Node> = component.iter().filter(|node| node.role == Role::Source).copied().collect();
             let choices: Vec<Vec<Chosen>> = match from.as_slice() {
                 [] => continue,
@@ -225,7 +226,9 @@ impl Planner {
             }
             self.fits(&pipeline, problems, output, open, &key);
             self.columns(plan, problems, &name, output, open, &chosen, on_loss);
-            let stream = if linear { chosen[0].stream.name.clone() } else { output.from.clone() };
+            // One sink fed twice by one flow: the feeding node tells the two apart.
+            let alone = built.outputs.iter().filter(|other| other.sink == output.sink).count() == 1;
+            let stream = if linear && alone { chosen[0].stream.name.clone() } else { output.from.clone() };
             outputs.push(FlowOutput {
                 node: output.sink.clone(),
                 connector: open.connector.to_owned(),
