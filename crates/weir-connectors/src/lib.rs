@@ -1,1 +1,8 @@
-//! Stub.
+//! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
+#![deny(missing_docs)]
+
+#[cfg(feature = "files")]
+pub mod files;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod registry;
