@@ -82,11 +82,10 @@ impl Authenticator {
             Some(Auth::ApiKey(key)) if key.place == KeyPlace::Header => {
                 headers.insert(header_name(&key.name)?, header("auth.api_key.value", key.value.expose())?);
             }
+            // An address that the API gave us may carry the key already.
+            Some(Auth::ApiKey(key)) if url.query_pairs().any(|(name, _)| name == key.name) => {}
             Some(Auth::ApiKey(key)) => {
-                // An address that the API gave us may carry the key already.
-                if !url.query_pairs().any(|(name, _)| name == key.name) {
-                    url.query_pairs_mut().append_pair(&key.name, key.value.expose());
-                }
+                url.query_pairs_mut().append_pair(&key.name, key.value.expose());
             }
             Some(Auth::Oauth2ClientCredentials(oauth)) => {
                 let token = self.token(http, oauth).await?;

@@ -329,7 +329,7 @@ pub fn transport(error: reqwest::Error, place: &str) -> Error {
         spec("the request cannot be made")
     } else if error.is_timeout() {
         Error::new("WEIR-HTTP-002", Kind::Connect, "the server did not answer in time").transient()
-    } else if why.contains("certificate") || why.contains("tls") || why.contains("TLS") {
+    } else if error.is_connect() && ["certificate", "tls", "TLS", "handshake"].iter().any(|word| why.contains(word)) {
         Error::new("WEIR-HTTP-002", Kind::Connect, "the secure connection cannot be made")
             .hint("set `ca_cert` to the certificate of your authority")
     } else if error.is_connect() {

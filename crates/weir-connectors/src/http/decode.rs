@@ -16,7 +16,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use weir_connect::stream::LossChoice;
 use weir_connect::{Error, OnLoss, Result};
 
-use super::config::UnknownKeys;
+use super::config::{Columns, UnknownKeys};
 use super::json::{Json, JsonValue, parse};
 use super::number::{Digits, exact_f32, exact_f64};
 use super::types::ColumnType;
@@ -34,13 +34,22 @@ pub struct Shape {
     pub unknown_keys: UnknownKeys,
     /// Which columns may be rounded.
     pub on_loss: OnLoss,
+    /// Which columns have a type that a person chose.
+    declared: Vec<bool>,
 }
 
 impl Shape {
-    /// A shape of these columns.
-    pub fn new(columns: Vec<(String, ColumnType)>, flatten: Option<String>, unknown_keys: UnknownKeys, on_loss: OnLoss) -> Self {
+    /// A shape of these columns; a type in `declared` was chosen by a person, the others were inferred.
+    pub fn new(
+        columns: Vec<(String, ColumnType)>,
+        declared: &Columns,
+        flatten: Option<String>,
+        unknown_keys: UnknownKeys,
+        on_loss: OnLoss,
+    ) -> Self {
         let fields: Vec<Field> = columns.iter().map(|(name, column)| column.field(name)).collect();
-        Self { schema: Arc::new(Schema::new(fields)), columns, flatten, unknown_keys, on_loss }
+        let declared = columns.iter().map(|(name, _)| declared.0.iter().any(|(chosen, _)| chosen == name)).collect();
+        Self { schema: Arc::new(Schema::new(fields)), columns, flatten, unknown_keys, on_loss, declared }
     }
 }
 
@@ -120,6 +129,7 @@ impl Decoder {
                     let context = Context {
                         accept_loss: self.accept[index],
                         ignore_unknown: self.shape.unknown_keys == UnknownKeys::Ignore,
+                        declared: self.shape.declared[index],
                     };
                     self.columns[index].push(value, context).err().map(|why| format!("`{key}`: {why}"))
                 }
@@ -162,6 +172,7 @@ fn bug(error: arrow::error::ArrowError) -> Error {
 struct Context {
     accept_loss: bool,
     ignore_unknown: bool,
+    declared: bool,
 }
 
 enum Column {
@@ -258,8 +269,8 @@ impl Column {
         match (self, &json.value) {
             (Self::Json(builder), _) => builder.append_value(json.raw),
             (Self::Text(builder), V::Text(text)) => builder.append_value(text),
-            // A column declared as text keeps numbers and truth values as they were written.
-            (Self::Text(builder), V::Number(_) | V::Bool(_)) => builder.append_value(json.raw),
+            // A column declared as text keeps numbers and truth values as they were written; in an inferred one 5 and "5" stay apart.
+            (Self::Text(builder), V::Number(_) | V::Bool(_)) if context.declared => builder.append_value(json.raw),
             (Self::Bool(builder), V::Bool(value)) => builder.append_value(*value),
             (Self::Int(bits, builder), V::Number(text)) => {
                 let value = match text.parse::<i64>() {
@@ -287,7 +298,7 @@ impl Column {
             // Money often comes in quotes, so that no double spoils it on the way.
             (Self::Decimal(precision, scale, builder), V::Number(_) | V::Text(_)) => {
                 let text = match &json.value {
-                    V::Text(text) if is_number(text) => text.as_ref(),
+                    V::Text(text) if context.declared && is_number(text) => text.as_ref(),
                     V::Text(_) => return None,
                     _ => json.raw,
                 };
@@ -447,7 +458,7 @@ fn is_number(text: &str) -> bool {
 /// Microseconds since 1970; `None` for finer times and leap seconds, which Arrow's microseconds cannot tell apart.
 fn whole_micros(moment: NaiveDateTime) -> Option<i64> {
     let nanos = moment.nanosecond();
-    (nanos % 1000 == 0 && nanos < 1_000_000_000).then(|| moment.and_utc().timestamp_micros())
+    (nanos.is_multiple_of(1000) && nanos < 1_000_000_000).then(|| moment.and_utc().timestamp_micros())
 }
 
 fn shown(raw: &str) -> String {
@@ -463,8 +474,9 @@ mod tests {
     use super::*;
 
     fn decoder(columns: &[(&str, &str)]) -> Decoder {
-        let columns = columns.iter().map(|(name, column)| (name.to_string(), column.parse().unwrap())).collect();
-        Decoder::new(Arc::new(Shape::new(columns, None, UnknownKeys::DeadLetter, OnLoss::default())))
+        let columns: Vec<_> = columns.iter().map(|(name, column)| (name.to_string(), column.parse().unwrap())).collect();
+        let declared = Columns(columns.clone());
+        Decoder::new(Arc::new(Shape::new(columns, &declared, None, UnknownKeys::DeadLetter, OnLoss::default())))
     }
 
     fn rows(decoder: &mut Decoder) -> Vec<String> {
@@ -527,9 +539,21 @@ mod tests {
     }
 
     #[test]
+    fn in_an_inferred_column_a_number_is_not_taken_for_text_nor_text_for_a_number() {
+        let columns = vec![("t".to_owned(), ColumnType::Text), ("d".to_owned(), ColumnType::Decimal(38, 0))];
+        let shape = Shape::new(columns, &Columns::default(), None, UnknownKeys::DeadLetter, OnLoss::default());
+        let mut decoder = Decoder::new(Arc::new(shape));
+        for record in [r#"{"t": 5}"#, r#"{"t": true}"#, r#"{"d": "5"}"#] {
+            assert!(decoder.push(record.as_bytes()).is_err(), "{record}");
+        }
+        decoder.push(br#"{"t": "5", "d": 5}"#).unwrap();
+        assert_eq!(rows(&mut decoder), [r#"{"t":"5","d":5}"#]);
+    }
+
+    #[test]
     fn flattening_tells_colliding_names() {
         let columns = vec![("a_b".to_owned(), ColumnType::Int(64))];
-        let shape = Shape::new(columns, Some("_".into()), UnknownKeys::DeadLetter, OnLoss::default());
+        let shape = Shape::new(columns, &Columns::default(), Some("_".into()), UnknownKeys::DeadLetter, OnLoss::default());
         let mut decoder = Decoder::new(Arc::new(shape));
         decoder.push(br#"{"a": {"b": 1}}"#).unwrap();
         assert!(decoder.push(br#"{"a": {"b": 1}, "a_b": 2}"#).unwrap_err().contains("twice"));

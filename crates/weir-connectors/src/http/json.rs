@@ -184,9 +184,13 @@ impl<'a> Scanner<'a> {
         match first {
             b'{' => self.members(|scanner, _| scanner.skip().map(drop))?,
             b'[' => self.items(|scanner| scanner.skip().map(drop))?,
-            b'"' => drop(self.string()?),
+            b'"' => {
+                self.string()?;
+            }
             b'-' | b'0'..=b'9' => self.number()?,
-            _ => drop(self.word()?),
+            _ => {
+                self.word()?;
+            }
         }
         Ok(start..self.at)
     }

@@ -1,6 +1,6 @@
 //! `http`: any API that speaks JSON over HTTP, as source and sink.
 //!
-//! * [`config`]: options. [`client`], [`auth`], [`retry`]: one exchange made reliable.
+//! * [`config`]: options; [`endpoint`]: one stream with all of them. [`client`], [`auth`], [`retry`]: one exchange made reliable.
 //! * [`page`]: from page to page. [`path`], [`json`], [`number`]: JSON without loss.
 //! * [`infer`], [`decode`], [`types`]: records into Arrow. [`source`]: the stream.
 //! * [`encode`], [`sink`]: Arrow rows into requests.
@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod decode;
 pub mod encode;
+pub mod endpoint;
 pub mod infer;
 pub mod json;
 pub mod number;
@@ -28,7 +29,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
-use config::{HttpConnection, HttpSinkOptions, HttpSourceOptions, address, parse};
+use config::{HttpConnection, HttpSinkOptions, HttpSourceOptions, parse};
+use endpoint::address;
 
 /// The connector.
 pub struct HttpConnector {

@@ -15,7 +15,8 @@ use url::Url;
 use weir_connect::{Error, Kind, Result};
 
 use super::client::{Client, Pace, Request, Response, header_map, snippet};
-use super::config::{CursorFormat, Endpoint, Format, Pagination, ParamPlace, ReadMethod, Stop, spec};
+use super::config::{CursorFormat, Format, Pagination, ParamPlace, ReadMethod, Stop, spec};
+use super::endpoint::Endpoint;
 use super::json::{JsonError, JsonValue, Scanner, parse};
 
 /// What the next request asks for. Serialised into positions.

@@ -23,8 +23,9 @@ use weir_connect::{
 };
 
 use super::client::{Client, Pace, Request, header_map, snippet};
-use super::config::{BodyForm, HttpConnection, HttpSinkOptions, WriteMethod, address, address_text, spec};
+use super::config::{BodyForm, HttpConnection, HttpSinkOptions, WriteMethod, spec};
 use super::encode::{plain, record};
+use super::endpoint::{address, address_text};
 use super::types::sink_type;
 
 /// A configured address to write to.

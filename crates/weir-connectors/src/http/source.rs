@@ -19,8 +19,9 @@ use weir_connect::{
 };
 
 use super::client::{Client, Pace};
-use super::config::{Endpoint, HttpConnection, HttpSourceOptions, Pagination};
+use super::config::{HttpConnection, HttpSourceOptions, Pagination};
 use super::decode::{Decoder, Shape, members};
+use super::endpoint::Endpoint;
 use super::infer::Members;
 use super::json::parse;
 use super::page::{Bindings, Page, PageState, Pager, formatted};
@@ -103,7 +104,8 @@ impl HttpSource {
             let what = format!("the primary key column `{key}` of `{}` is not in its records", endpoint.name);
             return Err(Error::new("WEIR-HTTP-022", Kind::Schema, what));
         }
-        let shape = Arc::new(Shape::new(columns, shared.flatten.clone(), shared.unknown_keys, self.on_loss.clone()));
+        let shape =
+            Arc::new(Shape::new(columns, &endpoint.columns, shared.flatten.clone(), shared.unknown_keys, self.on_loss.clone()));
         *known = Some(shape.clone());
         Ok(shape)
     }
