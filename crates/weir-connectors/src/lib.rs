@@ -1,8 +1,12 @@
-//! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
+//! The connectors, one folder and one Cargo feature each; [`registry()`] is the list.
 #![deny(missing_docs)]
 
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-pub mod registry;
+mod registry;
+
+pub use registry::registry;
