@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 pub fn run_checked(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     if !output.status.success() {
-        let line = std::iter::once(command.get_program()).chain(command.get_args()).map(|a| a.to_string_lossy()).collect::<Vec<_>>();
+        let line =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(|a| a.to_string_lossy()).collect::<Vec<_>>();
         bail!("`{}` ended with {}\n{}", line.join(" "), output.status, tail(&String::from_utf8_lossy(&output.stderr), 30));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -34,7 +35,9 @@ pub fn free_port() -> Result<u16> {
 /// Whether the process exists (a zombie counts as gone).
 pub fn is_alive(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z' && state != 'X'),
+        Ok(stat) => {
+            stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z' && state != 'X')
+        }
         Err(_) => false,
     }
 }
@@ -72,7 +75,8 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts `command` with its output appended to `log`.
     pub fn spawn(name: &str, command: &mut Command, log: &Path, how: Spawn) -> Result<Self> {
-        let out = File::options().create(true).append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
+        let out =
+            File::options().create(true).append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         if let Some((uid, gid)) = how.user {
             command.uid(uid).gid(gid);
