@@ -1,4 +1,4 @@
-//! The connectors, one folder and one Cargo feature each; [`registry()`] is the list.
+//! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
 #[cfg(feature = "files")]
@@ -7,6 +7,4 @@ pub mod files;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod registry;
-
-pub use registry::registry;
+pub mod registry;

@@ -3,7 +3,7 @@
 use datafusion::sql::parser::DFParser;
 use serde_json::Value;
 use weir_connect::{Error, Kind, Registry, WriteMode};
-use weir_spec::{Diagnostic, Mode, Node, Pipeline, Role};
+use weir_spec::{Diagnostic, Mode, Node, Pipeline, Reference, Role, Segment};
 
 use crate::options::{self, divide};
 use crate::problems::{at_key, at_node, placed};
@@ -64,7 +64,11 @@ fn connector(pipeline: &Pipeline, node: &Node, registry: &Registry, found: &mut 
         }
     };
     let role = if node.role == Role::Source { "source" } else { "sink" };
-    if let Err(error) = connector.validate(role, &divided.connection, &divided.own) {
+    // A value that is not known yet cannot be judged; the planner meets it resolved.
+    if !refers(&divided.connection)
+        && !refers(&divided.own)
+        && let Err(error) = connector.validate(role, &divided.connection, &divided.own)
+    {
         found.push(at_node(pipeline, &node.name, None, &error));
     }
     if let Err(error) = options::lag(&divided.own) {
@@ -74,6 +78,20 @@ fn connector(pipeline: &Pipeline, node: &Node, registry: &Registry, found: &mut 
         && let Err(error) = write_mode(&divided.own)
     {
         found.push(at_node(pipeline, &node.name, Some("write_mode"), &error));
+    }
+}
+
+/// Whether any text holds a reference that is resolved before the run.
+fn refers(value: &Value) -> bool {
+    match value {
+        Value::String(text) => weir_spec::segments(text).is_ok_and(|segments| {
+            segments.iter().any(|segment| {
+                matches!(segment, Segment::Reference(reference) if !matches!(reference, Reference::LastRunTime | Reference::Cursor))
+            })
+        }),
+        Value::Array(items) => items.iter().any(refers),
+        Value::Object(map) => map.values().any(refers),
+        _ => false,
     }
 }
 
