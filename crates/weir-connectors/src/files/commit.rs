@@ -74,6 +74,7 @@ pub(crate) async fn committed(shared: &Arc<Shared>) -> Result<Option<CommitRepor
 /// See [`weir_connect::StreamSink::commit`].
 pub(crate) async fn commit(shared: &Arc<Shared>, tokens: &[CommitToken]) -> Result<CommitReport> {
     let files = Token::files_of(tokens)?;
+    failpoint!("files.commit.before");
     let storage = shared.dataset.storage.as_ref();
     let lock = storage.lock(&shared.dataset.hidden).await?;
     let mut attempt = 0;
@@ -125,6 +126,7 @@ async fn intend(shared: &Arc<Shared>, manifest: &Manifest, files: &[TokenFile]) 
     };
     let intent = Intent { run: shared.run.clone(), base: manifest.version, outputs, replaced, rows };
     save_intent(shared, &intent).await?;
+    failpoint!("files.commit.intent");
     Ok(intent)
 }
 
