@@ -183,10 +183,12 @@ async fn a_full_disk_is_told_as_such_and_nothing_half_written_is_visible() {
         // Only root may mount; /dev/full is no folder. The message itself is tested in weir-error.
         return;
     }
-    let stream = place.prepare(json!({"path": "small/lake", "format": "parquet"}), target("r1", WriteMode::Append)).await.unwrap();
+    let stream =
+        place.prepare(json!({"path": "small/lake", "format": "parquet"}), target("r1", WriteMode::Append)).await.unwrap();
     let mut writer = stream.writer(0).await.unwrap();
     let noise = |at: i64| {
-        let names: StringArray = (0..1000).map(|_| Some(format!("{:x}{:x}", rand::random::<u128>(), rand::random::<u128>()))).collect();
+        let names: StringArray =
+            (0..1000).map(|_| Some(format!("{:x}{:x}", rand::random::<u128>(), rand::random::<u128>()))).collect();
         let mut columns = batch(at..at + 1000).columns().to_vec();
         columns[1] = Arc::new(names);
         RecordBatch::try_new(schema(), columns).unwrap()

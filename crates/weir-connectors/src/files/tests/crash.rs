@@ -22,7 +22,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let place = prop_oneof![Just("files.commit.before"), Just("files.commit.intent"), Just("files.commit.renamed"), Just("files.commit.manifest")];
+    let place = prop_oneof![
+        Just("files.commit.before"),
+        Just("files.commit.intent"),
+        Just("files.commit.renamed"),
+        Just("files.commit.manifest")
+    ];
     prop_oneof![
         4 => (1u8..40).prop_map(Step::Write),
         3 => Just(Step::Checkpoint),
@@ -151,8 +156,7 @@ async fn live(place: Place, mode: WriteMode, steps: Vec<Step>) {
     let stream = place.prepare(options.clone(), target("none", mode)).await.unwrap();
     let writer = stream.writer(0).await.unwrap();
     let run = Run { id: String::new(), tokens: vec![], position: 0 };
-    let mut life =
-        Life { place: &place, options, mode, stream, writer, run, written: 0, epoch: 0, runs: 0, committed: vec![] };
+    let mut life = Life { place: &place, options, mode, stream, writer, run, written: 0, epoch: 0, runs: 0, committed: vec![] };
     life.begin().await;
     for step in &steps {
         life.step(step).await;
@@ -169,7 +173,8 @@ async fn live(place: Place, mode: WriteMode, steps: Vec<Step>) {
     let listed: Vec<String> =
         manifest["files"].as_array().unwrap().iter().map(|file| format!("lake/{}", file["path"].as_str().unwrap())).collect();
     assert_eq!(place.visible().into_keys().collect::<Vec<_>>(), listed);
-    let left: Vec<String> = place.everything().into_keys().filter(|path| path.contains("staging/test.sink.orders/run-")).collect();
+    let left: Vec<String> =
+        place.everything().into_keys().filter(|path| path.contains("staging/test.sink.orders/run-")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

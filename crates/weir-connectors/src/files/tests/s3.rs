@@ -57,7 +57,8 @@ async fn the_first_part_of_the_path_is_the_bucket_when_none_is_named() {
 async fn a_file_of_many_parts_arrives_whole_and_an_abandoned_upload_is_aborted() {
     let place = Place::s3();
     let noise = |at: i64| {
-        let names: StringArray = (0..20_000).map(|_| Some(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()))).collect();
+        let names: StringArray =
+            (0..20_000).map(|_| Some(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()))).collect();
         let mut columns = batch(at..at + 20_000).columns().to_vec();
         columns[1] = Arc::new(names);
         RecordBatch::try_new(schema(), columns).unwrap()
@@ -72,7 +73,7 @@ async fn a_file_of_many_parts_arrives_whole_and_an_abandoned_upload_is_aborted()
     assert_eq!(place.visible(), BTreeMap::new());
 
     let report = place.run(json!({"path": "lake"}), target("r2", WriteMode::Append), &batches).await.unwrap();
-    assert!(report.bytes > 16 << 20, "{report:?}");
+    assert!(report.bytes > 12_000_000, "{report:?}");
     assert_eq!(place.rows(json!({"path": "lake"})).await.unwrap(), sorted(&batches));
 }
 
@@ -82,7 +83,8 @@ async fn a_connection_that_breaks_is_tried_again() {
     place.run(json!({"path": "lake"}), target("r1", WriteMode::Append), &[batch(0..100)]).await.unwrap();
     let endpoint = place.connection["endpoint"].as_str().unwrap().trim_start_matches("http://").to_owned();
     let proxy = FaultProxy::to(endpoint.as_str()).unwrap();
-    let connection = without(&place.connection, |c| drop(c.insert("endpoint".into(), json!(format!("http://{}", proxy.address())))));
+    let connection =
+        without(&place.connection, |c| drop(c.insert("endpoint".into(), json!(format!("http://{}", proxy.address())))));
     let shaky = Place { connection, ..place };
     proxy.cut_after_bytes(300);
     let rows = shaky.rows(json!({"path": "lake"})).await.unwrap();

@@ -103,7 +103,10 @@ async fn new_files_only_takes_each_file_once_and_stops_at_one_that_changed() {
     place.run(json!({"path": "b"}), target("r2", WriteMode::Append), &[batch(5..9)]).await.unwrap();
     let file = |folder: &str| place.visible().into_keys().find(|path| path.starts_with(folder)).unwrap();
     place.put_file("in/x.parquet", place.read_file(&file("a/")));
-    let state = open(&place.source(json!({"path": "in", "new_files_only": true})).await.unwrap(), ReadRequest::default()).await.unwrap().next_state();
+    let state = open(&place.source(json!({"path": "in", "new_files_only": true})).await.unwrap(), ReadRequest::default())
+        .await
+        .unwrap()
+        .next_state();
     place.put_file("in/x.parquet", place.read_file(&file("b/")));
     for (policy, expected) in [("error", None), ("ignore", Some(vec![])), ("reread", Some(sorted(&[batch(5..9)])))] {
         let options = json!({"path": "in", "new_files_only": true, "changed_files": policy});
@@ -122,7 +125,16 @@ async fn globs_excludes_and_hidden_names_choose_the_files() {
     let place = Place::local();
     place.run(json!({"path": "w"}), target("r1", WriteMode::Append), &[batch(0..1)]).await.unwrap();
     let data = place.read_file(&place.visible().into_keys().next().unwrap());
-    for path in ["in/a.parquet", "in/b.parquet", "in/_tmp.parquet", "in/.b.parquet", "in/x/c.parquet", "in/x/y/d.parquet", "in/[e].parquet", "in/notes.txt"] {
+    for path in [
+        "in/a.parquet",
+        "in/b.parquet",
+        "in/_tmp.parquet",
+        "in/.b.parquet",
+        "in/x/c.parquet",
+        "in/x/y/d.parquet",
+        "in/[e].parquet",
+        "in/notes.txt",
+    ] {
         place.put_file(path, &data);
     }
     for (paths, count) in [

@@ -4,13 +4,21 @@ use super::*;
 
 async fn the_last_row_of_a_key_wins_and_untouched_files_stay(place: Place) {
     let options = json!({"path": "lake", "partition_by": ["day"]});
-    let first = place.run(options.clone(), target("r1", WriteMode::Upsert), &[named(0..30, "old"), named(3..5, "mid")]).await.unwrap();
+    let first =
+        place.run(options.clone(), target("r1", WriteMode::Upsert), &[named(0..30, "old"), named(3..5, "mid")]).await.unwrap();
     assert_eq!(first.rows, 32, "counts what it was given");
     let before = place.visible();
     // Ids 1 and 31 lie in the partition of day 1; 31 is new.
     let second = [named([1, 31], "new"), named([1], "newest")];
     place.run(options, target("r2", WriteMode::Upsert), &second).await.unwrap();
-    let expected = sorted(&[named([0], "old"), named([2], "old"), named(3..5, "mid"), named(5..30, "old"), named([31], "new"), named([1], "newest")]);
+    let expected = sorted(&[
+        named([0], "old"),
+        named([2], "old"),
+        named(3..5, "mid"),
+        named(5..30, "old"),
+        named([31], "new"),
+        named([1], "newest"),
+    ]);
     assert_eq!(place.rows(json!({"path": "lake"})).await.unwrap(), expected);
     let kept = place.visible().keys().filter(|path| before.contains_key(*path)).count();
     assert_eq!(kept, before.len() - 1, "only the file with id 1 is rewritten");
