@@ -100,7 +100,7 @@ async fn a_partitioned_lake_reads_back_exactly_and_its_folders_are_named_as_docu
     let place = Place::local();
     let rows = batch(0..100);
     let options = json!({"path": "lake", "partition_by": ["day(at)", "name"], "max_open_files": 3});
-    let report = place.run(options, target("r1", WriteMode::Append), &[rows.clone()]).await.unwrap();
+    let report = place.run(options, target("r1", WriteMode::Append), std::slice::from_ref(&rows)).await.unwrap();
     assert_eq!(report.rows, 100);
     assert!(place.visible().keys().any(|path| path.starts_with("lake/at_day=1970-01-02/name=n26/part-")));
     assert!(place.visible().keys().any(|path| path.contains("name=__HIVE_DEFAULT_PARTITION__/")));
@@ -150,14 +150,14 @@ async fn a_new_column_evolves_the_dataset_and_old_rows_have_null() {
     let more = RecordBatch::try_new(wider.clone(), columns).unwrap();
     let mut frozen = target("r2", WriteMode::Append);
     (frozen.schema, frozen.on_schema_change) = (wider.clone(), SchemaChangePolicy::Freeze);
-    let error = place.run(json!({"path": "lake"}), frozen, &[more.clone()]).await.unwrap_err();
+    let error = place.run(json!({"path": "lake"}), frozen, std::slice::from_ref(&more)).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("WEIR-FILE-041", Kind::Schema));
     let mut evolving = target("r3", WriteMode::Append);
     evolving.schema = wider;
     let sink = place.sink(json!({"path": "lake"})).await.unwrap();
     let actions = sink.preview(&evolving).await.unwrap();
     assert!(actions.iter().any(|action| action.ends_with("add column extra Int64")), "{actions:?}");
-    place.run(json!({"path": "lake"}), evolving, &[more.clone()]).await.unwrap();
+    place.run(json!({"path": "lake"}), evolving, std::slice::from_ref(&more)).await.unwrap();
     let rows = place.rows(json!({"path": "lake"})).await.unwrap();
     let mut expected: Vec<String> = text(&batch(0..2)).into_iter().map(|row| row + "|NULL").chain(text(&more)).collect();
     expected.sort();
