@@ -106,6 +106,9 @@ pub struct ReadRequest {
     pub batch_bytes: usize,
     /// Stop after about this many rows (preview); splits may be fewer.
     pub limit: Option<u64>,
+    /// Only these columns are needed (queries). A hint: a reader that cannot leave columns out gives all of them, and its
+    /// [`StreamReader::schema`] says so.
+    pub columns: Option<Vec<String>>,
 }
 
 /// Rows with where they came from.
@@ -157,6 +160,15 @@ pub trait Source: Send + Sync {
 
     /// Fixes the view for this run and plans the splits that are left to read.
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>>;
+
+    /// Decodes one dead letter of this source again, with the options as they are now: rows if it is well-formed by
+    /// now, [`Event::Dead`] if it still is not. The payload is the record as the source met it.
+    async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
+        Ok(vec![Event::Dead(DeadLetter {
+            reason: format!("this source cannot read single records of `{stream}` again; correct them at the source"),
+            ..letter.clone()
+        })])
+    }
 
     /// The engine has made everything of this stream durable and committed. Sources that hold something for us
     /// (a replication slot, a queue's acknowledgement) let go of it here. Idempotent.

@@ -1,5 +1,10 @@
-//! The connectors: a folder and a Cargo feature per system, one line each in [`registry`].
+//! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
+#![deny(missing_docs)]
 
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod registry;

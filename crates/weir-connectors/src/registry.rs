@@ -1,15 +1,17 @@
-//! The list of built-in connectors. The only place that names them all.
+//! The list of connectors in this build. A new connector is one line here.
+
+use std::sync::Arc;
 
 use weir_connect::Registry;
 
 /// Every connector that this build has.
 pub fn registry() -> Registry {
-    #[allow(unused_mut)]
     let mut registry = Registry::new();
     #[cfg(feature = "files")]
-    {
-        registry.add(std::sync::Arc::new(crate::files::Files::file()));
-        registry.add(std::sync::Arc::new(crate::files::Files::s3()));
-    }
+    registry.add(Arc::new(crate::files::Files::file())).add(Arc::new(crate::files::Files::s3()));
+    #[cfg(feature = "http")]
+    registry.add(Arc::new(crate::http::HttpConnector::default()));
+    #[cfg(feature = "postgres")]
+    registry.add(Arc::new(crate::postgres::Postgres::default()));
     registry
 }

@@ -1,8 +1,29 @@
 //! Native execution: lanes, epochs, checkpoints, dead letters.
+//!
+//! The life of a run (see `docs/adr/0002` and [`weir_connect::sink`] for the commit protocol):
+//!
+//! * [`run()`]: takes the pipeline's lock, finds the run to resume or begins one, executes the flows, retries what is transient, reconciles
+//!   the rows and writes the report.
+//! * `flow`: one flow from recovery over reading to commit.
+//! * `lane`: one lane: split → queue → row program → writers → epoch.
+//! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
+//! * [`replay`]: dead letters, once more through their pipeline.
+//! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
+//! * [`events`], [`report`]: what others see of a run.
 #![deny(missing_docs)]
 
+pub mod cursor;
 pub mod events;
+mod flow;
+mod lane;
+pub mod memory;
+pub mod queue;
+mod relational;
+pub mod replay;
 pub mod report;
+mod run;
+pub mod store;
 
-pub use events::{Progress, Reporter, RunEvent};
+pub use events::{Progress, Reporter, RunEvent, Silent};
 pub use report::{RunReport, RunStatus, StreamReport};
+pub use run::{RunOptions, run};

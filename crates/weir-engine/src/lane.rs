@@ -1,0 +1,268 @@
+//! One lane: takes a split, reads it, applies the row program, writes, and ends epochs.
+//!
+//! Reading and writing overlap: a spawned task pulls events from the source into a byte-bounded queue while this one
+//! transforms and encodes. The lane owns its writers, so a flush needs no coordination with other lanes; a barrier is the lane's own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use weir_connect::{Barrier, Batch, DeadLetter, Event, SplitProgress, StreamReader, StreamWriter};
+use weir_error::{Error, Kind, Result};
+use weir_plan::RowProgram;
+
+use crate::cursor::CursorTracker;
+use crate::flow::{FlowShared, Todo, poisoned};
+use crate::queue;
+use crate::store::{Counts, EpochBody};
+
+pub(crate) struct Lane {
+    index: usize,
+    shared: Arc<FlowShared>,
+    program: Arc<dyn RowProgram>,
+    tracker: Option<CursorTracker>,
+    writers: Vec<Box<dyn StreamWriter>>,
+    /// Splits, whole or up to a position, whose rows are in the writers.
+    pending: Vec<SplitProgress>,
+    counts: Counts,
+    dead: Vec<DeadLetter>,
+    last_flush: Instant,
+}
+
+/// How reading a split ended.
+enum SplitEnd {
+    /// Everything was read.
+    Done,
+    /// Stopped on request; what is pending is at a resume point.
+    StoppedClean,
+    /// Stopped on request in the middle of rows that cannot be resumed: what the writers hold is thrown away.
+    StoppedDirty,
+}
+
+impl Lane {
+    pub(crate) async fn open(
+        index: usize,
+        shared: Arc<FlowShared>,
+        program: Arc<dyn RowProgram>,
+        tracker: Option<CursorTracker>,
+    ) -> Result<Self> {
+        let mut writers = Vec::new();
+        for target in &shared.targets {
+            writers.push(target.sink.writer(index).await?);
+        }
+        let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
+        Ok(Self {
+            index,
+            shared,
+            program,
+            tracker,
+            writers,
+            pending: Vec::new(),
+            counts,
+            dead: Vec::new(),
+            last_flush: Instant::now(),
+        })
+    }
+
+    /// Works until no split is left or the run stops.
+    pub(crate) async fn run(mut self, reader: Arc<dyn StreamReader>) -> Result<()> {
+        loop {
+            if self.shared.context.stopping() {
+                self.flush().await?;
+                return Err(Error::cancelled());
+            }
+            let next = self.shared.todo.lock().map_err(poisoned)?.pop_front();
+            let Some(todo) = next else { break };
+            match self.split(&reader, &todo).await? {
+                SplitEnd::Done => {}
+                SplitEnd::StoppedClean => {
+                    self.flush().await?;
+                    return Err(Error::cancelled());
+                }
+                SplitEnd::StoppedDirty => return Err(Error::cancelled()),
+            }
+            if self.last_flush.elapsed() >= self.shared.context.options.checkpoint_interval {
+                self.flush().await?;
+            }
+        }
+        self.flush().await
+    }
+
+    async fn split(&mut self, reader: &Arc<dyn StreamReader>, todo: &Todo) -> Result<SplitEnd> {
+        let mut events = Prefetch::start(reader.clone(), todo, self.shared.context.budget.queue);
+        let mut rows = todo.rows_before;
+        let mut asked_to_stop: Option<Instant> = None;
+        // Positions inside a split are one sink's resume points; with several sinks only whole splits are.
+        let positions = self.writers.len() == 1;
+        while let Some(event) = events.next().await? {
+            let mut resume_point = None;
+            match event {
+                Event::Batch(batch) => {
+                    let read = batch.records.num_rows() as u64;
+                    rows += read;
+                    resume_point = batch.position.clone().filter(|_| positions);
+                    self.batch(batch, todo).await?;
+                }
+                Event::Dead(letter) => {
+                    rows += 1;
+                    if !todo.quiet {
+                        self.counts.read += 1;
+                        self.counts.dead += 1;
+                        self.shared.gauges.read.fetch_add(1, Ordering::Relaxed);
+                        self.shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
+                        self.dead.push(letter);
+                    }
+                }
+                Event::SchemaChange(_) => {
+                    return Err(Error::new("WEIR-RUN-040", Kind::Schema, "the schema changed while the stream was read")
+                        .at(format!("stream `{}`, split {}", self.shared.flow, todo.split.id))
+                        .hint("run again: the new schema is checked against the contract at the start"));
+                }
+                Event::Watermark(_) | Event::Idle => {}
+            }
+            let stopping = self.shared.context.stopping();
+            if let Some(position) = resume_point {
+                let due = self.last_flush.elapsed() >= self.shared.context.options.checkpoint_interval;
+                if due || stopping {
+                    self.pending.push(SplitProgress { split: todo.split.clone(), position: Some(position), done: false, rows });
+                    if stopping {
+                        return Ok(SplitEnd::StoppedClean);
+                    }
+                    self.flush().await?;
+                }
+            } else if stopping {
+                // A split is small; it may end by itself. If not, its rows are read again by the next attempt.
+                let asked = asked_to_stop.get_or_insert_with(Instant::now);
+                if asked.elapsed() > std::time::Duration::from_secs(3) {
+                    return Ok(SplitEnd::StoppedDirty);
+                }
+            }
+        }
+        self.pending.push(SplitProgress { split: todo.split.clone(), position: None, done: true, rows });
+        Ok(SplitEnd::Done)
+    }
+
+    async fn batch(&mut self, batch: Batch, todo: &Todo) -> Result<()> {
+        let read = batch.records.num_rows() as u64;
+        let gauges = &self.shared.gauges;
+        gauges.read.fetch_add(read, Ordering::Relaxed);
+        gauges.bytes.fetch_add(batch.source_bytes, Ordering::Relaxed);
+        let (records, delivered) = match &mut self.tracker {
+            Some(tracker) => tracker.pass(batch.records)?,
+            None => (batch.records, 0),
+        };
+        let mut counts = Counts { read, bytes_read: batch.source_bytes, ..Counts::default() };
+        counts.filtered = delivered * self.writers.len() as u64;
+        counts.written = vec![0; self.writers.len()];
+        let mut dead = Vec::new();
+        if self.program.is_identity() && self.writers.len() == 1 {
+            counts.written[0] = records.num_rows() as u64;
+            self.writers[0].write(records).await?;
+        } else {
+            for (index, output) in self.program.apply(&records)?.into_iter().enumerate() {
+                let rows = output.batch.num_rows() as u64;
+                counts.written[index] = rows;
+                counts.filtered += output.filtered;
+                counts.dead += output.dead.len() as u64;
+                dead.extend(output.dead);
+                if todo.active[index] && rows > 0 {
+                    self.writers[index].write(output.batch).await?;
+                }
+            }
+        }
+        gauges.written.fetch_add(counts.written.iter().sum(), Ordering::Relaxed);
+        gauges.dead.fetch_add(counts.dead, Ordering::Relaxed);
+        if !todo.quiet {
+            self.counts.add(&counts);
+            self.dead.extend(dead);
+        }
+        Ok(())
+    }
+
+    /// Ends an epoch: staged sinks first (their receipts belong into the checkpoint), then the checkpoint, then the sinks that
+    /// commit rows and positions together.
+    async fn flush(&mut self) -> Result<()> {
+        self.last_flush = Instant::now();
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        let barrier = Barrier { epoch: shared.next_epoch(), lane: self.index, progress: std::mem::take(&mut self.pending) };
+        let mut tokens = vec![Value::Null; self.writers.len()];
+        for (index, target) in shared.targets.iter().enumerate() {
+            if !target.co_committed {
+                tokens[index] = self.writers[index].flush(&barrier).await?.token;
+            }
+        }
+        let empty = Counts { written: vec![0; self.writers.len()], ..Counts::default() };
+        let body = EpochBody {
+            lane: self.index,
+            progress: barrier.progress.clone(),
+            tokens,
+            counts: std::mem::replace(&mut self.counts, empty),
+            cursor: self.tracker.as_mut().map(CursorTracker::take),
+        };
+        let dead = std::mem::take(&mut self.dead);
+        shared.prepare(barrier.epoch, &body, &dead).await?;
+        for (index, target) in shared.targets.iter().enumerate() {
+            if target.co_committed {
+                self.writers[index].flush(&barrier).await?;
+            }
+        }
+        shared.confirm(barrier.epoch, &body.counts).await
+    }
+}
+
+/// Pulls a split's events into a byte-bounded queue, on a task of its own.
+struct Prefetch {
+    events: queue::Receiver<Result<Event>>,
+    task: JoinHandle<()>,
+}
+
+impl Prefetch {
+    fn start(reader: Arc<dyn StreamReader>, todo: &Todo, capacity: usize) -> Self {
+        let (send, events) = queue::bounded(capacity);
+        let (split, from) = (todo.split.clone(), todo.from.clone());
+        let task = tokio::spawn(async move {
+            let mut stream = match reader.read(&split, from).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    send.send(Err(error), 1).await;
+                    return;
+                }
+            };
+            while let Some(event) = stream.next().await {
+                let bytes = match &event {
+                    Ok(Event::Batch(batch)) => batch.records.get_array_memory_size(),
+                    Ok(Event::Dead(letter)) => letter.payload.len() + 256,
+                    _ => 1,
+                };
+                let failed = event.is_err();
+                if !send.send(event, bytes).await || failed {
+                    return;
+                }
+            }
+        });
+        Self { events, task }
+    }
+
+    async fn next(&mut self) -> Result<Option<Event>> {
+        match self.events.recv().await {
+            Some(event) => event.map(Some),
+            None => match (&mut self.task).await {
+                Ok(()) => Ok(None),
+                // A panic in a decoder must not look like the end of the split.
+                Err(error) => Err(Error::internal("reading died").caused_by(error)),
+            },
+        }
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

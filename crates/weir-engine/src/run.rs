@@ -1,0 +1,368 @@
+//! A run: lock, resume or begin, flows, retries, reconciliation, report.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+use twox_hash::XxHash3_128;
+use weir_connect::{CommitKind, RunIdentity, WriteMode};
+use weir_error::{Error, Kind, Result, Retry};
+use weir_plan::{Flow, Plan, Program};
+
+use crate::events::{Reporter, RunEvent};
+use crate::flow::{self, FlowOutcome};
+use crate::memory::Budget;
+use crate::report::{RunReport, RunStatus, StreamReport};
+use crate::store::StateStore;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Folder of the checkpoint store, locks and spill files.
+    pub state_dir: PathBuf,
+    /// The memory budget.
+    pub max_memory_bytes: usize,
+    /// Lanes.
+    pub parallelism: usize,
+    /// Time between a lane's checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Cancelled when the user asks to stop: the run checkpoints and ends as interrupted.
+    pub stop: CancellationToken,
+    /// How often a transient error may repeat without progress in between.
+    pub max_retries: u32,
+}
+
+impl RunOptions {
+    /// The defaults, for a state folder.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            max_memory_bytes: 512 << 20,
+            parallelism: std::thread::available_parallelism().map_or(2, usize::from),
+            checkpoint_interval: Duration::from_secs(10),
+            stop: CancellationToken::new(),
+            max_retries: 5,
+        }
+    }
+}
+
+/// What the parts of a run share.
+pub(crate) struct RunContext {
+    pub(crate) identity: RunIdentity,
+    /// The pipeline under which dead letters are listed; a replay files them under the pipeline they came from.
+    pub(crate) dead_letters_of: String,
+    pub(crate) store: StateStore,
+    pub(crate) options: RunOptions,
+    pub(crate) budget: Budget,
+    pub(crate) events: UnboundedSender<RunEvent>,
+    pub(crate) started: Instant,
+    pub(crate) epoch: AtomicU64,
+}
+
+impl RunContext {
+    pub(crate) fn tell(&self, event: RunEvent) {
+        // The receiver lives as long as the run; if it is gone nobody wants to know.
+        let _ = self.events.send(event);
+    }
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.tell(RunEvent::Warning { message: message.into() });
+    }
+    pub(crate) fn stopping(&self) -> bool {
+        self.options.stop.is_cancelled()
+    }
+}
+
+/// Executes a plan. Never panics and never returns early: whatever happens is in the report.
+///
+/// One run of a pipeline at a time per state folder (a lock file says who is in the way). An interrupted or failed run of
+/// the same plan is resumed under its own id; a run of a changed plan begins anew, unless rows of the old one
+/// are already visible and would be doubled.
+pub async fn run(plan: Plan, options: RunOptions, reporter: &mut dyn Reporter) -> RunReport {
+    let (events, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+    let started = Instant::now();
+    let work = execute(&plan, options, events, started);
+    tokio::pin!(work);
+    let mut warnings = plan.warnings.clone();
+    let mut note = |event: RunEvent| {
+        if let RunEvent::Warning { message } = &event {
+            warnings.push(message.clone());
+        }
+        reporter.event(&event);
+    };
+    let attempt = loop {
+        tokio::select! {
+            biased;
+            Some(event) = inbox.recv() => note(event),
+            attempt = &mut work => break attempt,
+        }
+    };
+    while let Ok(event) = inbox.try_recv() {
+        note(event);
+    }
+    let report = attempt.into_report(&plan, warnings, started);
+    if let Some((store, run_id)) = &report.1 {
+        let stored = match report.0.status {
+            RunStatus::Succeeded | RunStatus::DeadLettersExceeded => "succeeded",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted => "interrupted",
+        };
+        if let Err(error) = store.end(run_id, stored, &serde_json::to_string(&report.0).unwrap_or_default()).await {
+            tracing::warn!("the end of the run could not be recorded: {error}");
+        }
+    }
+    let report = report.0;
+    reporter.event(&RunEvent::Finished {
+        status: serde_json::to_value(report.status).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+    });
+    report
+}
+
+/// How far an attempt came.
+struct Attempt {
+    place: Option<(StateStore, String)>,
+    outcomes: Vec<FlowOutcome>,
+    checkpoint: Option<u64>,
+    error: Option<Error>,
+}
+
+impl Attempt {
+    fn failed(error: Error) -> Self {
+        Self { place: None, outcomes: Vec::new(), checkpoint: None, error: Some(error) }
+    }
+
+    fn into_report(self, plan: &Plan, warnings: Vec<String>, started: Instant) -> (RunReport, Option<(StateStore, String)>) {
+        let streams: Vec<StreamReport> = self.outcomes.iter().map(|outcome| outcome.report.clone()).collect();
+        let dead: u64 = streams.iter().map(|stream| stream.rows_dead).sum();
+        let status = match &self.error {
+            Some(error) if error.kind() == Kind::Cancelled => RunStatus::Interrupted,
+            Some(_) => RunStatus::Failed,
+            None if dead > plan.pipeline.dead_letters.allow => RunStatus::DeadLettersExceeded,
+            None => RunStatus::Succeeded,
+        };
+        let guarantee = serde_json::to_value(plan.guarantee.delivery).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let report = RunReport {
+            run_id: self.place.as_ref().map(|(_, id)| id.clone()).unwrap_or_default(),
+            pipeline: plan.pipeline.name.clone(),
+            status,
+            streams,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            guarantee: guarantee.unwrap_or_default(),
+            checkpoint: self.checkpoint,
+            warnings,
+            error: self.error.filter(|error| error.kind() != Kind::Cancelled).map(|error| error.to_json()),
+        };
+        (report, self.place)
+    }
+}
+
+async fn execute(plan: &Plan, options: RunOptions, events: UnboundedSender<RunEvent>, started: Instant) -> Attempt {
+    let pipeline = plan.pipeline.name.clone();
+    let prepared = async {
+        let store = StateStore::open(&options.state_dir).await?;
+        let lock = lock(&options.state_dir, &pipeline)?;
+        let fingerprint = fingerprint(plan)?;
+        let (run_id, resumed) = choose_run(plan, &store, &fingerprint).await?;
+        let attempt = store.begin(&run_id, &pipeline, &fingerprint).await?;
+        Ok::<_, Error>((store, lock, run_id, resumed, attempt))
+    };
+    let (store, _lock, run_id, resumed, attempt) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => return Attempt::failed(error),
+    };
+    let budget = Budget::new(options.max_memory_bytes, options.parallelism);
+    let context = Arc::new(RunContext {
+        dead_letters_of: pipeline.strip_suffix(crate::replay::SUFFIX).unwrap_or(&pipeline).to_owned(),
+        identity: RunIdentity { pipeline, run_id: run_id.clone() },
+        store: store.clone(),
+        options,
+        budget,
+        events,
+        started,
+        epoch: AtomicU64::new(0),
+    });
+    context.tell(RunEvent::Started {
+        run_id: run_id.clone(),
+        pipeline: context.identity.pipeline.clone(),
+        mode: serde_json::to_value(plan.pipeline.mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+        attempt,
+        note: resumed.unwrap_or_else(|| "a new run".into()),
+    });
+    let mut outcomes = Vec::new();
+    let mut error = None;
+    for flow in &plan.flows {
+        match with_retries(&context, flow).await {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(failure) => {
+                error = Some(failure);
+                break;
+            }
+        }
+        if context.stopping() && outcomes.len() < plan.flows.len() {
+            error = Some(Error::cancelled());
+            break;
+        }
+    }
+    let checkpoint = Some(context.epoch.load(Ordering::Relaxed)).filter(|&epoch| epoch > 0);
+    Attempt { place: Some((store, run_id)), outcomes, checkpoint, error }
+}
+
+/// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint.
+async fn with_retries(context: &Arc<RunContext>, flow: &Flow) -> Result<FlowOutcome> {
+    let mut fruitless = 0;
+    let mut seen = context.epoch.load(Ordering::Relaxed);
+    loop {
+        let error = match flow::execute(context, flow).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        if context.stopping() {
+            return Err(if error.kind() == Kind::Cancelled { error } else { Error::cancelled().because(error) });
+        }
+        let now = context.epoch.load(Ordering::Relaxed);
+        fruitless = if now > seen { 1 } else { fruitless + 1 };
+        seen = now;
+        let delay = match error.retryable() {
+            Retry::Never => return Err(error),
+            _ if fruitless > context.options.max_retries => return Err(error),
+            Retry::After(delay) => delay,
+            Retry::Transient => backoff(fruitless),
+        };
+        context.tell(RunEvent::Retry {
+            stream: flow.name.clone(),
+            message: error.to_string(),
+            attempt: fruitless + 1,
+            delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        });
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = context.options.stop.cancelled() => return Err(Error::cancelled()),
+        }
+    }
+}
+
+/// 250 ms doubling to 16 s, with jitter between half and the whole.
+fn backoff(attempt: u32) -> Duration {
+    let full = 250u64 << attempt.saturating_sub(1).min(6);
+    Duration::from_millis(rand::rng().random_range(full / 2..=full))
+}
+
+/// Finds the run to resume, or names a new one. The text says what is resumed.
+async fn choose_run(plan: &Plan, store: &StateStore, fingerprint: &str) -> Result<(String, Option<String>)> {
+    let pipeline = &plan.pipeline.name;
+    let fresh = || uuid::Uuid::now_v7().simple().to_string();
+    let Some(open) = store.unfinished(pipeline).await? else { return Ok((fresh(), None)) };
+    if open.fingerprint == fingerprint {
+        let note = format!("going on with run {} (attempt {})", open.run_id, open.attempts + 1);
+        return Ok((open.run_id, Some(note)));
+    }
+    for flow in &plan.flows {
+        let place = crate::store::FlowPlace { pipeline, run_id: &open.run_id, flow: &flow.name };
+        let visible = flow.outputs.iter().any(|output| {
+            output.write_mode == WriteMode::Append && output.sink.capabilities(output.write_mode).commit != CommitKind::Staged
+        });
+        if visible && !store.epochs(&place).await?.is_empty() {
+            return Err(Error::new(
+                "WEIR-RUN-012",
+                Kind::Conflict,
+                format!("an unfinished run of `{pipeline}` has already appended rows, and the pipeline was changed since"),
+            )
+            .at(format!("run {}", open.run_id))
+            .hint("change the pipeline back and run it to the end, or accept the rows that are there with `weir state reset`"));
+        }
+    }
+    store.end(&open.run_id, "abandoned", "null").await?;
+    Ok((fresh(), Some(format!("the pipeline changed since run {}; starting over", open.run_id))))
+}
+
+/// What must be equal for a run to be resumed: the graph, the mode and what changes the meaning of rows. Not
+/// the schedule, the alerts or the lanes.
+fn fingerprint(plan: &Plan) -> Result<String> {
+    let pipeline = &plan.pipeline;
+    let flows: Vec<_> = plan.flows.iter().map(|flow| &flow.name).collect();
+    let relevant = serde_json::json!({
+        "version": 1,
+        "mode": pipeline.mode,
+        "nodes": pipeline.nodes,
+        "on_loss": pipeline.on_loss,
+        "on_schema_change": pipeline.on_schema_change,
+        "flows": flows,
+    });
+    let text =
+        serde_json::to_string(&relevant).map_err(|error| Error::internal("the plan has no fingerprint").caused_by(error))?;
+    Ok(format!("{:032x}", XxHash3_128::oneshot(text.as_bytes())))
+}
+
+/// Takes the pipeline's lock; it is free again when the file is closed, also by `kill -9`.
+fn lock(folder: &Path, pipeline: &str) -> Result<File> {
+    let name: String = pipeline.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
+    let path = folder.join(format!("{name}.lock"));
+    let file = File::create(&path).map_err(|error| Error::from(error).at(path.display().to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::new("WEIR-RUN-010", Kind::Conflict, format!("another run of `{pipeline}` is going on"))
+            .at(path.display().to_string())
+            .hint("wait for it, or stop it; two runs of one pipeline would write the same rows")),
+    }
+}
+
+/// The report of one flow from its totals; an error if the rows do not reconcile.
+pub(crate) fn reconcile(
+    flow: &Flow,
+    totals: &crate::store::Counts,
+    reports: &[weir_connect::CommitReport],
+) -> Result<StreamReport> {
+    let written: u64 = reports.iter().map(|report| report.rows).sum();
+    for (index, report) in reports.iter().enumerate() {
+        let accepted = totals.written.get(index).copied().unwrap_or_default();
+        if report.rows != accepted {
+            return Err(Error::new(
+                "WEIR-RUN-030",
+                Kind::Internal,
+                format!("the rows do not reconcile: {accepted} were handed to the sink, it shows {}", report.rows),
+            )
+            .at(format!("stream `{}`, {}", flow.name, report.place))
+            .hint("do not trust this target until it was checked; please report this with the state folder"));
+        }
+    }
+    let out = written + totals.filtered + totals.dead;
+    let (filtered, derived) = match &flow.program {
+        Program::RowLocal(_) => {
+            let Some(derived) = out.checked_sub(totals.read) else {
+                return Err(Error::new(
+                    "WEIR-RUN-031",
+                    Kind::Internal,
+                    format!("the rows do not reconcile: {} were read, {out} are accounted for", totals.read),
+                )
+                .at(format!("stream `{}`", flow.name))
+                .hint("this run is not a success; please report it with the state folder"));
+            };
+            if flow.outputs.len() == 1 && derived != 0 {
+                return Err(Error::new(
+                    "WEIR-RUN-031",
+                    Kind::Internal,
+                    format!("the rows do not reconcile: {} were read, {out} are accounted for", totals.read),
+                )
+                .at(format!("stream `{}`", flow.name)));
+            }
+            (totals.filtered, derived)
+        }
+        // A join or aggregate absorbs rows and makes others; what it did is not row by row.
+        Program::Relational(_) => (totals.read.saturating_sub(written + totals.dead), out.saturating_sub(totals.read)),
+    };
+    Ok(StreamReport {
+        name: flow.name.clone(),
+        rows_read: totals.read,
+        rows_written: written,
+        rows_filtered: filtered,
+        rows_dead: totals.dead,
+        rows_derived: derived,
+        bytes_written: reports.iter().map(|report| report.bytes).sum(),
+        places: reports.iter().map(|report| report.place.clone()).collect(),
+        objects: reports.iter().map(|report| report.objects).sum(),
+    })
+}

@@ -1,0 +1,255 @@
+//! What `weir state` and `weir dead` show and change.
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::Row;
+use weir_error::Result;
+
+use super::{StateStore, failed, now, parse};
+
+/// The state of one source node of one flow, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamView {
+    /// Flow (stream).
+    pub stream: String,
+    /// Source node.
+    pub node: String,
+    /// Run that left it.
+    pub run_id: String,
+    /// Cursor value reached.
+    pub cursor: Option<String>,
+    /// `${last_run_time}` of the next run.
+    pub last_run_time: Option<String>,
+}
+
+/// A run, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    /// Run id.
+    pub run_id: String,
+    /// Pipeline.
+    pub pipeline: String,
+    /// `running`, `succeeded`, `failed`, `interrupted`, `abandoned`.
+    pub status: String,
+    /// Attempts.
+    pub attempts: i64,
+    /// When it began.
+    pub started_at: String,
+    /// When its last attempt ended.
+    pub ended_at: Option<String>,
+    /// Checkpoints kept for a resume.
+    pub checkpoints: i64,
+    /// The report of the last attempt.
+    pub report: Option<Value>,
+}
+
+/// All that is known of a pipeline.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineView {
+    /// Streams with what the next run starts from.
+    pub streams: Vec<StreamView>,
+    /// The last runs, newest first.
+    pub runs: Vec<RunView>,
+    /// Dead letters not yet replayed.
+    pub dead_letters: i64,
+}
+
+/// A dead letter as stored.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeadView {
+    /// Number, unique in the state file.
+    pub id: i64,
+    /// Pipeline.
+    pub pipeline: String,
+    /// Run that met it.
+    pub run_id: String,
+    /// Stream it came from.
+    pub stream: String,
+    /// Stable code.
+    pub code: String,
+    /// What was wrong.
+    pub reason: String,
+    /// Where it was.
+    pub place: String,
+    /// Media type of the payload.
+    pub media_type: String,
+    /// The record as it came.
+    #[serde(skip)]
+    pub payload: Vec<u8>,
+    /// When.
+    pub at: String,
+    /// When it was replayed, if ever.
+    pub replayed_at: Option<String>,
+}
+
+/// Dead letters of one kind, counted.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeadGroup {
+    /// Stream.
+    pub stream: String,
+    /// Stable code.
+    pub code: String,
+    /// One of the reasons.
+    pub reason: String,
+    /// How many wait.
+    pub count: i64,
+}
+
+impl StateStore {
+    /// The pipelines that this state file knows.
+    pub async fn pipelines(&self) -> Result<Vec<String>> {
+        sqlx::query_scalar("SELECT DISTINCT pipeline FROM run ORDER BY 1").fetch_all(&self.pool).await.map_err(failed)
+    }
+
+    /// All that is known of a pipeline.
+    pub async fn show(&self, pipeline: &str) -> Result<PipelineView> {
+        let rows = sqlx::query("SELECT flow, node, run_id, body FROM stream_state WHERE pipeline = ? ORDER BY flow, node")
+            .bind(pipeline)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        let mut streams = Vec::new();
+        for row in &rows {
+            let state: super::StreamState = parse(row.get(3))?;
+            streams.push(StreamView {
+                stream: row.get(0),
+                node: row.get(1),
+                run_id: row.get(2),
+                cursor: state.cursor.and_then(|cursor| cursor.max_text),
+                last_run_time: state.last_run_time,
+            });
+        }
+        let rows = sqlx::query(
+            "SELECT run_id, pipeline, status, attempts, started_at, ended_at, report,
+                    (SELECT count(*) FROM epoch WHERE epoch.run_id = run.run_id)
+             FROM run WHERE pipeline = ? ORDER BY started_at DESC, run_id DESC LIMIT 10",
+        )
+        .bind(pipeline)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let mut runs = Vec::new();
+        for row in &rows {
+            let report: Option<String> = row.get(6);
+            runs.push(RunView {
+                run_id: row.get(0),
+                pipeline: row.get(1),
+                status: row.get(2),
+                attempts: row.get(3),
+                started_at: row.get(4),
+                ended_at: row.get(5),
+                report: report.as_deref().map(parse).transpose()?,
+                checkpoints: row.get(7),
+            });
+        }
+        let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL")
+            .bind(pipeline)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(PipelineView { streams, runs, dead_letters })
+    }
+
+    /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
+    /// is abandoned; what it staged is thrown away when the next run begins. Dead letters stay. Returns the number of
+    /// states forgotten.
+    pub async fn reset(&self, pipeline: &str, stream: Option<&str>) -> Result<u64> {
+        let mut tx = self.pool.begin().await.map_err(failed)?;
+        let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = ?1 AND (?2 IS NULL OR flow = ?2)")
+            .bind(pipeline)
+            .bind(stream)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?
+            .rows_affected();
+        let abandoned = sqlx::query(
+            "UPDATE run SET status = 'abandoned', ended_at = ? WHERE pipeline = ? AND status NOT IN ('succeeded', 'abandoned')",
+        )
+        .bind(now())
+        .bind(pipeline)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        sqlx::query("DELETE FROM epoch WHERE run_id IN (SELECT run_id FROM run WHERE pipeline = ? AND status = 'abandoned')")
+            .bind(pipeline)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(forgotten + abandoned)
+    }
+
+    /// Waiting dead letters, by stream and code.
+    pub async fn dead_groups(&self, pipeline: Option<&str>) -> Result<Vec<DeadGroup>> {
+        let rows = sqlx::query(
+            "SELECT stream, code, min(reason), count(*) FROM dead_letter
+             WHERE (?1 IS NULL OR pipeline = ?1) AND replayed_at IS NULL GROUP BY stream, code ORDER BY 4 DESC",
+        )
+        .bind(pipeline)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(rows
+            .iter()
+            .map(|row| DeadGroup { stream: row.get(0), code: row.get(1), reason: row.get(2), count: row.get(3) })
+            .collect())
+    }
+
+    /// Waiting dead letters of a pipeline, oldest first, at most `limit`.
+    pub async fn dead_list(&self, pipeline: &str, limit: i64) -> Result<Vec<DeadView>> {
+        let rows = sqlx::query(
+            "SELECT id, pipeline, run_id, stream, code, reason, place, media_type, payload, at, replayed_at
+             FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL ORDER BY id LIMIT ?",
+        )
+        .bind(pipeline)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(rows.iter().map(dead_view).collect())
+    }
+
+    /// One dead letter.
+    pub async fn dead_show(&self, id: i64) -> Result<Option<DeadView>> {
+        let row = sqlx::query(
+            "SELECT id, pipeline, run_id, stream, code, reason, place, media_type, payload, at, replayed_at
+             FROM dead_letter WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(row.as_ref().map(dead_view))
+    }
+
+    /// Marks dead letters as replayed.
+    pub async fn dead_replayed(&self, ids: &[i64]) -> Result<()> {
+        let mut tx = self.pool.begin().await.map_err(failed)?;
+        for id in ids {
+            sqlx::query("UPDATE dead_letter SET replayed_at = ? WHERE id = ?")
+                .bind(now())
+                .bind(id)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+}
+
+fn dead_view(row: &sqlx::sqlite::SqliteRow) -> DeadView {
+    DeadView {
+        id: row.get(0),
+        pipeline: row.get(1),
+        run_id: row.get(2),
+        stream: row.get(3),
+        code: row.get(4),
+        reason: row.get(5),
+        place: row.get(6),
+        media_type: row.get(7),
+        payload: row.get(8),
+        at: row.get(9),
+        replayed_at: row.get(10),
+    }
+}
