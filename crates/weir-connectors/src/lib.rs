@@ -1,7 +1,10 @@
-//! The connectors. A folder and a Cargo feature per system; [`registry`] is the open list.
+//! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
+#![deny(missing_docs)]
 
+#[cfg(feature = "files")]
+pub mod files;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod registry;
-
-pub use registry::registry;
+pub mod registry;

@@ -1,12 +1,16 @@
-//! The list of connectors that this build carries. To add one: its folder, its feature, one line here.
+//! The list of connectors in this build. A new connector is one line here.
 
 use std::sync::Arc;
 
 use weir_connect::Registry;
 
-/// Every connector of this build.
+/// Every connector that this build has.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
+    #[cfg(feature = "files")]
+    registry.add(Arc::new(crate::files::Files::file())).add(Arc::new(crate::files::Files::s3()));
+    #[cfg(feature = "http")]
+    registry.add(Arc::new(crate::http::HttpConnector::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default()));
     registry

@@ -14,7 +14,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, Event, Split, SplitProgress, StreamReader};
@@ -159,7 +159,7 @@ fn session(context: &RunContext) -> Result<SessionContext> {
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill])))
         .build_arc()
         .map_err(|error| Error::internal("the query engine cannot start").caused_by(error))?;
-    let config = SessionConfig::new().with_target_partitions(context.options.parallelism).with_information_schema(false);
+    let config = weir_plan::sql::config().with_target_partitions(context.options.parallelism);
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 

@@ -1,6 +1,7 @@
 //! SQL over the lake and over any connection.
 //!
 //! * [`QuerySession`]: a DataFusion session with a memory budget and the tables registered in it.
+//! * [`name`]: names of tables, one to three parts.
 //! * [`table`]: any [`Source`](weir_connect::Source) stream as a table: one mechanism for lakes, databases and APIs.
 //! * [`lake`]: finds the tables of a lake folder.
 //!
@@ -8,12 +9,15 @@
 #![deny(missing_docs)]
 
 pub mod lake;
+pub mod name;
 pub mod table;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::catalog::{MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -22,7 +26,11 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use weir_connect::{Error, Kind, Result, Source, StreamInfo};
 
+pub use crate::name::TableName;
 use crate::table::SourceTable;
+
+const DEFAULT_CATALOG: &str = "datafusion";
+const DEFAULT_SCHEMA: &str = "public";
 
 /// A session in which tables are registered and queries are asked.
 pub struct QuerySession {
@@ -42,36 +50,56 @@ impl QuerySession {
         Ok(Self { context: SessionContext::new_with_config_rt(config, runtime), parallelism, broken: Arc::default() })
     }
 
-    /// Registers one stream of a source under `name`, which may be `schema.table`; a missing schema is made.
-    pub fn register(&self, name: &str, source: Arc<dyn Source>, stream: StreamInfo) -> Result<()> {
+    /// The DataFusion context underneath, for programs that make their own data frames.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Registers one stream of a source. Catalogs and schemas are made as they are named; a name that is taken is an error.
+    pub fn register(&self, name: &TableName, source: Arc<dyn Source>, stream: StreamInfo) -> Result<()> {
         let table = Arc::new(SourceTable::new(source, stream, self.parallelism, self.broken.clone()));
-        let (schema, table_name) = match name.rsplit_once('.') {
-            Some((schema, table)) => (schema.replace('.', "_"), table),
-            None => ("public".to_owned(), name),
-        };
-        let catalog = self.context.catalog("datafusion").ok_or_else(|| Error::internal("the session has no catalog"))?;
         let failed = |error: DataFusionError| {
-            Error::new("WEIR-QUERY-001", Kind::Spec, format!("table `{name}` cannot be registered")).caused_by(error)
+            Error::new("WEIR-QUERY-001", Kind::Spec, format!("table `{name}` cannot be registered"))
+                .because(error.strip_backtrace())
         };
-        let provider = match catalog.schema(&schema) {
-            Some(provider) => provider,
-            None => {
-                let provider = Arc::new(datafusion::catalog::MemorySchemaProvider::new());
-                catalog.register_schema(&schema, provider.clone()).map_err(failed)?;
-                provider
-            }
+        let (catalog, schema) = match name.parts() {
+            [catalog, schema, _] => (catalog.as_str(), schema.as_str()),
+            [schema, _] => (DEFAULT_CATALOG, schema.as_str()),
+            _ => (DEFAULT_CATALOG, DEFAULT_SCHEMA),
         };
-        provider.register_table(table_name.to_owned(), table).map_err(failed)?;
+        if self.context.catalog(catalog).is_none() {
+            self.context.register_catalog(catalog, Arc::new(MemoryCatalogProvider::new()));
+        }
+        let catalog = self.context.catalog(catalog).ok_or_else(|| Error::internal("a registered catalog is gone"))?;
+        if catalog.schema(schema).is_none() {
+            catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new())).map_err(failed)?;
+        }
+        self.context.register_table(name.reference(), table).map_err(failed)?;
         Ok(())
     }
 
-    /// Names of all registered tables, `schema.table` except in `public`, sorted.
+    /// The tables that a query names, without its common table expressions: what has to be registered before it is asked.
+    pub fn tables_of(&self, query: &str) -> Result<Vec<TableName>> {
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(query, &dialect).map_err(explain)?;
+        let references = state.resolve_table_references(&statement).map_err(explain)?;
+        Ok(references.iter().map(TableName::from_reference).collect())
+    }
+
+    /// Names of all registered tables, as SQL needs them, sorted.
     pub fn tables(&self) -> Vec<String> {
-        let Some(catalog) = self.context.catalog("datafusion") else { return Vec::new() };
         let mut names = Vec::new();
-        for schema in catalog.schema_names().into_iter().filter(|schema| schema != "information_schema") {
-            for table in catalog.schema(&schema).map(|provider| provider.table_names()).unwrap_or_default() {
-                names.push(if schema == "public" { table } else { format!("{schema}.{table}") });
+        for catalog_name in self.context.catalog_names() {
+            let Some(catalog) = self.context.catalog(&catalog_name) else { continue };
+            for schema in catalog.schema_names().into_iter().filter(|schema| schema != "information_schema") {
+                for table in catalog.schema(&schema).map(|provider| provider.table_names()).unwrap_or_default() {
+                    names.push(match (catalog_name.as_str(), schema.as_str()) {
+                        (DEFAULT_CATALOG, DEFAULT_SCHEMA) => TableName::new(&table).to_string(),
+                        (DEFAULT_CATALOG, schema) => TableName::of_stream(schema, &table).to_string(),
+                        (catalog, schema) => TableName::of_stream(catalog, &format!("{schema}.{table}")).to_string(),
+                    });
+                }
             }
         }
         names.sort();
@@ -119,26 +147,40 @@ impl Answer {
 }
 
 /// A DataFusion error as ours; an error that a source threw inside a query comes out as it was.
-fn explain(error: DataFusionError) -> Error {
+pub fn explain(error: DataFusionError) -> Error {
     match error {
         DataFusionError::External(inner) => match inner.downcast::<Error>() {
             Ok(ours) => *ours,
             Err(other) => Error::new("WEIR-QUERY-002", Kind::Data, "the query failed").because(other),
         },
-        DataFusionError::Context(_, inner) => explain(*inner),
+        DataFusionError::ArrowError(inner, _) => match *inner {
+            ArrowError::ExternalError(inner) => explain(DataFusionError::External(inner)),
+            other => Error::new("WEIR-QUERY-002", Kind::Data, "the query failed").because(other),
+        },
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => explain(*inner),
         DataFusionError::SQL(inner, _) => Error::new("WEIR-QUERY-003", Kind::Spec, "this is not SQL").because(inner),
         DataFusionError::ResourcesExhausted(why) => {
             Error::new("WEIR-QUERY-004", Kind::Limit, "the query needs more memory than the budget, even with spilling")
-                .because(why)
+                .because(first_line(&why))
                 .hint("give it more with --max-memory")
         }
         DataFusionError::Plan(why) => Error::new("WEIR-QUERY-005", Kind::Spec, "the query does not fit the tables").because(why),
+        DataFusionError::NotImplemented(why) => {
+            Error::new("WEIR-QUERY-005", Kind::Spec, "the query uses something that is not supported").because(why)
+        }
         DataFusionError::SchemaError(inner, _) => {
             Error::new("WEIR-QUERY-005", Kind::Spec, "the query does not fit the tables").because(inner)
         }
         DataFusionError::Collection(errors) => {
             errors.into_iter().next().map_or_else(|| Error::internal("an error without a cause"), explain)
         }
-        other => Error::new("WEIR-QUERY-002", Kind::Data, "the query failed").because(other.strip_backtrace()),
+        other => Error::new("WEIR-QUERY-002", Kind::Data, "the query failed").because(first_line(&other.strip_backtrace())),
     }
 }
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests;

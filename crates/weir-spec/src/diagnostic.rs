@@ -1,6 +1,7 @@
 //! One problem in a pipeline file, with its place, what was expected and the nearest valid word.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::model::Span;
 
@@ -14,8 +15,9 @@ pub enum Severity {
     Warning,
 }
 
-/// One problem.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One problem. As JSON: `code`, `severity`, `message`, `file`, `line`, `column`, `path`, then `label`, `suggestion`,
+/// `expected`, `help` where there is one, and `start` and `end` as byte offsets.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
     /// Stable code: `WEIR-SPEC-014`, `WEIR-PLAN-003`.
     pub code: String,
@@ -30,17 +32,38 @@ pub struct Diagnostic {
     /// Path in the native form: `source.postgres.tables[0]`.
     pub path: String,
     /// Short text beside the underlined words: `did you mean `format`?`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The nearest valid word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
     /// What would have been right: allowed words, a type, a rule.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code)?;
+        map.serialize_entry("severity", &self.severity)?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("file", &self.file)?;
+        map.serialize_entry("line", &self.span.map(|span| span.line))?;
+        map.serialize_entry("column", &self.span.map(|span| span.column))?;
+        map.serialize_entry("path", &self.path)?;
+        for (key, value) in
+            [("label", &self.label), ("suggestion", &self.suggestion), ("expected", &self.expected), ("help", &self.help)]
+        {
+            if let Some(value) = value {
+                map.serialize_entry(key, value)?;
+            }
+        }
+        if let Some(span) = self.span {
+            map.serialize_entry("start", &span.start)?;
+            map.serialize_entry("end", &span.end)?;
+        }
+        map.end()
+    }
 }
 
 impl Diagnostic {
@@ -90,5 +113,18 @@ impl Diagnostic {
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
+    }
+    /// Adds the nearest valid word, if there is one; it becomes the label too.
+    #[must_use]
+    pub fn did_you_mean(mut self, word: Option<String>) -> Self {
+        if let Some(word) = word {
+            self.label = Some(format!("did you mean `{word}`?"));
+            self.suggestion = Some(word);
+        }
+        self
+    }
+    /// Whether the pipeline cannot be used.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 }

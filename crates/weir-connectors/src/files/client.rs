@@ -1,0 +1,189 @@
+//! From a connection's options to a storage and the folder its paths start from.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use weir_error::{Error, Kind, Result};
+
+use super::config::{FileConnection, S3Connection};
+use super::listing::Anchor;
+use super::local::LocalStorage;
+use super::s3::S3Storage;
+use super::storage::Storage;
+
+/// Which of the two connectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum System {
+    File,
+    S3,
+}
+
+/// A parsed connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Connection {
+    File { options: FileConnection, base: std::path::PathBuf },
+    S3(S3Connection),
+}
+
+/// Somewhere to read or write: storage, where relative paths start, and the paths in the storage's own form.
+pub(crate) struct Located {
+    pub storage: Arc<dyn Storage>,
+    pub anchor: Anchor,
+    pub paths: Vec<String>,
+}
+
+/// Deserialises options; `Null` means none.
+pub(crate) fn options<T: DeserializeOwned + Default>(what: &str, value: &Value) -> Result<T> {
+    if value.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(value).map_err(|error| Error::new("WEIR-FILE-001", Kind::Spec, format!("bad {what} options")).because(error))
+}
+
+impl Connection {
+    pub(crate) fn parse(system: System, value: &Value, base: &Path) -> Result<Self> {
+        Ok(match system {
+            System::File => Self::File { options: options("connection", value)?, base: base.to_owned() },
+            System::S3 => {
+                let connection: S3Connection = options("connection", value)?;
+                if connection.access_key.is_some() != connection.secret_key.is_some() {
+                    return Err(Error::new("WEIR-S3-013", Kind::Spec, "access_key and secret_key belong together")
+                        .hint("give both, or neither"));
+                }
+                if let Some(endpoint) = &connection.endpoint {
+                    let plain = endpoint.starts_with("http://") || endpoint.starts_with("https://") || endpoint.contains("${");
+                    if !plain {
+                        return Err(Error::new(
+                            "WEIR-S3-014",
+                            Kind::Spec,
+                            format!("`{endpoint}` is no address of an S3 service"),
+                        )
+                        .hint("write http://host:port or https://host"));
+                    }
+                }
+                Self::S3(connection)
+            }
+        })
+    }
+
+    /// Paths may carry `!` in front. All must lie in one bucket.
+    pub(crate) fn locate(&self, paths: &[String]) -> Result<Located> {
+        match self {
+            Self::File { options, base } => {
+                let here = if base.is_absolute() {
+                    base.clone()
+                } else {
+                    std::env::current_dir().map_err(|error| Error::from(error).at(base.display().to_string()))?.join(base)
+                };
+                let start = Anchor { folder: lexical(&here), confined: false };
+                let anchor = match &options.root {
+                    Some(root) => Anchor { folder: start.resolve(root)?, confined: true },
+                    None => start.clone(),
+                };
+                let storage = Arc::new(LocalStorage::new(Path::new(&start.folder)));
+                Ok(Located { storage, anchor, paths: paths.to_vec() })
+            }
+            Self::S3(connection) => {
+                let mut bucket = connection.bucket.clone();
+                let mut keys = vec![];
+                for path in paths {
+                    let (sign, path) = path.strip_prefix('!').map_or(("", path.as_str()), |path| ("!", path));
+                    let url = ["s3://", "s3a://", "s3n://"].iter().find_map(|scheme| path.strip_prefix(scheme));
+                    let plain = url.unwrap_or(path).trim_start_matches('/');
+                    let (first, rest) = plain.split_once('/').unwrap_or((plain, ""));
+                    let bare_exclude = !sign.is_empty() && !path.contains('/');
+                    let key = match (&bucket, url) {
+                        _ if bare_exclude => plain,
+                        (Some(bucket), Some(_)) if bucket != first => {
+                            return Err(Error::new("WEIR-S3-015", Kind::Spec, format!("`{path}` is not in bucket `{bucket}`"))
+                                .hint("leave `bucket` out of the connection, or use one connection per bucket"));
+                        }
+                        (Some(_), Some(_)) => rest,
+                        // The bucket from the connection; a path is then a key.
+                        (Some(_), None) if connection.bucket.is_some() => plain,
+                        (Some(bucket), None) if bucket == first => rest,
+                        (Some(bucket), None) => {
+                            return Err(Error::new("WEIR-S3-015", Kind::Spec, format!("`{path}` is not in bucket `{bucket}`"))
+                                .hint("without `bucket` in the connection every path begins with the same bucket"));
+                        }
+                        (None, _) => {
+                            if first.is_empty() {
+                                return Err(Error::new("WEIR-S3-016", Kind::Spec, "no bucket is named")
+                                    .hint("set `bucket` in the connection, or begin the path with it: bucket/folder/…"));
+                            }
+                            bucket = Some(first.to_owned());
+                            rest
+                        }
+                    };
+                    keys.push(format!("{sign}{key}"));
+                }
+                let bucket = bucket.ok_or_else(|| {
+                    Error::new("WEIR-S3-016", Kind::Spec, "no bucket is named")
+                        .hint("set `bucket` in the connection, or begin the path with it")
+                })?;
+                let storage = Arc::new(s3(connection, &bucket)?);
+                Ok(Located { storage, anchor: Anchor { folder: String::new(), confined: true }, paths: keys })
+            }
+        }
+    }
+}
+
+fn lexical(path: &Path) -> String {
+    let anchor = Anchor { folder: "/".into(), confined: false };
+    anchor.resolve(&path.to_string_lossy()).unwrap_or_else(|_| path.to_string_lossy().into_owned())
+}
+
+/// A client for one bucket. Does not connect.
+pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
+    let from_environment = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ]
+    .iter()
+    .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let given = connection.access_key.is_some();
+    let mut builder = if given || connection.anonymous { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+    let region = connection
+        .region
+        .clone()
+        .or_else(|| std::env::var("AWS_REGION").ok())
+        .or_else(|| std::env::var("AWS_DEFAULT_REGION").ok());
+    builder = builder
+        .with_bucket_name(bucket)
+        .with_region(region.unwrap_or_else(|| "us-east-1".into()))
+        .with_virtual_hosted_style_request(!connection.path_style.unwrap_or(connection.endpoint.is_some()))
+        .with_retry(RetryConfig {
+            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 },
+            max_retries: 6,
+            retry_timeout: Duration::from_secs(90),
+        })
+        .with_client_options(
+            ClientOptions::new()
+                .with_allow_http(connection.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
+                .with_connect_timeout(Duration::from_secs(5))
+                .with_timeout(Duration::from_secs(120)),
+        );
+    if let Some(endpoint) = &connection.endpoint {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+    }
+    if let (Some(access), Some(secret)) = (&connection.access_key, &connection.secret_key) {
+        builder = builder.with_access_key_id(access).with_secret_access_key(secret.expose());
+        if let Some(token) = &connection.session_token {
+            builder = builder.with_token(token.expose());
+        }
+    } else if connection.anonymous || !from_environment && connection.endpoint.is_some() {
+        builder = builder.with_skip_signature(true);
+    }
+    let endpoint = connection.endpoint.clone().unwrap_or_else(|| "s3.amazonaws.com".into());
+    let store = builder.build().map_err(|error| {
+        Error::new("WEIR-S3-017", Kind::Spec, "the options of the S3 connection do not work").at(&endpoint).caused_by(error)
+    })?;
+    Ok(S3Storage::new(store, bucket.to_owned(), endpoint, connection.access_key.clone()))
+}

@@ -1,0 +1,439 @@
+//! The sink: which folder a stream goes to, whether it may, and the way there.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use weir_connect::{
+    CommitKind, CommitReport, CommitToken, Recovery, Sink, SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter,
+    WriteMode,
+};
+use weir_error::{Error, Kind, Result};
+use weir_formats::{Compression, Format, WriteOptions, check_writable, sink_type};
+
+use super::client::{Connection, Located};
+use super::commit;
+use super::config::FileSink;
+use super::hive;
+use super::listing::is_ours;
+use super::manifest::{HIDDEN, Manifest};
+use super::partition::Partitioner;
+use super::schema::{Contract, reconcile};
+use super::storage::{Expect, FileMeta, Storage, folder_of, join};
+use super::writer::LaneWriter;
+
+/// A configured `file` or `s3` target.
+pub(crate) struct FilesSink {
+    connection: Connection,
+    options: FileSink,
+    node: String,
+    word: &'static str,
+}
+
+/// Where one stream's dataset is.
+#[derive(Debug, Clone)]
+pub(crate) struct Dataset {
+    pub storage: Arc<dyn Storage>,
+    /// Its folder.
+    pub folder: String,
+    /// Its hidden folder, with the manifest and the staging.
+    pub hidden: String,
+    /// The only file, if the path names one.
+    pub single: Option<String>,
+    /// For people.
+    pub place: String,
+}
+
+/// Everything that the lanes and the commit of one stream share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub dataset: Dataset,
+    pub contract: Contract,
+    pub partitioner: Partitioner,
+    pub partition_by: Vec<String>,
+    pub cursor: Option<String>,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    pub write: WriteOptions,
+    pub extension: String,
+    pub mode: WriteMode,
+    pub key: Vec<String>,
+    pub overwrite_foreign: bool,
+    pub run: String,
+    /// Pipeline, node and stream: whose staging this is.
+    pub writer: String,
+    /// Staging of this writer, all runs.
+    pub stagings: String,
+    /// Staging of this run.
+    pub staging: String,
+    /// Differs in every attempt, so that names never meet.
+    pub nonce: String,
+    pub target_file_bytes: u64,
+    pub max_open_files: usize,
+    pub max_buffer_bytes: usize,
+}
+
+impl Shared {
+    /// The name of a data file. `listing::is_ours` knows it.
+    pub(crate) fn file_name(&self, label: &str, sequence: u64) -> String {
+        format!("part-{}-{label}-{sequence:05}{}", slug(&self.run), self.extension)
+    }
+
+    /// Whether the commit makes new files out of what the lanes wrote.
+    pub(crate) fn rewrites(&self) -> bool {
+        self.dataset.single.is_some() || self.mode == WriteMode::Upsert
+    }
+}
+
+impl FilesSink {
+    pub(crate) fn new(connection: Connection, options: FileSink, node: String, word: &'static str) -> Result<Self> {
+        let sink = Self { connection, options, node, word };
+        sink.check_options()?;
+        Ok(sink)
+    }
+
+    fn format(&self) -> Format {
+        self.options.format.or_else(|| self.single_format().map(|(format, _)| format)).unwrap_or(Format::Parquet)
+    }
+
+    /// Format and compression when the path names one file.
+    fn single_format(&self) -> Option<(Format, Compression)> {
+        if self.options.path.ends_with('/') || !self.options.partition_by.is_empty() {
+            return None;
+        }
+        Format::from_path(&self.options.path)
+    }
+
+    fn write_options(&self) -> WriteOptions {
+        let mut write = WriteOptions::new(self.format());
+        write.compression = match (self.options.compression, self.single_format()) {
+            (Compression::Auto, Some((_, named))) if named != Compression::None => named,
+            (given, _) => given,
+        };
+        write.csv = self.options.csv.clone();
+        write.parquet = self.options.parquet.clone();
+        write.avro = self.options.avro.clone();
+        write.orc = self.options.orc.clone();
+        write
+    }
+
+    fn modes(&self) -> Vec<WriteMode> {
+        let mut modes = vec![WriteMode::Append, WriteMode::Overwrite];
+        if self.format() == Format::Parquet && self.single_format().is_none() {
+            modes.push(WriteMode::Upsert);
+        }
+        modes
+    }
+
+    pub(crate) fn check_options(&self) -> Result<()> {
+        if self.options.path.trim().is_empty() {
+            return Err(Error::new("WEIR-FILE-050", Kind::Spec, "the sink has no `path`")
+                .hint("give the folder to write to, e.g. lake/{stream}"));
+        }
+        fill(&self.options.path, "stream", Utc::now())?;
+        self.write_options().resolved_compression()?;
+        if let (Some(format), Some((named, _))) = (self.options.format, self.single_format()) {
+            if format != named {
+                return Err(Error::new(
+                    "WEIR-FILE-051",
+                    Kind::Spec,
+                    format!("the path ends like {} but the format is {}", named.as_str(), format.as_str()),
+                )
+                .at(self.options.path.clone())
+                .hint("make them agree, or end the path with / to mean a folder"));
+            }
+        }
+        self.check_mode(self.options.write_mode, &self.options.key, false)
+    }
+
+    fn check_mode(&self, mode: WriteMode, key: &[String], key_known: bool) -> Result<()> {
+        if !self.modes().contains(&mode) {
+            let why = match (mode, self.single_format()) {
+                (WriteMode::Merge, _) => "files have no rows to change in place".to_owned(),
+                (_, Some(_)) => "the path names a single file".to_owned(),
+                _ => format!("{} files are not rewritten", self.format().as_str()),
+            };
+            return Err(Error::new(
+                "WEIR-FILE-052",
+                Kind::Unsupported,
+                format!("`write_mode: {}` is not possible here", mode.as_str()),
+            )
+            .because(why)
+            .hint("upsert works with format parquet and a folder; else use append or overwrite"));
+        }
+        if mode == WriteMode::Upsert && key.is_empty() && key_known {
+            return Err(
+                Error::new("WEIR-FILE-053", Kind::Spec, "upsert needs a `key`").hint("set `key: [column, …]` on the sink")
+            );
+        }
+        Ok(())
+    }
+
+    fn dataset(&self, stream: &str, started: DateTime<Utc>) -> Result<Dataset> {
+        let path = fill(&self.options.path, stream, started)?;
+        let Located { storage, anchor, paths } = self.connection.locate(std::slice::from_ref(&path))?;
+        let full = anchor.resolve(paths.first().map_or("", String::as_str))?;
+        anchor.check_link(&full)?;
+        let (folder, hidden, single) = match self.single_format() {
+            Some(_) => {
+                let folder = folder_of(&full).to_owned();
+                let name = full.rsplit('/').next().unwrap_or(&full);
+                let hidden =
+                    join(if folder.is_empty() && full.starts_with('/') { "/" } else { &folder }, &format!("{HIDDEN}_{name}"));
+                (folder, hidden, Some(full.clone()))
+            }
+            None => (full.clone(), join(&full, HIDDEN), None),
+        };
+        let place = storage.show(&full);
+        Ok(Dataset { storage, folder, hidden, single, place })
+    }
+
+    /// Everything that can be judged without writing.
+    async fn plan(&self, target: &StreamTarget) -> Result<(Shared, Option<Manifest>, Vec<FileMeta>)> {
+        let started = run_time(&target.run.run_id).unwrap_or_else(Utc::now);
+        let dataset = self.dataset(&target.stream, started)?;
+        let key = if target.key.is_empty() { self.options.key.clone() } else { target.key.clone() };
+        self.check_mode(target.write_mode, &key, true)?;
+        if let Some(missing) =
+            key.iter().find(|column| target.write_mode == WriteMode::Upsert && target.schema.index_of(column).is_err())
+        {
+            return Err(Error::new("WEIR-FILE-053", Kind::Spec, format!("the key column `{missing}` is not in the stream")));
+        }
+        let manifest = Manifest::load(dataset.storage.as_ref(), &dataset.hidden).await?.map(|(manifest, _)| manifest);
+        let fresh =
+            target.write_mode == WriteMode::Overwrite && target.on_schema_change != weir_connect::SchemaChangePolicy::Freeze;
+        let existing: Option<SchemaRef> = match &manifest {
+            Some(manifest) if !fresh => manifest.arrow_schema()?,
+            _ => None,
+        };
+        let write = self.write_options();
+        if let Some(manifest) =
+            manifest.as_ref().filter(|manifest| !manifest.files.is_empty() && target.write_mode != WriteMode::Overwrite)
+        {
+            if manifest.format != write.format.as_str() {
+                return Err(Error::new(
+                    "WEIR-FILE-054",
+                    Kind::Conflict,
+                    format!("the dataset is made of {} files", manifest.format),
+                )
+                .at(dataset.place.clone())
+                .hint(format!("set `format: {}`, write to a new place, or use write_mode: overwrite", manifest.format)));
+            }
+        }
+        let contract =
+            reconcile(existing, &target.schema, target.on_schema_change).map_err(|error| error.at(dataset.place.clone()))?;
+        check_writable(write.format, &contract.write)?;
+        let partitioner = Partitioner::new(&self.options.partition_by, &contract.write, target.cursor.as_deref(), started)?;
+        let writer = format!("{}.{}.{}", target.run.pipeline, self.node, target.stream);
+        let stagings = join(&join(&dataset.hidden, "staging"), &slug(&writer));
+        let shared = Shared {
+            contract,
+            partitioner,
+            partition_by: self.options.partition_by.clone(),
+            cursor: target.cursor.clone(),
+            started,
+            extension: write.format.extension(write.resolved_compression()?),
+            write,
+            mode: target.write_mode,
+            key,
+            overwrite_foreign: self.options.overwrite_foreign,
+            staging: join(&stagings, &slug(&target.run.run_id)),
+            run: target.run.run_id.clone(),
+            writer,
+            stagings,
+            nonce: format!("{:08x}", rand::random::<u32>()),
+            target_file_bytes: self.options.target_file_size.map_or(128 << 20, |size| size.0),
+            max_open_files: self.options.max_open_files.unwrap_or(64).max(1),
+            max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+            dataset,
+        };
+        let foreign = foreign_files(&shared, manifest.as_ref()).await?;
+        if target.write_mode == WriteMode::Overwrite && !self.options.overwrite_foreign && !foreign.is_empty() {
+            return Err(foreign_refused(&shared, &foreign));
+        }
+        Ok((shared, manifest, foreign))
+    }
+}
+
+pub(crate) fn foreign_refused(shared: &Shared, foreign: &[FileMeta]) -> Error {
+    Error::new(
+        "WEIR-FILE-055",
+        Kind::Conflict,
+        format!("{} files that Weir did not write are in the way of overwrite", foreign.len()),
+    )
+    .at(shared.dataset.place.clone())
+    .because(format!("one is {}", foreign.first().map_or(String::new(), |file| shared.dataset.storage.show(&file.path))))
+    .hint("set `overwrite_foreign: true` to delete them too, or write to another place")
+}
+
+/// Data files of this format in the folder that no manifest covers and no Weir wrote.
+pub(crate) async fn foreign_files(shared: &Shared, manifest: Option<&Manifest>) -> Result<Vec<FileMeta>> {
+    let dataset = &shared.dataset;
+    if dataset.single.is_some() {
+        return Ok(vec![]);
+    }
+    let known: std::collections::HashSet<&str> = manifest
+        .iter()
+        .flat_map(|manifest| {
+            manifest.files.iter().map(|file| file.path.as_str()).chain(manifest.removed.iter().map(String::as_str))
+        })
+        .collect();
+    let below = join(&dataset.folder, "/");
+    let files = dataset.storage.list(&dataset.folder, None).await?;
+    Ok(files
+        .into_iter()
+        .filter(|file| {
+            let relative = file.path.strip_prefix(below.as_str()).unwrap_or(&file.path);
+            !relative.split('/').any(|part| part.starts_with('.') || part.starts_with('_') && !part.contains('='))
+                && Format::from_path(relative).is_some_and(|(format, _)| format == shared.write.format)
+                && !known.contains(relative)
+                && !is_ours(file.name())
+        })
+        .collect())
+}
+
+#[async_trait]
+impl Sink for FilesSink {
+    fn capabilities(&self, _mode: WriteMode) -> SinkCapabilities {
+        SinkCapabilities {
+            commit: CommitKind::Staged,
+            commit_note: format!("{} keeps the run in its manifest; staged files stay invisible until the commit", self.word),
+            write_modes: self.modes(),
+        }
+    }
+
+    fn sink_type(&self, field: &Field) -> SinkType {
+        sink_type(self.format(), field)
+    }
+
+    fn place(&self, stream: &str) -> String {
+        let date = self.options.path.replace("{date}", "date-of-run");
+        match fill(&date, stream, Utc::now())
+            .and_then(|path| self.connection.locate(std::slice::from_ref(&path)).map(|located| (path, located)))
+        {
+            Ok((_, located)) => {
+                let path = located.paths.first().map_or("", String::as_str);
+                located.storage.show(&located.anchor.resolve(path).unwrap_or_else(|_| path.to_owned()))
+            }
+            Err(_) => self.options.path.clone(),
+        }
+    }
+
+    async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
+        let (shared, manifest, foreign) = self.plan(target).await?;
+        let place = &shared.dataset.place;
+        let (files, rows) =
+            manifest.as_ref().map_or((0, 0), |m| (m.files.len(), m.files.iter().map(|file| file.rows).sum::<u64>()));
+        let format = shared.write.format.as_str();
+        let mut actions = vec![match (shared.mode, files) {
+            (_, 0) => format!("create {place} ({format})"),
+            (WriteMode::Overwrite, _) => format!("replace {files} files with {rows} rows in {place}"),
+            (WriteMode::Upsert, _) => format!("rewrite the affected ones of {files} files with {rows} rows in {place}"),
+            _ => format!("add {format} files to {place}, which has {files} files with {rows} rows"),
+        }];
+        actions.extend(shared.contract.changes.iter().map(|change| format!("{place}: {change}")));
+        if !foreign.is_empty() {
+            let fate = if shared.mode == WriteMode::Overwrite { "will be deleted" } else { "stay as they are" };
+            actions.push(format!("{place}: {} files that Weir did not write {fate}", foreign.len()));
+        }
+        Ok(actions)
+    }
+
+    async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
+        let (shared, _, foreign) = self.plan(&target).await?;
+        if !foreign.is_empty() && shared.mode != WriteMode::Overwrite {
+            tracing::info!(place = %shared.dataset.place, files = foreign.len(), "files that Weir did not write stay as they are");
+        }
+        // Finds a folder that cannot be written to before the source is read.
+        shared.dataset.storage.put_small(&join(&shared.staging, "begun.json"), "{}".into(), Expect::Anything).await?;
+        Ok(Box::new(FilesStream { shared: Arc::new(shared) }))
+    }
+}
+
+struct FilesStream {
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl StreamSink for FilesStream {
+    async fn recover(&self) -> Result<Recovery> {
+        Ok(Recovery { committed: commit::committed(&self.shared).await?, ..Recovery::default() })
+    }
+
+    async fn discard(&self, keep: &[CommitToken]) -> Result<()> {
+        commit::discard(&self.shared, keep).await
+    }
+
+    async fn writer(&self, lane: usize) -> Result<Box<dyn StreamWriter>> {
+        Ok(Box::new(LaneWriter::new(self.shared.clone(), lane).await?))
+    }
+
+    async fn commit(&self, tokens: &[CommitToken]) -> Result<CommitReport> {
+        commit::commit(&self.shared, tokens).await
+    }
+}
+
+/// The placeholders of a path.
+fn fill(path: &str, stream: &str, started: DateTime<Utc>) -> Result<String> {
+    // A stream's name must stay one folder and never climb.
+    let name = match stream.trim_start_matches('.') {
+        "" => "_".to_owned(),
+        name => hive::segment("", Some(name)).trim_start_matches('=').to_owned(),
+    };
+    let filled =
+        path.replace("{stream}", &name).replace("{date}", &started.format("%Y-%m-%d").to_string()).replace("{tenant}", "default");
+    match filled.find('{') {
+        None => Ok(filled),
+        Some(at) => Err(Error::new("WEIR-FILE-056", Kind::Spec, format!("`{}` is no placeholder", &filled[at..]))
+            .hint("placeholders are {stream}, {date} and {tenant}")),
+    }
+}
+
+/// When the run began, from an id that carries the time (UUID version 7, ULID).
+fn run_time(run: &str) -> Option<DateTime<Utc>> {
+    if let Ok(id) = uuid::Uuid::parse_str(run) {
+        let (secs, nanos) = id.get_timestamp()?.to_unix();
+        return DateTime::from_timestamp(i64::try_from(secs).ok()?, nanos);
+    }
+    const CROCKFORD: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    if run.len() != 26 {
+        return None;
+    }
+    let mut millis: i64 = 0;
+    for character in run.chars().take(10) {
+        millis = millis.checked_mul(32)?.checked_add(CROCKFORD.find(character.to_ascii_uppercase())? as i64)?;
+    }
+    DateTime::from_timestamp_millis(millis)
+}
+
+/// A name for a folder: what is not plain is replaced, and a hash keeps different names apart.
+pub(crate) fn slug(text: &str) -> String {
+    let plain: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).take(100).collect();
+    if plain == text && !plain.starts_with('.') && !plain.is_empty() {
+        return plain;
+    }
+    format!("{}-{:08x}", plain.trim_start_matches('.'), twox_hash::XxHash3_64::oneshot(text.as_bytes()) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_run_is_read_from_its_id() {
+        assert_eq!(run_time("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap().timestamp_millis(), 1_469_922_850_259);
+        let id = uuid::Uuid::now_v7().to_string();
+        assert!((Utc::now() - run_time(&id).unwrap()).num_seconds().abs() < 5);
+        assert_eq!(run_time("nightly"), None);
+    }
+
+    #[test]
+    fn a_streams_name_stays_one_folder() {
+        let started = Utc::now();
+        assert_eq!(fill("lake/{stream}", "public.orders", started).unwrap(), "lake/public.orders");
+        assert_eq!(fill("lake/{stream}", "../../etc", started).unwrap(), "lake/%2F..%2Fetc");
+        assert_eq!(fill("lake/{strem}", "x", started).unwrap_err().code(), "WEIR-FILE-056");
+    }
+}

@@ -1,0 +1,393 @@
+//! The command line: what may be typed. What the commands do is in [`crate::commands`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Moves data between systems, exactly, from one pipeline file.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 run failed, 2 bad spec or usage, 3 cannot connect, \
+4 dead letters over the limit, 130 interrupted with a checkpoint kept.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on stderr: -v info, -vv debug, -vvv trace (or RUST_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented starter pipeline and a small sample for it
+    Init(Init),
+    /// Find every mistake in a pipeline file, without connecting anywhere
+    Check(Check),
+    /// Show what a run would do: guarantee, columns, types, targets
+    Plan(Plan),
+    /// Show a few rows after the transforms, without writing anything
+    Preview(Preview),
+    /// List the streams that a pipeline's sources, or a connection, offer
+    Discover(Discover),
+    /// Run a pipeline; the same command resumes an interrupted run
+    Run(Run),
+    /// Show or forget where a pipeline stands
+    #[command(subcommand)]
+    State(State),
+    /// List, show or replay records that could not be processed
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Ask SQL over the lake and over any connection
+    Query(Query),
+    /// List connectors, or the options of one
+    Connectors(Connectors),
+    /// The pipeline file's own tools
+    #[command(subcommand)]
+    Spec(Spec),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+impl Command {
+    /// Whether the command's result, errors too, is wanted as JSON on stdout.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.json,
+            Self::Plan(args) => args.json,
+            Self::Preview(args) => args.json,
+            Self::Discover(args) => args.json,
+            Self::Run(args) => args.json,
+            Self::State(State::Show(args)) => args.json,
+            Self::Dead(Dead::List(args)) => args.json,
+            Self::Dead(Dead::Show(args)) => args.json,
+            Self::Dead(Dead::Replay(args)) => args.json,
+            Self::Query(args) => args.json || args.output == Output::Json,
+            Self::Connectors(args) => args.json,
+            Self::Init(_) | Self::State(State::Reset(_)) | Self::Spec(_) | Self::Completions(_) => false,
+        }
+    }
+}
+
+/// Which pipeline.
+#[derive(Debug, Args)]
+pub struct File {
+    /// The pipeline file; `-` reads standard input
+    pub file: PathBuf,
+    /// Which pipeline, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+}
+
+/// Where checkpoints, state and dead letters are kept.
+#[derive(Debug, Args)]
+pub struct StateDir {
+    /// Folder of checkpoints, state and dead letters
+    #[arg(long, env = "WEIR_STATE_DIR", hide_env_values = true, value_name = "DIR", default_value = ".weir")]
+    pub state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Name of the pipeline (lower_snake); also the name of the file
+    #[arg(default_value = "starter")]
+    pub name: String,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub file: File,
+    /// Print the diagnostics as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub file: File,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Preview {
+    #[command(flatten)]
+    pub file: File,
+    /// Rows per stream
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub limit: usize,
+    /// Show values of columns that look personal (email, phone, password …) instead of masking them
+    #[arg(long)]
+    pub show: bool,
+    /// Print rows as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Discover {
+    /// A pipeline file, or a connection declared in --file
+    pub target: String,
+    /// The pipeline file that declares the connection
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Which pipeline, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Print the streams as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub file: File,
+    /// End with one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// What to show while it runs: bars on a terminal, JSON lines otherwise
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub progress: Progress,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Memory budget of the whole run
+    #[arg(long, default_value = "512MiB", value_parser = size, value_name = "SIZE")]
+    pub max_memory: usize,
+    /// Lanes that read and write at the same time [default: the pipeline's, else the cores]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub parallelism: Option<usize>,
+    /// Time between checkpoints [default: the pipeline's, else 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub checkpoint_interval: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    Auto,
+    Bars,
+    Plain,
+    Json,
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// Show the cursor, the last runs and the checkpoints of a pipeline
+    Show(StateShow),
+    /// Forget where a pipeline, or one stream of it, stands: the next run starts over
+    Reset(StateReset),
+}
+
+#[derive(Debug, Args)]
+pub struct StateShow {
+    /// The pipeline's name, or its file; all pipelines if absent
+    pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StateReset {
+    /// The pipeline's name, or its file
+    pub pipeline: String,
+    /// Only this stream
+    #[arg(long)]
+    pub stream: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// Count the waiting dead letters by stream and reason
+    List(DeadList),
+    /// Show dead letters: where, why, and the record as it came
+    Show(DeadShow),
+    /// Send dead letters through the pipeline again
+    Replay(DeadReplay),
+}
+
+#[derive(Debug, Args)]
+pub struct DeadList {
+    /// The pipeline's name, or its file; all pipelines if absent
+    pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DeadShow {
+    /// The pipeline's name or file, or the number of one dead letter
+    pub target: String,
+    /// At most this many
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub limit: i64,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DeadReplay {
+    #[command(flatten)]
+    pub file: File,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The SQL. Tables: datasets of the lake by name, `connection.stream` of the pipeline's connections
+    pub sql: String,
+    /// A pipeline file whose connections and sources become tables
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Which pipeline, when the file holds several
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub pipeline: Option<String>,
+    /// Folder of the lake
+    #[arg(long, value_name = "DIR", env = "WEIR_LAKE", hide_env_values = true, default_value = "lake")]
+    pub lake: PathBuf,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Rows are written as JSON lines; the same as --output json
+    #[arg(long)]
+    pub json: bool,
+    /// Memory budget of the query
+    #[arg(long, default_value = "512MiB", value_parser = size, value_name = "SIZE")]
+    pub max_memory: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Connectors {
+    /// Name or alias of a connector
+    pub name: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Spec {
+    /// Print the JSON Schema of the pipeline file, for editors
+    Schema,
+    /// Print a pipeline file of any accepted form in the native form
+    Convert(Convert),
+}
+
+#[derive(Debug, Args)]
+pub struct Convert {
+    #[command(flatten)]
+    pub file: File,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `512MiB`, `2GiB`, `64MB`, `1048576`.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err("a size is written 512MiB, 2GiB or 64MB".into()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| "a size is written 512MiB, 2GiB or 64MB".to_string())?;
+    let bytes = number * unit as f64;
+    if !(bytes >= 1.0 && bytes < 1e18) {
+        return Err("a size must be at least one byte".into());
+    }
+    Ok(bytes as usize)
+}
+
+/// `500ms`, `10s`, `1m`, `1h`, `1d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a duration is written 500ms, 10s, 5m, 1h or 1d".to_string();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let millis = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).filter(|&ms| ms > 0).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=1024).contains(&number) => Ok(number),
+        _ => Err("a whole number from 1 to 1024".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_carry_their_unit() {
+        assert_eq!(size("512MiB"), Ok(512 << 20));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(size("64mb"), Ok(64_000_000));
+        assert!(size("0").is_err() && size("lots").is_err() && size("5 apples").is_err() && size("-1MiB").is_err());
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(duration("10").is_err() && duration("0s").is_err() && duration("1w").is_err());
+    }
+}

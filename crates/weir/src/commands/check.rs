@@ -1,0 +1,38 @@
+//! `weir check`: every mistake in a file, without connecting anywhere.
+
+use std::io::Write;
+
+use weir_error::{Error, Kind};
+
+use crate::cli::Check;
+use crate::commands::Context;
+use crate::outcome::Outcome;
+use crate::pipeline_file::PipelineFile;
+use crate::show::number;
+
+pub fn execute(args: &Check, context: &Context) -> Outcome {
+    let registry = weir_connectors::registry::registry();
+    let mut file = PipelineFile::open(&args.file.file, &registry)?;
+    if let Some(wanted) = &args.file.pipeline {
+        file.choose(Some(wanted))?;
+        file.pipelines.retain(|pipeline| &pipeline.name == wanted);
+    }
+    let mut more = Vec::new();
+    for pipeline in &file.pipelines {
+        more.extend(crate::planning::check(&registry, &file, pipeline));
+    }
+    file.diagnostics.extend(more);
+    if file.pipelines.is_empty() && !file.has_errors() {
+        return Err(Error::new("WEIR-CLI-001", Kind::Spec, "the file holds no pipeline").at(file.name).into());
+    }
+    file.tell(args.json, context)?;
+    if file.has_errors() {
+        return Ok(2);
+    }
+    if !args.json {
+        let names: Vec<&str> = file.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        let count = number::counted(names.len() as u64, "pipeline", "pipelines");
+        writeln!(std::io::stderr(), "{} {}: {count} ({})", context.err.green("ok"), file.name, names.join(", "))?;
+    }
+    Ok(0)
+}

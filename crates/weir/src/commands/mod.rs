@@ -1,0 +1,57 @@
+//! What the commands do, one file each. A command reads its options, calls the crates, and prints: data to stdout, talk to
+//! stderr.
+
+mod check;
+mod completions;
+pub mod connectors;
+mod dead;
+mod discover;
+mod init;
+mod plan;
+mod preview;
+mod query;
+mod run;
+mod spec;
+mod state;
+
+use crate::cli::{Color, Command, Dead, State};
+use crate::outcome::Outcome;
+use crate::show::style::{Stream, Style, colored};
+
+/// What every command is given.
+pub struct Context {
+    /// Painter for stdout.
+    pub out: Style,
+    /// Painter for stderr.
+    pub err: Style,
+    /// Whether stderr has colours, for those who paint by themselves.
+    pub err_colored: bool,
+}
+
+impl Context {
+    pub fn new(color: Color) -> Self {
+        let err_colored = colored(color, Stream::Stderr);
+        Self { out: Style::new(colored(color, Stream::Stdout)), err: Style::new(err_colored), err_colored }
+    }
+}
+
+/// Runs a command.
+pub fn execute(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Init(args) => init::execute(&args, context),
+        Command::Check(args) => check::execute(&args, context),
+        Command::Plan(args) => plan::execute(&args, context),
+        Command::Preview(args) => preview::execute(&args, context),
+        Command::Discover(args) => discover::execute(&args, context),
+        Command::Run(args) => run::execute(&args, context),
+        Command::State(State::Show(args)) => state::show(&args, context),
+        Command::State(State::Reset(args)) => state::reset(&args, context),
+        Command::Dead(Dead::List(args)) => dead::list(&args, context),
+        Command::Dead(Dead::Show(args)) => dead::show(&args, context),
+        Command::Dead(Dead::Replay(args)) => dead::replay(&args, context),
+        Command::Query(args) => query::execute(&args, context),
+        Command::Connectors(args) => connectors::execute(&args, context),
+        Command::Spec(args) => spec::execute(&args, context),
+        Command::Completions(args) => completions::execute(&args),
+    }
+}

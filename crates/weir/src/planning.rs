@@ -1,0 +1,270 @@
+//! From a pipeline to a plan: references resolved, connectors asked, every problem told at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use weir_connect::{Connector, OnLoss, Registry, Source, SourceContext, StreamInfo};
+use weir_error::{Error, Kind, Result};
+use weir_plan::options::{Divided, divide};
+use weir_plan::{Plan, PlanFailure, Planner, ResolveReferences};
+use weir_query::TableName;
+use weir_secrets::{OptionFacts, Plain, unresolved_error};
+use weir_spec::{Diagnostic, Node, Pipeline, Role};
+
+use crate::cli;
+use crate::commands::Context;
+use crate::outcome::Failure;
+use crate::pipeline_file::PipelineFile;
+
+/// One pipeline of a file, without errors so far.
+pub struct Opened {
+    pub registry: Registry,
+    pub file: PipelineFile,
+    pub pipeline: Arc<Pipeline>,
+}
+
+/// Opens the file and chooses the pipeline; the parser's problems are told.
+pub fn open(args: &cli::File, json: bool, context: &Context) -> Result<Opened, Failure> {
+    let registry = weir_connectors::registry::registry();
+    let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
+    let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
+    Ok(Opened { registry, file, pipeline })
+}
+
+/// What is wrong with a pipeline as far as that can be said without connecting, in file order.
+pub fn check(registry: &Registry, file: &PipelineFile, pipeline: &Pipeline) -> Vec<Diagnostic> {
+    let mut found = weir_spec::check_words(pipeline, &weir_plan::vocabulary(registry));
+    if found.is_empty() {
+        found = planner(registry, file, cores()).check(pipeline);
+    } else {
+        // The planner says the same of unknown words, without knowing the nearest right one.
+        let planned = planner(registry, file, cores()).check(pipeline);
+        found.extend(planned.into_iter().filter(|problem| !UNKNOWN_WORD.contains(&problem.code.as_str())));
+    }
+    found.sort_by_key(|problem| problem.span.map_or(usize::MAX, |span| span.start));
+    file.with(found).diagnostics
+}
+
+/// The planner's codes for connectors and transforms that there are not, or not in this role.
+const UNKNOWN_WORD: [&str; 2] = ["WEIR-PLAN-001", "WEIR-PLAN-002"];
+
+fn planner(registry: &Registry, file: &PipelineFile, lanes: usize) -> Planner {
+    Planner {
+        registry: registry.clone(),
+        resolve: Arc::new(Resolver::new(registry, file)),
+        base_dir: file.base_dir.clone(),
+        parallelism: lanes,
+    }
+}
+
+impl Opened {
+    /// Lanes: what was asked for, else what the pipeline says, else the cores.
+    pub fn lanes(&self, asked: Option<usize>) -> usize {
+        asked.or(self.pipeline.parallelism).unwrap_or_else(cores).max(1)
+    }
+
+    /// Plans against the real systems.
+    pub async fn plan(&self, lanes: Option<usize>, json: bool, context: &Context) -> Result<Plan, Failure> {
+        let problems = check(&self.registry, &self.file, &self.pipeline);
+        if !problems.is_empty() {
+            self.file.with(problems).tell(json, context)?;
+            return Err(Failure::Told(2));
+        }
+        let planner = planner(&self.registry, &self.file, self.lanes(lanes));
+        match planner.plan(self.pipeline.clone()).await {
+            Ok(plan) => Ok(plan),
+            Err(PlanFailure::Error(error)) => Err(error.into()),
+            Err(PlanFailure::Diagnostics(diagnostics)) => {
+                self.file.with(diagnostics).tell(json, context)?;
+                Err(Failure::Told(2))
+            }
+        }
+    }
+
+    /// The streams that the pipeline's sources choose, each with its node's name.
+    pub async fn sources(&self) -> Result<Vec<(String, StreamInfo)>> {
+        let mut found = Vec::new();
+        for node in self.pipeline.of(Role::Source) {
+            let source = self.source(node).await?;
+            found.extend(source.streams().await?.into_iter().map(|stream| (node.name.clone(), stream)));
+        }
+        Ok(found)
+    }
+
+    /// Everything that a connection declared in the file could give.
+    pub async fn discover(&self, name: &str) -> Result<Vec<StreamInfo>> {
+        let Some(connection) = self.pipeline.connections.get(name) else {
+            let declared = self.pipeline.connections.keys().cloned().collect::<Vec<_>>().join(", ");
+            let error = Error::new("WEIR-CLI-051", Kind::Spec, format!("the file declares no connection `{name}`"))
+                .at(self.file.name.clone());
+            return Err(if declared.is_empty() { error } else { error.because(format!("it declares: {declared}")) });
+        };
+        let connector = self.connector(&connection.kind)?;
+        let options = self.resolver().resolve(&connection.options, self.credentials())?;
+        connector.discover(self.source_context(options, Value::Object(Map::new()))).await
+    }
+
+    /// The source and stream behind a table's name: `connection.stream`, `node.stream`, `node` alone when it has
+    /// one stream, or the stream's own name.
+    pub async fn table(&self, name: &TableName) -> Result<Option<(Arc<dyn Source>, StreamInfo)>> {
+        if let Some(connection) = self.pipeline.connections.get(name.first()) {
+            let Some(stream) = name.below_first() else { return Ok(None) };
+            let connector = self.connector(&connection.kind)?;
+            let node = Node {
+                name: name.first().into(),
+                role: Role::Source,
+                kind: connection.kind.clone(),
+                inputs: Vec::new(),
+                options: json!({"connection": name.first(), connector.descriptor().address_option: stream}),
+            };
+            let source = self.source(&node).await?;
+            let found = source.streams().await?.into_iter().next();
+            return Ok(found.map(|info| (source, info)));
+        }
+        let Some(node) = self.pipeline.of(Role::Source).find(|node| node.name == name.first()) else {
+            return self.stream(&name.path()).await;
+        };
+        let source = self.source(node).await?;
+        let streams = source.streams().await?;
+        let found = match name.below_first() {
+            Some(wanted) => streams.into_iter().find(|stream| stream.name == wanted),
+            None if streams.len() == 1 => streams.into_iter().next(),
+            None => None,
+        };
+        Ok(found.map(|info| (source, info)))
+    }
+
+    /// A source's stream by its own name.
+    async fn stream(&self, name: &str) -> Result<Option<(Arc<dyn Source>, StreamInfo)>> {
+        for node in self.pipeline.of(Role::Source) {
+            let source = self.source(node).await?;
+            if let Some(info) = source.streams().await?.into_iter().find(|stream| stream.name == name) {
+                return Ok(Some((source, info)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What tables the file offers, for messages: nodes, and connections with a star.
+    pub fn table_names(&self) -> Vec<String> {
+        let nodes = self.pipeline.of(Role::Source).map(|node| node.name.clone());
+        nodes.chain(self.pipeline.connections.keys().map(|name| format!("{name}.*"))).collect()
+    }
+
+    async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
+        let connector = self.connector(&node.kind)?;
+        let Divided { connection, own } = divide(&self.pipeline, node, connector.as_ref())?;
+        let resolver = self.resolver();
+        let connection = resolver.resolve(&connection, self.credentials())?;
+        let own = resolver.resolve(&own, self.credentials())?;
+        connector.source(self.source_context(connection, own)).await
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::new(&self.registry, &self.file)
+    }
+
+    fn credentials(&self) -> Option<&str> {
+        self.pipeline.credentials_ref.as_deref()
+    }
+
+    fn connector(&self, kind: &str) -> Result<Arc<dyn Connector>> {
+        self.registry
+            .get(kind)
+            .ok_or_else(|| Error::new("WEIR-CLI-020", Kind::Spec, format!("there is no connector `{kind}` in this build")))
+    }
+
+    fn source_context(&self, connection: Value, options: Value) -> SourceContext {
+        SourceContext {
+            connection,
+            options,
+            on_loss: OnLoss::default(),
+            parallelism: self.lanes(None),
+            base_dir: self.file.base_dir.clone(),
+        }
+    }
+}
+
+/// Lanes when nobody says otherwise.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// `weir-secrets` as the planner wants it.
+pub struct Resolver {
+    base_dir: PathBuf,
+    facts: OptionFacts,
+}
+
+impl Resolver {
+    pub fn new(registry: &Registry, file: &PipelineFile) -> Self {
+        Self { base_dir: file.base_dir.clone(), facts: option_facts(registry) }
+    }
+}
+
+impl ResolveReferences for Resolver {
+    fn resolve(&self, options: &Value, credentials_ref: Option<&str>) -> Result<Value> {
+        weir_secrets::Resolver::new(&self.base_dir, credentials_ref, self.facts.clone())
+            .resolve(options, "")
+            .map_err(|problems| unresolved_error(&problems))
+    }
+}
+
+/// Which options of the registered connectors are secrets, numbers or truth values, by name. A name that is a number for one
+/// connector and a text for another is taken as text.
+fn option_facts(registry: &Registry) -> OptionFacts {
+    let mut facts = OptionFacts::default();
+    let mut texts = BTreeSet::new();
+    for connector in registry.iter() {
+        let descriptor = connector.descriptor();
+        let schemas = [Some(&descriptor.connection), descriptor.source.as_ref(), descriptor.sink.as_ref()];
+        schemas.into_iter().flatten().for_each(|schema| collect(schema, &mut facts, &mut texts));
+    }
+    facts.plain.retain(|name, _| !texts.contains(name));
+    facts
+}
+
+fn collect(schema: &Value, facts: &mut OptionFacts, texts: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                for (name, property) in properties {
+                    if property.get("x-weir-secret") == Some(&Value::Bool(true)) {
+                        facts.secret.insert(name.clone());
+                    }
+                    match plain(property) {
+                        Some(plain) => conflicting(&mut facts.plain, name, plain, texts),
+                        None => {
+                            texts.insert(name.clone());
+                        }
+                    }
+                }
+            }
+            map.values().for_each(|inner| collect(inner, facts, texts));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| collect(inner, facts, texts)),
+        _ => {}
+    }
+}
+
+fn conflicting(known: &mut BTreeMap<String, Plain>, name: &str, plain: Plain, texts: &mut BTreeSet<String>) {
+    if known.insert(name.to_string(), plain).is_some_and(|before| before != plain) {
+        texts.insert(name.to_string());
+    }
+}
+
+fn plain(property: &Value) -> Option<Plain> {
+    let names: Vec<&str> = match property.get("type")? {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
+        _ => return None,
+    };
+    match names.as_slice() {
+        ["integer"] => Some(Plain::Whole),
+        ["number"] => Some(Plain::Number),
+        ["boolean"] => Some(Plain::Truth),
+        _ => None,
+    }
+}

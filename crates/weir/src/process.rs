@@ -1,0 +1,63 @@
+//! What a process needs once: logging, the async runtime with TLS, signals.
+
+use std::future::Future;
+
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use weir_error::{Error, Result};
+
+use crate::show::style::Style;
+
+/// Tracing to stderr, for `-v` or `RUST_LOG`; without either nothing is installed.
+pub fn start_logging(verbose: u8) {
+    let filter = match (std::env::var("RUST_LOG"), verbose) {
+        (Ok(filter), _) if !filter.is_empty() => filter,
+        (_, 0) => return,
+        (_, 1) => "warn,weir=info".into(),
+        (_, 2) => "info,weir=debug".into(),
+        (_, _) => "debug,weir=trace".into(),
+    };
+    // Targets are crate paths: `weir=…` also matches weir_engine, weir_plan and the others, by prefix.
+    let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr).try_init();
+}
+
+/// Runs a future to its end on a runtime made for it, with the TLS provider installed.
+pub fn block_on<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    // An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Lanes wait for disks and networks as much as they compute: more workers than cores keep the cores busy.
+    let workers = std::thread::available_parallelism().map_or(4, |cores| (2 * cores.get()).max(4));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().map_err(Error::from)?;
+    let result = runtime.block_on(future);
+    // Blocking reads that nobody waits for any more (a listing of a dead file system) must not hold the exit.
+    runtime.shutdown_background();
+    result
+}
+
+/// Watches for Ctrl-C and a polite kill. The first one cancels the token: the run makes a checkpoint and stops. The
+/// second one ends the process at once, which is safe too: it is what a crash is.
+pub fn stop_on_signals(stop: CancellationToken, style: Style) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        let mut signals = 0;
+        loop {
+            let received = tokio::select! {
+                received = interrupt.recv() => received,
+                received = terminate.recv() => received,
+            };
+            if received.is_none() {
+                return;
+            }
+            signals += 1;
+            if signals > 1 {
+                std::process::exit(130);
+            }
+            eprintln!("{} making a checkpoint; again to stop at once", style.yellow("stopping:"));
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

