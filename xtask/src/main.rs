@@ -1,5 +1,7 @@
 //! Development tasks: `cargo xtask --help`. One file per command.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod crash;
@@ -26,11 +28,19 @@ enum Task {
     Tpch(tpch::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Task::Crash(args) => crash::run(args),
         Task::Lint => lint::run(),
         Task::Service(args) => service::run(&args),
         Task::Tpch(args) => tpch::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the back trace that `RUST_BACKTRACE` would add: the chain of causes says it.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

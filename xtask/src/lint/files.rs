@@ -21,12 +21,14 @@ const REGISTRY_HOSTS: [&str; 7] = [
 /// Where those strings are the subject itself.
 const ABOUT_HOSTS: [&str; 2] = ["xtask/src/lint/files.rs", "Cargo.lock"];
 
-/// Everything about one file.
-pub fn check(path: &str, text: &str) -> Vec<Finding> {
+/// Everything about one file. `only_tests`: a module that its parent includes for tests alone.
+pub fn check(path: &str, text: &str, only_tests: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(name(path));
-    findings.extend(length(path, text));
-    findings.extend(unwraps(path, text));
+    if !only_tests && !is_test_file(path) {
+        findings.extend(length(path, text));
+        findings.extend(unwraps(path, text));
+    }
     if !ABOUT_HOSTS.contains(&path) {
         findings.extend(foreign_strings(path, text));
     }
@@ -40,6 +42,24 @@ pub fn registered(folders: &[String], registry: &str) -> Vec<Finding> {
         .filter(|folder| !registry.contains(&format!("{folder}::")))
         .map(|folder| Finding::hard(format!("crates/weir-connectors/src/{folder} is not in registry.rs")))
         .collect()
+}
+
+/// The files that this one includes for tests alone: `#[cfg(test)] mod name;`.
+pub fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let Some(stem) = path.strip_suffix(".rs") else { return Vec::new() };
+    let folder = match stem.rsplit_once('/') {
+        Some((folder, "mod" | "lib" | "main")) => folder,
+        _ => stem,
+    };
+    let mut found = Vec::new();
+    let mut for_tests = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')).filter(|_| for_tests) {
+            found.extend([format!("{folder}/{module}.rs"), format!("{folder}/{module}/mod.rs")]);
+        }
+        for_tests = line == "#[cfg(test)]" || (for_tests && line.starts_with("#["));
+    }
+    found
 }
 
 fn name(path: &str) -> Option<Finding> {
@@ -76,9 +96,6 @@ fn length(path: &str, text: &str) -> Option<Finding> {
         Some("ts" | "tsx") if path.starts_with("web/") && !path.contains("generated") => TYPESCRIPT_LIMITS,
         _ => return None,
     };
-    if is_test_file(path) {
-        return None;
-    }
     let lines = without_tests(text).len();
     if lines > hard {
         return Some(Finding::hard(format!(
@@ -89,7 +106,7 @@ fn length(path: &str, text: &str) -> Option<Finding> {
 }
 
 fn unwraps(path: &str, text: &str) -> Vec<Finding> {
-    if !path.ends_with(".rs") || is_test_file(path) {
+    if !path.ends_with(".rs") {
         return Vec::new();
     }
     let is_code = |line: &str| !line.trim_start().starts_with("//");
@@ -125,7 +142,7 @@ mod tests {
     use super::*;
 
     fn texts(path: &str, text: &str) -> Vec<String> {
-        check(path, text).into_iter().map(|f| f.text).collect()
+        check(path, text, false).into_iter().map(|f| f.text).collect()
     }
 
     #[test]
@@ -143,9 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn a_module_included_for_tests_alone_is_tests() {
+        let parent = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\nmod tests {\n}\nmod c;\n";
+        assert_eq!(test_modules("crates/x/src/main.rs", parent), ["crates/x/src/b.rs", "crates/x/src/b/mod.rs"]);
+        assert_eq!(test_modules("crates/x/src/y.rs", parent)[0], "crates/x/src/y/b.rs");
+        assert!(check("crates/x/src/b.rs", "x.unwrap();", true).is_empty());
+    }
+
+    #[test]
     fn long_files_are_noted_and_very_long_ones_refused() {
-        let found =
-            |lines: usize| check("crates/a/src/b.rs", &"//\n".repeat(lines)).into_iter().map(|f| f.soft).collect::<Vec<_>>();
+        let found = |lines: usize| {
+            check("crates/a/src/b.rs", &"//\n".repeat(lines), false).into_iter().map(|f| f.soft).collect::<Vec<_>>()
+        };
         assert_eq!((found(400), found(401), found(800), found(801)), (vec![], vec![true], vec![true], vec![false]));
     }
 
