@@ -1,7 +1,9 @@
 //! What the connectors promise, on a real disk and a real MinIO. This file: the bench that the tests work at.
 
 mod commit;
+mod conformance;
 mod crash;
+mod formats;
 mod s3;
 mod source;
 mod upsert;
@@ -192,7 +194,6 @@ pub(super) fn sorted(batches: &[RecordBatch]) -> Vec<String> {
     rows
 }
 
-#[allow(dead_code)]
 pub(super) fn ids(batch: &RecordBatch) -> Vec<i64> {
     batch.column(0).as_primitive::<Int64Type>().values().to_vec()
 }
