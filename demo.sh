@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 scripts/setup.sh build
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 example=examples/nycflights

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 export WEIR_CACHE=${WEIR_CACHE:-$HOME/.cache/weir}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
-export PATH="$PATH:$WEIR_CACHE/venv/bin"
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
 
 scripts/setup.sh test
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }

@@ -25,24 +25,31 @@ fn main() -> std::io::Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).map(drop)
 }
 
-/// Each line of a CSV without quotes as a JSON object. `NA` is null, whole numbers are numbers.
+/// Each line of a CSV without quotes as a JSON object. `NA` is null; a column of whole numbers holds numbers.
 pub fn records(csv: &str) -> Vec<String> {
-    let mut lines = csv.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    lines
-        .map(|line| {
-            let fields = header.iter().zip(line.split(',')).map(|(name, value)| format!("{}:{}", text(name), json(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-        })
-        .collect()
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap_or_default();
+    let rows: Vec<Vec<&str>> = lines.collect();
+    let numbers: Vec<bool> =
+        (0..header.len()).map(|column| rows.iter().all(|row| missing(row[column]) || whole(row[column]))).collect();
+    let json = |value: &str, number: bool| match value {
+        value if missing(value) => "null".to_string(),
+        value if number => value.to_string(),
+        value => text(value),
+    };
+    let object = |row: &Vec<&str>| {
+        let fields = (0..header.len()).map(|column| format!("{}:{}", text(header[column]), json(row[column], numbers[column])));
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    };
+    rows.iter().map(object).collect()
 }
 
-fn json(value: &str) -> String {
-    match value {
-        "NA" | "" => "null".into(),
-        number if number.parse::<i64>().is_ok_and(|parsed| parsed.to_string() == number) => number.into(),
-        other => text(other),
-    }
+fn missing(value: &str) -> bool {
+    matches!(value, "NA" | "")
+}
+
+fn whole(value: &str) -> bool {
+    value.parse::<i64>().is_ok_and(|number| number.to_string() == value)
 }
 
 fn text(value: &str) -> String {

@@ -9,6 +9,8 @@ pub fn registry() -> Registry {
     let mut registry = Registry::new();
     #[cfg(feature = "files")]
     registry.add(Arc::new(crate::files::Files::file())).add(Arc::new(crate::files::Files::s3()));
+    #[cfg(feature = "http")]
+    registry.add(Arc::new(crate::http::HttpConnector::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default()));
     registry

@@ -22,7 +22,10 @@
 #![deny(missing_docs)]
 
 mod avro;
+mod cells;
+mod columns;
 mod compress;
+mod conform;
 mod csv;
 mod declared;
 mod fidelity;
@@ -32,10 +35,13 @@ mod input;
 mod json;
 mod options;
 mod orc;
+mod out_buffer;
 mod parquet;
 mod read;
 mod scalar;
+mod stored;
 mod text;
+mod text_buffer;
 mod write;
 
 pub use csv::layout::CsvLayout;

@@ -48,6 +48,11 @@ impl TableName {
         self.parts.first().map_or("", String::as_str)
     }
 
+    /// All parts joined with dots, unquoted.
+    pub fn path(&self) -> String {
+        self.parts.join(".")
+    }
+
     /// What follows the first part, joined with dots: the stream of a connection.
     pub fn below_first(&self) -> Option<String> {
         (self.parts.len() > 1).then(|| self.parts[1..].join("."))

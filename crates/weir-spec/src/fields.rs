@@ -57,6 +57,18 @@ impl Checker<'_> {
         (!self.refuse_reference(entry, path)).then_some(text)
     }
 
+    /// A name: text that is lower_snake.
+    pub fn name_field(&mut self, entry: &Entry, path: &Path) -> Option<String> {
+        if entry.value.as_text().is_none() {
+            self.mark(path, entry.place());
+            self.wrong(entry, path, "a name such as orders_to_lake");
+            return None;
+        }
+        let name = self.plain_field(entry, path)?;
+        crate::native::name_rule(self, &name, entry, path);
+        Some(name)
+    }
+
     /// One of some words.
     pub fn word_field(&mut self, entry: &Entry, path: &Path, words: &[&str]) -> Option<String> {
         self.mark(path, entry.place());
@@ -150,6 +162,9 @@ impl Checker<'_> {
 
     /// A key that means nothing here. Returns what was probably meant.
     pub fn unknown_key(&mut self, entry: &Entry, place: &str, path: &Path, allowed: &[&str]) -> Option<String> {
+        if self.problems.full() {
+            return None;
+        }
         let word = nearest(entry.written_key(), allowed.iter().copied());
         self.problems.push(
             Diagnostic::error(codes::UNKNOWN_KEY, format!("unknown key `{}` in {place}", short(entry.written_key())))
@@ -266,7 +281,14 @@ impl Checker<'_> {
                 "window" => alert.window = self.duration_field(part, &at),
                 "severity" => alert.severity = self.word_field(part, &at, &["info", "warning", "critical"]),
                 "action" => alert.action = self.plain_field(part, &at),
-                _ => seen.extend(self.unknown_key(part, "an alert", path, &KEYS)),
+                _ => {
+                    let word = self.unknown_key(part, "an alert", path, &KEYS);
+                    let word = if part.key == "threshold" { Some("above".to_string()) } else { word };
+                    if let Some(problem) = self.problems.list.last_mut() {
+                        *problem = problem.clone().did_you_mean(word.clone());
+                    }
+                    seen.extend(word);
+                }
             }
         }
         for key in ["metric", "above"] {

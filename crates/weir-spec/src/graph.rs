@@ -174,10 +174,16 @@ impl Linked<'_> {
             Some(_) => {}
             None if expects.unread.contains(&input.node) => {}
             None => {
-                let readable: Vec<&str> = (0..self.drafts.len())
-                    .filter(|at| self.drafts[*at].role != Role::Sink)
-                    .map(|at| self.names[at].as_str())
-                    .collect();
+                if check.problems.full() {
+                    return;
+                }
+                let mut readable: Vec<&str> = Vec::new();
+                for at in (0..self.drafts.len().min(100)).filter(|at| self.drafts[*at].role != Role::Sink) {
+                    // Not the node itself, and a name that is taken twice only once.
+                    if self.drafts[at].path != draft.path && !readable.contains(&self.names[at].as_str()) {
+                        readable.push(&self.names[at]);
+                    }
+                }
                 let word = nearest(&input.node, readable.iter().copied());
                 self.meant.extend(word.clone());
                 check.problems.push(
@@ -218,18 +224,26 @@ impl Linked<'_> {
             .iter()
             .map(|inputs| inputs.iter().filter_map(|(input, _)| self.index.get(input.node.as_str()).copied()).collect())
             .collect();
+        let mut downstream: Vec<Vec<usize>> = vec![Vec::new(); upstream.len()];
+        for (at, ups) in upstream.iter().enumerate() {
+            for up in ups {
+                downstream[*up].push(at);
+            }
+        }
+        let mut waiting: Vec<usize> = upstream.iter().map(Vec::len).collect();
         let mut left: BTreeSet<usize> = (0..self.drafts.len()).collect();
+        let mut free: Vec<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
         // More than a few circles are one mistake.
         for _ in 0..10 {
             // Peel off what has no upstream left; what remains lies on a circle or behind one.
-            loop {
-                let free: Vec<usize> =
-                    left.iter().copied().filter(|at| !upstream[*at].iter().any(|up| left.contains(up))).collect();
-                if free.is_empty() {
-                    break;
-                }
-                for at in free {
-                    left.remove(&at);
+            while let Some(at) = free.pop() {
+                if left.remove(&at) {
+                    for down in &downstream[at] {
+                        waiting[*down] = waiting[*down].saturating_sub(1);
+                        if waiting[*down] == 0 {
+                            free.push(*down);
+                        }
+                    }
                 }
             }
             let Some(mut at) = left.first().copied() else { return };
@@ -262,9 +276,8 @@ impl Linked<'_> {
                     .label("closes the circle")
                     .help("a pipeline flows one way, from sources to sinks"),
             );
-            for at in circle {
-                left.remove(&at);
-            }
+            // The circle is told; what is behind it can be looked at on its own.
+            free = circle;
         }
     }
 }

@@ -96,6 +96,20 @@ pub(crate) fn rewrite(
         match (name.as_str(), knows(name)) {
             ("user" | "password", _) => add(&mut added, name, Tree::text(value, at)),
             (_, None | Some(Some(_))) => add(&mut added, name, typed(value, at)),
+            // What is left out here would be sent in the clear there.
+            (_, Some(None)) if ["ssl", "tls", "encrypt", "certificate"].iter().any(|word| name.to_lowercase().contains(word)) => {
+                problems.push(
+                    Diagnostic::error(
+                        codes::JDBC_URL,
+                        format!("`{}` of this JDBC URL has no counterpart in `{kind}`", short(name)),
+                    )
+                    .at(&path.key("url").dotted, Some(at))
+                    .label("says how the connection is secured")
+                    .help(format!(
+                        "take it out of the URL and set the option of `{kind}` that says the same: weir connectors {kind}"
+                    )),
+                );
+            }
             (_, Some(None)) => problems.push(
                 Diagnostic::warning(codes::IGNORED, format!("`{kind}` has no use for `{}` of the JDBC URL", short(name)))
                     .at(&path.key("url").dotted, Some(at))

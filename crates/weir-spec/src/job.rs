@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Span;
 use crate::native::slug;
 use crate::options::Checker;
-use crate::problems::{Path, Problems, short};
+use crate::problems::{Path, Problems, nearest, short};
 use crate::tree::{Entry, Tree, Value};
 use crate::vocabulary::Vocabulary;
 
@@ -139,7 +139,13 @@ impl Lowering<'_> {
             return None;
         };
         let span = entries.first().map_or(place.key_span, |entry| entry.key_span);
-        let kind = match tree.get("connector_type") {
+        // A misspelt `connector_type` is one problem, not two.
+        let misspelt = || {
+            entries.iter().find(|entry| {
+                !KEYS.contains(&entry.key.as_str()) && nearest(&entry.key, KEYS).as_deref() == Some("connector_type")
+            })
+        };
+        let kind = match tree.get("connector_type").or_else(misspelt) {
             Some(entry) => match entry.value.as_text() {
                 Some(text) => (text.to_string(), entry.value.span),
                 None => {
@@ -158,7 +164,6 @@ impl Lowering<'_> {
                 return None;
             }
         };
-        let address = self.vocabulary.connector(&kind.0).map(|words| words.address_option);
         let (mut node, mut options) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry.key.as_str() {
@@ -168,11 +173,7 @@ impl Lowering<'_> {
                     Value::Null => {}
                     _ => self.not_a_map(entry, &path.key(&entry.key)),
                 },
-                "table_or_topic" => options.push(match &address {
-                    Some(address) => entry.renamed(address),
-                    None => entry.clone(),
-                }),
-                "query" | "tables" => options.push(entry.clone()),
+                "table_or_topic" | "query" | "tables" => options.push(entry.clone()),
                 "name" => node.push(slugged(entry)),
                 _ => self.unknown(entry, &format!("`{}`", place.key), path, &KEYS),
             }

@@ -72,8 +72,7 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
         match entry.key.as_str() {
             "source" | "sources" | "transforms" | "sink" | "sinks" => {}
             "pipeline" => {
-                if let Some(name) = check.plain_field(entry, &path) {
-                    name_rule(check, &name, entry, &path);
+                if let Some(name) = check.name_field(entry, &path) {
                     pipeline.name = name;
                 }
             }
@@ -120,10 +119,16 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
     let start = entries.first().map_or(root.span, |entry| entry.key_span);
     let has = |key: &str| root.get(key).is_some() || meant.iter().any(|word| word == key);
     if !has("pipeline") {
-        reader.checker.missing_key("pipeline", "the pipeline", &top, start, "start with its name: `pipeline: orders_to_lake`");
+        reader.checker.problems.push(
+            Diagnostic::error(codes::MISSING_KEY, "the pipeline has no name")
+                .at("pipeline", Some(start))
+                .expected("`pipeline: NAME`")
+                .help("start with a line such as `pipeline: orders_to_lake`"),
+        );
     }
     for (one, many) in [("source", "sources"), ("sink", "sinks")] {
         if let (Some(_), Some(second)) = (root.get(one), root.get(many)) {
+            reader.broken = true;
             reader.checker.problems.push(
                 Diagnostic::error(codes::TWO_FORMS, format!("`{one}` and `{many}` cannot stand side by side"))
                     .at(many, Some(second.key_span))
@@ -220,6 +225,7 @@ pub(crate) fn slug(text: &str) -> String {
 fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, Connection>, drafts: &[Draft]) {
     let canonical = |kind: &str| reader.vocabulary.connector(kind).map_or_else(|| kind.to_string(), |words| words.canonical);
     let mut found = Vec::new();
+    let mut meant: Vec<String> = Vec::new();
     for draft in drafts.iter().filter(|draft| draft.role != Role::Transform) {
         let Some(name) = draft.options.get("connection").and_then(Json::as_str) else { continue };
         let path = draft.path.key(&draft.kind).key("connection");
@@ -237,6 +243,7 @@ fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, 
             Some(_) => {}
             None => {
                 if let Some(word) = nearest(name, connections.keys().map(String::as_str)) {
+                    meant.push(word.clone());
                     found.push(
                         Diagnostic::warning(
                             codes::CONNECTION_NAME,
@@ -251,7 +258,7 @@ fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, 
         }
     }
     for name in connections.keys() {
-        if !drafts.iter().any(|draft| mentions(&draft.options, name)) {
+        if !meant.contains(name) && !drafts.iter().any(|draft| mentions(&draft.options, name)) {
             let path = Path::default().key("connections").key(name);
             found.push(
                 Diagnostic::warning(codes::UNUSED_CONNECTION, format!("connection `{}` is never used", short(name)))

@@ -1,6 +1,7 @@
 //! Reading nodes and connections: one connector or transform with its options, and perhaps `input` and `name`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value as Json, json};
@@ -14,7 +15,7 @@ use crate::options::schema::Part;
 use crate::options::{Checker, Leaf, Subject, TextRules};
 use crate::problems::{Path, nearest, one_of, short};
 use crate::tree::{Entry, Tree, Value};
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{ConnectorWords, TransformWords, Vocabulary};
 
 /// Options that every source takes: `cursor` and `lag` belong to the engine, `connection` to the spec.
 /// A connector that declares one of them itself has the say.
@@ -60,13 +61,25 @@ pub(crate) struct Reader<'v, 'p> {
     pub broken: bool,
     connectors: BTreeSet<String>,
     transforms: BTreeSet<String>,
+    /// Looked up once: a vocabulary hands out whole schemas.
+    connector_words: BTreeMap<String, Option<Rc<ConnectorWords>>>,
+    transform_words: BTreeMap<String, Option<Rc<TransformWords>>>,
 }
 
 impl<'v, 'p> Reader<'v, 'p> {
     pub fn new(vocabulary: &'v dyn Vocabulary, checker: Checker<'p>) -> Self {
         let connectors = vocabulary.connectors().into_iter().collect();
         let transforms = vocabulary.transforms().into_iter().collect();
-        Self { vocabulary, checker, unread: BTreeSet::new(), broken: false, connectors, transforms }
+        Self {
+            vocabulary,
+            checker,
+            unread: BTreeSet::new(),
+            broken: false,
+            connectors,
+            transforms,
+            connector_words: BTreeMap::new(),
+            transform_words: BTreeMap::new(),
+        }
     }
 
     /// The nodes under `source`, `sources`, `transforms`, `sink` or `sinks`.
@@ -152,10 +165,7 @@ impl<'v, 'p> Reader<'v, 'p> {
                 ),
                 "name" => {
                     let path = path.key("name");
-                    if let Some(text) = self.checker.plain_field(entry, &path) {
-                        name_rule(&mut self.checker, &text, entry, &path);
-                        own_name = Some(text);
-                    }
+                    own_name = self.checker.name_field(entry, &path);
                 }
                 _ => words.push(entry),
             }
@@ -168,6 +178,17 @@ impl<'v, 'p> Reader<'v, 'p> {
             _ => self.connector(chosen, role, path),
         };
         Some(Draft { name: own_name, role, kind, options, inputs, path: path.clone(), place })
+    }
+
+    /// What is known about a connector.
+    fn connector_words(&mut self, kind: &str) -> Option<Rc<ConnectorWords>> {
+        let vocabulary = self.vocabulary;
+        self.connector_words.entry(kind.into()).or_insert_with(|| vocabulary.connector(kind).map(Rc::new)).clone()
+    }
+
+    fn transform_words(&mut self, kind: &str) -> Option<Rc<TransformWords>> {
+        let vocabulary = self.vocabulary;
+        self.transform_words.entry(kind.into()).or_insert_with(|| vocabulary.transform(kind).map(Rc::new)).clone()
     }
 
     fn known(&self, role: Role) -> &BTreeSet<String> {
@@ -277,8 +298,8 @@ impl<'v, 'p> Reader<'v, 'p> {
         let kind = entry.key.clone();
         let subject = Subject { what: format!("transform `{}`", short(&kind)), see: "weir spec schema".into() };
         let leaf = Leaf { subject: &subject, name: kind.clone(), inside: None, rules: TextRules::TRANSFORM };
-        self.checker.mark(path, entry.place());
-        let Some(words) = self.vocabulary.transform(&kind) else {
+        self.checker.mark(path, entry.key_span);
+        let Some(words) = self.transform_words(&kind) else {
             let options = self.checker.raw(&entry.value, path, &leaf);
             return (kind, if options.is_null() { Json::Object(Map::new()) } else { options });
         };
@@ -318,7 +339,15 @@ impl<'v, 'p> Reader<'v, 'p> {
         let subject =
             Subject { what: format!("{} `{}`", noun(role), short(&kind)), see: format!("weir connectors {}", short(&kind)) };
         let leaf = Leaf { subject: &subject, name: kind.clone(), inside: None, rules: TextRules::CONNECTOR };
-        let words = self.vocabulary.connector(&kind);
+        let words = self.connector_words(&kind);
+        // The job JSON says `table_or_topic` for whatever the connector calls it.
+        let entries: Vec<Entry> = match &words {
+            Some(words) => entries
+                .iter()
+                .map(|entry| if entry.key == "table_or_topic" { entry.renamed(&words.address_option) } else { entry.clone() })
+                .collect(),
+            None => entries,
+        };
         let own = words.as_ref().and_then(|words| if role == Role::Source { words.source.as_ref() } else { words.sink.as_ref() });
         let (Some(words), Some(own)) = (&words, own) else {
             // Not in this build: the plan says so. What is written is kept as it is.
@@ -367,7 +396,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             let subject =
                 Subject { what: format!("connection `{}`", short(&named.key)), see: format!("weir connectors {}", short(&kind)) };
             let leaf = Leaf { subject: &subject, name: kind.clone(), inside: None, rules: TextRules::CONNECTOR };
-            let options = match self.vocabulary.connector(&kind) {
+            let options = match self.connector_words(&kind) {
                 Some(words) => {
                     let parts = [Part::root(&words.connection)];
                     Json::Object(self.checker.object(&entries, chosen.key_span, &parts, &path, &leaf))
@@ -389,7 +418,7 @@ impl<'v, 'p> Reader<'v, 'p> {
                         .at(&path.dotted, Some(entry.place()))
                         .label(format!("this is {}", entry.value.kind()))
                         .expected("a map");
-                if let Some(address) = self.vocabulary.connector(&entry.key).map(|words| words.address_option)
+                if let Some(address) = self.connector_words(&entry.key).map(|words| words.address_option.clone())
                     && entry.value.as_text().is_some()
                 {
                     problem = problem.help(format!("write `{}: {{{address}: …}}`", entry.key));

@@ -1,6 +1,10 @@
 //! Collecting problems: the list, places in the native form, and the search for the nearest valid word.
 
+use crate::codes;
 use crate::diagnostic::Diagnostic;
+
+/// No more problems than this are told.
+const MOST: usize = 500;
 
 /// Everything found so far.
 #[derive(Debug, Default)]
@@ -10,11 +14,24 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.list.push(diagnostic);
+        if !self.full() {
+            self.list.push(diagnostic);
+        }
+    }
+
+    /// Whether there are so many that more help nobody; searching for near misses would only cost time.
+    pub fn full(&self) -> bool {
+        self.list.len() >= MOST
     }
 
     /// In file order, with the file's name.
     pub fn finish(mut self, file: &str) -> Vec<Diagnostic> {
+        if self.full() {
+            self.list.push(Diagnostic::error(
+                codes::TOO_MUCH,
+                format!("there are more than {MOST} problems; the others are not shown"),
+            ));
+        }
         for diagnostic in &mut self.list {
             diagnostic.file = file.into();
         }
@@ -57,6 +74,7 @@ pub(crate) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) 
     if word.is_empty() || word.len() > 64 {
         return None;
     }
+    let words = words.into_iter().take(1000);
     let flat = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
     let meant = flat(word);
     let reach = match meant.chars().count() {

@@ -22,7 +22,7 @@ pub enum Reference {
     Env {
         /// The variable.
         name: String,
-        /// What to take when it is not set; `Some("")` for `${NAME:-}`.
+        /// What to take when it is not set; `Some("")` for `${NAME:-}`. May hold references itself.
         default: Option<String>,
     },
     /// `{{name}}`, looked up in the pipeline's `credentials_ref`.
@@ -94,12 +94,12 @@ pub fn segments(text: &str) -> Result<Vec<Segment>, ReferenceError> {
         let place = text.len() - rest.len() + at;
         plain.push_str(&rest[..at]);
         let here = &rest[at..];
-        let (reference, length) = if here.starts_with("$${") {
+        let (reference, length) = if let Some(after) = here.strip_prefix("$${") {
             plain.push_str("${");
-            rest = &here[3..];
+            rest = after;
             continue;
         } else if let Some(body) = here.strip_prefix("${") {
-            let Some(end) = body.find('}') else {
+            let Some(end) = closing(body) else {
                 return Err(ReferenceError::new(
                     place,
                     "`${` is not closed",
@@ -165,10 +165,27 @@ fn environment(body: &str, at: usize) -> Result<Reference, ReferenceError> {
     if default.is_some() && matches!(name, "last_run_time" | "cursor") {
         return Err(ReferenceError::new(at, format!("`${{{name}}}` takes no default"), "the first run reads everything"));
     }
-    if default.is_some_and(|default| default.contains("${")) {
-        return Err(ReferenceError::new(at, "a default cannot hold another reference", "write the default as plain text"));
+    if let Some(default) = default {
+        // Its own references must be sound too; where exactly it is wrong matters less than that it is.
+        segments(default).map_err(|error| ReferenceError { at, ..error })?;
     }
     Ok(Reference::Env { name: name.into(), default: default.map(Into::into) })
+}
+
+/// The `}` that closes an opened `${`, past those of references inside.
+fn closing(body: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, character) in body.char_indices() {
+        match character {
+            // Nobody nests defaults that deep, and reading them recurses.
+            '{' if body[..at].ends_with('$') && depth == 8 => return None,
+            '{' if body[..at].ends_with('$') => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn vault(rest: &str) -> Result<Reference, ReferenceError> {
@@ -219,6 +236,13 @@ mod tests {
     }
 
     #[test]
+    fn a_default_may_hold_references() {
+        assert_eq!(segments("${A:-${B:-x}}/y").unwrap(), [env("A", Some("${B:-x}")), Segment::Text("/y".into())]);
+        // Many levels are refused, not a stack that overflows.
+        assert!(segments(&("${A:-".repeat(100_000) + &"}".repeat(100_000))).is_err());
+    }
+
+    #[test]
     fn run_time_values_are_not_the_environment() {
         assert_eq!(
             segments("${last_run_time}${cursor}").unwrap(),
@@ -235,8 +259,16 @@ mod tests {
 
     #[test]
     fn broken_references_say_where() {
-        for (text, at) in [("ab${X", 2), ("{{x", 0), ("ü{{}}", 2), ("${}", 0), ("${1X}", 0), ("vault://a", 0), ("${A:-${B}}", 0)]
-        {
+        for (text, at) in [
+            ("ab${X", 2),
+            ("{{x", 0),
+            ("ü{{}}", 2),
+            ("${}", 0),
+            ("${1X}", 0),
+            ("vault://a", 0),
+            ("${A:-${B}", 0),
+            ("${A:-${1}}", 0),
+        ] {
             assert_eq!(segments(text).unwrap_err().at, at, "{text}");
         }
     }

@@ -161,7 +161,8 @@ fn suspicious(line: &str) -> Vec<(usize, usize)> {
         }
         let length = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => value[1..].find(quote).map_or(value.len(), |n| n + 2),
-            Some('{' | '[') | None => continue,
+            Some('[') => value.find(']').map_or(value.len(), |n| n + 1),
+            Some('{') | None => continue,
             _ => value.find([',', '}', ' ']).unwrap_or(value.len()),
         };
         out.push((value_start, value_start + length));

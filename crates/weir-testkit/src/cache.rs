@@ -30,7 +30,8 @@ pub struct FileLock(#[allow(dead_code)] File);
 impl FileLock {
     /// Waits for the lock on `path`, creating the file (empty) when missing.
     pub fn acquire(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
         // SAFETY: the descriptor is open for as long as `file` lives; flock touches no memory of ours.
         #[allow(unsafe_code)]
         let rc = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };

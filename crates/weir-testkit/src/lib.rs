@@ -1,7 +1,45 @@
 //! (dev) Real servers, faults, seeds and oracles for tests.
 //!
-//! A server is started by the test that needs it and never skipped.
+//! | want | take |
+//! | --- | --- |
+//! | PostgreSQL | [`PostgresServer::shared`], then [`PostgresServer::create_database`]; one to kill: [`PostgresServer::start`] |
+//! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
+//! | an HTTP API | [`HttpFixture::start`] |
+//! | a network that breaks | [`FaultProxy::to`] |
+//! | rows | [`seeds`] |
+//! | `kill -9` at random moments | [`crash`] |
+//! | "exactly the same rows" | [`oracle`] |
+//!
+//! Every call blocks and may be made inside an async test. A server that cannot be had is an error, so a test that
+//! needs it fails: nothing is ever skipped. Nothing outlives the test run.
+#![deny(missing_docs)]
 
+mod blocking;
 pub mod cache;
+pub mod crash;
+pub mod fault;
+pub mod http;
 pub mod minio;
+pub mod oracle;
+pub mod postgres;
 pub mod process;
+pub mod seeds;
+pub mod services;
+mod shared;
+
+pub use fault::FaultProxy;
+pub use http::{HttpFixture, Recorded, Reply};
+pub use minio::{Bucket, Minio};
+pub use postgres::{Database, PostgresServer};
+
+use std::time::{Duration, Instant};
+
+/// Asks every 10 ms until the answer is yes; fails, saying what was awaited, after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !is_so() {
+        anyhow::ensure!(begin.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}

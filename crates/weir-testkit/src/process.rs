@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,8 @@ use anyhow::{Context, Result, bail};
 pub fn run_checked(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     if !output.status.success() {
-        let line = std::iter::once(command.get_program()).chain(command.get_args()).map(|a| a.to_string_lossy()).collect::<Vec<_>>();
+        let line =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(|a| a.to_string_lossy()).collect::<Vec<_>>();
         bail!("`{}` ended with {}\n{}", line.join(" "), output.status, tail(&String::from_utf8_lossy(&output.stderr), 30));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -34,7 +36,9 @@ pub fn free_port() -> Result<u16> {
 /// Whether the process exists (a zombie counts as gone).
 pub fn is_alive(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z' && state != 'X'),
+        Ok(stat) => {
+            stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z' && state != 'X')
+        }
         Err(_) => false,
     }
 }
@@ -72,7 +76,8 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts `command` with its output appended to `log`.
     pub fn spawn(name: &str, command: &mut Command, log: &Path, how: Spawn) -> Result<Self> {
-        let out = File::options().create(true).append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
+        let out =
+            File::options().create(true).append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         if let Some((uid, gid)) = how.user {
             command.uid(uid).gid(gid);
@@ -94,7 +99,8 @@ impl ServerProcess {
                 Ok(())
             });
         }
-        let child = command.spawn().with_context(|| format!("cannot start {name} ({:?})", command.get_program()))?;
+        let child =
+            spawn_from_lasting_thread(command).with_context(|| format!("cannot start {name} ({:?})", command.get_program()))?;
         Ok(Self { child, name: name.to_owned() })
     }
 
@@ -157,6 +163,28 @@ impl ServerProcess {
         std::mem::forget(self);
         pid
     }
+}
+
+/// Spawns from a thread that lives as long as this process: the kernel sends the death signal when the spawning
+/// *thread* ends, and the thread of a test ends with the test.
+fn spawn_from_lasting_thread(command: &mut Command) -> std::io::Result<Child> {
+    type Answer = mpsc::Sender<std::io::Result<Child>>;
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<(Command, Answer)>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<(Command, Answer)>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in jobs {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let gone = || std::io::Error::other("the spawning thread is gone");
+    let (sender, answer) = mpsc::channel();
+    let program = command.get_program().to_owned();
+    let job = (std::mem::replace(command, Command::new(program)), sender);
+    spawner.lock().map_err(|_| gone())?.send(job).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
 }
 
 impl Drop for ServerProcess {

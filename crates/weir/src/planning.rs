@@ -118,8 +118,8 @@ impl Opened {
         connector.discover(self.source_context(options, Value::Object(Map::new()))).await
     }
 
-    /// The source and stream behind a table's name: `connection.stream`, `node.stream`, or `node` alone when it has
-    /// one stream.
+    /// The source and stream behind a table's name: `connection.stream`, `node.stream`, `node` alone when it has
+    /// one stream, or the stream's own name.
     pub async fn table(&self, name: &TableName) -> Result<Option<(Arc<dyn Source>, StreamInfo)>> {
         if let Some(connection) = self.pipeline.connections.get(name.first()) {
             let Some(stream) = name.below_first() else { return Ok(None) };
@@ -135,7 +135,9 @@ impl Opened {
             let found = source.streams().await?.into_iter().next();
             return Ok(found.map(|info| (source, info)));
         }
-        let Some(node) = self.pipeline.of(Role::Source).find(|node| node.name == name.first()) else { return Ok(None) };
+        let Some(node) = self.pipeline.of(Role::Source).find(|node| node.name == name.first()) else {
+            return self.stream(&name.path()).await;
+        };
         let source = self.source(node).await?;
         let streams = source.streams().await?;
         let found = match name.below_first() {
@@ -144,6 +146,17 @@ impl Opened {
             None => None,
         };
         Ok(found.map(|info| (source, info)))
+    }
+
+    /// A source's stream by its own name.
+    async fn stream(&self, name: &str) -> Result<Option<(Arc<dyn Source>, StreamInfo)>> {
+        for node in self.pipeline.of(Role::Source) {
+            let source = self.source(node).await?;
+            if let Some(info) = source.streams().await?.into_iter().find(|stream| stream.name == name) {
+                return Ok(Some((source, info)));
+            }
+        }
+        Ok(None)
     }
 
     /// What tables the file offers, for messages: nodes, and connections with a star.

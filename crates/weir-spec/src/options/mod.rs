@@ -3,6 +3,7 @@
 //! Schemas are those that `schemars` derives; no general validator is needed, and none would know a near miss.
 //! [`text`] looks into the strings: references, literal secrets, placeholders. [`schema`] reads the schemas.
 
+mod choice;
 pub(crate) mod schema;
 pub(crate) mod text;
 
@@ -32,11 +33,27 @@ pub(crate) struct Subject {
 #[derive(Clone)]
 pub(crate) struct Leaf<'a> {
     pub subject: &'a Subject,
-    /// The option as the author wrote it.
+    /// The option as the author wrote it, from the options of the node on: `pagination.kind`.
     pub name: String,
     /// The map inside the options in which it stands, if any: `pagination`.
     pub inside: Option<String>,
     pub rules: TextRules,
+}
+
+impl Leaf<'_> {
+    /// A key of the map that is being checked.
+    fn entry(&self, entry: &Entry, rules: TextRules) -> Self {
+        let name = match &self.inside {
+            Some(inside) => format!("{inside}.{}", entry.written_key()),
+            None => entry.written_key().to_string(),
+        };
+        Self { name, rules, ..self.clone() }
+    }
+
+    /// The map itself, once its keys are looked at.
+    fn opened(&self) -> Self {
+        Self { inside: Some(self.name.clone()), ..self.clone() }
+    }
 }
 
 /// Checks values and remembers where they stood.
@@ -69,7 +86,7 @@ impl Checker<'_> {
                     Some(extra) => {
                         let path = path.key(&entry.key);
                         self.mark(&path, entry.place());
-                        let leaf = Leaf { name: entry.key.clone(), rules: leaf.rules.under(&entry.key), ..leaf.clone() };
+                        let leaf = leaf.entry(entry, leaf.rules.under(&entry.key));
                         out.insert(entry.key.clone(), self.value(&entry.value, extra, &path, &leaf));
                     }
                     None => meant.extend(self.unknown_option(entry, parts, path, leaf)),
@@ -79,15 +96,18 @@ impl Checker<'_> {
             let path = path.key(&canonical);
             if out.contains_key(&canonical) {
                 self.problems.push(
-                    Diagnostic::error(codes::DUPLICATE_KEY, format!("`{}` and `{canonical}` are the same option", entry.key))
-                        .at(&path.dotted, Some(entry.key_span))
-                        .label("given twice")
-                        .help("remove one of the two"),
+                    Diagnostic::error(
+                        codes::DUPLICATE_KEY,
+                        format!("`{}` and `{canonical}` are the same option", entry.written_key()),
+                    )
+                    .at(&path.dotted, Some(entry.key_span))
+                    .label("given twice")
+                    .help("remove one of the two"),
                 );
                 continue;
             }
             self.mark(&path, entry.place());
-            let leaf = Leaf { name: entry.key.clone(), rules: leaf.rules.declared(&canonical, sub.secret()), ..leaf.clone() };
+            let leaf = leaf.entry(entry, leaf.rules.declared(&canonical, sub.secret()));
             let value = self.value(&entry.value, sub, &path, &leaf);
             // `key:` with nothing after it says the same as leaving the key out.
             if !(value.is_null() && entry.value.is_null()) || sub.accepts_null() {
@@ -127,6 +147,9 @@ impl Checker<'_> {
 
     /// Reports the key and returns the option that was probably meant.
     fn unknown_option(&mut self, entry: &Entry, parts: &[Part<'_>], path: &Path, leaf: &Leaf<'_>) -> Option<String> {
+        if self.problems.full() {
+            return None;
+        }
         let names = schema::names(parts);
         let word = nearest(&entry.key, names.iter().map(|(name, _)| name.as_str()))
             // A near miss of an alias means the option behind it.
@@ -137,12 +160,10 @@ impl Checker<'_> {
         };
         let mut allowed: Vec<&str> =
             names.iter().filter(|(name, canonical)| name == canonical).map(|(name, _)| name.as_str()).collect();
-        allowed.sort_by(|a, b| {
-            let likeness = |word: &str| strsim::jaro_winkler(word, &short(&entry.key));
-            likeness(b).total_cmp(&likeness(a)).then_with(|| a.cmp(b))
-        });
+        // The list may be cut: what was meant comes first.
+        allowed.sort_by_key(|name| word.as_deref() != Some(*name));
         self.problems.push(
-            Diagnostic::error(codes::UNKNOWN_OPTION, format!("unknown option `{}` {place}", short(&entry.key)))
+            Diagnostic::error(codes::UNKNOWN_OPTION, format!("unknown option `{}` {place}", short(entry.written_key())))
                 .at(&path.key(&entry.key).dotted, Some(entry.key_span))
                 .label("not an option here")
                 .did_you_mean(word.clone())
@@ -200,9 +221,8 @@ impl Checker<'_> {
                 Json::Array(checked.collect())
             }
             Value::Map(entries) if sub.is("object") => {
-                let inner = Leaf { inside: Some(leaf.name.clone()), ..leaf.clone() };
                 let whole = self.spans.get(&path.pointer).copied().unwrap_or(tree.span);
-                Json::Object(self.object(entries, whole, &[Part::of(sub)], path, &inner))
+                Json::Object(self.object(entries, whole, &[Part::of(sub)], path, &leaf.opened()))
             }
             _ => {
                 let suggestion = sub.mended(tree);
@@ -229,8 +249,8 @@ impl Checker<'_> {
                 for entry in entries {
                     let path = path.key(&entry.key);
                     self.mark(&path, entry.place());
-                    let leaf = Leaf { name: entry.key.clone(), rules: leaf.rules.under(&entry.key), ..leaf.clone() };
-                    self.raw(&entry.value, &path, &leaf);
+                    let leaf = leaf.entry(entry, leaf.rules.under(&entry.key));
+                    self.raw(&entry.value, &path, &leaf.opened());
                 }
             }
             _ => {}
@@ -248,87 +268,7 @@ impl Checker<'_> {
         broken
     }
 
-    fn union(&mut self, tree: &Tree, sub: Sub<'_>, variants: &[Sub<'_>], path: &Path, leaf: &Leaf<'_>) -> Json {
-        // `sub` may carry more than the choice: whether it is secret, its unit.
-        let leaf = &Leaf { rules: leaf.rules.merged(sub.secret()), ..leaf.clone() };
-        let fitting: Vec<Sub<'_>> = variants.iter().copied().filter(|variant| variant.fits(tree)).collect();
-        match fitting.as_slice() {
-            [] => {
-                let words: Vec<String> = variants.iter().filter_map(|variant| variant.words()).flatten().collect();
-                match &tree.value {
-                    Value::Text { text, .. } if has_reference(text) => self.raw(tree, path, leaf),
-                    Value::Text { .. } if !words.is_empty() => self.word(tree, &words, path, leaf),
-                    _ => {
-                        let suggestion = variants.iter().find_map(|variant| variant.mended(tree));
-                        self.wrong_type(tree, format!("is {}", tree.kind()), sub, path, leaf, suggestion);
-                        tree.to_json()
-                    }
-                }
-            }
-            [only] => self.value(tree, *only, path, leaf),
-            several => {
-                if let Value::Map(entries) = &tree.value {
-                    if let Some(chosen) = schema::externally_tagged(several, entries) {
-                        return self.value(tree, chosen, path, leaf);
-                    }
-                    if let Some(tag) = schema::internal_tag(several) {
-                        return self.tagged(tree, entries, several, tag, path, leaf);
-                    }
-                }
-                self.best_of(tree, several, path, leaf)
-            }
-        }
-    }
-
-    /// A map whose key `tag` says which variant it is.
-    fn tagged(&mut self, tree: &Tree, entries: &[Entry], variants: &[Sub<'_>], tag: &str, path: &Path, leaf: &Leaf<'_>) -> Json {
-        let word_of = |variant: &Sub<'_>| variant.property(tag).and_then(|(_, sub)| sub.resolve().words()).unwrap_or_default();
-        let words: Vec<String> = variants.iter().flat_map(word_of).collect();
-        match entries.iter().find(|entry| entry.key == tag) {
-            None => {
-                self.problems.push(
-                    Diagnostic::error(codes::MISSING_OPTION, format!("`{}` of {} needs `{tag}`", leaf.name, leaf.subject.what))
-                        .at(&path.key(tag).dotted, Some(self.spans.get(&path.pointer).copied().unwrap_or(tree.span)))
-                        .expected(one_of(words.iter().map(String::as_str))),
-                );
-                tree.to_json()
-            }
-            Some(entry) => {
-                let given = entry.value.as_text().unwrap_or_default();
-                match variants.iter().find(|variant| word_of(variant).iter().any(|word| word == given)) {
-                    Some(chosen) => self.value(tree, *chosen, path, leaf),
-                    None => {
-                        let leaf = Leaf { name: tag.into(), inside: Some(leaf.name.clone()), ..leaf.clone() };
-                        self.word(&entry.value, &words, &path.key(tag), &leaf);
-                        tree.to_json()
-                    }
-                }
-            }
-        }
-    }
-
-    /// The variant with the fewest complaints, and its complaints.
-    fn best_of(&mut self, tree: &Tree, variants: &[Sub<'_>], path: &Path, leaf: &Leaf<'_>) -> Json {
-        let mut best: Option<(usize, Json, Problems, BTreeMap<String, Span>)> = None;
-        for variant in variants {
-            let (mut problems, mut spans) = (Problems::default(), BTreeMap::new());
-            let mut trial = Checker { problems: &mut problems, spans: &mut spans };
-            let value = trial.value(tree, *variant, path, leaf);
-            let errors = problems.list.iter().filter(|problem| problem.is_error()).count();
-            if best.as_ref().is_none_or(|(fewest, ..)| errors < *fewest) {
-                best = Some((errors, value, problems, spans));
-            }
-            if errors == 0 {
-                break;
-            }
-        }
-        let Some((_, value, problems, spans)) = best else { return tree.to_json() };
-        self.problems.list.extend(problems.list);
-        self.spans.extend(spans);
-        value
-    }
-
-    fn word(&mut self, tree: &Tree, words: &[String], path: &Path, leaf: &Leaf<'_>) -> Json {
+    pub(super) fn word(&mut self, tree: &Tree, words: &[String], path: &Path, leaf: &Leaf<'_>) -> Json {
         let all = words.iter().map(String::as_str);
         match &tree.value {
             Value::Text { text, .. } if words.contains(text) => {}
@@ -365,7 +305,15 @@ impl Checker<'_> {
         }
     }
 
-    fn wrong_type(&mut self, tree: &Tree, found: String, sub: Sub<'_>, path: &Path, leaf: &Leaf<'_>, suggestion: Option<String>) {
+    pub(super) fn wrong_type(
+        &mut self,
+        tree: &Tree,
+        found: String,
+        sub: Sub<'_>,
+        path: &Path,
+        leaf: &Leaf<'_>,
+        suggestion: Option<String>,
+    ) {
         let expected = sub.in_words();
         let message = match tree.value {
             Value::Null => format!("`{}` of {} has no value", leaf.name, leaf.subject.what),

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use crate::problems::one_of;
 use crate::tree::{Entry, Tree, Value};
+use crate::units;
 
 /// A place in a schema, with the document that its `$ref`s point into.
 #[derive(Debug, Clone, Copy)]
@@ -269,6 +270,8 @@ impl<'s> Sub<'s> {
                     .filter(|item| item.resolve().is("string") && text.len() <= 40 && !text.contains(['\n', ':', '#']))
                     .map(|_| format!("[{text}]"))
             }
+            Value::Number(number) if self.unit() == Some("duration") => units::suggest_duration(&number.to_string()),
+            Value::Number(number) if self.unit() == Some("size") => units::suggest_size(&number.to_string()),
             Value::Number(number) if self.is("string") => Some(format!("\"{number}\"")),
             Value::Bool(value) if self.is("string") => Some(format!("\"{value}\"")),
             Value::Number(number) if self.is("integer") => {
@@ -317,14 +320,21 @@ pub(crate) fn additional<'s>(parts: &[Part<'s>]) -> Option<Sub<'s>> {
     })
 }
 
+/// The name of the only property, which is required: `avro` of `{avro: {…}}`.
+fn tag<'s>(variant: &Sub<'s>) -> Option<&'s String> {
+    let mut properties = variant.properties();
+    let (name, _) = properties.next()?;
+    (properties.next().is_none() && variant.required().any(|(required, _)| required == name)).then_some(name)
+}
+
+/// The tags of the variants that have one.
+pub(crate) fn tags(variants: &[Sub<'_>]) -> Vec<String> {
+    variants.iter().filter_map(tag).cloned().collect()
+}
+
 /// The variant whose only property the map has: `{avro: {…}}`.
 pub(crate) fn externally_tagged<'s>(variants: &[Sub<'s>], entries: &[Entry]) -> Option<Sub<'s>> {
-    let tag = |variant: &Sub<'s>| {
-        let mut properties = variant.properties();
-        let (name, _) = properties.next()?;
-        (properties.next().is_none() && variant.required().any(|(required, _)| required == name)).then_some(name)
-    };
-    variants.iter().copied().find(|variant| tag(variant).is_some_and(|name| entries.iter().any(|entry| entry.key == **name)))
+    variants.iter().copied().find(|variant| tag(variant).is_some_and(|name| entries.iter().any(|entry| entry.key == *name)))
 }
 
 /// The property by which the variants are told apart: a constant word in each of them.

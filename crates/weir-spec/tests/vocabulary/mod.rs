@@ -193,6 +193,14 @@ struct HttpSink {
 
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct Clock {
+    /// One row each time.
+    #[schemars(extend("x-weir-format" = "duration"))]
+    every: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Filter {
     /// Rows for which this holds are kept.
     #[schemars(extend("x-weir-aliases" = ["condition"]))]
@@ -266,7 +274,7 @@ fn of<T: JsonSchema>() -> Value {
 }
 
 const CONNECTORS: &[(&str, &[&str])] =
-    &[("file", &[]), ("s3", &["minio"]), ("postgres", &["postgresql"]), ("http", &["rest", "rest_api"])];
+    &[("file", &[]), ("s3", &["minio"]), ("postgres", &["postgresql"]), ("http", &["rest", "rest_api"]), ("clock", &[])];
 const TRANSFORMS: &[&str] = &["sql", "filter", "field_mapper", "cast", "dedupe", "mask"];
 
 impl Vocabulary for Words {
@@ -276,13 +284,14 @@ impl Vocabulary for Words {
             "file" => (of::<FileConnection>(), of::<FileSource>(), of::<FileSink>(), "path"),
             "s3" => (of::<S3Connection>(), of::<FileSource>(), of::<FileSink>(), "path"),
             "postgres" => (of::<PostgresConnection>(), of::<PostgresSource>(), of::<PostgresSink>(), "table"),
+            "clock" => (of::<FileConnection>(), of::<Clock>(), Value::Null, "name"),
             _ => (of::<HttpConnection>(), of::<HttpSource>(), of::<HttpSink>(), "path"),
         };
         Some(ConnectorWords {
             canonical: (*canonical).into(),
             connection,
             source: Some(source),
-            sink: Some(sink),
+            sink: Some(sink).filter(|sink| !sink.is_null()),
             address_option: address.into(),
         })
     }

@@ -85,42 +85,61 @@ pub fn reference(descriptor: &Descriptor, style: Style, columns: usize) -> Strin
 }
 
 fn options(schema: &Value, root: &Value, style: Style, columns: usize) -> String {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return String::new() };
+    let mut text = String::new();
+    list(&mut text, schema, root, style, columns, 2);
+    text
+}
+
+/// Deeper than this nothing is listed: the schema may refer to itself.
+const DEEPEST_INDENT: usize = 10;
+
+fn list(text: &mut String, schema: &Value, root: &Value, style: Style, columns: usize, indent: usize) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
         .map(|names| names.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    let mut text = String::new();
+    let pad = " ".repeat(indent);
     for (name, property) in properties {
-        let mut facts = vec![kind(property, root)];
-        if required.contains(&name.as_str()) {
-            facts.push("required".into());
-        }
-        if let Some(default) = property.get("default").filter(|value| !value.is_null()) {
-            let default = default.as_str().map_or_else(|| default.to_string(), String::from);
-            if !default.is_empty() && default != "{}" && default != "[]" {
-                facts.push(format!("default {default}"));
-            }
-        }
-        if property.get("x-weir-secret") == Some(&Value::Bool(true)) {
-            facts.push("secret".into());
-        }
-        if let Some(aliases) = property.get("x-weir-aliases").and_then(Value::as_array) {
-            let aliases: Vec<&str> = aliases.iter().filter_map(Value::as_str).collect();
-            if !aliases.is_empty() {
-                facts.push(format!("also {}", aliases.join(", ")));
-            }
-        }
-        facts.retain(|fact| !fact.is_empty());
-        text.push_str(&format!("  {}  {}\n", style.bold(name), style.dim(&facts.join(" · "))));
+        let facts = facts(property, root, required.contains(&name.as_str()));
+        text.push_str(format!("{pad}{}  {}", style.bold(name), style.dim(&facts.join(" · "))).trim_end());
+        text.push('\n');
         if let Some(description) = described(property, root) {
-            for line in wrap(&description, columns - 6) {
-                text.push_str(&format!("      {line}\n"));
+            for line in wrap(&description, columns.saturating_sub(indent + 4)) {
+                text.push_str(&format!("{pad}    {line}\n"));
             }
+        }
+        let inner = target(property, root).unwrap_or(property);
+        if indent < DEEPEST_INDENT {
+            list(text, inner, root, style, columns, indent + 4);
         }
     }
-    text
+}
+
+/// Type, whether it is required, default, secret, other spellings.
+fn facts(property: &Value, root: &Value, required: bool) -> Vec<String> {
+    let mut facts = vec![kind(property, root)];
+    if required {
+        facts.push("required".into());
+    }
+    let unit = property.get("x-weir-unit").and_then(Value::as_str).map(|unit| format!(" {unit}")).unwrap_or_default();
+    match property.get("default") {
+        None | Some(Value::Null | Value::Object(_) | Value::Array(_)) => facts.push(unit.trim().to_string()),
+        Some(Value::String(text)) if text.is_empty() => {}
+        Some(Value::String(text)) => facts.push(format!("default {text}")),
+        Some(other) => facts.push(format!("default {other}{unit}")),
+    }
+    if property.get("x-weir-secret") == Some(&Value::Bool(true)) {
+        facts.push("secret".into());
+    }
+    let aliases: Vec<&str> =
+        property.get("x-weir-aliases").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    if !aliases.is_empty() {
+        facts.push(format!("also {}", aliases.join(", ")));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    facts
 }
 
 fn described(property: &Value, root: &Value) -> Option<String> {
@@ -216,13 +235,16 @@ mod tests {
                 "format": {"anyOf": [{"$ref": "#/$defs/Format"}, {"type": "null"}], "default": null},
                 "password": {"type": ["string", "null"], "x-weir-secret": true, "x-weir-aliases": ["pass-word"]},
                 "columns": {"type": "array", "items": {"type": "string"}, "default": []},
+                "csv": {"$ref": "#/$defs/Csv", "default": {"wide": 5}},
             },
-            "$defs": {"Format": {"description": "How rows are written.", "oneOf": [{"const": "csv"}, {"const": "json"}]}},
+            "$defs": {
+                "Csv": {"type": "object", "properties": {"wide": {"type": "integer", "default": 5, "x-weir-unit": "bytes"}}},
+                "Format": {"description": "How rows are written.", "oneOf": [{"const": "csv"}, {"const": "json"}]}},
         });
         assert_eq!(
             options(&schema, &schema, Style::new(false), 80),
             "  path  text · required\n      Where the files are.\n  format  csv | json\n      How rows are written.\n  \
-             password  text · secret · also pass-word\n  columns  list of text\n"
+             password  text · secret · also pass-word\n  columns  list of text\n  csv  map\n      wide  whole number · default 5 bytes\n"
         );
     }
 }

@@ -84,15 +84,14 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
         }
         text.push_str(&table.render());
     }
-    let mut table = Table::new(["run", "status", "attempts", "checkpoints", "started", "ended"]).right(2).right(3).indent(2);
+    let mut table = Table::new(["run", "status", "attempts", "checkpoints", "started"]).right(2).right(3).indent(2);
     for run in &view.runs {
         table.row([
             run.run_id.clone(),
             run.status.clone(),
             run.attempts.to_string(),
             run.checkpoints.to_string(),
-            run.started_at.clone(),
-            last(&run.ended_at),
+            run.started_at.split('.').next().unwrap_or_default().to_string(),
         ]);
     }
     text.push_str(&table.render());

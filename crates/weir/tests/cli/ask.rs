@@ -42,7 +42,7 @@ fn sources_and_connections_of_a_pipeline_are_tables() {
         "pipeline: files\nsource:\n  file: {connection: here, path: cities.csv}\nsink:\n  file: {path: lake/cities}\n\
          connections:\n  here: {file: {root: data}}\n",
     );
-    let sql = "select status, count(*) as n from file group by status order by status";
+    let sql = "select status, count(*) as n from source group by status order by status";
     assert_said!("query_a_source", folder.weir(&["query", "--file", "orders.yaml", sql]));
     assert_said!("discover_a_pipeline", folder.weir(&["discover", "orders.yaml"]));
     assert_said!("discover_a_connection", folder.weir(&["discover", "here", "--file", "files.yaml"]));

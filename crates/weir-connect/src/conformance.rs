@@ -1,1 +1,0 @@
-//! The conformance kit. Filled by its own tests.
