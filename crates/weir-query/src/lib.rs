@@ -164,6 +164,9 @@ pub fn explain(error: DataFusionError) -> Error {
                 .because(first_line(&why))
                 .hint("give it more with --max-memory")
         }
+        DataFusionError::Plan(why) if refused(&why) => {
+            Error::new("WEIR-QUERY-007", Kind::Spec, "a query can only read").because(why)
+        }
         DataFusionError::Plan(why) => Error::new("WEIR-QUERY-005", Kind::Spec, "the query does not fit the tables").because(why),
         DataFusionError::NotImplemented(why) => {
             Error::new("WEIR-QUERY-005", Kind::Spec, "the query uses something that is not supported").because(why)
@@ -176,6 +179,11 @@ pub fn explain(error: DataFusionError) -> Error {
         }
         other => Error::new("WEIR-QUERY-002", Kind::Data, "the query failed").because(first_line(&other.strip_backtrace())),
     }
+}
+
+/// How DataFusion words the refusal of [`SQLOptions`](datafusion::execution::context::SQLOptions).
+fn refused(why: &str) -> bool {
+    ["DDL not supported", "DML not supported", "Statement not supported"].iter().any(|head| why.starts_with(head))
 }
 
 fn first_line(text: &str) -> String {

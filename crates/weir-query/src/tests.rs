@@ -136,7 +136,7 @@ async fn writing_is_refused() {
         "create external table x stored as parquet location '/etc'",
     ] {
         let error = ask(&session, sql).await.unwrap_err();
-        assert_eq!(error.exit_code(), 2, "{sql}: {error}");
+        assert_eq!((error.code(), error.exit_code()), ("WEIR-QUERY-007", 2), "{sql}: {error}");
     }
 }
 

@@ -213,7 +213,7 @@ pub fn unresolved_error(problems: &[Unresolved]) -> Error {
     };
     let why: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Error::new("WEIR-SECRET-001", Kind::Spec, what)
-        .because(why.join("; "))
+        .because(why.join("\n"))
         .hint("set what is missing, or give an environment reference a default: ${NAME:-text}")
 }
 

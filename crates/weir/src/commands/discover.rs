@@ -56,7 +56,10 @@ fn text(origin: &str, stream: &StreamInfo, context: &Context) -> String {
         facts.push(stream.reading.clone());
     }
     let mut text = format!("{}  {}\n", context.out.bold(&stream.name), context.out.dim(&facts.join(" · ")));
-    let mut table = Table::new(["column", "type at the source", "arrow", ""]).indent(2);
+    // Text formats have no types of their own.
+    let typed = stream.schema.fields().iter().any(|field| source_type(field).is_some());
+    let header = if typed { ["column", "type", "arrow", ""] } else { ["column", "", "type", ""] };
+    let mut table = Table::new(header).indent(2);
     for field in stream.schema.fields() {
         let mut notes = Vec::new();
         if stream.primary_key.contains(field.name()) {
@@ -71,14 +74,15 @@ fn text(origin: &str, stream: &StreamInfo, context: &Context) -> String {
             Edge::Lossy { reason } => notes.push(format!("LOSSY: {reason}")),
             Edge::Unsupported { reason } => notes.push(format!("UNSUPPORTED: {reason}")),
         }
-        table.row([field.name().clone(), source_type(field), field.data_type().to_string(), notes.join(", ")]);
+        let own = source_type(field).unwrap_or_default();
+        table.row([field.name().clone(), own, field.data_type().to_string(), notes.join(", ")]);
     }
     text.push_str(&table.render());
     text
 }
 
-fn source_type(field: &arrow::datatypes::Field) -> String {
-    field.metadata().get(weir_connect::fidelity::SOURCE_TYPE).cloned().unwrap_or_else(|| "-".into())
+fn source_type(field: &arrow::datatypes::Field) -> Option<String> {
+    field.metadata().get(weir_connect::fidelity::SOURCE_TYPE).cloned()
 }
 
 fn body(origin: &str, stream: &StreamInfo) -> Value {
@@ -88,7 +92,7 @@ fn body(origin: &str, stream: &StreamInfo) -> Value {
         .iter()
         .map(|field| {
             json!({
-                "name": field.name(), "source_type": field.metadata().get(weir_connect::fidelity::SOURCE_TYPE),
+                "name": field.name(), "source_type": source_type(field),
                 "arrow": field.data_type().to_string(), "nullable": field.is_nullable(), "edge": Edge::of_source(field),
             })
         })

@@ -36,6 +36,8 @@ pub fn render(report: &RunReport, style: Style, again: &str) -> String {
                 None => out.push_str(&format!("{} after {took}\n", style.red("failed"))),
             }
             match report.checkpoint {
+                // The run did not even begin: somebody else holds the pipeline, or the state cannot be opened.
+                _ if report.run_id.is_empty() => {}
                 Some(number) => out.push_str(&format!(
                     "  nothing half-written is visible; checkpoint {number} is kept and the same command goes on from there\n"
                 )),

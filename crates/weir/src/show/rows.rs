@@ -20,7 +20,9 @@ pub fn mask(batch: &RecordBatch) -> Result<(RecordBatch, Vec<String>)> {
         if looks_personal(field.name()) && column.data_type() != &DataType::Boolean {
             masked.push(field.name().clone());
             fields.push(field.as_ref().clone().with_data_type(DataType::Utf8));
-            let values: StringArray = (0..column.len()).map(|row| column.is_valid(row).then_some(MASK)).collect();
+            let nulls = column.logical_nulls();
+            let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+            let values: StringArray = (0..column.len()).map(|row| valid(row).then_some(MASK)).collect();
             columns.push(std::sync::Arc::new(values));
         } else {
             fields.push(field.as_ref().clone());
@@ -47,9 +49,10 @@ pub fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String> {
             .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
             .collect::<Result<Vec<_>, _>>()
             .map_err(cannot_show)?;
+        let nulls: Vec<_> = batch.columns().iter().map(|column| column.logical_nulls()).collect();
         for row in 0..batch.num_rows() {
-            table.row(formatters.iter().zip(batch.columns()).map(|(formatter, column)| {
-                if column.is_null(row) {
+            table.row(formatters.iter().zip(&nulls).map(|(formatter, nulls)| {
+                if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                     return String::new();
                 }
                 let text = formatter.value(row).to_string();

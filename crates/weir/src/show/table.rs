@@ -76,6 +76,9 @@ impl Table {
     fn line(&self, out: &mut String, cells: &[String], widths: &[usize]) {
         let mut line = " ".repeat(self.indent);
         for (index, &width) in widths.iter().enumerate() {
+            if width == 0 {
+                continue;
+            }
             if index > 0 {
                 line.push_str("  ");
             }

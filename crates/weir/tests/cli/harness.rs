@@ -127,6 +127,8 @@ impl Said {
         let replacements = [
             (r"[0-9a-f]{32}", "[run]"),
             (r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d+Z", "[time]"),
+            // Times of this century's data end with Z and stay; those of the state table do not.
+            (r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})\n", "[time]\n"),
             (r"127\.0\.0\.1:\d+", "[address]"),
             (r"\b\d+\.\d s\b", "[seconds]"),
             (r#""duration_ms":\d+"#, r#""duration_ms":"[ms]""#),

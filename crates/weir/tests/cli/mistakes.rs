@@ -37,8 +37,7 @@ fn every_mistake_of_a_spec_is_told_at_once() {
     let body = folder.weir(&["check", "orders.yaml", "--json"]);
     assert_eq!(body.code, 2);
     let body = body.json();
-    let place =
-        |index: usize| (body["diagnostics"][index]["span"]["line"].clone(), body["diagnostics"][index]["suggestion"].clone());
+    let place = |index: usize| (body["diagnostics"][index]["line"].clone(), body["diagnostics"][index]["suggestion"].clone());
     assert_eq!(body["errors"], 2, "{body}");
     assert_eq!(place(0), (2.into(), "batch".into()));
     assert_eq!(place(1), (8.into(), "format".into()));
