@@ -147,7 +147,7 @@ impl<'a> Sequence<'a> {
             .arg(self.dir.path().join("state"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
-        command.env("RUST_BACKTRACE", "0");
+        command.env("RUST_BACKTRACE", "0").envs(self.scene.environment());
         Ok(command)
     }
 

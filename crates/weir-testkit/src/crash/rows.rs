@@ -107,6 +107,11 @@ fn column_cells(array: &dyn Array) -> Result<Vec<String>> {
             let array = as_type(&DataType::Binary)?;
             each(&|row| hex(array.as_binary::<i32>().value(row)))
         }
+        // A uuid, in whichever form it is kept, is its text.
+        DataType::FixedSizeBinary(16) => each(&|row| {
+            let uuid = uuid::Uuid::from_slice(array.as_fixed_size_binary().value(row)).unwrap_or_default();
+            hex(uuid.to_string().as_bytes())
+        }),
         DataType::FixedSizeBinary(_) => each(&|row| hex(array.as_fixed_size_binary().value(row))),
         other => bail!("no canonical form for {other}"),
     })

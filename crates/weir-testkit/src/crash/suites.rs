@@ -86,11 +86,18 @@ impl Scene {
         &self.rows
     }
 
+    /// What the pipeline refers to.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        let database = self.database.iter().map(|(database, _)| ("CRASH_PG", database.url().to_owned()));
+        let bucket = self.bucket.iter().map(|(_, minio)| ("CRASH_S3_SECRET", minio.secret_key().to_owned()));
+        database.chain(bucket).collect()
+    }
+
     /// The pipeline that fills `target`.
     pub(super) fn pipeline(&self, target: &str, dir: &Path) -> String {
         let mut text = format!("pipeline: {PIPELINE}\nmode: batch\ncheckpoint_interval_ms: 100\n");
-        if let Some((database, _)) = &self.database {
-            let _ = writeln!(text, "source: {{postgres: {{url: \"{}\", table: public.source, split_mib: 1}}}}", database.url());
+        if self.database.is_some() {
+            text += "source: {postgres: {url: \"${CRASH_PG}\", table: public.source, split_bytes: 524288}}\n";
         } else {
             let _ = writeln!(
                 text,
@@ -99,18 +106,17 @@ impl Scene {
             );
         }
         match (self.suite, &self.database, &self.bucket) {
-            (Suite::PgPg, Some((database, _)), _) => {
+            (Suite::PgPg, ..) => {
                 let _ = writeln!(
                     text,
-                    "sink: {{postgres: {{url: \"{}\", table: public.{target}, write_mode: append}}}}\ndelivery: exactly_once",
-                    database.url()
+                    "sink: {{postgres: {{url: \"${{CRASH_PG}}\", table: public.{target}, write_mode: append}}}}\ndelivery: exactly_once"
                 );
             }
             (Suite::CsvS3, _, Some((bucket, minio))) => {
-                let (endpoint, access, secret) = (minio.endpoint(), minio.access_key(), minio.secret_key());
+                let (endpoint, access) = (minio.endpoint(), minio.access_key());
                 let _ = writeln!(
                     text,
-                    "sink: {{s3: {{endpoint: \"{endpoint}\", bucket: {}, region: {}, access_key: {access}, secret_key: {secret}, path: {target}, \
+                    "sink: {{s3: {{endpoint: \"{endpoint}\", bucket: {}, region: {}, access_key: {access}, secret_key: \"${{CRASH_S3_SECRET}}\", path: {target}, \
                      format: parquet, write_mode: append, target_file_size: 1MiB}}}}",
                     bucket.name(),
                     minio.region()
@@ -167,7 +173,7 @@ fn table_rows(database: &Database, table: &str) -> Result<Vec<String>> {
         "(day - date '1970-01-01')::text".to_owned(),
         micros("local_time"),
         micros("at"),
-        "replace(tag::text, '-', '')".to_owned(),
+        hexed("tag::text"),
     ];
     let line = cells.map(|cell| format!("coalesce({cell}, '~')")).join(", ");
     let answer = database.rows(format!("SELECT concat_ws('|', {line}) FROM {table}"))?;

@@ -1,0 +1,26 @@
+//! The short form of the crash suites: twenty kills each. The full count is `cargo xtask crash --kills 200`.
+
+use weir_testkit::crash::{CrashOptions, Suite, run};
+
+fn survives(suite: Suite) {
+    let options =
+        CrashOptions { weir: env!("CARGO_BIN_EXE_weir").into(), kills: 20, rows: 40_000, seed: 20_130_101, chatty: true };
+    let report = run(suite, &options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(report.kills, 20);
+    assert!(report.sequences > 1, "{report:?}");
+}
+
+#[test]
+fn postgres_to_parquet_loses_and_doubles_nothing_over_kills() {
+    survives(Suite::PgParquet);
+}
+
+#[test]
+fn postgres_to_postgres_loses_and_doubles_nothing_over_kills() {
+    survives(Suite::PgPg);
+}
+
+#[test]
+fn csv_to_s3_loses_and_doubles_nothing_over_kills() {
+    survives(Suite::CsvS3);
+}
