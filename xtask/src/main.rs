@@ -1,8 +1,13 @@
 //! Development tasks: `cargo xtask --help`. One file per command.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
+mod crash;
+mod lint;
 mod service;
+mod tpch;
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "Development tasks of Weir")]
@@ -13,12 +18,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install, start and stop the real servers that tests and benchmarks use.
+    /// Kill `weir run` at random moments and compare what it leaves with the source
+    Crash(crash::Args),
+    /// Check the rules of the house that no compiler checks
+    Lint,
+    /// Install, start and stop the real servers that tests and benchmarks use
     Service(service::Args),
+    /// Generate TPC-H's lineitem as CSV
+    Tpch(tpch::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Task::Service(args) => service::run(args),
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Task::Crash(args) => crash::run(args),
+        Task::Lint => lint::run(),
+        Task::Service(args) => service::run(&args),
+        Task::Tpch(args) => tpch::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the back trace that `RUST_BACKTRACE` would add: the chain of causes says it.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

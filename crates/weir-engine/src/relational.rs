@@ -19,7 +19,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, Event, Split, SplitProgress, StreamReader};
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, RelationalProgram};
+use weir_plan::{Flow, RelationalProgram, RowProgram};
 
 use crate::cursor::{CursorState, CursorTracker};
 use crate::flow::{FlowShared, poisoned};
@@ -44,6 +44,8 @@ struct Share {
     tally: Arc<Tally>,
     shared: Arc<FlowShared>,
     cursor: Option<(String, i64, Option<CursorState>)>,
+    /// Done to each batch before the query sees it; `schema` is what comes out.
+    prepare: Option<Arc<dyn RowProgram>>,
     /// Rows, dead letters and the cursor are counted by the first scan only.
     scanned: AtomicBool,
 }
@@ -62,7 +64,7 @@ impl PartitionStream for Share {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let first = !self.scanned.swap(true, Ordering::SeqCst);
         let (reader, splits, tally, shared) = (self.reader.clone(), self.splits.clone(), self.tally.clone(), self.shared.clone());
-        let (schema, cursor) = (self.schema.clone(), self.cursor.clone());
+        let (schema, cursor, prepare) = (self.reader.schema(), self.cursor.clone(), self.prepare.clone());
         let stream = async_stream(move |send| async move {
             let lag = cursor.as_ref().map_or(0, |(_, lag, _)| *lag);
             let mut tracker = match &cursor {
@@ -94,6 +96,10 @@ impl PartitionStream for Share {
                                 }
                                 None => batch.records,
                             };
+                            let records = match &prepare {
+                                Some(program) => prepared(program.as_ref(), &records, first.then_some((&*tally, &*shared)))?,
+                                None => records,
+                            };
                             if records.num_rows() > 0 && send.send(Ok(records)).await.is_err() {
                                 return Ok(());
                             }
@@ -118,6 +124,17 @@ impl PartitionStream for Share {
         });
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream))
     }
+}
+
+/// A batch through the row-local beginning of its way. What it takes out is counted where that is wanted.
+fn prepared(program: &dyn RowProgram, records: &RecordBatch, count: Option<(&Tally, &FlowShared)>) -> Result<RecordBatch> {
+    let output = program.apply(records)?.into_iter().next().ok_or_else(|| Error::internal("a preparation without an output"))?;
+    if let Some((tally, shared)) = count {
+        tally.delivered.fetch_add(output.filtered, Ordering::Relaxed);
+        shared.gauges.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
+        tally.dead.lock().map_err(poisoned)?.extend(output.dead);
+    }
+    Ok(output.batch)
 }
 
 /// Runs `produce` on its own task and gives what it sends as a stream; its error ends the stream.
@@ -173,15 +190,20 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let session = session(&shared.context)?;
     let mut tallies = Vec::new();
-    for ((input, reader), state) in flow.inputs.iter().zip(readers).zip(states) {
+    for (index, ((input, reader), state)) in flow.inputs.iter().zip(readers).zip(states).enumerate() {
         let reader: Arc<dyn StreamReader> = Arc::from(reader);
+        let (prepare, schema) = match program.prepare(index) {
+            Some((program, schema)) => (Some(program), schema),
+            None => (None, reader.schema()),
+        };
         let splits = reader.splits();
         let shares = shared.context.options.parallelism.min(splits.len()).max(1);
         let tally = Arc::new(Tally::default());
         let mut partitions: Vec<Arc<dyn PartitionStream>> = Vec::new();
         for share in 0..shares {
             partitions.push(Arc::new(Share {
-                schema: reader.schema(),
+                schema: schema.clone(),
+                prepare: prepare.clone(),
                 reader: reader.clone(),
                 splits: splits.iter().skip(share).step_by(shares).cloned().collect(),
                 tally: tally.clone(),
@@ -190,7 +212,7 @@ pub(crate) async fn run(
                 scanned: AtomicBool::new(false),
             }));
         }
-        let table = StreamingTable::try_new(reader.schema(), partitions).map_err(|error| query(error, &flow.name))?;
+        let table = StreamingTable::try_new(schema, partitions).map_err(|error| query(error, &flow.name))?;
         session.register_table(input.table.as_str(), Arc::new(table)).map_err(|error| query(error, &flow.name))?;
         tallies.push(tally);
     }

@@ -28,7 +28,7 @@ pub(crate) fn decompress(compression: Compression, input: Box<dyn Read + Send>) 
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
         Compression::Snappy => Box::new(snap::read::FrameDecoder::new(input)),
-        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(Lz4Frames::new(input))),
+        Compression::Lz4 => Box::new(Lz4Reader(lz4_flex::frame::FrameDecoder::new(Lz4Frames::new(input)))),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         Compression::None | Compression::Auto => Box::new(input),
     };
@@ -66,6 +66,20 @@ impl Read for Named {
                     .hint("fetch the file again, or test it with the compression's own tool"),
             )
         })
+    }
+}
+
+/// Reads frame after frame: the decoder alone reports an end after each.
+struct Lz4Reader<R: BufRead>(lz4_flex::frame::FrameDecoder<Lz4Frames<R>>);
+
+impl<R: BufRead> Read for Lz4Reader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.0.read(buf)?;
+            if count > 0 || buf.is_empty() || self.0.get_mut().inner.fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+        }
     }
 }
 

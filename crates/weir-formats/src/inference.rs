@@ -79,7 +79,9 @@ impl TextSeen {
             }
         }
         if self.float {
-            match scalar::parse_f64(text, true) {
+            // A long digit string would not be printed the same by a double.
+            let identifier = text.len() > 15 && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
+            match scalar::parse_f64(text, true).filter(|_| !identifier) {
                 Some(value) => self.number |= value.is_finite(),
                 None => self.float = false,
             }

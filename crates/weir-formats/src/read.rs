@@ -116,7 +116,7 @@ pub async fn plan_splits(
     inferred: &Inferred,
     target_bytes: u64,
 ) -> Result<Vec<FileSplit>> {
-    let target = target_bytes.max(1);
+    let target = target_bytes.clamp(1, u64::MAX / 4);
     let splits = match options.format {
         Format::Csv | Format::Tsv => csv::plan_splits(input, options, inferred, target).await,
         Format::Json | Format::Ndjson => json::plan_splits(input, options, inferred, target).await,

@@ -527,7 +527,12 @@ mod tests {
         #[test]
         fn short_floats_agree_with_the_standard_library(whole in 0u64..10_000_000_000, fraction in 0u32..1_000_000, negative: bool) {
             let text = format!("{}{whole}.{fraction}", if negative { "-" } else { "" });
-            prop_assert_eq!(parse_f64(text.as_bytes(), true), text.parse::<f64>().ok());
+            prop_assert_eq!(parse_f64(text.as_bytes(), false), text.parse::<f64>().ok());
+            if let Some(strict) = parse_f64(text.as_bytes(), true) {
+                prop_assert_eq!(Some(strict), text.parse::<f64>().ok());
+            } else {
+                prop_assert!(text.bytes().filter(u8::is_ascii_digit).count() > 15, "{}", text);
+            }
         }
 
         #[test]

@@ -1,181 +1,234 @@
-//! What can be said about a pipeline without reaching any system.
+//! What can be said about a pipeline without connecting anywhere.
 
-use datafusion::sql::parser::DFParser;
+use std::collections::BTreeSet;
+
 use serde_json::Value;
-use weir_connect::{Error, Kind, Registry, WriteMode};
-use weir_spec::{Diagnostic, Mode, Node, Pipeline, Reference, Role, Segment};
+use weir_connect::{Registry, WriteMode};
+use weir_spec::Diagnostic;
+use weir_spec::model::{Mode, Node, Pipeline, Role};
 
-use crate::options::{self, divide};
-use crate::problems::{at_key, at_node, placed};
-use crate::transforms::{self, Op};
+use crate::options;
+use crate::problem::{Places, Problem, code, distinct, warning};
+use crate::shape;
+use crate::transforms::{ALL, Kind};
 
-/// Everything that is wrong already: unknown words, options that do not parse, SQL that is none, modes that cannot work.
-pub fn offline(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic> {
+/// Every problem found, warnings among them.
+pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic> {
+    let places = Places(pipeline);
     let mut found = Vec::new();
+    if let Some(problem) = mode(pipeline) {
+        found.push(places.at_key("mode", problem));
+    }
+    if let Err(problems) = options::on_loss(pipeline) {
+        found.extend(problems.into_iter().map(|problem| {
+            let key = problem.option.clone().unwrap_or_else(|| "on_loss".into());
+            places.at_key(&key, problem)
+        }));
+    }
+    if let Err(problem) = options::on_schema_change(pipeline) {
+        found.push(places.at_key("on_schema_change", problem));
+    }
+    if let Some((node, problem)) = incremental(pipeline, registry) {
+        found.push(places.in_node(&node, problem));
+    }
+    for (name, connection) in &pipeline.connections {
+        connections(registry, name, connection, &places, &mut found);
+    }
     for node in &pipeline.nodes {
         match node.role {
-            Role::Transform => transform(pipeline, node, &mut found),
-            _ => connector(pipeline, node, registry, &mut found),
+            Role::Transform => transform(node, &places, &mut found),
+            Role::Source | Role::Sink => system(pipeline, registry, node, &places, &mut found),
         }
     }
-    match pipeline.mode {
-        Mode::Batch => {}
-        Mode::Incremental => incremental(pipeline, &mut found),
-        Mode::Cdc | Mode::Streaming => found.push(at_key(
-            pipeline,
-            "mode",
-            Diagnostic::error("WEIR-PLAN-010", "this version runs `batch` and `incremental` pipelines only")
-                .help("use mode: batch for everything, or mode: incremental with a cursor for what is new"),
-        )),
+    for (node, problem) in shape::problems(pipeline) {
+        found.push(places.in_node(&node, problem));
     }
-    for (column, choice) in &pipeline.on_loss {
-        if serde_json::from_value::<weir_connect::stream::LossChoice>(Value::String(choice.clone())).is_err() {
-            found.push(at_key(
-                pipeline,
-                "on_loss",
-                Diagnostic::error("WEIR-PLAN-011", format!("`on_loss` of `{column}` is `{choice}`"))
-                    .expected("error, string, accept or drop"),
-            ));
-        }
-    }
-    found
+    distinct(found)
 }
 
-fn connector(pipeline: &Pipeline, node: &Node, registry: &Registry, found: &mut Vec<Diagnostic>) {
-    let Some(connector) = registry.get(&node.kind) else {
-        let role = if node.role == Role::Source { "source" } else { "sink" };
-        let mut known: Vec<&str> = registry.names().collect();
-        known.sort_unstable();
-        found.push(placed(
-            pipeline,
-            &node.name,
-            None,
-            Diagnostic::error("WEIR-PLAN-001", format!("there is no connector `{}` for the {role} `{}`", node.kind, node.name))
-                .expected(known.join(", "))
-                .help("`weir connectors` lists what this build has"),
-        ));
+fn mode(pipeline: &Pipeline) -> Option<Problem> {
+    let word = match pipeline.mode {
+        Mode::Batch | Mode::Incremental => return None,
+        Mode::Cdc => "cdc",
+        Mode::Streaming => "streaming",
+    };
+    Some(
+        Problem::new(code::MODE, format!("`mode: {word}` cannot run in this release"))
+            .expected("batch, incremental")
+            .help("`mode: incremental` with a `cursor` on the source reads what is new at each run"),
+    )
+}
+
+fn connections(
+    registry: &Registry,
+    name: &str,
+    connection: &weir_spec::model::Connection,
+    places: &Places<'_>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let key = format!("connections/{name}");
+    match registry.get(&connection.kind) {
+        None => found.push(places.at_key(&key, options::unknown_connector(registry, &connection.kind))),
+        Some(connector) => {
+            let nothing = Value::Object(Default::default());
+            if let Err(error) = connector.validate("connection", &connection.options, &nothing) {
+                let key = format!("{key}/{}", connection.kind);
+                found.push(places.at_key(&key, refused(&error)));
+            }
+        }
+    }
+}
+
+fn transform(node: &Node, places: &Places<'_>, found: &mut Vec<Diagnostic>) {
+    let Some(kind) = Kind::of(&node.kind) else {
+        let names: Vec<&str> =
+            ALL.iter().flat_map(|kind| std::iter::once(kind.name).chain(kind.aliases.iter().copied())).collect();
+        let problem = Problem::new(code::UNKNOWN, format!("there is no transform `{}` in this release", node.kind))
+            .nearest(&node.kind, names)
+            .expected(format!("transforms: {}", ALL.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")));
+        found.push(places.in_node(&node.name, problem));
         return;
     };
-    let divided = match divide(pipeline, node, connector.as_ref()) {
-        Ok(divided) => divided,
-        Err(error) => {
-            found.push(at_node(pipeline, &node.name, None, &error));
-            return;
+    match kind.read(&node.options) {
+        Err(why) => {
+            found.push(places.in_node(&node.name, Problem::new(code::TRANSFORM_OPTIONS, format!("`{}`: {why}", kind.name))))
         }
-    };
-    let role = if node.role == Role::Source { "source" } else { "sink" };
-    // A value that is not known yet cannot be judged; the planner meets it resolved.
-    if !refers(&divided.connection)
-        && !refers(&divided.own)
-        && let Err(error) = connector.validate(role, &divided.connection, &divided.own)
-    {
-        found.push(at_node(pipeline, &node.name, None, &error));
-    }
-    if let Err(error) = options::lag(&divided.own) {
-        found.push(at_node(pipeline, &node.name, Some("lag"), &error));
-    }
-    if node.role == Role::Sink
-        && let Err(error) = write_mode(&divided.own)
-    {
-        found.push(at_node(pipeline, &node.name, Some("write_mode"), &error));
+        Ok(read) => {
+            found.extend(read.check().into_iter().map(|problem| places.in_node(&node.name, problem)));
+            found.extend(read.warnings().into_iter().map(|problem| warning(places.in_node(&node.name, problem))));
+            if node.inputs.len() > 1 && !read.takes_many() {
+                found.push(
+                    places.in_node(
+                        &node.name,
+                        Problem::new(code::SHAPE, format!("`{}` takes one input, not {}", kind.name, node.inputs.len()))
+                            .help("bring them together with `sql` first: a JOIN, or UNION ALL"),
+                    ),
+                );
+            }
+        }
     }
 }
 
-/// Whether any text holds a reference that is resolved before the run.
-fn refers(value: &Value) -> bool {
-    match value {
-        Value::String(text) => weir_spec::segments(text).is_ok_and(|segments| {
-            segments.iter().any(|segment| {
-                matches!(segment, Segment::Reference(reference) if !matches!(reference, Reference::LastRunTime | Reference::Cursor))
-            })
+fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places<'_>, found: &mut Vec<Diagnostic>) {
+    let connector = match options::connector(registry, node) {
+        Ok(connector) => connector,
+        Err(problem) => return found.push(places.in_node(&node.name, problem)),
+    };
+    let split = match options::split(pipeline, node, connector.as_ref()) {
+        Ok(split) => split,
+        Err(problem) => return found.push(places.in_node(&node.name, problem)),
+    };
+    let role = if node.role == Role::Source { "source" } else { "sink" };
+    if let Err(error) = connector.validate(role, &split.connection, &split.own) {
+        found.push(places.in_node(&node.name, refused(&error)));
+    }
+    if node.role == Role::Source {
+        if let Err(problem) = options::lag(node) {
+            found.push(places.in_node(&node.name, problem));
+        }
+        return;
+    }
+    let mode = match options::write_mode(node, connector.as_ref()) {
+        Ok(mode) => mode,
+        Err(problem) => return found.push(places.in_node(&node.name, problem)),
+    };
+    if mode == WriteMode::Overwrite && pipeline.mode == Mode::Incremental {
+        found.push(
+            places.in_node(
+                &node.name,
+                Problem::new(
+                    code::WRITE_MODE,
+                    "`write_mode: overwrite` with `mode: incremental` would leave only the newest rows",
+                )
+                .option("write_mode")
+                .help("use append, or upsert with a key; or `mode: batch` to replace everything"),
+            ),
+        );
+    }
+    match options::key(node) {
+        Err(problem) => found.push(places.in_node(&node.name, problem)),
+        Ok(key) => {
+            if let Some(twice) = key.iter().find(|name| key.iter().filter(|other| other == name).count() > 1) {
+                let problem = Problem::new(code::KEY, format!("`{twice}` is in the key twice")).option("key");
+                found.push(places.in_node(&node.name, problem));
+            }
+            let given = node.options.get("key").is_some_and(|key| !key.is_null());
+            if key.is_empty() && given && matches!(mode, WriteMode::Upsert | WriteMode::Merge) {
+                found.push(places.in_node(&node.name, no_key(mode)));
+            }
+        }
+    }
+}
+
+/// `mode: incremental` needs something that tells new rows from old ones. One source that moves is enough: the others are
+/// read whole each time.
+fn incremental(pipeline: &Pipeline, registry: &Registry) -> Option<(String, Problem)> {
+    if pipeline.mode != Mode::Incremental || pipeline.of(Role::Source).any(|node| moves(&node.options)) {
+        return None;
+    }
+    let node = pipeline.of(Role::Source).next()?;
+    let schema = registry.get(&node.kind).and_then(|connector| connector.descriptor().source.clone());
+    let known: BTreeSet<&str> = schema
+        .as_ref()
+        .and_then(|schema| schema.get("properties"))
+        .and_then(Value::as_object)
+        .map(|properties| properties.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let mut ways = Vec::new();
+    if known.contains("cursor") || !known.contains("new_files_only") {
+        ways.push("`cursor: updated_at` (a column that only grows)");
+    }
+    if known.contains("query") {
+        ways.push("a `query` with '${last_run_time}' or '${cursor}'");
+    }
+    if known.contains("new_files_only") {
+        ways.push("`new_files_only: true`");
+    }
+    let problem =
+        Problem::new(code::CURSOR, format!("`mode: incremental`, and nothing tells new rows of `{}` from old ones", node.name))
+            .help(format!("give the source {}", ways.join(", or ")));
+    Some((node.name.clone(), problem))
+}
+
+/// Whether a source's options tell new from old: a cursor (of its own or of one of its endpoints), new files only, or a bound
+/// parameter.
+fn moves(options: &Value) -> bool {
+    match options {
+        Value::String(text) => text.contains("${last_run_time}") || text.contains("${cursor}"),
+        Value::Array(items) => items.iter().any(moves),
+        Value::Object(map) => map.iter().any(|(name, value)| match name.as_str() {
+            "cursor" => !value.is_null(),
+            "new_files_only" => value == &Value::Bool(true),
+            _ => moves(value),
         }),
-        Value::Array(items) => items.iter().any(refers),
-        Value::Object(map) => map.values().any(refers),
         _ => false,
     }
 }
 
-fn transform(pipeline: &Pipeline, node: &Node, found: &mut Vec<Diagnostic>) {
-    let Some(transform) = transforms::find(&node.kind) else {
-        let known: Vec<&str> = transforms::ALL.iter().map(|transform| transform.name).collect();
-        found.push(placed(
-            pipeline,
-            &node.name,
-            None,
-            Diagnostic::error("WEIR-PLAN-001", format!("there is no transform `{}`", node.kind)).expected(known.join(", ")),
-        ));
-        return;
+/// What a connector says about its options.
+pub(crate) fn refused(error: &weir_error::Error) -> Problem {
+    let message = match error.why() {
+        Some(why) => format!("{}: {why}", error.what()),
+        None => error.what().to_string(),
     };
-    let op = match (transform.lower)(&node.options) {
-        Ok(op) => op,
-        Err(error) => {
-            found.push(at_node(pipeline, &node.name, None, &error));
-            return;
-        }
-    };
-    let syntax = match &op {
-        Op::Sql(query) => DFParser::parse_sql(query).map(|statements| statements.len()),
-        Op::Filter(predicate) => DFParser::parse_sql(&format!("SELECT ({predicate})")).map(|_| 1),
-        _ => Ok(1),
-    };
-    let option = transform.bare;
-    match syntax {
-        Ok(1) => {}
-        Ok(count) => {
-            let error = Error::new(
-                "WEIR-PLAN-031",
-                Kind::Spec,
-                format!("`{}` holds {count} statements, it must be one query", node.name),
-            );
-            found.push(at_node(pipeline, &node.name, option, &error));
-        }
-        Err(error) => found.push(at_node(pipeline, &node.name, option, &crate::sql::explain(error))),
-    }
-    if node.inputs.len() > 1 && !matches!(op, Op::Sql(_)) {
-        found.push(placed(
-            pipeline,
-            &node.name,
-            None,
-            Diagnostic::error("WEIR-PLAN-013", format!("`{}` takes one input, it has {}", node.kind, node.inputs.len()))
-                .help("join the inputs with a `sql` transform first"),
-        ));
+    let problem = Problem::new(code::OPTIONS, message);
+    match error.advice() {
+        Some(advice) => problem.help(advice),
+        None => problem,
     }
 }
 
-fn incremental(pipeline: &Pipeline, found: &mut Vec<Diagnostic>) {
-    let moves = |node: &Node| {
-        let options = &node.options;
-        let text = options.to_string();
-        options.get("cursor").is_some()
-            || options.get("new_files_only").and_then(Value::as_bool).unwrap_or(false)
-            || text.contains("${last_run_time}")
-            || text.contains("${cursor}")
-            || options
-                .get("endpoints")
-                .and_then(Value::as_array)
-                .is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint.get("cursor").is_some()))
-    };
-    // One source that moves is enough: the others are looked up whole each time.
-    if !pipeline.of(Role::Source).any(moves)
-        && let Some(node) = pipeline.of(Role::Source).next()
-    {
-        found.push(placed(
-            pipeline,
-            &node.name,
-            None,
-            Diagnostic::error("WEIR-PLAN-012", "`mode: incremental` needs to know what is new")
-                .help("give the source a `cursor` column, `new_files_only: true`, or a query with '${last_run_time}'"),
-        ));
-    }
+pub(crate) fn no_key(mode: WriteMode) -> Problem {
+    Problem::new(code::KEY, format!("`write_mode: {}` needs a key, and there is none", mode.as_str()))
+        .option("write_mode")
+        .help("add `key: [..]` to the sink: the columns that tell one row from another")
 }
 
-/// The sink's `write_mode` option.
-pub fn write_mode(options: &Value) -> weir_connect::Result<WriteMode> {
-    match options.get("write_mode") {
-        None | Some(Value::Null) => Ok(WriteMode::default()),
-        Some(value) => serde_json::from_value(value.clone()).map_err(|_| {
-            Error::new("WEIR-PLAN-014", Kind::Spec, format!("`write_mode` is {value}"))
-                .hint("write_mode: append, overwrite, upsert or merge")
-        }),
-    }
+pub(crate) fn two_writers(first: &str, second: &str, place: &str) -> Problem {
+    let message = if first == second {
+        format!("sink `{first}` would write several streams to one place, `{place}`")
+    } else {
+        format!("sinks `{first}` and `{second}` write to one place, `{place}`")
+    };
+    Problem::new(code::PLACE, message).help("give each its own place; `{stream}` in a path or table is the stream's name")
 }

@@ -1,190 +1,75 @@
-//! A plan for people (`weir plan`) and for machines (`weir plan --json`).
-
-use std::fmt::Write;
+//! The plan for people ([`text`]) and for machines ([`json`]).
 
 use serde_json::{Value, json};
-use weir_connect::Edge;
+use weir_connect::{Edge, WriteMode};
+use weir_spec::model::{Mode, Role};
 
-use crate::model::{Flow, Plan, Program};
+use crate::guarantee;
+use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Plan, Program};
+use crate::types::show_field;
 
-/// The plan as text, no line wider than `width` where it can be helped.
+/// The plan as text, no line wider than `width` characters (at least 40), without colour.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let mut out = String::new();
-    let mode = serde_json::to_value(plan.pipeline.mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    let delivery =
-        serde_json::to_value(plan.guarantee.delivery).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    let _ = writeln!(out, "{}   {mode} · native engine · {delivery}", plan.pipeline.name);
-    if !plan.guarantee.reasons.is_empty() {
-        let _ = writeln!(out, "  why {delivery}: {}", plan.guarantee.reasons.join("; "));
+    let mut page = Page { width: width.max(40), lines: Vec::new() };
+    let promise = guarantee::word(plan.guarantee.delivery);
+    page.line(format!("{}   {} · native engine · {promise}", plan.pipeline.name, mode(plan.pipeline.mode)));
+    page.wrapped(&format!("  why {promise}: "), &plan.guarantee.reasons.join("; "));
+    page.line("");
+    sources(plan, &mut page);
+    transforms(plan, &mut page);
+    for output in sinks(plan) {
+        page.line(format!("  sink {} {}", output.0, output.1));
     }
-    for flow in &plan.flows {
-        let _ = writeln!(out);
-        flow_text(&mut out, flow);
-    }
-    let mut sinks: Vec<(&str, &str)> = Vec::new();
-    for column in &plan.columns {
-        if !sinks.contains(&(&column.flow, &column.sink)) {
-            sinks.push((&column.flow, &column.sink));
-        }
-    }
-    for (flow, sink) in sinks {
-        let _ = writeln!(out);
-        if plan.flows.len() > 1 || plan.flows.iter().any(|flow| flow.outputs.len() > 1) {
-            let _ = writeln!(out, "  {flow} → {sink}");
-        }
-        columns_text(&mut out, plan, flow, sink, width);
-    }
+    tables(plan, &mut page);
     if !plan.actions.is_empty() {
-        let _ = writeln!(out, "\n  will: {}", plan.actions.join(" · "));
+        page.line("");
+        page.wrapped("  will: ", &plan.actions.join(" · "));
     }
     for warning in &plan.warnings {
-        let _ = writeln!(out, "  warning: {warning}");
+        page.wrapped("  note: ", warning);
     }
-    out
+    if let Some(demanded) = plan.pipeline.delivery
+        && demanded > plan.guarantee.delivery
+    {
+        page.line(format!("`delivery: {}` cannot be kept: the run will refuse", guarantee::word(demanded)));
+    }
+    match plan.columns.iter().filter(|column| !column.allowed).count() {
+        0 => {}
+        1 => page.line("1 column would lose data: the run will refuse until `on_loss` is set"),
+        count => {
+            page.line(format!("{} columns would lose data: the run will refuse until `on_loss` is set", grouped(count as u64)))
+        }
+    }
+    page.lines.join("\n") + "\n"
 }
 
-fn flow_text(out: &mut String, flow: &Flow) {
-    for input in &flow.inputs {
-        let mut size = Vec::new();
-        if let Some(rows) = input.stream.estimated_rows {
-            size.push(format!("about {} rows", grouped(rows)));
-        }
-        if let Some(bytes) = input.stream.estimated_bytes {
-            size.push(bytes_text(bytes));
-        }
-        size.push(input.stream.reading.clone());
-        let _ = writeln!(out, "  source {} {}   {}", input.connector, input.stream.name, size.join(", "));
-        if let Some(cursor) = &input.cursor {
-            let _ =
-                writeln!(out, "    first run: everything; then {cursor} >= last committed, rows delivered before are recognised");
-        }
-    }
-    match &flow.program {
-        Program::RowLocal(program) if program.is_identity() => {}
-        Program::RowLocal(_) => {
-            let _ = writeln!(out, "  transforms   row by row, bounded memory");
-        }
-        Program::Relational(program) => {
-            let _ = writeln!(
-                out,
-                "  transforms   see everything together ({}), spill to disk; one checkpoint at the end",
-                program.reason()
-            );
-        }
-    }
-    for output in &flow.outputs {
-        let key = if output.key.is_empty() || matches!(output.write_mode.as_str(), "append" | "overwrite") {
-            String::new()
-        } else {
-            format!(" on ({})", output.key.join(", "))
-        };
-        let _ = writeln!(
-            out,
-            "  sink {} {}   {}{key}",
-            output.connector,
-            output.sink.place(&output.stream),
-            output.write_mode.as_str()
-        );
-    }
-}
-
-fn columns_text(out: &mut String, plan: &Plan, flow: &str, sink: &str, width: usize) {
-    let mut rows = vec![["column".to_owned(), "source".into(), "arrow".into(), "sink".into(), "edge".into()]];
-    for column in plan.columns.iter().filter(|column| column.flow == flow && column.sink == sink) {
-        let edge = match &column.edge {
-            Edge::Exact => "exact".into(),
-            Edge::Widening { note } => format!("widening  {note}"),
-            Edge::Lossy { reason } | Edge::Unsupported { reason } => {
-                format!("{}  {reason}", if column.allowed { "lossy, allowed" } else { "LOSSY" })
-            }
-        };
-        rows.push([column.column.clone(), column.source.clone(), column.arrow.clone(), column.sink_type.clone(), edge]);
-    }
-    let cap = (width.saturating_sub(12) / 4).max(12);
-    let mut widths = [0usize; 4];
-    for row in &rows {
-        for (index, cell) in row.iter().take(4).enumerate() {
-            widths[index] = widths[index].max(cell.chars().count().min(cap));
-        }
-    }
-    for row in rows {
-        let mut line = String::from("  ");
-        for (index, cell) in row.iter().enumerate() {
-            match widths.get(index) {
-                Some(&room) => {
-                    let _ = write!(line, "{:room$}  ", shortened(cell, room));
-                }
-                None => line.push_str(cell),
-            }
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-}
-
-fn shortened(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    text.chars().take(room.saturating_sub(1)).chain(std::iter::once('…')).collect()
-}
-
-/// `6001215` as `6,001,215`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Bytes with a unit, powers of 1,000.
-pub fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// The plan as data: guarantee, flows, columns with lineage, actions, warnings.
+/// The plan as data: flows, columns with their lineage, guarantee, actions, warnings.
 pub fn json(plan: &Plan) -> Value {
     let flows: Vec<Value> = plan
         .flows
         .iter()
         .map(|flow| {
             let (program, reason) = match &flow.program {
-                Program::RowLocal(program) if program.is_identity() => ("copy", None),
+                Program::RowLocal(program) if program.is_identity() => ("identity", None),
                 Program::RowLocal(_) => ("row_local", None),
                 Program::Relational(program) => ("relational", Some(program.reason())),
             };
             json!({
                 "name": flow.name,
                 "program": program,
-                "bounded_memory": reason.is_none(),
                 "reason": reason,
-                "inputs": flow.inputs.iter().map(|input| json!({
-                    "node": input.node, "connector": input.connector, "stream": input.stream.name,
-                    "estimated_rows": input.stream.estimated_rows, "estimated_bytes": input.stream.estimated_bytes,
-                    "reading": input.stream.reading, "cursor": input.cursor,
-                })).collect::<Vec<_>>(),
-                "outputs": flow.outputs.iter().map(|output| json!({
-                    "node": output.node, "connector": output.connector, "place": output.sink.place(&output.stream),
-                    "write_mode": output.write_mode.as_str(), "key": output.key,
-                })).collect::<Vec<_>>(),
+                "inputs": flow.inputs.iter().map(input_json).collect::<Vec<_>>(),
+                "outputs": flow.outputs.iter().map(output_json).collect::<Vec<_>>(),
             })
         })
         .collect();
     json!({
         "pipeline": plan.pipeline.name,
-        "mode": plan.pipeline.mode,
+        "mode": mode(plan.pipeline.mode),
+        "engine": "native",
         "guarantee": plan.guarantee,
+        "refused": plan.columns.iter().any(|column| !column.allowed)
+            || plan.pipeline.delivery.is_some_and(|demanded| demanded > plan.guarantee.delivery),
         "flows": flows,
         "columns": plan.columns,
         "actions": plan.actions,
@@ -192,16 +77,306 @@ pub fn json(plan: &Plan) -> Value {
     })
 }
 
+fn input_json(input: &FlowInput) -> Value {
+    json!({
+        "node": input.node,
+        "connector": input.connector,
+        "stream": input.stream.name,
+        "estimated_rows": input.stream.estimated_rows,
+        "estimated_bytes": input.stream.estimated_bytes,
+        "reading": input.stream.reading,
+        "primary_key": input.stream.primary_key,
+        "cursor": input.cursor,
+        "cursor_lag": input.cursor_lag,
+    })
+}
+
+fn output_json(output: &FlowOutput) -> Value {
+    let columns: Vec<Value> = output
+        .schema
+        .fields()
+        .iter()
+        .map(|field| json!({ "name": field.name(), "type": show_field(field), "nullable": field.is_nullable() }))
+        .collect();
+    json!({
+        "node": output.node,
+        "connector": output.connector,
+        "stream": output.stream,
+        "place": output.sink.place(&output.stream),
+        "write_mode": output.write_mode,
+        "key": output.key,
+        "on_schema_change": output.on_schema_change,
+        "columns": columns,
+    })
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Batch => "batch",
+        Mode::Incremental => "incremental",
+        Mode::Cdc => "cdc",
+        Mode::Streaming => "streaming",
+    }
+}
+
+struct Page {
+    width: usize,
+    lines: Vec<String>,
+}
+
+impl Page {
+    fn line(&mut self, text: impl AsRef<str>) {
+        let cut = shortened(text.as_ref().trim_end(), self.width);
+        self.lines.push(cut);
+    }
+
+    /// A label and a text that goes on under itself.
+    fn wrapped(&mut self, label: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let indent = " ".repeat(label.chars().count().min(self.width / 3));
+        let mut line = label.to_string();
+        let mut empty = true;
+        for word in text.split_whitespace() {
+            let more = word.chars().count() + usize::from(!empty);
+            if !empty && line.chars().count() + more > self.width {
+                self.line(&line);
+                line = indent.clone();
+                empty = true;
+            }
+            if !empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            empty = false;
+        }
+        self.line(&line);
+    }
+}
+
+fn sources(plan: &Plan, page: &mut Page) {
+    let mut nodes: Vec<&str> = Vec::new();
+    for input in plan.flows.iter().flat_map(|flow| &flow.inputs) {
+        if !nodes.contains(&input.node.as_str()) {
+            nodes.push(&input.node);
+        }
+    }
+    for node in nodes {
+        let mut inputs: Vec<&FlowInput> = Vec::new();
+        for input in plan.flows.iter().flat_map(|flow| &flow.inputs).filter(|input| input.node == node) {
+            if !inputs.iter().any(|known| known.stream.name == input.stream.name) {
+                inputs.push(input);
+            }
+        }
+        let Some(first) = inputs.first() else { continue };
+        let streams = inputs.iter().map(|input| input.stream.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut facts = Vec::new();
+        if let Some(rows) = inputs.iter().map(|input| input.stream.estimated_rows).sum::<Option<u64>>() {
+            facts.push(format!("about {} rows", grouped(rows)));
+        }
+        if let Some(bytes) = inputs.iter().map(|input| input.stream.estimated_bytes).sum::<Option<u64>>() {
+            facts.push(size(bytes));
+        }
+        if !first.stream.reading.is_empty() {
+            facts.push(first.stream.reading.clone());
+        }
+        page.wrapped("  source ", &format!("{} {}   {}", labelled(&first.connector, node), streams, facts.join(", ")));
+        match (&first.cursor, plan.pipeline.mode) {
+            (Some(cursor), _) => {
+                let lag = plan.pipeline.node(node).and_then(|node| node.options.get("lag")).map(|lag| match lag {
+                    Value::String(text) => format!(" (lag {text})"),
+                    other => format!(" (lag {other})"),
+                });
+                page.line(format!("    first run: everything; then {cursor} > last committed{}", lag.unwrap_or_default()));
+            }
+            (None, Mode::Incremental) => page.line("    first run: everything; then what is new since the last committed run"),
+            (None, _) => {}
+        }
+    }
+}
+
+fn labelled(connector: &str, node: &str) -> String {
+    // In the short form the node is called after its role or connector: nothing to add.
+    if node == connector || node == "source" || node == "sink" { connector.to_string() } else { format!("{connector} {node}") }
+}
+
+fn transforms(plan: &Plan, page: &mut Page) {
+    let nodes: Vec<String> = plan
+        .pipeline
+        .of(Role::Transform)
+        .map(|node| {
+            if plan.pipeline.of(Role::Source).count() > 1 { format!("{} ({})", node.name, node.kind) } else { node.kind.clone() }
+        })
+        .collect();
+    let relational: Vec<&Flow> = plan.flows.iter().filter(|flow| matches!(flow.program, Program::Relational(_))).collect();
+    if nodes.is_empty() && relational.is_empty() {
+        return;
+    }
+    let chain = nodes.join(" → ");
+    if relational.is_empty() {
+        page.wrapped("  transforms ", &format!("{chain}   streaming, bounded memory"));
+        return;
+    }
+    page.wrapped("  transforms ", &chain);
+    let mut reasons: Vec<String> = Vec::new();
+    for flow in relational {
+        if let Program::Relational(program) = &flow.program
+            && !reasons.contains(&program.reason())
+        {
+            reasons.push(program.reason());
+        }
+    }
+    for reason in reasons {
+        page.wrapped("    not streaming: ", &reason);
+    }
+}
+
+/// Each sink node once, with the places of its streams.
+fn sinks(plan: &Plan) -> Vec<(String, String)> {
+    let mut nodes: Vec<&str> = Vec::new();
+    for output in plan.flows.iter().flat_map(|flow| &flow.outputs) {
+        if !nodes.contains(&output.node.as_str()) {
+            nodes.push(&output.node);
+        }
+    }
+    nodes
+        .into_iter()
+        .filter_map(|node| {
+            let outputs: Vec<&FlowOutput> =
+                plan.flows.iter().flat_map(|flow| &flow.outputs).filter(|output| output.node == node).collect();
+            let first = outputs.first()?;
+            let place = match outputs.len() {
+                1 => first.sink.place(&first.stream),
+                _ => first.sink.place("{stream}"),
+            };
+            let how = match (first.write_mode, first.key.as_slice()) {
+                (WriteMode::Upsert | WriteMode::Merge, key) if outputs.len() == 1 => {
+                    format!("{} on ({})", first.write_mode.as_str(), key.join(", "))
+                }
+                (mode, _) => mode.as_str().to_string(),
+            };
+            Some((labelled(&first.connector, node), format!("{place}   {how}")))
+        })
+        .collect()
+}
+
+fn tables(plan: &Plan, page: &mut Page) {
+    let mut shown: Vec<(&str, &str)> = Vec::new();
+    for column in &plan.columns {
+        let group = (column.flow.as_str(), column.sink.as_str());
+        if !shown.contains(&group) {
+            shown.push(group);
+        }
+    }
+    for (flow, sink) in &shown {
+        let columns: Vec<&ColumnReport> =
+            plan.columns.iter().filter(|column| column.flow == *flow && column.sink == *sink).collect();
+        page.line("");
+        if shown.len() > 1 {
+            page.line(format!("  {flow} → {sink}"));
+        }
+        table(&columns, page);
+    }
+}
+
+fn table(columns: &[&ColumnReport], page: &mut Page) {
+    const HEAD: [&str; 5] = ["column", "source", "arrow", "sink", "edge"];
+    /// No column but the last is wider than this.
+    const WIDEST: [usize; 4] = [24, 30, 28, 28];
+    let rows: Vec<[String; 5]> = columns
+        .iter()
+        .map(|column| {
+            [column.column.clone(), column.source.clone(), column.arrow.clone(), column.sink_type.clone(), edge(column)]
+        })
+        .collect();
+    let mut widths = [0; 4];
+    for (at, width) in widths.iter_mut().enumerate() {
+        let longest = rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).max(HEAD[at].len());
+        *width = longest.min(WIDEST[at]);
+    }
+    // Narrow terminals: the widest column gives way first; the edge keeps room for its word.
+    const EDGE: usize = 8;
+    while 2 + widths.iter().sum::<usize>() + 2 * widths.len() + EDGE > page.width {
+        let Some(widest) = widths.iter_mut().max() else { break };
+        if *widest <= 6 {
+            break;
+        }
+        *widest -= 1;
+    }
+    let mut row = |cells: [&str; 5]| {
+        let mut line = String::from("  ");
+        for (cell, width) in cells.iter().zip(widths) {
+            let cell = shortened(cell, width);
+            let pad = width - cell.chars().count();
+            line.push_str(&cell);
+            line.push_str(&" ".repeat(pad + 2));
+        }
+        line.push_str(cells[4]);
+        page.line(line);
+    };
+    row(HEAD);
+    for cells in &rows {
+        row([&cells[0], &cells[1], &cells[2], &cells[3], &cells[4]]);
+    }
+}
+
+fn edge(column: &ColumnReport) -> String {
+    match &column.edge {
+        Edge::Exact if column.source.ends_with(')') && column.from.len() == 1 && column.source.contains(" (") => {
+            format!("from {}", last(&column.from[0]))
+        }
+        Edge::Exact if column.from.len() > 1 => {
+            format!("from {}", column.from.iter().map(|from| last(from)).collect::<Vec<_>>().join(", "))
+        }
+        Edge::Exact => "exact".into(),
+        Edge::Widening { note } => format!("widening  {note}"),
+        Edge::Lossy { reason } | Edge::Unsupported { reason } if column.allowed => format!("lossy, allowed  {reason}"),
+        Edge::Lossy { reason } => format!("LOSSY  {reason}; set on_loss: string, or cast"),
+        Edge::Unsupported { reason } => format!("UNSUPPORTED  {reason}; set on_loss: string, or drop"),
+    }
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_string();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 99.95 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_and_sized() {
+    fn numbers_are_grouped_and_sizes_have_units() {
         assert_eq!((grouped(0), grouped(999), grouped(6_001_215)), ("0".into(), "999".into(), "6,001,215".into()));
-        assert_eq!(
-            (bytes_text(12), bytes_text(999_999), bytes_text(766_000_000)),
-            ("12 B".into(), "1.0 MB".into(), "766 MB".into())
-        );
+        assert_eq!((size(12), size(1_040_000_000), size(231_000_000)), ("12 B".into(), "1.0 GB".into(), "231 MB".into()));
     }
 }

@@ -1,30 +1,38 @@
-//! The narrow waist: a spec becomes a checked plan. Engine and runners translate only what is in [`model`].
+//! The narrow waist: a spec becomes a checked plan. Engine and runners translate only what is here.
 //!
-//! * [`planner`]: asks the systems, builds flows, proves the types, computes the guarantee.
-//! * [`check`]: what can be said without reaching any system.
-//! * [`transforms`]: one file per verb; each lowers to one core operator.
-//! * `flows`, `row_local`, `relational`, [`cast_rows`]: operators as programs.
-//! * [`lineage`]: column lineage as data. [`describe`]: the plan for people and machines.
+//! * [`model`]: what a plan is; the contract with the engine.
+//! * [`planner`]: how one is made; [`vocabulary`]: the words that a pipeline file may use.
+//! * `transforms`: what users write; each lowers to queries and checked casts (`chain`), whose columns are traced back to
+//!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
+//! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
+//!
+//! Nothing here reads or writes rows of a real system.
 #![deny(missing_docs)]
 
-pub mod cast_rows;
-pub mod check;
+mod chain;
+mod check;
+mod checked;
+mod clock;
+mod convert;
 pub mod describe;
-mod flows;
-pub mod lineage;
+mod flow;
+mod guarantee;
+mod lineage;
+mod loss;
 pub mod model;
 pub mod options;
 pub mod planner;
-mod problems;
-mod relational;
-mod row_local;
+mod problem;
+mod program;
+mod shape;
 pub mod sql;
-pub mod transforms;
-pub mod types;
-mod words;
+mod transforms;
+mod types;
+mod vocabulary;
 
 pub use model::*;
 pub use options::{ResolveReferences, Unresolved};
-pub use planner::Planner;
-pub use problems::PlanFailure;
-pub use words::vocabulary;
+pub use planner::{PlanFailure, Planner};
+pub use problem::code;
+pub use program::prepared::prepared;
+pub use vocabulary::{Words, vocabulary};

@@ -114,6 +114,12 @@ pub trait RelationalProgram: Send + Sync {
     async fn frames(&self, context: &SessionContext) -> Result<Vec<DataFrame>>;
     /// Why it is not row-local, for `weir plan`: `join keeps planes in memory; spills`.
     fn reason(&self) -> String;
+    /// What must be done to the batches of an input *before* they are registered as its table, and their schema then: a
+    /// row-local beginning with a cast that may set rows aside, which a query could not. It has one output; rows it filters
+    /// out and its dead letters count as those of the input. `None`: batches are registered as they come.
+    fn prepare(&self, _input: usize) -> Option<(Arc<dyn RowProgram>, SchemaRef)> {
+        None
+    }
 }
 
 /// The promise.

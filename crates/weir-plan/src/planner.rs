@@ -1,495 +1,367 @@
-//! From a spec to a plan: asks the systems for their streams, builds the flows, proves what is promised.
+//! From a pipeline to a plan: references resolved, connectors asked for schemas, every problem told at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use datafusion::prelude::SessionContext;
-use weir_connect::stream::LossChoice;
+use serde_json::Value;
 use weir_connect::{
-    CommitKind, Edge, Error, Kind, OnLoss, Registry, Result, RunIdentity, SchemaChangePolicy, Sink, SinkContext, Source,
-    SourceContext, StreamInfo, StreamTarget, WriteMode,
+    Connector, OnLoss, Registry, RunIdentity, SchemaChangePolicy, Sink, SinkContext, Source, SourceContext, StreamInfo,
+    StreamTarget, WriteMode,
 };
-use weir_spec::{Delivery, Diagnostic, Mode, Node, Pipeline, Role};
+use weir_error::{Error, Kind, Result};
+use weir_spec::model::{Mode, Node, Pipeline};
+use weir_spec::{Diagnostic, Severity};
 
-use crate::check;
-use crate::flows::{self, Built, Chosen};
-use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Guarantee, Plan};
-use crate::options::{self, Divided, ResolveReferences, divide};
-use crate::problems::{PlanFailure, at_key, at_node, placed};
-use crate::types;
+use crate::check::{check, refused, two_writers};
+use crate::flow::{FlowBuilder, Told};
+use crate::guarantee;
+use crate::model::{Flow, Guarantee, Plan};
+use crate::options::{self, ResolveReferences};
+use crate::problem::{Places, Problem, code, distinct};
+use crate::shape::{self, Component};
+use crate::sql::Session;
 
 /// Makes plans.
 pub struct Planner {
-    /// The connectors.
+    /// The connectors of this build.
     pub registry: Registry,
-    /// Resolves references late, just before a connector gets its options.
+    /// How references are resolved.
     pub resolve: Arc<dyn ResolveReferences>,
     /// Folder against which relative local paths resolve.
     pub base_dir: PathBuf,
-    /// Lanes.
+    /// Lanes, at least 1.
     pub parallelism: usize,
 }
 
-/// A source node, asked for its streams.
-struct OpenSource {
-    connector: &'static str,
-    source: Arc<dyn Source>,
-    streams: Vec<StreamInfo>,
-    own: serde_json::Value,
+/// Why there is no plan, or none that may run.
+pub enum PlanFailure {
+    /// The pipeline file is wrong. Warnings may be among the diagnostics.
+    Diagnostics(Vec<Diagnostic>),
+    /// The pipeline could run, but would lose data or break the demanded `delivery`: here is the plan to look at, and what
+    /// must be decided first. It must not be run.
+    Refused(Box<Plan>, Vec<Diagnostic>),
+    /// Something else failed: a system cannot be reached, a reference cannot be resolved.
+    Error(Error),
 }
 
-/// A sink node.
-struct OpenSink {
-    connector: &'static str,
-    sink: Arc<dyn Sink>,
-    write_mode: WriteMode,
-    key: Vec<String>,
+impl std::fmt::Debug for PlanFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Diagnostics(diagnostics) => f.debug_tuple("Diagnostics").field(diagnostics).finish(),
+            Self::Refused(_, diagnostics) => f.debug_tuple("Refused").field(diagnostics).finish(),
+            Self::Error(error) => f.debug_tuple("Error").field(error).finish(),
+        }
+    }
+}
+
+impl From<Error> for PlanFailure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A source, opened, with the streams that its options choose.
+pub(crate) struct OpenSource {
+    pub(crate) node: Node,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) streams: Vec<StreamInfo>,
+}
+
+/// A sink, configured.
+pub(crate) struct OpenSink {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) write_mode: WriteMode,
+    pub(crate) key: Vec<String>,
+    /// Tells one target system from another.
+    pub(crate) connection: Value,
+}
+
+/// What the pipeline as a whole decides.
+pub(crate) struct Policies {
+    pub(crate) mode: Mode,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) on_schema_change: SchemaChangePolicy,
 }
 
 impl Planner {
-    /// What is wrong without reaching any system.
+    /// Everything that can be said without connecting: words, options, SQL syntax, modes, the graph. Warnings are among it.
     pub fn check(&self, pipeline: &Pipeline) -> Vec<Diagnostic> {
-        check::offline(pipeline, &self.registry)
+        check(pipeline, &self.registry)
     }
 
-    /// The plan. Connects to sources for their schemas, and to sinks for what would be done to them.
+    /// Plans against the real systems: connects to sources for schemas and to sinks for what a run would do to them. Changes
+    /// nothing anywhere.
     pub async fn plan(&self, pipeline: Arc<Pipeline>) -> Result<Plan, PlanFailure> {
-        let problems = self.check(&pipeline);
-        if !problems.is_empty() {
-            return Err(PlanFailure::Diagnostics(problems));
+        let pipeline = &pipeline;
+        let (errors, warned): (Vec<_>, Vec<_>) =
+            self.check(pipeline).into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        if !errors.is_empty() {
+            return Err(PlanFailure::Diagnostics(distinct(errors.into_iter().chain(warned).collect())));
         }
-        let on_loss = on_loss(&pipeline);
-        let mut sources = BTreeMap::new();
-        for node in pipeline.of(Role::Source) {
-            sources.insert(node.name.clone(), self.open_source(&pipeline, node, &on_loss).await?);
-        }
-        let mut sinks = BTreeMap::new();
-        for node in pipeline.of(Role::Sink) {
-            sinks.insert(node.name.clone(), self.open_sink(&pipeline, node, &on_loss).await?);
-        }
-        let mut problems = Vec::new();
-        let mut plan = Plan {
-            pipeline: pipeline.clone(),
-            flows: Vec::new(),
-            guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: Vec::new() },
-            columns: Vec::new(),
-            warnings: Vec::new(),
-            actions: Vec::new(),
+        let policies = Policies {
+            mode: pipeline.mode,
+            on_loss: options::on_loss(pipeline).unwrap_or_default(),
+            on_schema_change: options::on_schema_change(pipeline).unwrap_or_default(),
         };
-        for component in &flows::components(&pipeline) {
-            let component: Vec<&Node> = component.iter().collect();
-            let from: Vec<&Node> = component.iter().filter(|node| node.role == Role::Source).copied().collect();
-            let choices: Vec<Vec<Chosen>> = match from.as_slice() {
-                [] => continue,
-                [only] => sources[&only.name]
-                    .streams
-                    .iter()
-                    .map(|stream| vec![Chosen { node: (*only).clone(), stream: stream.clone() }])
-                    .collect(),
-                several => {
-                    let mut chosen = Vec::new();
-                    for node in several {
-                        match sources[&node.name].streams.as_slice() {
-                            [one] => chosen.push(Chosen { node: (*node).clone(), stream: one.clone() }),
-                            many => problems.push(placed(
-                                &pipeline,
-                                &node.name,
-                                None,
-                                Diagnostic::error(
-                                    "WEIR-PLAN-015",
-                                    format!(
-                                        "source `{}` gives {} streams where one is joined with others",
-                                        node.name,
-                                        many.len()
-                                    ),
-                                )
-                                .help("choose one table, path or endpoint per source"),
-                            )),
-                        }
-                    }
-                    if chosen.len() < several.len() {
-                        continue;
-                    }
-                    vec![chosen]
+        let places = Places(pipeline);
+        let mut told = Told { warnings: warned.into_iter().map(|diagnostic| diagnostic.message).collect(), ..Told::default() };
+        let components = shape::components(pipeline);
+        let mut sources: BTreeMap<&str, OpenSource> = BTreeMap::new();
+        let mut sinks: BTreeMap<&str, OpenSink> = BTreeMap::new();
+        for component in &components {
+            for node in &component.sources {
+                match self.open_source(pipeline, node, &policies).await? {
+                    Ok(open) => drop(sources.insert(&node.name, open)),
+                    Err(problem) => told.problems.push(places.in_node(&node.name, problem)),
                 }
+            }
+            for node in &component.sinks {
+                match self.open_sink(pipeline, node, &policies).await? {
+                    Ok(open) => drop(sinks.insert(&node.name, open)),
+                    Err(problem) => told.problems.push(places.in_node(&node.name, problem)),
+                }
+            }
+        }
+        if !told.problems.is_empty() {
+            return Err(PlanFailure::Diagnostics(distinct(told.problems)));
+        }
+        let session = Session::new(chrono::Utc::now());
+        let builder = FlowBuilder { planner: self, session: &session, policies: &policies, sinks: &sinks, places: &places };
+        let mut flows = Vec::new();
+        let mut columns = Vec::new();
+        for component in &components {
+            for choice in choices(component, &sources, &places, &mut told) {
+                if let Some((flow, reports)) = builder.flow(component, &choice, &mut told)? {
+                    flows.push(flow);
+                    columns.extend(reports);
+                }
+            }
+        }
+        unique_names(&mut flows, &mut columns);
+        same_places(&flows, &sinks, &places, &mut told);
+        if !told.problems.is_empty() {
+            return Err(PlanFailure::Diagnostics(distinct(told.problems)));
+        }
+        let guarantee = guarantee::of(&flows);
+        if let Some(diagnostic) = demand(pipeline, &guarantee, &flows, &places) {
+            told.refusals.push(diagnostic);
+        }
+        let actions = if told.refusals.is_empty() { self.actions(pipeline, &flows).await? } else { Vec::new() };
+        let mut warnings = told.warnings;
+        let mut seen = std::collections::BTreeSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
+        let plan = Plan { pipeline: pipeline.clone(), flows, guarantee, columns, warnings, actions };
+        if told.refusals.is_empty() { Ok(plan) } else { Err(PlanFailure::Refused(Box::new(plan), distinct(told.refusals))) }
+    }
+
+    async fn open_source(&self, pipeline: &Pipeline, node: &Node, policies: &Policies) -> Result<Result<OpenSource, Problem>> {
+        let opened = async {
+            let connector = options::connector(&self.registry, node)?;
+            let credentials = pipeline.credentials_ref.as_deref();
+            let split = options::split(pipeline, node, connector.as_ref())?;
+            let context = SourceContext {
+                connection: self.resolve.resolve(&split.connection, credentials)?,
+                options: self.resolve.resolve(&split.own, credentials)?,
+                on_loss: policies.on_loss.clone(),
+                parallelism: self.parallelism.max(1),
+                base_dir: self.base_dir.clone(),
             };
-            let linear = from.len() == 1;
-            for chosen in choices {
-                let context = crate::sql::session();
-                let (finish_for, sinks_ref, on_loss_ref) = (&sinks, &sinks, &on_loss);
-                let finish = |sink: &str, schema: &SchemaRef| {
-                    finish_for.get(sink).map(|open| flows::finishing(schema, open.sink.as_ref(), on_loss_ref)).unwrap_or_default()
-                };
-                match flows::build(&context, &pipeline, &component, &chosen, &finish).await {
-                    Ok(built) => {
-                        self.add_flow(&mut plan, &mut problems, built, chosen, &sources, sinks_ref, linear, &on_loss).await?;
-                    }
-                    Err(trouble) => problems.push(at_node(&pipeline, &trouble.node, trouble.option, &trouble.error)),
-                }
-            }
-        }
-        self.two_writers(&plan, &mut problems);
-        self.promise(&mut plan, &mut problems);
-        if !problems.is_empty() {
-            return Err(PlanFailure::Diagnostics(problems));
-        }
-        self.preview(&mut plan).await?;
-        Ok(plan)
-    }
-
-    async fn open_source(&self, pipeline: &Pipeline, node: &Node, on_loss: &OnLoss) -> Result<OpenSource, PlanFailure> {
-        let connector = self.registry.get(&node.kind).ok_or_else(|| Error::internal("an unknown connector passed the check"))?;
-        let Divided { connection, own } = divide(pipeline, node, connector.as_ref())?;
-        let credentials = pipeline.credentials_ref.as_deref();
-        let context = SourceContext {
-            connection: self.resolve.resolve(&connection, credentials)?,
-            options: self.resolve.resolve(&own, credentials)?,
-            on_loss: on_loss.clone(),
-            parallelism: self.parallelism,
-            base_dir: self.base_dir.clone(),
-        };
-        let name = connector.descriptor().name;
-        let source = connector.source(context).await.map_err(|error| spec_or_error(pipeline, node, error))?;
-        let streams = source.streams().await.map_err(|error| spec_or_error(pipeline, node, error))?;
-        Ok(OpenSource { connector: name, source, streams, own })
-    }
-
-    async fn open_sink(&self, pipeline: &Pipeline, node: &Node, on_loss: &OnLoss) -> Result<OpenSink, PlanFailure> {
-        let connector = self.registry.get(&node.kind).ok_or_else(|| Error::internal("an unknown connector passed the check"))?;
-        let Divided { connection, own } = divide(pipeline, node, connector.as_ref())?;
-        let credentials = pipeline.credentials_ref.as_deref();
-        let context = SinkContext {
-            connection: self.resolve.resolve(&connection, credentials)?,
-            options: self.resolve.resolve(&own, credentials)?,
-            on_loss: on_loss.clone(),
-            node: node.name.clone(),
-            parallelism: self.parallelism,
-            base_dir: self.base_dir.clone(),
-        };
-        let write_mode = check::write_mode(&own)?;
-        let key = options::names(&own, "key");
-        let sink = connector.sink(context).await.map_err(|error| spec_or_error(pipeline, node, error))?;
-        Ok(OpenSink { connector: connector.descriptor().name, sink, write_mode, key })
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the pieces of one flow, used here only")]
-    async fn add_flow(
-        &self,
-        plan: &mut Plan,
-        problems: &mut Vec<Diagnostic>,
-        built: Built,
-        chosen: Vec<Chosen>,
-        sources: &BTreeMap<String, OpenSource>,
-        sinks: &BTreeMap<String, OpenSink>,
-        linear: bool,
-        on_loss: &OnLoss,
-    ) -> Result<(), PlanFailure> {
-        let pipeline = plan.pipeline.clone();
-        let mut inputs = Vec::new();
-        for choice in &chosen {
-            let open = &sources[&choice.node.name];
-            let cursor = options::text(&open.own, "cursor").filter(|_| pipeline.mode == Mode::Incremental);
-            if let Some(column) = cursor
-                && choice.stream.schema.column_with_name(column).is_none()
-            {
-                let known: Vec<&str> = choice.stream.schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let error = crate::transforms::missing(column, &known);
-                problems.push(at_node(&pipeline, &choice.node.name, Some("cursor"), &error));
-            }
-            inputs.push(FlowInput {
-                node: choice.node.name.clone(),
-                connector: open.connector.to_owned(),
-                source: open.source.clone(),
-                stream: choice.stream.clone(),
-                table: choice.node.name.clone(),
-                cursor: cursor.map(str::to_owned),
-                cursor_lag: options::lag(&open.own)?,
-            });
-        }
-        let name = if linear {
-            chosen[0].stream.name.clone()
-        } else {
-            built.outputs.first().map(|out| out.sink.clone()).unwrap_or_default()
-        };
-        let policy = policy(&pipeline);
-        let mut outputs = Vec::new();
-        for output in &built.outputs {
-            let open = &sinks[&output.sink];
-            let mut key = open.key.clone();
-            if key.is_empty() && linear {
-                let columns: BTreeSet<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
-                if chosen[0].stream.primary_key.iter().all(|column| columns.contains(column.as_str())) {
-                    key = chosen[0].stream.primary_key.clone();
-                }
-            }
-            self.fits(&pipeline, problems, output, open, &key);
-            self.columns(plan, problems, &name, output, open, &chosen, on_loss);
-            // One sink fed twice by one flow: the feeding node tells the two apart.
-            let alone = built.outputs.iter().filter(|other| other.sink == output.sink).count() == 1;
-            let stream = if linear && alone { chosen[0].stream.name.clone() } else { output.from.clone() };
-            outputs.push(FlowOutput {
-                node: output.sink.clone(),
-                connector: open.connector.to_owned(),
-                sink: open.sink.clone(),
-                stream,
-                schema: output.schema.clone(),
-                write_mode: open.write_mode,
-                key,
-                on_schema_change: policy,
-                on_loss: on_loss.clone(),
-            });
-        }
-        plan.flows.push(Flow { name, inputs, program: built.program, outputs });
-        Ok(())
-    }
-
-    /// Write mode and key.
-    fn fits(&self, pipeline: &Pipeline, problems: &mut Vec<Diagnostic>, output: &flows::Output, open: &OpenSink, key: &[String]) {
-        let modes = open.sink.capabilities(open.write_mode).write_modes;
-        let mode = open.write_mode.as_str();
-        if !modes.contains(&open.write_mode) {
-            let known: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
-            problems.push(placed(
-                pipeline,
-                &output.sink,
-                Some("write_mode"),
-                Diagnostic::error("WEIR-PLAN-016", format!("sink `{}` cannot `{mode}` with these options", output.sink))
-                    .expected(known.join(", ")),
-            ));
-        }
-        if matches!(open.write_mode, WriteMode::Upsert | WriteMode::Merge) {
-            let columns: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
-            if key.is_empty() {
-                problems.push(placed(
-                    pipeline,
-                    &output.sink,
-                    Some("write_mode"),
-                    Diagnostic::error(
-                        "WEIR-PLAN-017",
-                        format!("`write_mode: {mode}` needs a key, and the stream has no primary key"),
-                    )
-                    .help("add `key: [column, …]` to the sink"),
-                ));
-            }
-            for name in key.iter().filter(|name| !columns.contains(&name.as_str())) {
-                problems.push(at_node(pipeline, &output.sink, Some("key"), &crate::transforms::missing(name, &columns)));
-            }
-        }
-    }
-
-    /// Column reports, and the losses that nobody allowed.
-    #[expect(clippy::too_many_arguments, reason = "one column report needs all of it")]
-    fn columns(
-        &self,
-        plan: &mut Plan,
-        problems: &mut Vec<Diagnostic>,
-        flow: &str,
-        output: &flows::Output,
-        open: &OpenSink,
-        chosen: &[Chosen],
-        on_loss: &OnLoss,
-    ) {
-        for (field, origins) in output.schema.fields().iter().zip(&output.lineage) {
-            let mut from = Vec::new();
-            let mut edge = Edge::Exact;
-            let mut allowed = on_loss.for_column(field.name()) != LossChoice::Error;
-            let mut source = String::new();
-            for (table, column) in origins {
-                let Some(choice) = chosen.iter().find(|choice| choice.node.name == *table) else { continue };
-                from.push(format!("{table}.{}.{column}", choice.stream.name));
-                if let Ok(origin) = choice.stream.schema.field_with_name(column) {
-                    let origin_edge = Edge::of_source(origin);
-                    if origin_edge.loses() && on_loss.for_column(column) != LossChoice::Error {
-                        allowed = true;
-                    }
-                    edge = edge.then(origin_edge);
-                    if origins.len() == 1 && origin.data_type() == field.data_type() {
-                        source = origin
-                            .metadata()
-                            .get(weir_connect::fidelity::SOURCE_TYPE)
-                            .cloned()
-                            .unwrap_or_else(|| types::print(origin.data_type()));
-                    }
-                }
-            }
-            if source.is_empty() {
-                source = match origins.len() {
-                    0 => "constant".into(),
-                    _ => format!("from {}", origins.iter().map(|(_, column)| column.as_str()).collect::<Vec<_>>().join(", ")),
-                };
-            }
-            let sink_type = open.sink.sink_type(field);
-            edge = edge.then(sink_type.edge.clone());
-            if edge.loses() && !allowed {
-                problems.push(loss(&plan.pipeline, output, field.name(), &source, &sink_type.name, &edge));
-            }
-            plan.columns.push(ColumnReport {
-                flow: flow.to_owned(),
-                sink: output.sink.clone(),
-                column: field.name().clone(),
-                from,
-                source,
-                arrow: types::print(field.data_type()),
-                sink_type: sink_type.name,
-                edge,
-                allowed,
-            });
-        }
-    }
-
-    fn two_writers(&self, plan: &Plan, problems: &mut Vec<Diagnostic>) {
-        let mut places: BTreeMap<String, (&str, &str)> = BTreeMap::new();
-        for (flow, output) in plan.flows.iter().flat_map(|flow| flow.outputs.iter().map(move |output| (flow, output))) {
-            let place = output.sink.place(&output.stream);
-            let Some((other, stream)) = places.insert(place.clone(), (&output.node, &flow.name)) else { continue };
-            let help = if other == output.node {
-                "use {stream} in the path or table name".to_owned()
-            } else {
-                format!("give `{}` and `{other}` different paths or tables", output.node)
-            };
-            problems.push(placed(
-                &plan.pipeline,
-                &output.node,
-                None,
-                Diagnostic::error(
-                    "WEIR-PLAN-018",
-                    format!("two writers to one place: `{}` and `{stream}` would both write {place}", flow.name),
+            let source = connector.source(context).await?;
+            let streams = source.streams().await?;
+            if streams.is_empty() {
+                return Err(Problem::new(
+                    code::OPTIONS,
+                    format!("source `{}` has no stream: its options match nothing", node.name),
                 )
-                .help(help),
-            ));
-        }
+                .into());
+            }
+            Ok(OpenSource { node: node.clone(), connector, source, streams })
+        };
+        opened.await.map_or_else(|stop: Stop| stop.in_node("source", node), |open| Ok(Ok(open)))
     }
 
-    /// The guarantee and its reasons; the demand is checked against it.
-    fn promise(&self, plan: &mut Plan, problems: &mut Vec<Diagnostic>) {
-        let mut weakest = Delivery::ExactlyOnce;
-        let mut reasons: Vec<String> = Vec::new();
-        let mut culprit: Option<(String, String)> = None;
-        for flow in &plan.flows {
-            for input in &flow.inputs {
-                let source = input.source.capabilities();
-                if !source.replayable && weakest > Delivery::AtLeastOnce {
-                    weakest = Delivery::AtLeastOnce;
-                    culprit = Some((
-                        input.node.clone(),
-                        format!("source `{}` cannot be read again the same: {}", input.node, source.replay_note),
-                    ));
-                }
-                reasons.push(source.replay_note);
+    async fn open_sink(&self, pipeline: &Pipeline, node: &Node, policies: &Policies) -> Result<Result<OpenSink, Problem>> {
+        let opened = async {
+            let connector = options::connector(&self.registry, node)?;
+            let credentials = pipeline.credentials_ref.as_deref();
+            let split = options::split(pipeline, node, connector.as_ref())?;
+            let write_mode = options::write_mode(node, connector.as_ref())?;
+            let key = options::key(node)?;
+            let connection = self.resolve.resolve(&split.connection, credentials)?;
+            let context = SinkContext {
+                connection: connection.clone(),
+                options: self.resolve.resolve(&split.own, credentials)?,
+                on_loss: policies.on_loss.clone(),
+                node: node.name.clone(),
+                parallelism: self.parallelism.max(1),
+                base_dir: self.base_dir.clone(),
+            };
+            let sink = connector.sink(context).await?;
+            let modes = sink.capabilities(write_mode).write_modes;
+            if !modes.contains(&write_mode) {
+                let names: Vec<&str> = modes.into_iter().map(WriteMode::as_str).collect();
+                return Err(Problem::new(
+                    code::WRITE_MODE,
+                    format!(
+                        "sink `{}` ({}) has no `write_mode: {}` with these options",
+                        node.name,
+                        connector.descriptor().name,
+                        write_mode.as_str()
+                    ),
+                )
+                .option("write_mode")
+                .expected(names.join(", "))
+                .into());
             }
-            for output in &flow.outputs {
-                let sink = output.sink.capabilities(output.write_mode);
-                let kept = match sink.commit {
-                    CommitKind::Staged | CommitKind::CoCommitted => Delivery::ExactlyOnce,
-                    CommitKind::Idempotent => Delivery::EffectivelyOnce,
-                    CommitKind::Append => Delivery::AtLeastOnce,
-                };
-                if kept < weakest {
-                    weakest = kept;
-                    let mode = output.write_mode.as_str();
-                    culprit = Some((
-                        output.node.clone(),
-                        format!("sink `{}` with write_mode `{mode}`: {}", output.node, sink.commit_note),
-                    ));
-                }
-                reasons.push(sink.commit_note);
-            }
-        }
-        let mut seen = BTreeSet::new();
-        reasons.retain(|reason| !reason.is_empty() && seen.insert(reason.clone()));
-        if let Some(demand) = plan.pipeline.delivery.filter(|demand| *demand > weakest) {
-            let (_, why) = culprit.unwrap_or_default();
-            let (demanded, kept) = (word(demand), word(weakest));
-            problems.push(at_key(
-                &plan.pipeline,
-                "delivery",
-                Diagnostic::error("WEIR-PLAN-021", format!("`delivery: {demanded}` cannot be kept"))
-                    .label(format!("{why} gives {kept}"))
-                    .help(format!("choose another write_mode or sink, or ask for {kept}")),
-            ));
-        }
-        plan.guarantee = Guarantee { delivery: weakest, reasons };
+            Ok(OpenSink { connector, sink, write_mode, key, connection })
+        };
+        opened.await.map_or_else(|stop: Stop| stop.in_node("sink", node), |open| Ok(Ok(open)))
     }
 
-    async fn preview(&self, plan: &mut Plan) -> Result<(), PlanFailure> {
-        let mut actions = Vec::new();
-        for flow in &plan.flows {
+    /// What the sinks would do, told by themselves.
+    async fn actions(&self, pipeline: &Pipeline, flows: &[Flow]) -> Result<Vec<String>> {
+        let mut actions: Vec<String> = Vec::new();
+        for flow in flows {
             for output in &flow.outputs {
                 let target = StreamTarget {
-                    run: RunIdentity { pipeline: plan.pipeline.name.clone(), run_id: "plan".into() },
+                    run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
                     stream: output.stream.clone(),
                     schema: output.schema.clone(),
                     key: output.key.clone(),
-                    cursor: flow.inputs.iter().find_map(|input| input.cursor.clone()),
+                    cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
                     write_mode: output.write_mode,
                     on_schema_change: output.on_schema_change,
                 };
-                actions.extend(output.sink.preview(&target).await?);
+                let preview = output.sink.preview(&target).await.map_err(|error| error.at(format!("sink `{}`", output.node)))?;
+                for action in preview {
+                    if !actions.contains(&action) {
+                        actions.push(action);
+                    }
+                }
             }
         }
-        plan.actions = actions;
-        Ok(())
+        Ok(actions)
+    }
+
+    pub(crate) fn resolved_options(&self, pipeline: &Pipeline, node: &Node) -> Result<Value> {
+        self.resolve
+            .resolve(&node.options, pipeline.credentials_ref.as_deref())
+            .map_err(|error| error.at(format!("transform `{}`", node.name)))
     }
 }
 
-/// Errors about the spec become diagnostics at the node; the others (network, rights) stay errors.
-fn spec_or_error(pipeline: &Pipeline, node: &Node, error: Error) -> PlanFailure {
-    match error.kind() {
-        Kind::Spec | Kind::TypeLoss => PlanFailure::Diagnostics(vec![at_node(pipeline, &node.name, None, &error)]),
-        _ => {
-            PlanFailure::Error(error.at(format!("{} `{}`", if node.role == Role::Source { "source" } else { "sink" }, node.name)))
+/// Why a node could not be opened.
+enum Stop {
+    Problem(Problem),
+    Error(Error),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stop {
+    /// What the user wrote wrongly becomes a problem with a place; the rest stays an error.
+    fn in_node<T>(self, role: &str, node: &Node) -> Result<Result<T, Problem>> {
+        match self {
+            Self::Problem(problem) => Ok(Err(problem)),
+            Self::Error(error) if matches!(error.kind(), Kind::Spec | Kind::Unsupported) => Ok(Err(refused(&error))),
+            Self::Error(error) => Err(error.at(format!("{role} `{}`", node.name))),
         }
     }
 }
 
-fn loss(pipeline: &Pipeline, output: &flows::Output, column: &str, source: &str, sink_type: &str, edge: &Edge) -> Diagnostic {
-    let reason = match edge {
-        Edge::Lossy { reason } | Edge::Unsupported { reason } => reason.as_str(),
-        _ => "",
-    };
-    placed(
-        pipeline,
-        &output.sink,
-        None,
-        Diagnostic::error("WEIR-PLAN-050", format!("column `{column}` ({source}) would lose data as {sink_type}: {reason}"))
-            .help(format!("set `on_loss: {{{column}: string}}` (or accept, drop), cast it, or drop it with field_mapper")),
-    )
+/// For each flow of a component the stream that each of its sources gives. One source may have many streams: a flow each.
+/// Several sources meet in one flow, so each must have exactly one.
+fn choices<'a>(
+    component: &Component<'_>,
+    sources: &'a BTreeMap<&str, OpenSource>,
+    places: &Places<'_>,
+    told: &mut Told,
+) -> Vec<Vec<(&'a OpenSource, &'a StreamInfo)>> {
+    let open: Vec<&OpenSource> = component.sources.iter().filter_map(|node| sources.get(node.name.as_str())).collect();
+    if let [only] = open.as_slice() {
+        return only.streams.iter().map(|stream| vec![(*only, stream)]).collect();
+    }
+    let mut choice = Vec::new();
+    for source in open {
+        match source.streams.as_slice() {
+            [stream] => choice.push((source, stream)),
+            streams => {
+                let names: Vec<String> = streams.iter().map(|stream| format!("`{}`", stream.name)).collect();
+                told.problems.push(
+                    places.in_node(
+                        &source.node.name,
+                        Problem::new(
+                            code::SHAPE,
+                            format!(
+                                "source `{}` meets other sources, so it must give one stream, not {}",
+                                source.node.name,
+                                streams.len()
+                            ),
+                        )
+                        .expected(format!("one of {}", names.join(", ")))
+                        .help("declare one source per table"),
+                    ),
+                );
+            }
+        }
+    }
+    if choice.len() == component.sources.len() { vec![choice] } else { Vec::new() }
 }
 
-fn word(delivery: Delivery) -> &'static str {
-    match delivery {
-        Delivery::AtLeastOnce => "at_least_once",
-        Delivery::EffectivelyOnce => "effectively_once",
-        Delivery::ExactlyOnce => "exactly_once",
+/// State is kept by flow name, so each name is used once: where two sources have a stream of one name, the node's goes before it.
+fn unique_names(flows: &mut [Flow], columns: &mut [crate::model::ColumnReport]) {
+    let names: Vec<String> = flows.iter().map(|flow| flow.name.clone()).collect();
+    for flow in flows.iter_mut() {
+        if names.iter().filter(|name| **name == flow.name).count() < 2 {
+            continue;
+        }
+        let Some(input) = flow.inputs.first() else { continue };
+        let new = format!("{}.{}", input.node, flow.name);
+        let sinks: Vec<&str> = flow.outputs.iter().map(|output| output.node.as_str()).collect();
+        columns
+            .iter_mut()
+            .filter(|column| column.flow == flow.name && sinks.contains(&column.sink.as_str()))
+            .for_each(|column| column.flow = new.clone());
+        flow.name = new;
     }
 }
 
-fn policy(pipeline: &Pipeline) -> SchemaChangePolicy {
-    pipeline
-        .on_schema_change
-        .as_ref()
-        .and_then(|word| serde_json::from_value(serde_json::Value::String(word.clone())).ok())
-        .unwrap_or_default()
-}
-
-fn on_loss(pipeline: &Pipeline) -> OnLoss {
-    let choice = |word: &String| serde_json::from_value(serde_json::Value::String(word.clone())).unwrap_or(LossChoice::Error);
-    OnLoss {
-        default: pipeline.on_loss.get("*").map(choice).unwrap_or_default(),
-        columns: pipeline
-            .on_loss
-            .iter()
-            .filter(|(name, _)| *name != "*")
-            .map(|(name, word)| (name.clone(), choice(word)))
-            .collect(),
+fn same_places(flows: &[Flow], sinks: &BTreeMap<&str, OpenSink>, places: &Places<'_>, told: &mut Told) {
+    let mut written: BTreeMap<String, &str> = BTreeMap::new();
+    for output in flows.iter().flat_map(|flow| &flow.outputs) {
+        let Some(open) = sinks.get(output.node.as_str()) else { continue };
+        let place = output.sink.place(&output.stream);
+        let key = format!("{}\u{0}{}\u{0}{place}", open.connector.descriptor().name, open.connection);
+        match written.get(&key) {
+            Some(first) => told.problems.push(places.in_node(&output.node, two_writers(first, &output.node, &place))),
+            None => drop(written.insert(key, &output.node)),
+        }
     }
 }
 
-/// A session for planning over these inputs, with empty tables in their place.
-pub(crate) fn tables(context: &SessionContext, chosen: &[Chosen]) -> Result<()> {
-    let tables: Vec<(String, SchemaRef)> =
-        chosen.iter().map(|choice| (choice.node.name.clone(), choice.stream.schema.clone())).collect();
-    crate::relational::empty_tables(context, &tables)
+/// Whether the demanded delivery can be kept.
+fn demand(pipeline: &Pipeline, guarantee: &Guarantee, flows: &[Flow], places: &Places<'_>) -> Option<Diagnostic> {
+    let demanded = pipeline.delivery?;
+    if guarantee.delivery >= demanded {
+        return None;
+    }
+    let (word, kept) = (guarantee::word(demanded), guarantee::word(guarantee.delivery));
+    let mut problem = Problem::new(code::DELIVERY, format!("`delivery: {word}` cannot be kept"))
+        .help(format!("{}, or ask for {kept}", guarantee::way_out(flows, demanded)));
+    problem.label = Some(guarantee::weakest(flows).unwrap_or_else(|| format!("this pipeline gives {kept}")));
+    problem.expected = Some(format!("{kept}: {}", guarantee.reasons.join("; ")));
+    Some(places.at_key("delivery", problem))
 }

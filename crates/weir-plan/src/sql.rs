@@ -1,102 +1,242 @@
-//! The bridge to DataFusion: expressions, schemas, names, and its errors in our words.
+//! DataFusion as a planner of SQL: functions, options and name resolution, without a catalogue and without executing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
-use datafusion::catalog::TableProvider;
-use datafusion::common::DFSchema;
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, ExprSchemable};
-use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::TableReference;
-use weir_connect::{Error, Kind, Result};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
+use chrono::{DateTime, Utc};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, TableReference, plan_err};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 
-/// The settings under which all SQL is planned, here and in the engine: `VARCHAR` is plain text, not a view.
+use crate::checked::CheckedArithmetic;
+use crate::clock;
+
+/// A table that a query may name.
+pub(crate) struct Table {
+    /// Every spelling that means it, the preferred one first.
+    pub(crate) names: Vec<String>,
+    /// Its columns.
+    pub(crate) schema: SchemaRef,
+}
+
+/// A planned query: not yet optimised, and which of the tables each name in it means.
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    /// Table reference as it stands in the plan's scans → index of the table.
+    pub(crate) scans: BTreeMap<String, usize>,
+}
+
+/// Plans SQL over given tables. One per plan: `now()` is fixed here.
+pub(crate) struct Session {
+    state: SessionState,
+}
+
+/// The settings under which all SQL is planned, here and in the engine: `VARCHAR` is plain text and not a view, times are in
+/// UTC, `1.2` is a decimal and does not go through binary floating point.
 pub fn config() -> SessionConfig {
-    let mut config = SessionConfig::new().with_information_schema(false);
-    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    config
+    SessionConfig::new()
+        .with_information_schema(false)
+        .set_bool("datafusion.sql_parser.parse_float_as_decimal", true)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+        .set_str("datafusion.execution.time_zone", "UTC")
 }
 
-/// A session for planning.
-pub fn session() -> SessionContext {
-    SessionContext::new_with_config(config())
+impl Session {
+    pub(crate) fn new(now: DateTime<Utc>) -> Self {
+        let mut state = SessionStateBuilder::new().with_config(config()).with_default_features().build();
+        for function in clock::functions(now) {
+            // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
+            let _ = state.register_udf(Arc::new(function));
+        }
+        state.add_analyzer_rule(Arc::new(CheckedArithmetic));
+        Self { state }
+    }
+
+    /// Plans a query. Names that mean none of `tables` are an error that lists those that do.
+    pub(crate) fn query(&self, sql: &str, tables: &[Table]) -> Result<Planned> {
+        let statement = parse_query(sql)?;
+        let scope = Scope { state: &self.state, tables };
+        let plan = SqlToRel::new_with_options(&scope, self.options()).statement_to_plan(statement)?;
+        self.planned(plan, tables)
+    }
+
+    /// Takes a plan that was built over [`Session::scan`]s of `tables`.
+    pub(crate) fn planned(&self, plan: LogicalPlan, tables: &[Table]) -> Result<Planned> {
+        let mut scans = BTreeMap::new();
+        collect_scans(&plan, tables, &mut scans)?;
+        Ok(Planned { plan, scans })
+    }
+
+    /// An expression over one table's columns. Sub-queries are refused: there is nothing they could name.
+    pub(crate) fn expression(&self, sql: &str, schema: &DFSchema) -> Result<Expr> {
+        let expression = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build()?.parse_into_expr()?;
+        let scope = Scope { state: &self.state, tables: &[] };
+        SqlToRel::new_with_options(&scope, self.options()).sql_to_expr_with_alias(expression, schema, &mut Default::default())
+    }
+
+    /// Types coerced, arithmetic checked; the shape stays as written.
+    pub(crate) fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})
+    }
+
+    /// Analysed and optimised, to see what a query really needs.
+    pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.state.optimize(plan)
+    }
+
+    /// For the compilation of expressions.
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    fn options(&self) -> ParserOptions {
+        ParserOptions { parse_float_as_decimal: true, map_string_types_to_utf8view: false, ..ParserOptions::new() }
+    }
 }
 
-/// Parses a SQL expression over a schema.
-pub fn expression(context: &SessionContext, text: &str, schema: &DFSchema) -> Result<Expr> {
-    context.parse_sql_expr(text, schema).map_err(explain)
+/// Parses one `SELECT` (or `WITH …`, `VALUES …`) and nothing else.
+pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
+    let mut statements = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
+    if statements.len() > 1 {
+        return plan_err!("one statement is expected, here are {}", statements.len());
+    }
+    match statements.pop_front() {
+        Some(Statement::Statement(statement)) if matches!(*statement, ast::Statement::Query(_)) => {
+            Ok(Statement::Statement(statement))
+        }
+        Some(_) => plan_err!("a transform is a query: it starts with SELECT, WITH or VALUES"),
+        None => plan_err!("the query is empty"),
+    }
 }
 
-/// Registers a table under a name that is taken as it is, dots included (`public.orders` is schema and table).
-pub fn register(context: &SessionContext, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
-    let reference = reference(context, name)?;
-    // `input` names another table for each node.
-    let _ = context.deregister_table(reference.clone()).map_err(explain)?;
-    context.register_table(reference, table).map_err(explain)?;
+/// Parses an expression, for checks that know no columns.
+pub(crate) fn parse_expression(sql: &str) -> Result<()> {
+    DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build()?.parse_into_expr().map(|_| ())
+}
+
+/// A table as a leaf of a plan.
+pub(crate) fn source(schema: SchemaRef) -> Arc<dyn TableSource> {
+    Arc::new(LogicalTableSource::new(schema))
+}
+
+fn collect_scans(plan: &LogicalPlan, tables: &[Table], scans: &mut BTreeMap<String, usize>) -> Result<()> {
+    use datafusion::common::tree_node::TreeNodeRecursion;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(index) = position(&scan.table_name, tables)
+        {
+            scans.insert(scan.table_name.to_string(), index);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(())
 }
 
-/// Forgets a table.
-pub fn deregister(context: &SessionContext, name: &str) -> Result<()> {
-    context.deregister_table(reference(context, name)?).map_err(explain)?;
-    Ok(())
+/// Which table a reference means: its dotted name must equal one of the spellings, at best in the same case.
+fn position(reference: &TableReference, tables: &[Table]) -> Option<usize> {
+    let name = dotted(reference);
+    tables
+        .iter()
+        .position(|table| table.names.contains(&name))
+        .or_else(|| tables.iter().position(|table| table.names.iter().any(|known| known.eq_ignore_ascii_case(&name))))
 }
 
-fn reference(context: &SessionContext, name: &str) -> Result<TableReference> {
-    match name.rsplit_once('.') {
-        None => Ok(TableReference::bare(name)),
-        Some((schema, table)) => {
-            let catalog = context.catalog("datafusion").ok_or_else(|| Error::internal("the session has no catalog"))?;
-            if catalog.schema(schema).is_none() {
-                catalog.register_schema(schema, Arc::new(datafusion::catalog::MemorySchemaProvider::new())).map_err(explain)?;
+fn dotted(reference: &TableReference) -> String {
+    match reference {
+        TableReference::Bare { table } => table.to_string(),
+        TableReference::Partial { schema, table } => format!("{schema}.{table}"),
+        TableReference::Full { catalog, schema, table } => format!("{catalog}.{schema}.{table}"),
+    }
+}
+
+/// `TIMESTAMP` without a precision means microseconds, as in every database we know, not DataFusion's nanoseconds.
+#[derive(Debug)]
+struct Micros;
+
+impl TypePlanner for Micros {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let zone: Option<Arc<str>> = match sql_type {
+            ast::DataType::Timestamp(None, ast::TimezoneInfo::Tz | ast::TimezoneInfo::WithTimeZone) => Some("UTC".into()),
+            ast::DataType::Timestamp(None, _) => None,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", DataType::Timestamp(TimeUnit::Microsecond, zone), true))))
+    }
+}
+
+struct Scope<'a> {
+    state: &'a SessionState,
+    tables: &'a [Table],
+}
+
+impl ContextProvider for Scope<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match position(&name, self.tables) {
+            Some(index) => Ok(source(self.tables[index].schema.clone())),
+            None => {
+                let known: Vec<String> =
+                    self.tables.iter().flat_map(|table| &table.names).map(|name| format!("`{name}`")).collect();
+                Err(DataFusionError::Plan(if known.is_empty() {
+                    "no table can be named here".into()
+                } else {
+                    format!("there is no table `{}` here; the names are {}", dotted(&name), known.join(", "))
+                }))
             }
-            Ok(TableReference::partial(schema, table))
         }
     }
-}
-
-/// The fields of a projection. A plain column keeps its metadata under the new name.
-pub fn fields(columns: &[(Expr, String)], input: &DFSchema) -> Result<Vec<Arc<Field>>> {
-    columns
-        .iter()
-        .map(|(expression, name)| {
-            let (_, field) = expression.to_field(input).map_err(explain)?;
-            Ok(Arc::new(field.as_ref().clone().with_name(name)))
-        })
-        .collect()
-}
-
-/// A planning error: the spec does not fit the data.
-pub fn explain(error: DataFusionError) -> Error {
-    let (what, why) = match error {
-        DataFusionError::External(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => return *ours,
-            Err(other) => ("the SQL cannot be planned", other.to_string()),
-        },
-        DataFusionError::SQL(inner, _) => ("this is not SQL", inner.to_string()),
-        DataFusionError::SchemaError(inner, _) => ("the SQL does not fit the columns", inner.to_string()),
-        DataFusionError::Plan(text) => ("the SQL does not fit the columns", text),
-        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => return explain(*inner),
-        DataFusionError::Collection(mut all) if !all.is_empty() => return explain(all.remove(0)),
-        other => ("the SQL cannot be planned", other.strip_backtrace()),
-    };
-    let built = Error::new("WEIR-PLAN-030", Kind::Spec, what).because(&why);
-    if why.contains("No field named") && why.chars().any(char::is_uppercase) {
-        return built.hint("column names with capitals or spaces need double quotes");
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
-    built
-}
-
-/// An error while rows were computed.
-pub fn failed(error: DataFusionError) -> Error {
-    match error {
-        DataFusionError::External(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(other) => Error::new("WEIR-RUN-061", Kind::Data, "an expression failed").because(other),
-        },
-        other => Error::new("WEIR-RUN-061", Kind::Data, "an expression failed")
-            .because(other.strip_backtrace())
-            .hint("use `cast` with on_error: dead_letter, or try_cast(...), for values that do not convert"),
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Micros))
+    }
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        self.state.relation_planners()
+    }
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
     }
 }

@@ -7,6 +7,7 @@
 //! | an HTTP API | [`HttpFixture::start`] |
 //! | a network that breaks | [`FaultProxy::to`] |
 //! | rows | [`seeds`] |
+//! | `kill -9` at random moments | [`crash`] |
 //! | "exactly the same rows" | [`oracle`] |
 //!
 //! Every call blocks and may be made inside an async test. A server that cannot be had is an error, so a test that
@@ -15,6 +16,7 @@
 
 mod blocking;
 pub mod cache;
+pub mod crash;
 pub mod fault;
 pub mod http;
 pub mod minio;
@@ -22,6 +24,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod process;
 pub mod seeds;
+pub mod services;
 mod shared;
 
 pub use fault::FaultProxy;

@@ -128,7 +128,7 @@ pub fn postgres_table(table: &str, rows: u64) -> String {
          date '1970-01-01' + (i % 40000)::int, \
          timestamp '1999-12-31 23:59:59.999999' + i * interval '61.000001 seconds', \
          timestamptz '1999-12-31 23:59:59.999999+00' + i * interval '3601.5 seconds', \
-         md5('tag' || i)::uuid FROM generate_series(1, {rows}) AS i"
+         md5('tag' || i)::uuid FROM generate_series(1::bigint, {rows}) AS i"
     )
 }
 

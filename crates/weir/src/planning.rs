@@ -65,16 +65,28 @@ impl Opened {
         asked.or(self.pipeline.parallelism).unwrap_or_else(cores).max(1)
     }
 
-    /// Plans against the real systems.
+    /// Plans against the real systems. A plan that would be refused is none.
     pub async fn plan(&self, lanes: Option<usize>, json: bool, context: &Context) -> Result<Plan, Failure> {
-        let problems = check(&self.registry, &self.file, &self.pipeline);
-        if !problems.is_empty() {
-            self.file.with(problems).tell(json, context)?;
+        match self.look(lanes, json, context).await? {
+            (plan, refusals) if refusals.is_empty() => Ok(plan),
+            (_, refusals) => {
+                self.file.with(refusals).tell(json, context)?;
+                Err(Failure::Told(2))
+            }
+        }
+    }
+
+    /// Plans against the real systems. Next to a plan that must not run stands why.
+    pub async fn look(&self, lanes: Option<usize>, json: bool, context: &Context) -> Result<(Plan, Vec<Diagnostic>), Failure> {
+        let problems = self.file.with(check(&self.registry, &self.file, &self.pipeline));
+        if problems.has_errors() {
+            problems.tell(json, context)?;
             return Err(Failure::Told(2));
         }
         let planner = planner(&self.registry, &self.file, self.lanes(lanes));
         match planner.plan(self.pipeline.clone()).await {
-            Ok(plan) => Ok(plan),
+            Ok(plan) => Ok((plan, Vec::new())),
+            Err(PlanFailure::Refused(plan, refusals)) => Ok((*plan, refusals)),
             Err(PlanFailure::Error(error)) => Err(error.into()),
             Err(PlanFailure::Diagnostics(diagnostics)) => {
                 self.file.with(diagnostics).tell(json, context)?;

@@ -74,6 +74,7 @@ pub(crate) async fn committed(shared: &Arc<Shared>) -> Result<Option<CommitRepor
 /// See [`weir_connect::StreamSink::commit`].
 pub(crate) async fn commit(shared: &Arc<Shared>, tokens: &[CommitToken]) -> Result<CommitReport> {
     let files = Token::files_of(tokens)?;
+    failpoint!("files.commit.before");
     let storage = shared.dataset.storage.as_ref();
     let lock = storage.lock(&shared.dataset.hidden).await?;
     let mut attempt = 0;
@@ -82,6 +83,11 @@ pub(crate) async fn commit(shared: &Arc<Shared>, tokens: &[CommitToken]) -> Resu
         if let Some(report) = manifest.report(&shared.run, &shared.writer, &shared.dataset.place) {
             clean_up(shared, manifest, expect).await?;
             break report;
+        }
+        if expect == Expect::Absent {
+            // Without any manifest a reader would take the first files for somebody's plain ones, before the commit.
+            manifest.clone().save(storage, &shared.dataset.hidden, expect).await.or_else(unless_conflict)?;
+            continue;
         }
         let intent = intend(shared, &manifest, &files).await?;
         match carry_out(shared, manifest, expect, intent).await {
@@ -125,6 +131,7 @@ async fn intend(shared: &Arc<Shared>, manifest: &Manifest, files: &[TokenFile]) 
     };
     let intent = Intent { run: shared.run.clone(), base: manifest.version, outputs, replaced, rows };
     save_intent(shared, &intent).await?;
+    failpoint!("files.commit.intent");
     Ok(intent)
 }
 
@@ -194,12 +201,14 @@ async fn clean_up(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect) 
         let folders: Vec<String> = paths.iter().map(|path| folder_of(path).to_owned()).collect();
         storage.prune(&shared.dataset.folder, &folders).await?;
         manifest.removed.clear();
-        match manifest.save(storage, &shared.dataset.hidden, expect).await {
-            Err(error) if error.kind() != Kind::Conflict => return Err(error),
-            _ => {}
-        }
+        manifest.save(storage, &shared.dataset.hidden, expect).await.or_else(unless_conflict)?;
     }
     storage.sweep(&shared.staging, &[]).await
+}
+
+/// Somebody else was faster, and that is as good.
+fn unless_conflict(error: Error) -> Result<()> {
+    if error.kind() == Kind::Conflict { Ok(()) } else { Err(error) }
 }
 
 async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {

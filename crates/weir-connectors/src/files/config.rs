@@ -145,7 +145,10 @@ pub struct FileSink {
 
 /// A number of bytes: `64MiB`, `1.5 GB`, `4096`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub u64);
+pub struct Size(
+    /// Bytes.
+    pub u64,
+);
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -93,7 +93,7 @@ pub(crate) fn fields(files: &[Vec<(String, Option<String>)>], declared: &BTreeMa
     Ok(fields)
 }
 
-fn infer<'a>(key: &str, values: &mut dyn Iterator<Item = Option<&'a str>>) -> DataType {
+fn infer(key: &str, values: &mut dyn Iterator<Item = Option<&str>>) -> DataType {
     let padded = ["year", "month", "day", "hour"].iter().any(|part| key == *part || key.ends_with(&format!("_{part}")));
     let (mut whole, mut date, mut any) = (true, true, false);
     for value in values.flatten() {

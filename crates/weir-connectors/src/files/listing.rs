@@ -123,6 +123,9 @@ impl Pattern {
     }
 }
 
+/// Whether a path is selected.
+type Wanted = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What a pattern selects before manifests speak.
 enum Selected {
     File(FileMeta),
@@ -161,7 +164,7 @@ async fn list_once(storage: &dyn Storage, anchor: &Anchor, patterns: &[String], 
     let mut files: BTreeMap<String, Listed> = BTreeMap::new();
     let (mut committed, mut foreign) = (0usize, 0usize);
     for text in patterns.iter().filter(|pattern| !pattern.starts_with('!')) {
-        let (candidates, folder, named, wanted): (Vec<FileMeta>, String, bool, Box<dyn Fn(&str) -> bool + Send + Sync>) =
+        let (candidates, folder, named, wanted): (Vec<FileMeta>, String, bool, Wanted) =
             match select(storage, anchor, text).await? {
                 Selected::File(file) => {
                     let folder = folder_of(&file.path).to_owned();
@@ -241,10 +244,11 @@ async fn select(storage: &dyn Storage, anchor: &Anchor, text: &str) -> Result<Se
     let text = text.strip_prefix("file://").unwrap_or(text);
     // A name may contain what looks like a glob.
     let literal = anchor.resolve(text)?;
-    if !literal.is_empty() && !text.ends_with('/') {
-        if let Some(file) = storage.head(&literal).await? {
-            return Ok(Selected::File(file));
-        }
+    if !literal.is_empty()
+        && !text.ends_with('/')
+        && let Some(file) = storage.head(&literal).await?
+    {
+        return Ok(Selected::File(file));
     }
     if is_glob(text) { Ok(Selected::Glob(Pattern::new(anchor, text)?)) } else { Ok(Selected::Folder(literal)) }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use weir_connect::failpoint;
 use weir_error::{Error, Kind, Result};
 use weir_formats::Input;
 
@@ -393,7 +392,6 @@ impl Storage for LocalStorage {
     }
 
     async fn lock(&self, folder: &str) -> Result<Option<Box<dyn Send + Sync>>> {
-        failpoint!("files.commit.lock");
         let path = join(folder, "lock");
         blocking(move || {
             create_folder(folder_of(&path))?;

@@ -133,16 +133,16 @@ impl FilesSink {
         }
         fill(&self.options.path, "stream", Utc::now())?;
         self.write_options().resolved_compression()?;
-        if let (Some(format), Some((named, _))) = (self.options.format, self.single_format()) {
-            if format != named {
-                return Err(Error::new(
-                    "WEIR-FILE-051",
-                    Kind::Spec,
-                    format!("the path ends like {} but the format is {}", named.as_str(), format.as_str()),
-                )
-                .at(self.options.path.clone())
-                .hint("make them agree, or end the path with / to mean a folder"));
-            }
+        if let (Some(format), Some((named, _))) = (self.options.format, self.single_format())
+            && format != named
+        {
+            return Err(Error::new(
+                "WEIR-FILE-051",
+                Kind::Spec,
+                format!("the path ends like {} but the format is {}", named.as_str(), format.as_str()),
+            )
+            .at(self.options.path.clone())
+            .hint("make them agree, or end the path with / to mean a folder"));
         }
         self.check_mode(self.options.write_mode, &self.options.key, false)
     }
@@ -208,18 +208,13 @@ impl FilesSink {
             _ => None,
         };
         let write = self.write_options();
-        if let Some(manifest) =
-            manifest.as_ref().filter(|manifest| !manifest.files.is_empty() && target.write_mode != WriteMode::Overwrite)
+        let joins = manifest.as_ref().filter(|manifest| !manifest.files.is_empty() && target.write_mode != WriteMode::Overwrite);
+        if let Some(manifest) = joins
+            && manifest.format != write.format.as_str()
         {
-            if manifest.format != write.format.as_str() {
-                return Err(Error::new(
-                    "WEIR-FILE-054",
-                    Kind::Conflict,
-                    format!("the dataset is made of {} files", manifest.format),
-                )
+            return Err(Error::new("WEIR-FILE-054", Kind::Conflict, format!("the dataset is made of {} files", manifest.format))
                 .at(dataset.place.clone())
                 .hint(format!("set `format: {}`, write to a new place, or use write_mode: overwrite", manifest.format)));
-            }
         }
         let contract =
             reconcile(existing, &target.schema, target.on_schema_change).map_err(|error| error.at(dataset.place.clone()))?;

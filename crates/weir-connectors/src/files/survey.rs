@@ -189,6 +189,9 @@ fn union(files: &[Listed], inferred: &[Inferred], sample: Option<usize>) -> Resu
             all.push((path, Arc::new(Schema::new(new))));
         }
     }
+    // Thousands of files of one shape need no comparing.
+    let mut shapes = HashSet::new();
+    all.retain(|(_, schema)| shapes.insert(schema.clone()));
     match all.as_slice() {
         [] => Ok(Arc::new(Schema::empty())),
         [(_, only)] => Ok(only.clone()),

@@ -1,330 +1,735 @@
-//! Connections: parameters, TLS, and the server's errors in our words.
+//! A small connection to the server, made for moving rows: a large read buffer, `COPY` in both directions without a
+//! channel or a task per message, and statements with bound parameters.
+//!
+//! Why not `tokio-postgres` for this: it hands every row's CopyData through a channel as an allocation of its own, which costs more than
+//! decoding the row. Message bodies are built by `postgres-protocol`, TLS is in `tls`.
+//!
+//! Not here: what the statements say. A connection whose future was dropped in the middle of an exchange refuses further use;
+//! dropping the connection asks the server to cancel what it still does.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_postgres::config::SslMode as WireSsl;
-use tokio_postgres::{Client, Config, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_connect::{Error, Kind, Result};
 
-use super::config::{PostgresConnection, SslMode};
+use super::config::Address;
+use super::errors::{ServerError, lost, protocol};
+use super::tls::{self, Wire};
 
-/// Everything needed to open connections. Cheap to clone.
-#[derive(Clone)]
-pub struct Connect {
-    config: Config,
-    ssl: SslMode,
-    root_cert: Option<String>,
-    /// `host:port/database`, for messages.
-    pub place: String,
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Settings that make text forms independent of the server's configuration, and keep long transactions alive.
+const SETTINGS: &str = "SET client_encoding='UTF8'; SET DateStyle='ISO, MDY'; SET IntervalStyle='postgres'; SET TimeZone='UTC'; \
+     SET extra_float_digits=1; SET bytea_output='hex'; SET standard_conforming_strings=on; SET xmloption='content'; \
+     SET idle_in_transaction_session_timeout=0";
+
+/// A row of a metadata query, as text.
+#[derive(Debug, Clone)]
+pub struct Row(Vec<Option<String>>);
+
+impl Row {
+    /// A column that may be NULL.
+    pub fn opt(&self, index: usize) -> Option<&str> {
+        self.0.get(index).and_then(Option::as_deref)
+    }
+    /// A column; NULL reads as the empty string.
+    pub fn text(&self, index: usize) -> &str {
+        self.opt(index).unwrap_or_default()
+    }
+    /// A boolean column.
+    pub fn flag(&self, index: usize) -> bool {
+        self.text(index) == "t"
+    }
+    /// A number; NULL and what is no number read as 0.
+    pub fn int(&self, index: usize) -> i64 {
+        self.text(index).parse().unwrap_or(0)
+    }
 }
 
-impl Connect {
-    /// Reads the options; connects to nothing.
-    pub fn new(options: &PostgresConnection) -> Result<Self> {
-        let mut ssl = options.ssl_mode;
-        let mut config = match &options.url {
-            Some(url) => {
-                let text = url.expose().strip_prefix("jdbc:").unwrap_or(url.expose());
-                let (text, mode) = take_ssl_mode(text);
-                if ssl.is_none() {
-                    ssl = mode.as_deref().map(parse_ssl).transpose()?;
-                }
-                text.parse::<Config>().map_err(|error| {
-                    // The parser's message may repeat parts of the URL, and with them the password.
-                    let why = weir_connect::Error::internal("").caused_by(error).why().unwrap_or_default().to_owned();
-                    let why = if url.expose().contains('@') {
-                        "it has not the form postgresql://user:password@host:port/database".to_owned()
-                    } else {
-                        why
+/// A column of a described statement.
+#[derive(Debug, Clone)]
+pub struct ResultColumn {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub type_oid: u32,
+    /// Type modifier, -1 if none.
+    pub typmod: i32,
+}
+
+/// What [`Client::fetch`] found.
+pub enum Payload<'a> {
+    /// Bytes of a `COPY … (FORMAT binary)` stream, cut anywhere.
+    Copy(&'a [u8]),
+    /// One whole row of a portal, in binary format: the same layout as a `COPY` tuple.
+    Row(&'a [u8]),
+}
+
+struct Frame {
+    tag: u8,
+    start: usize,
+    end: usize,
+}
+
+/// A session.
+pub struct Client {
+    stream: Box<dyn Wire>,
+    address: Address,
+    /// Bytes read and not yet consumed: `buffer[start..end]`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    out: BytesMut,
+    /// What is left of a CopyData message that is larger than the buffer.
+    copy_left: usize,
+    process: i32,
+    secret: i32,
+    /// `server_version_num`, e.g. 150018.
+    pub version: u32,
+    place: String,
+    /// An exchange has begun and its ReadyForQuery has not been seen.
+    busy: bool,
+    /// The connection cannot be used any more.
+    dead: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The server notices a closed socket only when it writes. A long sort would go on, so ask it to stop.
+        if self.busy && !self.dead && self.process != 0 {
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                let (address, process, secret) = (self.address.clone(), self.process, self.secret);
+                runtime.spawn(async move {
+                    let asked = async {
+                        let mut stream = tls::open(&address).await?;
+                        let mut out = BytesMut::new();
+                        frontend::cancel_request(process, secret, &mut out);
+                        let sent = stream.write_all(&out).await;
+                        let _ = stream.shutdown().await;
+                        sent.map_err(Error::from)
                     };
-                    Error::new("WEIR-PG-004", Kind::Spec, "`url` is not a PostgreSQL URL").because(why)
-                })?
+                    let _ = tokio::time::timeout(Duration::from_secs(5), asked).await;
+                });
             }
-            None => Config::new(),
+        }
+    }
+}
+
+impl Client {
+    /// Connects, authenticates and sets the session up.
+    pub async fn connect(address: &Address) -> Result<Self> {
+        let limit = Duration::from_secs(address.connect_timeout_secs);
+        let connecting = async {
+            let mut client = match Self::login(address).await {
+                // `prefer`: a server that refuses TLS sessions in pg_hba.conf may accept plain ones.
+                Err(error) if address.ssl_mode == super::config::SslMode::Prefer && tls::may_retry_plain(&error) => {
+                    let plain = Address { ssl_mode: super::config::SslMode::Disable, ..address.clone() };
+                    Self::login(&plain).await.map_err(|_| error)?
+                }
+                other => other?,
+            };
+            client.batch(SETTINGS).await?;
+            let row = client.query("SELECT current_setting('server_version_num')", &[]).await?;
+            client.version = row.first().map(|row| row.int(0)).unwrap_or(0) as u32;
+            Ok(client)
         };
-        if let Some(host) = &options.host {
-            config.host(host);
-        }
-        if let Some(port) = options.port {
-            config.port(port);
-        }
-        if let Some(database) = &options.database {
-            config.dbname(database);
-        }
-        if let Some(user) = &options.user {
-            config.user(user);
-        }
-        if let Some(password) = &options.password {
-            config.password(password.expose());
-        }
-        if config.get_hosts().is_empty() {
-            return Err(Error::new("WEIR-PG-005", Kind::Spec, "the connection names no host")
-                .hint("give `url`, or `host`, `database`, `user` and `password`"));
-        }
-        if config.get_user().is_none() {
-            config.user("postgres");
-        }
-        config.application_name("weir");
-        config.connect_timeout(Duration::from_secs(options.connect_timeout_secs.unwrap_or(10)));
-        config.keepalives_idle(Duration::from_secs(30));
-        let ssl = ssl.unwrap_or(SslMode::Prefer);
-        config.ssl_mode(match ssl {
-            SslMode::Disable => WireSsl::Disable,
-            SslMode::Prefer => WireSsl::Prefer,
-            _ => WireSsl::Require,
-        });
-        let host = match config.get_hosts().first() {
-            Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-            _ => "socket".into(),
-        };
-        let port = config.get_ports().first().copied().unwrap_or(5432);
-        let place = format!("{host}:{port}/{}", config.get_dbname().unwrap_or_default());
-        Ok(Self { config, ssl, root_cert: options.ssl_root_cert.clone(), place })
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+            Err(Error::new("WEIR-PG-002", Kind::Connect, "cannot reach the PostgreSQL server")
+                .at(address.place())
+                .because(format!("no answer within {} s", limit.as_secs()))
+                .hint("check host, port and firewall, or raise `connect_timeout_secs`")
+                .transient())
+        })
     }
 
-    /// A new connection with the session settings that exact reading and writing rest on.
-    pub async fn open(&self) -> Result<Client> {
-        let client = match self.ssl {
-            SslMode::Disable => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(|error| self.explain(error))?;
-                tokio::spawn(drive(connection, self.place.clone()));
-                client
-            }
-            _ => {
-                let connector = MakeRustlsConnect::new(self.tls()?);
-                let (client, connection) = self.config.connect(connector).await.map_err(|error| self.explain(error))?;
-                tokio::spawn(drive(connection, self.place.clone()));
-                client
-            }
+    async fn login(address: &Address) -> Result<Self> {
+        let stream = tls::open(address).await?;
+        let mut client = Self {
+            stream,
+            address: address.clone(),
+            buffer: vec![0; READ_BUFFER],
+            start: 0,
+            end: 0,
+            out: BytesMut::new(),
+            copy_left: 0,
+            process: 0,
+            secret: 0,
+            version: 0,
+            place: address.place(),
+            busy: false,
+            dead: false,
         };
-        // One text form for every value, whatever the server's defaults; and no limit cuts a long read.
-        client
-            .batch_execute(
-                "SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres';
-                 SET extra_float_digits = 3; SET bytea_output = 'hex'; SET statement_timeout = 0;
-                 SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0",
-            )
-            .await
-            .map_err(|error| self.explain(error))?;
-        Ok(client)
+        let parameters = [
+            ("user", address.user.as_str()),
+            ("database", address.database.as_str()),
+            ("application_name", address.application_name.as_str()),
+            ("client_encoding", "UTF8"),
+        ];
+        frontend::startup_message(parameters, &mut client.out).map_err(|e| client.malformed(e))?;
+        client.send().await?;
+        client.authenticate().await?;
+        loop {
+            let frame = client.frame().await?;
+            match frame.tag {
+                b'K' => {
+                    let body = client.body(&frame);
+                    let number = |at: usize| body.get(at..at + 4).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes);
+                    let keys = (number(0).unwrap_or(0), number(4).unwrap_or(0));
+                    (client.process, client.secret) = keys;
+                }
+                b'Z' => return Ok(client),
+                b'E' => return Err(client.server_error(&frame)),
+                _ => {}
+            }
+        }
     }
 
-    fn tls(&self) -> Result<rustls::ClientConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::internal("TLS cannot be set up").caused_by(error))?;
-        if matches!(self.ssl, SslMode::Prefer | SslMode::Require) {
-            let verifier = Arc::new(AnyCertificate(provider));
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+    fn malformed(&self, error: std::io::Error) -> Error {
+        protocol(&self.place, error.to_string())
+    }
+
+    async fn authenticate(&mut self) -> Result<()> {
+        let password = self.address.password.clone();
+        let place = self.place.clone();
+        let need = || {
+            password.as_ref().ok_or_else(|| {
+                Error::new("WEIR-PG-003", Kind::Auth, "the server asks for a password and none is given")
+                    .at(place.clone())
+                    .hint("set `password`, for example to ${PGPASSWORD}")
+            })
+        };
+        let mut scram: Option<ScramSha256> = None;
+        loop {
+            let frame = self.frame().await?;
+            let body = self.body(&frame).to_vec();
+            match frame.tag {
+                b'E' => return Err(self.server_error(&frame)),
+                b'R' => {}
+                other => return Err(protocol(&self.place, format!("message {:?} during login", other as char))),
+            }
+            let kind = body.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).unwrap_or(u32::MAX);
+            let rest = body.get(4..).unwrap_or_default();
+            match kind {
+                0 => return Ok(()),
+                3 => {
+                    let secret = need()?.expose().as_bytes().to_vec();
+                    frontend::password_message(&secret, &mut self.out).map_err(|e| self.malformed(e))?;
+                }
+                5 => {
+                    let salt: [u8; 4] =
+                        rest.get(..4).and_then(|b| b.try_into().ok()).ok_or_else(|| protocol(&self.place, "short salt"))?;
+                    let hash = md5_hash(self.address.user.as_bytes(), need()?.expose().as_bytes(), salt);
+                    frontend::password_message(hash.as_bytes(), &mut self.out).map_err(|e| self.malformed(e))?;
+                }
+                10 => {
+                    let offered: Vec<&[u8]> = rest.split(|b| *b == 0).collect();
+                    if !offered.contains(&SCRAM_SHA_256.as_bytes()) {
+                        return Err(self.unsupported_login("a SASL mechanism other than SCRAM-SHA-256"));
+                    }
+                    let state = ScramSha256::new(need()?.expose().as_bytes(), ChannelBinding::unsupported());
+                    frontend::sasl_initial_response(SCRAM_SHA_256, state.message(), &mut self.out)
+                        .map_err(|e| self.malformed(e))?;
+                    scram = Some(state);
+                }
+                11 => {
+                    let state = scram.as_mut().ok_or_else(|| protocol(&self.place, "SASL out of order"))?;
+                    state.update(rest).map_err(|e| protocol(&self.place, e.to_string()))?;
+                    let message = state.message().to_vec();
+                    frontend::sasl_response(&message, &mut self.out).map_err(|e| self.malformed(e))?;
+                }
+                12 => {
+                    let state = scram.as_mut().ok_or_else(|| protocol(&self.place, "SASL out of order"))?;
+                    // A server that does not know the password cannot sign: this is where an impostor is found out.
+                    state.finish(rest).map_err(|e| {
+                        Error::new("WEIR-PG-003", Kind::Auth, "the server could not prove that it knows the password")
+                            .at(&self.place)
+                            .because(e)
+                    })?;
+                    continue;
+                }
+                2 | 6..=9 => return Err(self.unsupported_login("GSSAPI, SSPI, Kerberos or SCM credentials")),
+                other => return Err(self.unsupported_login(&format!("authentication method {other}"))),
+            }
+            self.send().await?;
         }
-        let mut roots = rustls::RootCertStore::empty();
-        match &self.root_cert {
-            Some(path) => {
-                use rustls_pki_types::pem::PemObject;
-                let unreadable = |why: String| {
-                    Error::new("WEIR-PG-006", Kind::Spec, "`ssl_root_cert` cannot be read").at(path.clone()).because(why)
-                };
-                for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))? {
-                    let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+    }
+
+    fn unsupported_login(&self, what: &str) -> Error {
+        Error::new("WEIR-PG-003", Kind::Auth, format!("the server asks for {what}, which Weir does not speak"))
+            .at(&self.place)
+            .hint("allow scram-sha-256, md5 or password for this user in pg_hba.conf")
+    }
+
+    /// Where the server is, for messages.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether the connection may serve another statement.
+    pub fn usable(&self) -> bool {
+        !self.dead && !self.busy
+    }
+
+    fn body(&self, frame: &Frame) -> &[u8] {
+        &self.buffer[frame.start..frame.end]
+    }
+
+    fn server_error(&mut self, frame: &Frame) -> Error {
+        let error = ServerError::parse(self.body(frame));
+        if error.severity == "FATAL" || error.severity == "PANIC" {
+            self.dead = true;
+        }
+        error.into_error(&self.place)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.dead {
+            return Err(lost(&self.place, std::io::ErrorKind::NotConnected.into()));
+        }
+        if self.busy {
+            return Err(Error::internal("a connection was used in the middle of another exchange").at(&self.place));
+        }
+        self.busy = true;
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        let sent = async {
+            self.stream.write_all(&self.out).await?;
+            self.stream.flush().await
+        }
+        .await;
+        self.out.clear();
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.why_lost(error).await),
+        }
+    }
+
+    /// The network failed. Perhaps the server said why before it hung up.
+    async fn why_lost(&mut self, error: std::io::Error) -> Error {
+        let mut found = None;
+        if !self.dead {
+            let listen = async {
+                while let Ok(frame) = self.next_frame().await {
+                    if frame.tag == b'E' {
+                        return Some(ServerError::parse(self.body(&frame)).into_error(&self.place));
+                    }
+                }
+                None
+            };
+            found = tokio::time::timeout(Duration::from_secs(1), listen).await.ok().flatten();
+        }
+        self.dead = true;
+        found.unwrap_or_else(|| lost(&self.place, error))
+    }
+
+    /// Reads once more into the buffer. An error of kind `UnexpectedEof` at the end of the stream.
+    async fn fill(&mut self) -> std::io::Result<()> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > 0 && self.buffer.len() - self.end < READ_BUFFER / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            let larger = self.buffer.len() * 2;
+            self.buffer.resize(larger, 0);
+        }
+        let count = self.stream.read(&mut self.buffer[self.end..]).await?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.end += count;
+        Ok(())
+    }
+
+    /// Tag and body length of the next message, if its head is in the buffer.
+    fn head(&self) -> Option<(u8, usize)> {
+        let bytes = self.buffer[self.start..self.end].get(..5)?;
+        let length = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) as usize;
+        Some((bytes[0], length.saturating_sub(4)))
+    }
+
+    async fn next_frame(&mut self) -> std::io::Result<Frame> {
+        loop {
+            if let Some((tag, length)) = self.head() {
+                // The protocol's own limit; a larger number is garbage (for example an HTTP server's answer).
+                if length > 0x4000_0000 + 0x1_0000 || !tag.is_ascii_alphanumeric() {
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "not a PostgreSQL message"));
+                }
+                if self.end - self.start >= 5 + length {
+                    let frame = Frame { tag, start: self.start + 5, end: self.start + 5 + length };
+                    self.start = frame.end;
+                    return Ok(frame);
                 }
             }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            self.fill().await?;
+        }
+    }
+
+    /// The next message that is not asynchronous chatter. The buffer holds its body until the next read.
+    async fn frame(&mut self) -> Result<Frame> {
+        loop {
+            match self.next_frame().await {
+                Ok(frame) if matches!(frame.tag, b'N' | b'S' | b'A') => {}
+                Ok(frame) => return Ok(frame),
+                Err(error) => {
+                    self.dead = true;
+                    return Err(lost(&self.place, error));
+                }
             }
         }
-        if self.ssl == SslMode::VerifyCa {
-            let inner = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(
-                |error| Error::new("WEIR-PG-006", Kind::Spec, "no certificate authority to verify with").because(error),
-            )?;
-            return Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(inner))).with_no_client_auth());
-        }
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// A driver error as ours: kind and retry by SQLSTATE, the server's message, detail and hint kept.
-    pub fn explain(&self, error: tokio_postgres::Error) -> Error {
-        explain(error).at(self.place.clone())
-    }
-}
-
-async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>, place: String)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    // The client sees the same error on its next call; here it is only for the log.
-    if let Err(error) = connection.await {
-        tracing::debug!("connection to {place} ended: {error}");
-    }
-}
-
-/// Takes `sslmode` out of a URL: the driver knows fewer words than we do.
-fn take_ssl_mode(url: &str) -> (String, Option<String>) {
-    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), None) };
-    let mut mode = None;
-    let rest: Vec<&str> = query
-        .split('&')
-        .filter(|pair| match pair.split_once('=') {
-            Some(("sslmode", value)) => {
-                mode = Some(value.to_owned());
-                false
+    /// Reads to ReadyForQuery; `each` sees every other message. A server error wins over one of `each`.
+    async fn finish(&mut self, mut each: impl FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
+        let mut failed: Option<Error> = None;
+        loop {
+            let frame = match self.frame().await {
+                Ok(frame) => frame,
+                Err(error) => return Err(failed.unwrap_or(error)),
+            };
+            match frame.tag {
+                b'Z' => {
+                    self.busy = false;
+                    return failed.map_or(Ok(()), Err);
+                }
+                b'E' => {
+                    let error = self.server_error(&frame);
+                    failed.get_or_insert(error);
+                }
+                tag if failed.is_none() => {
+                    if let Err(error) = each(tag, &self.buffer[frame.start..frame.end]) {
+                        failed = Some(error);
+                    }
+                }
+                _ => {}
             }
-            _ => true,
+        }
+    }
+
+    /// Statements without parameters and results.
+    pub async fn batch(&mut self, sql: &str) -> Result<()> {
+        self.begin()?;
+        frontend::query(sql, &mut self.out).map_err(|e| self.malformed(e))?;
+        self.send().await?;
+        self.finish(|_, _| Ok(())).await
+    }
+
+    fn statement(&mut self, sql: &str, parameters: &[Option<&str>], binary: bool) -> Result<()> {
+        let place = self.place.clone();
+        let bad = |why: String| protocol(&place, why);
+        frontend::parse("", sql, std::iter::empty(), &mut self.out).map_err(|e| bad(e.to_string()))?;
+        let bound = frontend::bind(
+            "",
+            "",
+            std::iter::empty(),
+            parameters,
+            |value, out| {
+                Ok(match value {
+                    Some(text) => {
+                        out.extend_from_slice(text.as_bytes());
+                        IsNull::No
+                    }
+                    None => IsNull::Yes,
+                })
+            },
+            Some(i16::from(binary)),
+            &mut self.out,
+        );
+        bound.map_err(|_| bad("too many or too large parameters".into()))?;
+        frontend::execute("", 0, &mut self.out).map_err(|e| bad(e.to_string()))?;
+        frontend::sync(&mut self.out);
+        Ok(())
+    }
+
+    /// One statement with bound text parameters; all rows, as text.
+    pub async fn query(&mut self, sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>> {
+        self.begin()?;
+        self.statement(sql, parameters, false)?;
+        self.send().await?;
+        let place = self.place.clone();
+        let mut rows = Vec::new();
+        self.finish(|tag, body| {
+            if tag == b'D' {
+                rows.push(text_row(body).ok_or_else(|| protocol(&place, "malformed row"))?);
+            }
+            Ok(())
         })
-        .collect();
-    (if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) }, mode)
-}
+        .await?;
+        Ok(rows)
+    }
 
-fn parse_ssl(word: &str) -> Result<SslMode> {
-    Ok(match word.replace('-', "_").as_str() {
-        "disable" => SslMode::Disable,
-        "allow" | "prefer" => SslMode::Prefer,
-        "require" => SslMode::Require,
-        "verify_ca" => SslMode::VerifyCa,
-        "verify_full" => SslMode::VerifyFull,
-        _ => {
-            return Err(Error::new("WEIR-PG-007", Kind::Spec, format!("sslmode `{word}` is unknown"))
-                .hint("disable, prefer, require, verify-ca or verify-full"));
+    /// One statement with bound text parameters; the number in its command tag (`INSERT 0 5` → 5) and the tag's first word.
+    pub async fn execute(&mut self, sql: &str, parameters: &[Option<&str>]) -> Result<(String, u64)> {
+        self.begin()?;
+        self.statement(sql, parameters, false)?;
+        self.send().await?;
+        let mut tag = (String::new(), 0);
+        self.finish(|kind, body| {
+            if kind == b'C' {
+                tag = command_tag(body);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(tag)
+    }
+
+    /// `COMMIT`, which a server answers with `ROLLBACK` and no error when the transaction has failed before.
+    pub async fn commit(&mut self) -> Result<()> {
+        let (word, _) = self.execute("COMMIT", &[]).await?;
+        if word == "COMMIT" {
+            return Ok(());
         }
-    })
-}
+        Err(Error::new("WEIR-PG-019", Kind::Conflict, "the server rolled the transaction back").at(&self.place))
+    }
 
-/// A driver error as ours, without a place.
-pub fn explain(error: tokio_postgres::Error) -> Error {
-    let Some(db) = error.as_db_error() else {
-        let text = weir_error_chain(&error);
-        let closed = error.is_closed()
-            || text.contains("connection closed")
-            || text.contains("reset by peer")
-            || text.contains("unexpected EOF")
-            || text.contains("Broken pipe");
-        let built = if text.contains("TLS") || text.contains("certificate") || text.contains("tls") {
-            Error::new("WEIR-PG-012", Kind::Connect, "the encrypted connection could not be made")
-                .hint("check ssl_mode and ssl_root_cert")
-        } else if closed {
-            Error::new("WEIR-PG-011", Kind::Connect, "the connection to PostgreSQL was lost").transient()
-        } else if text.contains("connect") || text.contains("timed out") || text.contains("lookup") {
-            Error::new("WEIR-PG-010", Kind::Connect, "PostgreSQL cannot be reached")
-                .hint("check host, port and that the server runs")
-        } else {
-            Error::new("WEIR-PG-020", Kind::Data, "talking to PostgreSQL failed")
+    /// Parameter types and result columns of a statement, without running it.
+    pub async fn describe(&mut self, sql: &str) -> Result<(Vec<u32>, Vec<ResultColumn>)> {
+        self.begin()?;
+        frontend::parse("", sql, std::iter::empty(), &mut self.out).map_err(|e| self.malformed(e))?;
+        frontend::describe(b'S', "", &mut self.out).map_err(|e| self.malformed(e))?;
+        frontend::sync(&mut self.out);
+        self.send().await?;
+        let place = self.place.clone();
+        let (mut parameters, mut columns) = (Vec::new(), Vec::new());
+        self.finish(|tag, body| {
+            match tag {
+                b't' => {
+                    let body = body.get(2..).unwrap_or_default();
+                    parameters = body.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect();
+                }
+                b'T' => columns = result_columns(body).ok_or_else(|| protocol(&place, "malformed row description"))?,
+                _ => {}
+            }
+            Ok(())
+        })
+        .await?;
+        Ok((parameters, columns))
+    }
+
+    /// Begins `COPY … TO STDOUT`; then [`Self::fetch`].
+    pub async fn copy_out(&mut self, sql: &str) -> Result<()> {
+        self.begin()?;
+        frontend::query(sql, &mut self.out).map_err(|e| self.malformed(e))?;
+        self.send().await?;
+        self.expect(b'H').await
+    }
+
+    /// Begins a statement with parameters whose rows come in binary format; then [`Self::fetch`].
+    pub async fn portal(&mut self, sql: &str, parameters: &[Option<&str>]) -> Result<()> {
+        self.begin()?;
+        self.statement(sql, parameters, true)?;
+        self.send().await?;
+        self.expect(b'1').await?;
+        self.expect(b'2').await
+    }
+
+    async fn expect(&mut self, tag: u8) -> Result<()> {
+        let frame = self.frame().await?;
+        if frame.tag == tag {
+            return Ok(());
+        }
+        if frame.tag == b'E' {
+            let error = self.server_error(&frame);
+            let _ = self.finish(|_, _| Ok(())).await;
+            return Err(error);
+        }
+        self.dead = true;
+        Err(protocol(&self.place, format!("message {:?} instead of {:?}", frame.tag as char, tag as char)))
+    }
+
+    /// Hands payload to `take` until it says it has enough (`true`) or the server has no more. Returns whether there may be more.
+    /// After an error of `take` the connection is not usable.
+    pub async fn fetch(&mut self, mut take: impl FnMut(Payload<'_>) -> Result<bool>) -> Result<bool> {
+        loop {
+            // Everything that is in the buffer, without looking at the network.
+            loop {
+                if self.copy_left > 0 {
+                    let count = self.copy_left.min(self.end - self.start);
+                    if count == 0 {
+                        break;
+                    }
+                    let part = &self.buffer[self.start..self.start + count];
+                    self.start += count;
+                    self.copy_left -= count;
+                    if take(Payload::Copy(part))? {
+                        return Ok(true);
+                    }
+                    continue;
+                }
+                let Some((tag, length)) = self.head() else { break };
+                let whole = self.end - self.start >= 5 + length;
+                if tag == b'd' && !whole && length > self.buffer.len() / 4 {
+                    // Larger than fits well: pass it on in parts instead of growing the buffer.
+                    self.start += 5;
+                    self.copy_left = length;
+                    continue;
+                }
+                if !whole || !matches!(tag, b'd' | b'D') {
+                    break;
+                }
+                let body = &self.buffer[self.start + 5..self.start + 5 + length];
+                self.start += 5 + length;
+                let enough = if tag == b'd' { take(Payload::Copy(body))? } else { take(Payload::Row(body))? };
+                if enough {
+                    return Ok(true);
+                }
+            }
+            match self.head() {
+                Some((tag, length))
+                    if self.copy_left == 0 && !matches!(tag, b'd' | b'D') && self.end - self.start >= 5 + length =>
+                {
+                    let frame = self.frame().await?;
+                    match frame.tag {
+                        b'E' => {
+                            let error = self.server_error(&frame);
+                            let _ = self.finish(|_, _| Ok(())).await;
+                            return Err(error);
+                        }
+                        b'Z' => {
+                            self.busy = false;
+                            return Ok(false);
+                        }
+                        b'd' | b'D' => self.start = frame.start - 5,
+                        _ => {}
+                    }
+                }
+                _ => {
+                    if let Err(error) = self.fill().await {
+                        self.dead = true;
+                        return Err(lost(&self.place, error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins `COPY … FROM STDIN`; then [`Self::copy_data`] and [`Self::copy_done`].
+    pub async fn copy_in(&mut self, sql: &str) -> Result<()> {
+        self.begin()?;
+        frontend::query(sql, &mut self.out).map_err(|e| self.malformed(e))?;
+        self.send().await?;
+        self.expect(b'G').await
+    }
+
+    /// Sends a piece of the copy stream. `message` begins with five bytes of room for the head. Notices an error of the server
+    /// between two pieces, so that a refused copy does not go on for gigabytes.
+    pub async fn copy_data(&mut self, message: &mut [u8]) -> Result<()> {
+        let length = u32::try_from(message.len() - 1).map_err(|_| Error::internal("a copy message over 4 GiB"))?;
+        message[0] = b'd';
+        message[1..5].copy_from_slice(&length.to_be_bytes());
+        if let Err(error) = self.stream.write_all(message).await {
+            return Err(self.why_lost(error).await);
+        }
+        // The future is dropped when nothing is there: reads of these streams lose no bytes then.
+        let arrived = {
+            let mut reading = std::pin::pin!(self.fill());
+            futures::poll!(reading.as_mut())
         };
-        return built.because(text);
-    };
-    let code = db.code().code().to_owned();
-    let mut why = format!("{} (SQLSTATE {code})", db.message());
-    if let Some(detail) = db.detail() {
-        why.push_str(": ");
-        why.push_str(detail);
-    }
-    let hint = db.hint().map(str::to_owned);
-    let (id, kind, what, transient): (_, _, _, bool) = match code.as_str() {
-        "28P01" | "28000" => ("WEIR-PG-013", Kind::Auth, "PostgreSQL refused the credentials", false),
-        "3D000" => ("WEIR-PG-014", Kind::NotFound, "the database does not exist", false),
-        "42501" => ("WEIR-PG-015", Kind::Privilege, "a privilege is missing", false),
-        "42P01" | "42703" | "3F000" => ("WEIR-PG-016", Kind::NotFound, "a table, column or schema does not exist", false),
-        "53300" | "57P03" | "57P01" | "57P02" | "57P05" => ("WEIR-PG-017", Kind::Connect, "the server is not available", true),
-        "40001" | "40P01" | "55P03" => ("WEIR-PG-018", Kind::Conflict, "another transaction was in the way", true),
-        "53100" => ("WEIR-PG-019", Kind::Io, "the server's disk is full", false),
-        "42601" => ("WEIR-PG-021", Kind::Spec, "this is not SQL that PostgreSQL understands", false),
-        state if state.starts_with("08") => ("WEIR-PG-011", Kind::Connect, "the connection to PostgreSQL was lost", true),
-        state if state.starts_with("22") => ("WEIR-PG-022", Kind::Data, "PostgreSQL refused a value", false),
-        state if state.starts_with("23") => ("WEIR-PG-023", Kind::Data, "a constraint refused a row", false),
-        _ => ("WEIR-PG-020", Kind::Data, "PostgreSQL refused the statement", false),
-    };
-    let mut built = Error::new(id, kind, what).because(why);
-    if let Some(hint) = hint {
-        built = built.hint(hint);
-    } else if kind == Kind::Auth {
-        built = built.hint("check user and password, and pg_hba.conf on the server");
-    }
-    if transient { built.transient() } else { built }
-}
-
-fn weir_error_chain(error: &tokio_postgres::Error) -> String {
-    weir_error::chain(error)
-}
-
-/// Accepts any certificate: `require` asks for encryption only, as libpq does.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Verifies the chain, not the name.
-#[derive(Debug)]
-struct AnyName(Arc<rustls::client::WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(
-                rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+        match arrived {
+            std::task::Poll::Pending => Ok(()),
+            std::task::Poll::Ready(Err(error)) => {
+                self.dead = true;
+                Err(lost(&self.place, error))
+            }
+            std::task::Poll::Ready(Ok(())) => {
+                while let Some((tag, length)) = self.head() {
+                    if tag == b'E' || self.end - self.start < 5 + length {
+                        break;
+                    }
+                    self.start += 5 + length;
+                }
+                if self.head().is_some_and(|(tag, _)| tag == b'E') {
+                    let frame = self.frame().await?;
+                    let error = self.server_error(&frame);
+                    let _ = self.finish(|_, _| Ok(())).await;
+                    return Err(error);
+                }
+                Ok(())
+            }
         }
     }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+
+    /// Ends a copy; the rows that the server took.
+    pub async fn copy_done(&mut self) -> Result<u64> {
+        self.out.clear();
+        frontend::copy_done(&mut self.out);
+        self.send().await?;
+        let mut rows = 0;
+        self.finish(|tag, body| {
+            if tag == b'C' {
+                rows = command_tag(body).1;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
     }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+
+    /// Says goodbye; errors do not matter any more.
+    pub async fn close(mut self) {
+        if self.usable() {
+            self.out.clear();
+            frontend::terminate(&mut self.out);
+            let _ = self.send().await;
+        }
+        self.dead = true;
     }
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_verify_schemes()
+}
+
+fn command_tag(body: &[u8]) -> (String, u64) {
+    let text = String::from_utf8_lossy(body.strip_suffix(&[0]).unwrap_or(body)).into_owned();
+    let number = text.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    (text.split(' ').next().unwrap_or_default().to_string(), number)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+fn text_row(mut body: &[u8]) -> Option<Row> {
+    let count = u16::from_be_bytes(take(&mut body)?);
+    let mut cells = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let length = i32::from_be_bytes(take(&mut body)?);
+        match usize::try_from(length) {
+            Err(_) => cells.push(None),
+            Ok(length) => {
+                let (cell, rest) = body.split_at_checked(length)?;
+                cells.push(Some(String::from_utf8_lossy(cell).into_owned()));
+                body = rest;
+            }
+        }
     }
+    Some(Row(cells))
+}
+
+fn result_columns(mut body: &[u8]) -> Option<Vec<ResultColumn>> {
+    let count = u16::from_be_bytes(take(&mut body)?);
+    let mut columns = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let end = body.iter().position(|byte| *byte == 0)?;
+        let name = String::from_utf8_lossy(&body[..end]).into_owned();
+        body = &body[end + 1..];
+        take::<6>(&mut body)?;
+        let type_oid = u32::from_be_bytes(take(&mut body)?);
+        take::<2>(&mut body)?;
+        let typmod = i32::from_be_bytes(take(&mut body)?);
+        take::<2>(&mut body)?;
+        columns.push(ResultColumn { name, type_oid, typmod });
+    }
+    Some(columns)
 }

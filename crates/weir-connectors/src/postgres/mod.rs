@@ -1,28 +1,47 @@
-//! PostgreSQL: tables and queries as sources, tables as sinks.
+//! PostgreSQL as source and sink (`postgres`, `postgresql`; `jdbc` with a PostgreSQL URL).
 //!
-//! `config` options · `client` connections, TLS, errors · `catalog` what the server knows · `types` the one type mapping · `decode` COPY BINARY →
-//! Arrow · `binding` parameters · `source` and `resume` reading · `encode` and `sink` writing.
+//! * Source: `COPY … (FORMAT binary)` decoded straight into Arrow columns, tables in parallel block ranges under one snapshot.
+//! * Sink: `COPY` in, with the positions in the rows' own transaction.
+//!
+//! `types` is the one mapping of types, both ways. Privileges and limits are in the README.
 
-mod binding;
-mod catalog;
-mod client;
-mod config;
-pub mod decode;
-mod resume;
+pub mod catalog;
+pub mod client;
+pub mod columns;
+pub mod config;
+pub mod copy_decode;
+pub mod copy_encode;
+pub mod errors;
+mod ledger;
+pub mod numeric;
+mod query;
+pub mod quote;
+mod sink;
+mod snapshot;
 mod source;
+mod swap;
+mod target;
+#[cfg(test)]
+mod tests;
+mod text_encode;
+mod tls;
 pub mod types;
+mod writer;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::schema_for;
 use serde_json::Value;
 use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
-use self::client::Connect;
-use self::config::{PostgresConnection, PostgresSinkOptions, PostgresSourceOptions, parse};
-use self::source::PostgresSource;
+use client::Client;
+use config::{ConnectionOptions, SinkOptions, SourceOptions, parse};
+use sink::PostgresSink;
+use source::PostgresSource;
 
-/// The plug-in.
+/// The connector.
 pub struct Postgres {
     descriptor: Descriptor,
 }
@@ -33,14 +52,19 @@ impl Default for Postgres {
             descriptor: Descriptor {
                 name: "postgres",
                 aliases: &["postgresql"],
-                summary: "PostgreSQL 12 and later: tables and queries by COPY BINARY; append, overwrite, upsert",
-                connection: schemars::schema_for!(PostgresConnection).to_value(),
-                source: Some(schemars::schema_for!(PostgresSourceOptions).to_value()),
-                sink: Some(schemars::schema_for!(PostgresSinkOptions).to_value()),
+                summary: "PostgreSQL 12 and newer: tables, views and queries; append, overwrite, upsert, merge",
+                connection: schema_for!(ConnectionOptions).to_value(),
+                source: Some(schema_for!(SourceOptions).to_value()),
+                sink: Some(schema_for!(SinkOptions).to_value()),
                 address_option: "table",
             },
         }
     }
+}
+
+fn has_reference(connection: &Value) -> bool {
+    let text = connection.to_string();
+    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
 }
 
 #[async_trait]
@@ -50,64 +74,81 @@ impl Connector for Postgres {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        parse::<PostgresConnection>("connection", connection)?;
+        // A reference may stand where a number or a mode will be: then only the resolved value can be judged.
+        if !has_reference(connection) {
+            parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
+        }
         match role {
-            "source" => parse::<PostgresSourceOptions>("source", options)?.validate(),
-            "sink" => parse::<PostgresSinkOptions>("sink", options).map(|_| ()),
+            "source" => parse::<SourceOptions>(options, "source")?.validate(),
+            "sink" => parse::<SinkOptions>(options, "sink").map(drop),
             _ => Ok(()),
         }
     }
 
     async fn check(&self, connection: &Value) -> Result<CheckReport> {
-        let options: PostgresConnection = parse("connection", connection)?;
-        let connect = Connect::new(&options)?;
+        let address = parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
         let mut report = CheckReport::default();
-        let client = match connect.open().await {
+        let mut client = match Client::connect(&address).await {
             Ok(client) => client,
-            Err(error) if error.kind() == Kind::Auth => {
-                report.push("reach", true, connect.place.clone());
-                report.push("auth", false, error.to_string());
-                return Ok(report);
-            }
             Err(error) => {
-                report.push("reach", false, error.to_string());
+                let refused = error.kind() == Kind::Auth || error.kind() == Kind::NotFound;
+                if refused {
+                    report.push("reach", true, address.place());
+                }
+                let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+                report.push(if refused { "auth" } else { "reach" }, false, format!("{error}{advice}"));
                 return Ok(report);
             }
         };
-        report.push("reach", true, connect.place.clone());
-        let row = client
-            .query_one(
-                "SELECT current_user::text, current_setting('server_version'),
-                        has_database_privilege(current_database(), 'CREATE'),
-                        (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                         WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-                           AND has_table_privilege(c.oid, 'SELECT'))",
+        report.push("reach", true, address.place());
+        report.push("auth", true, format!("user {}", address.user));
+        let version = client.version;
+        let note = if version < 140_000 { " (tables are read in one split each; from 14 on in parallel)" } else { "" };
+        report.push("version", version >= 120_000, format!("{}.{}{note}", version / 10_000, version % 10_000));
+        let readable = catalog::readable(&mut client).await?.len();
+        report.push("read", true, format!("{readable} tables and views"));
+        let rows = client
+            .query(
+                "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('_weir') IS NOT NULL, pg_is_in_recovery()",
                 &[],
             )
-            .await
-            .map_err(|error| connect.explain(error))?;
-        report.push("auth", true, format!("as {}", row.get::<_, String>(0)));
-        report.push("version", true, format!("PostgreSQL {}", row.get::<_, String>(1)));
-        report.push("read", true, format!("{} tables may be read", row.get::<_, i64>(3)));
-        let create: bool = row.get(2);
-        let detail = if create {
-            "may create schemas"
-        } else {
-            "may not create the schema `_weir`; grant CREATE on the database to write"
+            .await?;
+        let write = match rows.first().map(|row| (row.flag(0) || row.flag(1), row.flag(2))) {
+            Some((_, true)) => "no: the server is a standby".to_string(),
+            Some((true, _)) => "yes".to_string(),
+            _ => format!(
+                "as a sink it needs: GRANT CREATE ON DATABASE {} TO {}",
+                quote::ident(&address.database),
+                quote::ident(&address.user)
+            ),
         };
-        report.push("write", create, detail);
+        report.push("write", true, write);
+        client.close().await;
         Ok(report)
     }
 
     async fn discover(&self, context: SourceContext) -> Result<Vec<StreamInfo>> {
-        PostgresSource::everything(&context)?.streams().await
+        let source = source_of(&context)?;
+        if source.options.query.is_some() || !source.options.patterns().is_empty() {
+            return source.streams().await;
+        }
+        source.discover().await
     }
 
     async fn source(&self, context: SourceContext) -> Result<Arc<dyn Source>> {
-        Ok(Arc::new(PostgresSource::new(&context)?))
+        Ok(Arc::new(source_of(&context)?))
     }
 
-    async fn sink(&self, _context: SinkContext) -> Result<Arc<dyn Sink>> {
-        Err(weir_connect::Error::new("WEIR-PG-000", Kind::Unsupported, "writing comes next"))
+    async fn sink(&self, context: SinkContext) -> Result<Arc<dyn Sink>> {
+        let address = parse::<ConnectionOptions>(&context.connection, "connection")?.address(&context.base_dir)?;
+        let options = parse::<SinkOptions>(&context.options, "sink")?;
+        Ok(Arc::new(PostgresSink { address, options, on_loss: context.on_loss, node: context.node }))
     }
+}
+
+fn source_of(context: &SourceContext) -> Result<PostgresSource> {
+    let address = parse::<ConnectionOptions>(&context.connection, "connection")?.address(&context.base_dir)?;
+    let options = parse::<SourceOptions>(&context.options, "source")?;
+    options.validate()?;
+    Ok(PostgresSource { address, options, on_loss: context.on_loss.clone() })
 }

@@ -1,538 +1,530 @@
-//! Reading tables and queries under one exported snapshot.
+//! Reading: streams, the plan of splits, and the event stream of one split.
 //!
-//! A table is read in ctid ranges of a few tens of megabytes, each by `COPY (SELECT … WHERE ctid …) TO STDOUT (FORMAT binary)`. All ranges belong
-//! to one snapshot, held by a coordinator connection. After a crash that snapshot is gone; a finished range may be kept
-//! only if nothing in it changed since, which is verified inside the server (see [`super::resume`]).
+//! A table is divided into block ranges, read under one exported snapshot. What cannot be divided (views, foreign tables,
+//! queries, reads from a cursor value on) is one split. There are no positions inside a split: splits are small, or cannot be resumed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt};
-use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio_postgres::Client;
+use serde_json::Value;
 use weir_connect::{
-    Batch, Error, Event, EventStream, Kind, OnLoss, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
-    SourceContext, Split, StreamInfo, StreamReader,
+    Batch, DeadLetter, Error, Event, EventStream, Kind, OnLoss, Position, ReadRequest, Result, ResumeVerdict, Source,
+    SourceCapabilities, Split, StreamInfo, StreamReader,
 };
 
-use super::catalog::{self, Leaf, Relation};
-use super::client::{Connect, explain};
-use super::config::{PostgresConnection, PostgresSourceOptions, literal, parse, quote};
-use super::decode::Decoder;
-use super::resume::{self, ReaderState};
-use super::types::{ReadColumn, read_column};
+use super::catalog::{self, RawColumn, Relation, Shape, Storage, TypeContext};
+use super::client::{Client, Payload};
+use super::config::{Address, SourceOptions};
+use super::copy_decode::{DeadRow, Decoder};
+use super::query::{self, Query, Reference};
+use super::quote::{self, TableName, ident};
+use super::snapshot::{self, Division, Range, ReaderState, STATE_VERSION, Snapshot};
+use super::types::{SourceColumn, Travel};
+
+const BLOCK: u64 = 8192;
+const SPLIT_BYTES: u64 = 32 << 20;
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_ROWS: usize = 131_072;
+/// A table of fewer blocks is not worth dividing.
+const MIN_BLOCKS: u64 = 64;
 
 /// A configured source.
 pub struct PostgresSource {
-    connect: Connect,
-    options: PostgresSourceOptions,
-    on_loss: OnLoss,
+    /// Where.
+    pub address: Address,
+    /// What.
+    pub options: SourceOptions,
+    /// Columns without exact counterpart.
+    pub on_loss: OnLoss,
 }
 
-/// What a split reads.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+fn schema_of(columns: &[SourceColumn]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>()))
+}
+
+/// One split as data.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Part {
-    /// Blocks `[from, to)` of a physical table; `to: None` = to the end, whatever was added.
-    Blocks { oid: u32, table: String, from: u64, to: Option<u64> },
-    /// A whole relation, or the query.
-    Whole,
+enum Statement {
+    /// `COPY` of a SELECT without parameters.
+    Copy { sql: String },
+    /// A SELECT with parameters.
+    Portal { sql: String, parameters: Vec<String> },
 }
 
 impl PostgresSource {
-    /// From options; connects to nothing.
-    pub fn new(context: &SourceContext) -> Result<Self> {
-        let connection: PostgresConnection = parse("connection", &context.connection)?;
-        let options: PostgresSourceOptions = parse("source", &context.options)?;
-        options.validate()?;
-        Ok(Self { connect: Connect::new(&connection)?, options, on_loss: context.on_loss.clone() })
-    }
-
-    /// A source over everything that the connection can see, for `discover`.
-    pub fn everything(context: &SourceContext) -> Result<Self> {
-        let connection: PostgresConnection = parse("connection", &context.connection)?;
-        let options = PostgresSourceOptions { tables: vec!["*.*".into()], ..PostgresSourceOptions::default() };
-        Ok(Self { connect: Connect::new(&connection)?, options, on_loss: context.on_loss.clone() })
-    }
-
-    async fn chosen(&self, client: &Client) -> Result<Vec<Relation>> {
-        let patterns = self.options.patterns();
-        let matchers: Vec<(bool, GlobMatcher, GlobMatcher)> =
-            patterns.iter().map(|(exclude, schema, table)| Ok((*exclude, glob(schema)?, glob(table)?))).collect::<Result<_>>()?;
-        let all = catalog::relations(client).await.map_err(|error| error.at(self.connect.place.clone()))?;
-        let mut chosen = Vec::new();
-        for relation in &all {
-            let hit = |(_, schema, table): &&(bool, GlobMatcher, GlobMatcher)| {
-                schema.is_match(&relation.schema) && table.is_match(&relation.name)
-            };
-            let wanted = matchers.iter().filter(|(exclude, ..)| !exclude).any(|m| hit(&m));
-            let unwanted = matchers.iter().filter(|(exclude, ..)| *exclude).any(|m| hit(&m));
-            if wanted && !unwanted && relation.schema != "_weir" {
-                chosen.push(relation.clone());
-            }
-        }
-        for ((exclude, schema, table), (_, schema_glob, table_glob)) in patterns.iter().zip(&matchers) {
-            let found = all.iter().any(|relation| schema_glob.is_match(&relation.schema) && table_glob.is_match(&relation.name));
-            if !exclude && !found && (schema, table) != (&"*".to_owned(), &"*".to_owned()) {
-                let near = nearest(&format!("{schema}.{table}"), &all);
-                let error = Error::new("WEIR-PG-040", Kind::NotFound, format!("no table matches `{schema}.{table}`"))
-                    .at(self.connect.place.clone());
-                return Err(match near {
-                    Some(near) => error.hint(format!("did you mean `{near}`? `weir discover` lists all")),
-                    None => error.hint("`weir discover` lists what this user may see"),
-                });
-            }
-        }
-        Ok(chosen)
-    }
-
-    async fn relation_info(&self, client: &Client, relation: &Relation) -> Result<StreamInfo> {
-        let columns = catalog::columns(client, relation.oid, &self.on_loss).await?;
-        let leaves = catalog::leaves(client, relation.oid).await?;
-        let parts = self.parts(&leaves, 1);
-        let reading = match parts.len() {
-            1 if parts[0] == Part::Whole => "one read, one snapshot".into(),
-            count => format!("{count} ctid splits, one snapshot"),
-        };
-        Ok(StreamInfo {
-            name: relation.stream(),
-            schema: Arc::new(arrow::datatypes::Schema::new(columns.into_iter().map(|column| column.field).collect::<Vec<_>>())),
-            primary_key: catalog::primary_key(client, relation.oid).await?,
-            estimated_rows: relation.rows,
-            estimated_bytes: Some(relation.bytes).filter(|bytes| *bytes > 0),
-            reading,
-        })
-    }
-
-    /// Divides physical tables into block ranges; anything else is read whole.
-    fn parts(&self, leaves: &[Leaf], lanes: usize) -> Vec<Part> {
-        if leaves.is_empty() || leaves.iter().any(|leaf| !leaf.physical) {
-            return vec![Part::Whole];
-        }
-        let total: u64 = leaves.iter().map(|leaf| leaf.blocks).sum();
-        let wanted = self.options.split_mib.unwrap_or(32).max(1) * 128;
-        // Small tables still divide over the lanes, as long as a split is worth its round trip.
-        let step = wanted.min((total / (lanes.max(1) as u64 * 3)).max(256));
-        let mut parts = Vec::new();
-        for leaf in leaves {
-            let mut from = 0;
-            loop {
-                let to = from + step;
-                let last = to + step / 2 >= leaf.blocks;
-                parts.push(Part::Blocks { oid: leaf.oid, table: leaf.quoted.clone(), from, to: (!last).then_some(to) });
-                if last {
-                    break;
-                }
-                from = to;
-            }
-        }
-        parts
+    fn default_schema(&self) -> &str {
+        self.options.schema.as_deref().unwrap_or("public")
     }
 
     fn query_name(&self) -> String {
-        self.options.stream.clone().unwrap_or_else(|| "query".into())
+        self.options.name.clone().unwrap_or_else(|| "query".into())
     }
 
-    async fn query_columns(&self, client: &Client, sql: &str) -> Result<Vec<ReadColumn>> {
-        let statement = client.prepare(sql).await.map_err(|error| self.connect.explain(error))?;
-        let mut columns = Vec::new();
-        for column in statement.columns() {
-            let kind = catalog::type_of(client, column.type_().oid(), column.type_modifier()).await?;
-            if let Some(read) = read_column(column.name(), true, &kind, self.on_loss.for_column(column.name())) {
-                columns.push(read);
+    /// The columns that a query gives, with `on_loss` applied.
+    async fn query_columns(&self, client: &mut Client, query: &Query) -> Result<(Vec<u32>, Vec<RawColumn>, Vec<SourceColumn>)> {
+        let (parameters, found) =
+            client.describe(&query.sql).await.map_err(|error| error.at(format!("query `{}`", self.query_name())))?;
+        let context = TypeContext::load(client, found.iter().map(|column| column.type_oid)).await?;
+        let mut names = Vec::new();
+        for column in &found {
+            // NUMERIC(15,2) etc. by the server, which knows every modifier.
+            names.push((column.type_oid.to_string(), column.typmod.to_string()));
+        }
+        let mut raw = Vec::new();
+        for (column, (oid, typmod)) in found.iter().zip(&names) {
+            if raw.iter().any(|other: &RawColumn| other.name == column.name) {
+                return Err(Error::new(
+                    "WEIR-PG-024",
+                    Kind::Schema,
+                    format!("the query has two columns named `{}`", column.name),
+                )
+                .hint("give one of them another name with AS"));
             }
+            let rows = client.query("SELECT format_type($1::oid, $2::int)", &[Some(oid), Some(typmod)]).await?;
+            raw.push(RawColumn {
+                name: column.name.clone(),
+                type_oid: column.type_oid,
+                typmod: column.typmod,
+                type_name: rows.first().map(|row| row.text(0).to_string()).unwrap_or_default(),
+                not_null: false,
+                optional: false,
+                generated: false,
+            });
         }
-        Ok(columns)
+        let columns = context.source_columns(&raw, &self.on_loss);
+        Ok((parameters, raw, columns))
     }
-}
 
-fn glob(pattern: &str) -> Result<GlobMatcher> {
-    GlobBuilder::new(pattern)
-        .literal_separator(false)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| Error::new("WEIR-PG-041", Kind::Spec, format!("`{pattern}` is no table pattern")).because(error))
-}
-
-fn nearest(name: &str, all: &[Relation]) -> Option<String> {
-    let score = |other: &str| name.chars().zip(other.chars()).filter(|(a, b)| a == b).count();
-    all.iter().map(Relation::stream).max_by_key(|other| score(other)).filter(|other| score(other) * 2 > name.len())
-}
-
-/// A query with its placeholders turned into parameters: `'${cursor}'` or `${cursor}` → `$1`.
-pub(super) fn bind_placeholders(query: &str) -> (String, Vec<&'static str>) {
-    let mut sql = query.to_owned();
-    let mut names = Vec::new();
-    for name in ["last_run_time", "cursor"] {
-        let plain = format!("${{{name}}}");
-        if !sql.contains(&plain) {
-            continue;
+    async fn table_infos(&self, client: &mut Client, relations: &[Relation]) -> Result<Vec<StreamInfo>> {
+        let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
+        let shapes = catalog::shapes(client, &oids).await?;
+        let types = shapes.values().flat_map(|shape| shape.columns.iter().map(|column| column.type_oid));
+        let context = TypeContext::load(client, types.collect::<std::collections::BTreeSet<_>>()).await?;
+        let mut infos = Vec::new();
+        for relation in relations {
+            let empty = Shape::default();
+            let shape = shapes.get(&relation.oid).unwrap_or(&empty);
+            let columns = context.source_columns(&shape.columns, &self.on_loss);
+            let divided = matches!(relation.kind, 'r' | 'p' | 'm') && client.version >= 140_000;
+            let splits = relation.bytes.div_ceil(self.step(relation) * BLOCK).max(1);
+            let reading = match (&self.options.cursor, divided) {
+                (Some(cursor), _) => format!("from the last {cursor} on; everything on the first run"),
+                (None, true) => format!("{splits} ctid splits, one snapshot; resumes while what was read is unchanged"),
+                (None, false) => "one split, one snapshot; an interrupted read starts over".into(),
+            };
+            infos.push(StreamInfo {
+                name: relation.name.display(),
+                schema: schema_of(&columns),
+                primary_key: shape.key.iter().filter(|key| columns.iter().any(|column| &column.name == *key)).cloned().collect(),
+                estimated_rows: relation.rows,
+                estimated_bytes: matches!(relation.kind, 'r' | 'p' | 'm').then_some(relation.bytes),
+                reading,
+            });
         }
-        names.push(name);
-        let parameter = format!("${}", names.len());
-        // In quotes it was a literal of the type that the context wants; a parameter is that without them.
-        sql = sql.replace(&format!("'{plain}'"), &parameter).replace(&plain, &parameter);
+        Ok(infos)
     }
-    (sql, names)
-}
 
-#[async_trait]
-impl Source for PostgresSource {
-    fn capabilities(&self) -> SourceCapabilities {
-        let replay_note = if self.options.query.is_some() {
-            "postgres reads a query again as a whole, under one snapshot".into()
-        } else {
-            "postgres re-reads under one snapshot; finished ctid splits are kept only if the server shows them unchanged".into()
+    /// Blocks per split.
+    fn step(&self, relation: &Relation) -> u64 {
+        let bytes = match (self.options.split_rows, relation.rows) {
+            (Some(wanted), Some(rows)) if rows > 0 => relation.bytes.saturating_mul(wanted) / rows,
+            _ => self.options.split_bytes.unwrap_or(SPLIT_BYTES),
         };
-        SourceCapabilities { replayable: true, replay_note }
+        (bytes / BLOCK).max(1)
     }
 
-    async fn streams(&self) -> Result<Vec<StreamInfo>> {
-        let client = self.connect.open().await?;
-        if let Some(query) = &self.options.query {
-            let (sql, _) = bind_placeholders(query);
-            let columns = self.query_columns(&client, &sql).await?;
-            return Ok(vec![StreamInfo {
-                name: self.query_name(),
-                schema: Arc::new(arrow::datatypes::Schema::new(
-                    columns.into_iter().map(|column| column.field).collect::<Vec<_>>(),
-                )),
-                primary_key: Vec::new(),
-                estimated_rows: None,
-                estimated_bytes: None,
-                reading: "one query, one snapshot".into(),
-            }]);
-        }
-        let mut streams = Vec::new();
-        for relation in self.chosen(&client).await? {
-            streams.push(self.relation_info(&client, &relation).await?);
-        }
-        Ok(streams)
+    /// Every stream that can be read over this connection.
+    pub async fn discover(&self) -> Result<Vec<StreamInfo>> {
+        let mut client = Client::connect(&self.address).await?;
+        let relations = catalog::readable(&mut client).await?;
+        self.table_infos(&mut client, &relations).await
     }
 
-    async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
-        let coordinator = self.connect.open().await?;
-        coordinator
-            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .await
-            .map_err(|error| self.connect.explain(error))?;
-        let row = coordinator
-            .query_one(
-                "SELECT pg_export_snapshot(), pg_current_snapshot()::text,
-                        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
-                &[],
-            )
-            .await
-            .map_err(|error| self.connect.explain(error))?;
-        let (snapshot, visible, as_of): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+    fn read_only(&self, columns: Vec<SourceColumn>, wanted: Option<&Vec<String>>) -> Vec<SourceColumn> {
+        match wanted {
+            Some(wanted) => columns.into_iter().filter(|column| wanted.contains(&column.name)).collect(),
+            None => columns,
+        }
+    }
 
-        let mut reader = PostgresReader {
-            connect: self.connect.clone(),
-            stream: request.stream.clone(),
-            snapshot,
-            as_of,
-            columns: Vec::new(),
-            read: Read::Query { sql: String::new(), parameters: Vec::new() },
-            splits: Vec::new(),
-            verdict: ResumeVerdict::Fresh,
-            state: ReaderState { snapshot: visible, ..ReaderState::default() },
-            batch_bytes: if request.batch_bytes == 0 { 4 << 20 } else { request.batch_bytes },
-            idle: Arc::default(),
-            _coordinator: None,
+    async fn open_query(&self, text: &str, request: ReadRequest) -> Result<Reader> {
+        let query = query::parse(text)?;
+        let view = Client::connect(&self.address).await?;
+        let mut view = snapshot::take(view, None, self.options.apply_row_security).await?;
+        let (types, _, all) = self.query_columns(&mut view.client, &query).await?;
+        let columns = self.read_only(all, request.columns.as_ref());
+        let mut parameters = Vec::new();
+        for (reference, kind) in query.references.iter().zip(types) {
+            parameters.push(match reference {
+                Reference::LastRunTime => request.last_run_time.clone().unwrap_or_else(|| "1970-01-01T00:00:00Z".into()),
+                Reference::Cursor => match request.cursor.as_ref().and_then(|cursor| cursor.lower.clone()) {
+                    Some(lower) => lower,
+                    None => smallest(kind)?.into(),
+                },
+            });
+        }
+        let list = select_list(&columns);
+        let mut sql = format!("SELECT {list} FROM (\n{}\n) AS weir_query", query.sql);
+        let bound_already = query.references.contains(&Reference::Cursor);
+        if let Some((column, lower)) =
+            request.cursor.as_ref().and_then(|c| Some((&c.column, c.lower.as_ref()?))).filter(|_| !bound_already)
+        {
+            parameters.push(lower.clone());
+            sql.push_str(&format!(" WHERE {} >= ${}", ident(column), parameters.len()));
+        }
+        if let Some(limit) = request.limit {
+            sql.push_str(&format!(" LIMIT {limit}"));
+        }
+        let statement = if parameters.is_empty() { Statement::Copy { sql } } else { Statement::Portal { sql, parameters } };
+        let state = ReaderState {
+            version: STATE_VERSION,
+            snapshot: view.text.clone(),
+            identity: view.identity.clone(),
+            fingerprint: String::new(),
+            division: Division::Whole,
+            step: 0,
+            storage: Vec::new(),
+            as_of: view.as_of.clone(),
+            statement: serde_json::to_string(&statement).unwrap_or_default(),
         };
-        if let Some(query) = &self.options.query {
-            let (sql, names) = bind_placeholders(query);
-            reader.columns = self.query_columns(&coordinator, &sql).await?;
-            let list = select_list(&reader.columns, "q");
-            let cursor = request.cursor.as_ref().and_then(|window| window.lower.clone());
-            let parameters = names
-                .iter()
-                .map(|name| match *name {
-                    "last_run_time" => request.last_run_time.clone(),
-                    _ => cursor.clone(),
-                })
-                .collect();
-            let mut sql = format!("SELECT {list} FROM ({}) AS q", sql.trim().trim_end_matches(';'));
-            let mut parameters: Vec<Option<String>> = parameters;
-            if let (Some(window), false) = (&request.cursor, names.contains(&"cursor"))
-                && let Some(lower) = &window.lower
-            {
-                parameters.push(Some(lower.clone()));
-                sql.push_str(&format!(" WHERE q.{} >= ${}", quote(&window.column), parameters.len()));
+        self.finish_open(view, request, self.query_name(), columns, state, (None, None)).await
+    }
+
+    async fn open_table(&self, request: ReadRequest) -> Result<Reader> {
+        let (schema, table) = quote::split(&request.stream);
+        let name = TableName::new(schema.unwrap_or_else(|| self.default_schema().into()), table);
+        let mut client = Client::connect(&self.address).await?;
+        let gone = || Error::new("WEIR-PG-007", Kind::NotFound, format!("table {} does not exist (any more)", name.display()));
+        let relation = catalog::find(&mut client, &name).await?.ok_or_else(gone)?;
+        let mut view = snapshot::take(client, Some(&relation), self.options.apply_row_security).await?;
+        // Again inside the snapshot: what was true before the lock may not be now.
+        let relation = catalog::find(&mut view.client, &name).await?.ok_or_else(gone)?;
+        let shape = catalog::shapes(&mut view.client, &[relation.oid]).await?.remove(&relation.oid).unwrap_or_default();
+        let context = TypeContext::load(&mut view.client, shape.columns.iter().map(|column| column.type_oid)).await?;
+        let columns = self.read_only(context.source_columns(&shape.columns, &self.on_loss), request.columns.as_ref());
+        let storage = catalog::storage(&mut view.client, &relation).await?;
+        let lower = request.cursor.as_ref().and_then(|cursor| Some((&cursor.column, cursor.lower.as_ref()?)));
+        let divisible = matches!(relation.kind, 'r' | 'p' | 'm')
+            && view.client.version >= 140_000
+            && storage.iter().all(|part| part.heap)
+            && lower.is_none()
+            && request.limit.is_none();
+        let list = select_list(&columns);
+        let statement = match lower {
+            _ if divisible => None,
+            Some((column, lower)) => {
+                let limit = request.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+                let sql = format!("SELECT {list} FROM {} WHERE {} >= $1{limit}", name.sql(), ident(column));
+                Some(Statement::Portal { sql, parameters: vec![lower.clone()] })
             }
-            reader.read = Read::Query { sql, parameters };
-            reader.splits = vec![whole()];
-            if request.resume.is_some_and(|resume| !resume.progress.is_empty()) {
-                reader.verdict = ResumeVerdict::StartOver { reason: "a query is read as a whole".into() };
+            None => {
+                let limit = request.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+                Some(Statement::Copy { sql: format!("SELECT {list} FROM {}{limit}", name.sql()) })
             }
-        } else {
-            let relation =
-                self.chosen(&coordinator).await?.into_iter().find(|relation| relation.stream() == request.stream).ok_or_else(
-                    || {
-                        Error::new("WEIR-PG-042", Kind::NotFound, format!("table `{}` is gone", request.stream))
-                            .at(self.connect.place.clone())
-                    },
-                )?;
-            reader.columns = catalog::columns(&coordinator, relation.oid, &self.on_loss).await?;
-            if let Some(wanted) = &request.columns {
-                reader.columns.retain(|column| wanted.contains(column.field.name()));
-            }
-            let lower = request.cursor.as_ref().and_then(|window| Some((window.column.clone(), window.lower.clone()?)));
-            if let Some((column, lower)) = lower {
-                // An index on the cursor serves this better than block ranges; the bound is a parameter.
-                let list = select_list(&reader.columns, "t");
-                let sql = format!("SELECT {list} FROM {} AS t WHERE t.{} >= $1", relation.quoted(), quote(&column));
-                reader.read = Read::Query { sql, parameters: vec![Some(lower)] };
-                reader.splits = vec![whole()];
-                if request.resume.is_some_and(|resume| !resume.progress.is_empty()) {
-                    reader.verdict = ResumeVerdict::StartOver { reason: "an incremental read is repeated as a whole".into() };
-                }
-            } else {
-                let leaves = catalog::leaves(&coordinator, relation.oid).await?;
-                reader.state.filenodes = leaves.iter().map(|leaf| (leaf.oid, leaf.filenode)).collect();
-                let mut parts = self.parts(&leaves, request.parallelism);
-                if let Some(resume) = request.resume.filter(|resume| !resume.progress.is_empty()) {
-                    reader.verdict = resume::verdict(&coordinator, &resume, &reader.state).await?;
-                    if reader.verdict == ResumeVerdict::Continued {
-                        // The same ranges as before, so that finished ones are recognised; the rest of the table follows.
-                        parts = resume::remaining(&resume, &leaves, parts);
+        };
+        let selected: Vec<RawColumn> =
+            shape.columns.iter().filter(|raw| columns.iter().any(|column| column.name == raw.name)).cloned().collect();
+        let state = ReaderState {
+            version: STATE_VERSION,
+            snapshot: view.text.clone(),
+            identity: view.identity.clone(),
+            fingerprint: catalog::fingerprint(&selected),
+            division: if divisible { Division::Blocks } else { Division::Whole },
+            step: self.step(&relation),
+            storage,
+            as_of: view.as_of.clone(),
+            statement: statement.map(|statement| serde_json::to_string(&statement).unwrap_or_default()).unwrap_or_default(),
+        };
+        let estimates = (relation.rows, Some(relation.bytes));
+        let shown = relation.name.clone();
+        self.finish_open(view, request, shown.display(), columns, state, estimates)
+            .await
+            .map_err(|e| snapshot::name_table(e, &shown))
+    }
+
+    /// Decides about an earlier attempt and plans the splits.
+    async fn finish_open(
+        &self,
+        mut view: snapshot::View,
+        request: ReadRequest,
+        stream: String,
+        columns: Vec<SourceColumn>,
+        fresh: ReaderState,
+        estimates: (Option<u64>, Option<u64>),
+    ) -> Result<Reader> {
+        let mut state = fresh;
+        let mut verdict = ResumeVerdict::Fresh;
+        let mut splits = plan(&state, estimates)?;
+        if let Some(resume) = &request.resume {
+            let done: Vec<_> = resume.progress.iter().filter(|part| part.done).cloned().collect();
+            let is_done = |split: &Split| done.iter().any(|part| part.split.id == split.id);
+            match serde_json::from_value::<ReaderState>(resume.reader_state.clone()) {
+                Ok(old) if old.version == STATE_VERSION => {
+                    let before = plan(&old, estimates)?;
+                    if before.iter().all(is_done) {
+                        // Everything was read under the old snapshot: nothing to prove, nothing to read.
+                        (state, splits, verdict) = (old, Vec::new(), ResumeVerdict::Continued);
+                    } else if let Some(reason) = snapshot::changed(&mut view, &old, &state, &done).await? {
+                        verdict = ResumeVerdict::StartOver { reason };
+                    } else {
+                        // The old ranges stay, so that their ids do; the last one of a table is open to the end.
+                        state = ReaderState { storage: old.storage, step: old.step, ..state };
+                        splits = before.into_iter().filter(|split| !is_done(split)).collect();
+                        verdict = ResumeVerdict::Continued;
                     }
                 }
-                reader.splits = parts.iter().map(|part| split(part, &relation, &leaves)).collect();
-                reader.read = Read::Table { quoted: relation.quoted() };
+                _ => verdict = ResumeVerdict::StartOver { reason: "what the earlier attempt read cannot be understood".into() },
             }
         }
-        reader._coordinator = Some(coordinator);
-        Ok(Box::new(reader))
+        let travels = columns.iter().map(|column| column.travel.clone()).collect();
+        let batch_bytes = if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes };
+        let snapshot = Arc::new(Snapshot::new(view, self.address.clone(), self.options.apply_row_security));
+        let list = select_list(&columns);
+        Ok(Reader { stream, schema: schema_of(&columns), travels, list, splits, verdict, state, snapshot, batch_bytes })
     }
 }
 
-fn whole() -> Split {
-    Split { id: "whole".into(), descriptor: json!(Part::Whole), estimated_rows: None, estimated_bytes: None }
-}
-
-fn split(part: &Part, relation: &Relation, leaves: &[Leaf]) -> Split {
-    match part {
-        Part::Whole => Split { estimated_rows: relation.rows, ..whole() },
-        Part::Blocks { oid, from, to, .. } => {
-            let end = to.or_else(|| leaves.iter().find(|leaf| leaf.oid == *oid).map(|leaf| leaf.blocks)).unwrap_or(*from);
-            let blocks = end.saturating_sub(*from);
-            let all: u64 = leaves.iter().map(|leaf| leaf.blocks).sum();
-            Split {
-                id: format!("{oid}:{from}-{}", to.map_or("end".into(), |to| to.to_string())),
-                descriptor: json!(part),
-                estimated_rows: relation.rows.filter(|_| all > 0).map(|rows| rows * blocks / all),
-                estimated_bytes: Some(blocks * 8192),
-            }
+/// The smallest value of a type, for `${cursor}` on the first run.
+fn smallest(type_oid: u32) -> Result<&'static str> {
+    use super::types::oid;
+    Ok(match type_oid {
+        oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ => "-infinity",
+        oid::INT2 => "-32768",
+        oid::INT4 => "-2147483648",
+        oid::INT8 => "-9223372036854775808",
+        oid::NUMERIC => "-1e131071",
+        oid::FLOAT4 | oid::FLOAT8 => "-Infinity",
+        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME => "",
+        _ => {
+            return Err(Error::new("WEIR-PG-022", Kind::Spec, "`${cursor}` has no smallest value of its type for the first run")
+                .hint("leave `${cursor}` out of the query: the `cursor` option adds the condition itself"));
         }
-    }
+    })
 }
 
-/// `alias."column"`, as text where the server has to print it.
-fn select_list(columns: &[ReadColumn], alias: &str) -> String {
-    if columns.is_empty() {
-        return "1 AS _weir_none".into();
-    }
+fn select_list(columns: &[SourceColumn]) -> String {
     columns
         .iter()
         .map(|column| {
-            let name = quote(column.field.name());
-            if column.as_text { format!("{alias}.{name}::text AS {name}") } else { format!("{alias}.{name}") }
+            let name = ident(&column.name);
+            let expression = column.select.expression(&name);
+            if expression == name { name } else { format!("{expression} AS {name}") }
         })
         .collect::<Vec<_>>()
         .join(", ")
 }
 
-enum Read {
-    Table { quoted: String },
-    Query { sql: String, parameters: Vec<Option<String>> },
-}
-
-struct PostgresReader {
-    connect: Connect,
-    stream: String,
-    snapshot: String,
-    as_of: String,
-    columns: Vec<ReadColumn>,
-    read: Read,
-    splits: Vec<Split>,
-    verdict: ResumeVerdict,
-    state: ReaderState,
-    batch_bytes: usize,
-    /// Connections that are in the snapshot and free.
-    idle: Arc<Mutex<Vec<Client>>>,
-    /// Keeps the snapshot exported.
-    _coordinator: Option<Client>,
-}
-
-impl PostgresReader {
-    async fn connection(&self) -> Result<Client> {
-        if let Some(client) = self.idle.lock().ok().and_then(|mut idle| idle.pop()) {
-            return Ok(client);
-        }
-        let client = self.connect.open().await?;
-        client
-            .batch_execute(&format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
-                literal(&self.snapshot)
-            ))
-            .await
-            .map_err(|error| self.connect.explain(error))?;
-        Ok(client)
+/// The splits that a state stands for. The same state gives the same splits.
+fn plan(state: &ReaderState, (rows, bytes): (Option<u64>, Option<u64>)) -> Result<Vec<Split>> {
+    let broken = |error| Error::internal("a split cannot be written down").caused_by(error);
+    if state.division == Division::Whole {
+        let descriptor: Value = serde_json::from_str(&state.statement).map_err(broken)?;
+        return Ok(vec![Split { id: "whole".into(), descriptor, estimated_rows: rows, estimated_bytes: bytes }]);
     }
+    let total: u64 = state.storage.iter().map(|part| part.blocks).sum();
+    let mut splits = Vec::new();
+    for Storage { oid, schema, table, blocks, .. } in &state.storage {
+        let step = if *blocks <= MIN_BLOCKS { u64::MAX } else { state.step.max(1) };
+        let mut from: u64 = 0;
+        loop {
+            let to = from.checked_add(step).filter(|to| *to < *blocks);
+            let length = to.unwrap_or(*blocks).saturating_sub(from);
+            let range = Range { oid: *oid, schema: schema.clone(), table: table.clone(), from, to };
+            let share = |amount: u64| (u128::from(amount) * u128::from(length) / u128::from(total.max(1))) as u64;
+            splits.push(Split {
+                id: format!("ctid:{oid}:{from}-{}", to.map_or("end".into(), |to| to.to_string())),
+                descriptor: serde_json::to_value(range).map_err(broken)?,
+                estimated_rows: rows.map(share),
+                estimated_bytes: Some(length * BLOCK),
+            });
+            match to {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+    }
+    Ok(splits)
 }
 
 #[async_trait]
-impl StreamReader for PostgresReader {
-    fn schema(&self) -> SchemaRef {
-        Decoder::new(&self.stream, &self.columns).schema()
+impl Source for PostgresSource {
+    fn capabilities(&self) -> SourceCapabilities {
+        let note = if self.options.query.is_some() {
+            "postgres re-reads a query as a whole, under a new snapshot"
+        } else if self.options.cursor.is_some() {
+            "postgres replays from the committed cursor value"
+        } else {
+            "postgres reuses ctid splits that it proves unchanged under a new snapshot, else starts over"
+        };
+        SourceCapabilities { replayable: true, replay_note: note.into() }
     }
+
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        let mut client = Client::connect(&self.address).await?;
+        if let Some(text) = &self.options.query {
+            let query = query::parse(text)?;
+            let (_, _, columns) = self.query_columns(&mut client, &query).await?;
+            return Ok(vec![StreamInfo {
+                name: self.query_name(),
+                schema: schema_of(&columns),
+                primary_key: Vec::new(),
+                estimated_rows: None,
+                estimated_bytes: None,
+                reading: "one query, one snapshot; an interrupted read starts over".into(),
+            }]);
+        }
+        let patterns = self.options.patterns();
+        if patterns.is_empty() {
+            return Err(Error::new("WEIR-PG-001", Kind::Spec, "the source does not say what to read")
+                .hint("give `tables: [public.orders]`, `table` or `query`; `weir discover` lists what is there"));
+        }
+        let relations = catalog::choose(&mut client, &patterns, self.default_schema()).await?;
+        self.table_infos(&mut client, &relations).await
+    }
+
+    async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
+        let reader = match &self.options.query {
+            Some(text) => self.open_query(text, request).await?,
+            None => self.open_table(request).await?,
+        };
+        Ok(Box::new(reader))
+    }
+}
+
+/// One stream under one snapshot.
+struct Reader {
+    stream: String,
+    schema: SchemaRef,
+    travels: Vec<Travel>,
+    list: String,
+    splits: Vec<Split>,
+    verdict: ResumeVerdict,
+    state: ReaderState,
+    snapshot: Arc<Snapshot>,
+    batch_bytes: usize,
+}
+
+#[async_trait]
+impl StreamReader for Reader {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
     fn splits(&self) -> Vec<Split> {
         self.splits.clone()
     }
+
     fn verdict(&self) -> ResumeVerdict {
         self.verdict.clone()
     }
-    fn state(&self) -> serde_json::Value {
-        json!(self.state)
-    }
-    fn as_of(&self) -> Option<String> {
-        Some(self.as_of.clone())
+
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.state).unwrap_or_default()
     }
 
-    async fn read(&self, split: &Split, _: Option<Position>) -> Result<EventStream> {
-        let part: Part = serde_json::from_value(split.descriptor.clone())
-            .map_err(|error| Error::internal("a split of another connector").caused_by(error))?;
-        let client = self.connection().await?;
-        let list = select_list(&self.columns, "t");
-        let place = format!("{} {}", self.connect.place, self.stream);
-        let decoder = Decoder::new(&self.stream, &self.columns);
-        let source: Rows = match (&part, &self.read) {
-            (Part::Blocks { table, from, to, .. }, _) => {
-                let upper = to.map(|to| format!(" AND t.ctid < '({to},0)'")).unwrap_or_default();
-                let sql = format!(
-                    "COPY (SELECT {list} FROM ONLY {table} AS t WHERE t.ctid >= '({from},0)'{upper}) TO STDOUT (FORMAT binary)"
-                );
-                Rows::Copy(Box::pin(client.copy_out(&sql).await.map_err(|error| self.connect.explain(error))?))
-            }
-            (Part::Whole, Read::Table { quoted }) => {
-                let sql = format!("COPY (SELECT {list} FROM {quoted} AS t) TO STDOUT (FORMAT binary)");
-                Rows::Copy(Box::pin(client.copy_out(&sql).await.map_err(|error| self.connect.explain(error))?))
-            }
-            (Part::Whole, Read::Query { sql, parameters }) if parameters.is_empty() => {
-                let sql = format!("COPY ({sql}) TO STDOUT (FORMAT binary)");
-                Rows::Copy(Box::pin(client.copy_out(&sql).await.map_err(|error| self.connect.explain(error))?))
-            }
-            (Part::Whole, Read::Query { sql, parameters }) => {
-                let statement = client.prepare(sql).await.map_err(|error| self.connect.explain(error))?;
-                let values = parameters.iter().map(|value| super::binding::Bound(value.clone()));
-                let rows = client.query_raw(&statement, values).await.map_err(|error| self.connect.explain(error))?;
-                Rows::Query(Box::pin(rows))
-            }
+    fn as_of(&self) -> Option<String> {
+        Some(self.state.as_of.clone())
+    }
+
+    async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream> {
+        if from.is_some() {
+            return Err(Error::internal("a position inside a PostgreSQL split").at(split.id.clone()));
+        }
+        let (statement, place) = if self.state.division == Division::Blocks {
+            let range: Range = serde_json::from_value(split.descriptor.clone())
+                .map_err(|error| Error::internal("a split of another format").at(split.id.clone()).caused_by(error))?;
+            (Statement::Copy { sql: format!("SELECT {} {}", self.list, range.sql()) }, range.display())
+        } else {
+            let statement = serde_json::from_value(split.descriptor.clone())
+                .map_err(|error| Error::internal("a split of another format").at(split.id.clone()).caused_by(error))?;
+            (statement, self.stream.clone())
         };
-        let state = Reading {
-            source,
-            decoder,
+        let mut client = self.snapshot.lane().await?;
+        match &statement {
+            Statement::Copy { sql } => client.copy_out(&format!("COPY ({sql}\n) TO STDOUT (FORMAT binary)")).await,
+            Statement::Portal { sql, parameters } => {
+                let parameters: Vec<Option<&str>> = parameters.iter().map(|text| Some(text.as_str())).collect();
+                client.portal(sql, &parameters).await
+            }
+        }
+        .map_err(|error| error.at(place.clone()))?;
+        let reading = Reading {
             client: Some(client),
-            idle: self.idle.clone(),
+            decoder: Decoder::new(self.schema.clone(), &self.travels),
+            snapshot: self.snapshot.clone(),
+            stream: self.stream.clone(),
+            schema: self.schema.clone(),
             place,
             batch_bytes: self.batch_bytes,
-            pending: Vec::new(),
-            ended: false,
+            ready: Default::default(),
         };
-        let events =
-            futures::stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|event| (event, state))) });
-        Ok(events.boxed())
+        Ok(Box::pin(futures::stream::try_unfold(reading, |mut reading| async move {
+            let event = reading.next().await?;
+            Ok(event.map(|event| (event, reading)))
+        })))
     }
 }
 
-enum Rows {
-    Copy(std::pin::Pin<Box<tokio_postgres::CopyOutStream>>),
-    Query(std::pin::Pin<Box<tokio_postgres::RowStream>>),
-}
-
+/// A split being read.
 struct Reading {
-    source: Rows,
-    decoder: Decoder,
+    /// `None` when the server has no more.
     client: Option<Client>,
-    idle: Arc<Mutex<Vec<Client>>>,
+    decoder: Decoder,
+    snapshot: Arc<Snapshot>,
+    stream: String,
+    schema: SchemaRef,
     place: String,
     batch_bytes: usize,
-    pending: Vec<Event>,
-    ended: bool,
+    ready: std::collections::VecDeque<Event>,
 }
-
-const MAX_ROWS: usize = 32_768;
 
 impl Reading {
     async fn next(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(event) = self.pending.pop() {
+            if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            if self.ended {
-                return Ok(None);
-            }
-            self.fill().await?;
-            let bytes = self.decoder.bytes() as u64;
-            if self.decoder.rows() == 0 {
-                continue;
-            }
-            let rows = self.decoder.take().map_err(|error| error.at(self.place.clone()))?;
-            if rows.batch.num_rows() > 0 {
-                self.pending.push(Event::Batch(Batch { records: rows.batch, position: None, source_bytes: bytes }));
-            }
-            self.pending.extend(rows.dead.into_iter().map(Event::Dead));
-        }
-    }
-
-    /// Decodes until a batch is full or the source ends.
-    async fn fill(&mut self) -> Result<()> {
-        while self.decoder.rows() < MAX_ROWS && self.decoder.bytes() < self.batch_bytes {
-            let more = match &mut self.source {
-                Rows::Copy(stream) => match stream.try_next().await.map_err(|error| explain(error).at(self.place.clone()))? {
-                    Some(piece) => {
-                        self.decoder.feed(&piece).map_err(|error| error.at(self.place.clone()))?;
-                        true
+            let Some(client) = &mut self.client else { return Ok(None) };
+            let (decoder, limit) = (&mut self.decoder, self.batch_bytes);
+            let fetched = client
+                .fetch(|payload| {
+                    match payload {
+                        Payload::Copy(bytes) => decoder.feed(bytes)?,
+                        Payload::Row(row) => decoder.feed_row(row)?,
                     }
-                    None => {
-                        self.decoder.end()?;
-                        false
-                    }
-                },
-                Rows::Query(stream) => match stream.try_next().await.map_err(|error| explain(error).at(self.place.clone()))? {
-                    Some(row) => {
-                        self.decoder.row((0..row.len()).map(|index| super::binding::raw(&row, index)));
-                        true
-                    }
-                    None => false,
-                },
-            };
-            if !more {
-                self.ended = true;
-                // Back to the others: it is still in the snapshot.
-                if let (Some(client), Ok(mut idle)) = (self.client.take(), self.idle.lock()) {
-                    idle.push(client);
+                    Ok(decoder.bytes() >= limit || decoder.rows() >= BATCH_ROWS)
+                })
+                .await
+                .map_err(|error| error.at(self.place.clone()))?;
+            if !fetched {
+                self.decoder.end().map_err(|error| error.at(self.place.clone()))?;
+                if let Some(client) = self.client.take() {
+                    self.snapshot.give_back(client);
                 }
-                return Ok(());
+            }
+            let source_bytes = self.decoder.bytes() as u64;
+            for dead in self.decoder.take_dead() {
+                let letter = self.letter(dead);
+                self.ready.push_back(Event::Dead(letter));
+            }
+            if let Some(records) = self.decoder.take_batch()? {
+                self.ready.push_back(Event::Batch(Batch { records, position: None, source_bytes }));
             }
         }
-        Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_become_parameters_and_nothing_is_spliced() {
-        let (sql, names) =
-            bind_placeholders("SELECT * FROM t WHERE a > '${last_run_time}' AND b > ${cursor} OR a = '${last_run_time}'");
-        assert_eq!(sql, "SELECT * FROM t WHERE a > $1 AND b > $2 OR a = $1");
-        assert_eq!(names, ["last_run_time", "cursor"]);
+    fn letter(&self, dead: DeadRow) -> DeadLetter {
+        let column = self.schema.fields().get(dead.column).map(|field| field.name().as_str()).unwrap_or_default();
+        DeadLetter {
+            stream: self.stream.clone(),
+            code: "WEIR-PG-040".into(),
+            reason: format!("column `{column}`: {}; `on_loss: {{{column}: string}}` carries it as text", dead.reason),
+            place: format!("{}, row {}", self.place, dead.row),
+            payload: dead.tuple,
+            media_type: "application/vnd.postgresql.copy-tuple".into(),
+        }
     }
 }

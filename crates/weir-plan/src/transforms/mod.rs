@@ -1,5 +1,8 @@
-//! The transforms, one file each, and the list of them. A transform parses its options and lowers to one core operator
-//! ([`Op`]); engines and lineage know operators only.
+//! The transforms, one file each, and the list of them.
+//!
+//! A transform is an options struct and a way to append operations to a [`Chain`]. There are two operations: a query (a
+//! logical plan over the inputs) and a checked cast. Whether the result runs row by row or needs the whole input is not
+//! declared here: it is read off the plan.
 
 mod cast;
 mod dedupe;
@@ -8,60 +11,88 @@ mod filter;
 mod mask;
 mod sql;
 
-pub(crate) use field_mapper::missing;
+pub(crate) use cast::{OnError, Policy};
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use weir_connect::{Error, Kind, Result};
+use weir_spec::TransformWords;
 
-pub use cast::{CastOptions, OnCastError};
-pub use dedupe::{DedupeOptions, Keep};
-pub use field_mapper::FieldMapperOptions;
-pub use mask::{MaskOptions, Masking};
+use crate::chain::Chain;
+use crate::problem::Problem;
 
-/// The core operators.
-#[derive(Debug, Clone)]
-pub enum Op {
-    /// Keeps rows for which the SQL predicate is true; NULL is not true.
-    Filter(String),
-    /// Renames, drops, orders, converts and adds columns.
-    Map(FieldMapperOptions),
-    /// Converts columns, row by row accountable.
-    Cast(CastOptions),
-    /// Hides values.
-    Mask(MaskOptions),
-    /// Keeps one row per key.
-    Dedupe(DedupeOptions),
-    /// A query over the named inputs.
-    Sql(String),
+/// A transform with its options read.
+pub(crate) trait Transform: Send + Sync {
+    /// Whether it can take more than one input.
+    fn takes_many(&self) -> bool {
+        false
+    }
+    /// What can be said without knowing any column.
+    fn check(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Things worth saying that stop nothing.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Appends its operations. Every problem found goes to `problems`; a chain with problems is not used.
+    fn lower(&self, chain: &mut Chain<'_>, problems: &mut Vec<Problem>);
 }
 
-/// One verb of the spec.
-pub struct Transform {
-    /// Its name.
-    pub name: &'static str,
+/// One entry of the list.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) aliases: &'static [&'static str],
     /// The option that a bare string means.
-    pub bare: Option<&'static str>,
-    /// JSON Schema of the options.
-    pub schema: fn() -> Value,
-    /// Options → operator.
-    pub lower: fn(&Value) -> Result<Op>,
+    bare: Option<&'static str>,
+    schema: fn() -> Value,
+    read: fn(&Value) -> Result<Box<dyn Transform>, String>,
 }
 
-/// All of them; a new one is a line here.
-pub const ALL: &[Transform] =
-    &[filter::TRANSFORM, field_mapper::TRANSFORM, cast::TRANSFORM, dedupe::TRANSFORM, mask::TRANSFORM, sql::TRANSFORM];
-
-/// The transform of that name.
-pub fn find(name: &str) -> Option<&'static Transform> {
-    ALL.iter().find(|transform| transform.name == name)
+const fn kind<T: Transform + DeserializeOwned + schemars::JsonSchema + 'static>(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    bare: Option<&'static str>,
+) -> Kind {
+    Kind { name, aliases, bare, schema: || schemars::schema_for!(T).to_value(), read: read::<T> }
 }
 
-/// Options as their struct; the message names the transform.
-fn options<T: DeserializeOwned>(name: &str, value: &Value) -> Result<T> {
-    T::deserialize(value)
-        .map_err(|error| Error::new("WEIR-PLAN-021", Kind::Spec, format!("the options of `{name}` do not fit")).because(error))
+fn read<T: Transform + DeserializeOwned + 'static>(options: &Value) -> Result<Box<dyn Transform>, String> {
+    serde_json::from_value::<T>(options.clone())
+        .map(|read| Box::new(read) as Box<dyn Transform>)
+        .map_err(|error| error.to_string())
 }
 
-fn schema_of<T: schemars::JsonSchema>() -> Value {
-    schemars::schema_for!(T).to_value()
+/// Every transform.
+pub(crate) const ALL: &[Kind] = &[
+    kind::<sql::Sql>("sql", &[], Some("query")),
+    kind::<filter::Filter>("filter", &[], Some("where")),
+    kind::<field_mapper::FieldMapper>("field_mapper", &["field_mapping"], None),
+    kind::<cast::Cast>("cast", &[], None),
+    kind::<dedupe::Dedupe>("dedupe", &["deduplicate"], None),
+    kind::<mask::Mask>("mask", &[], None),
+];
+
+impl Kind {
+    /// The transform of that name or alias.
+    pub(crate) fn of(name: &str) -> Option<&'static Kind> {
+        ALL.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
+    }
+
+    /// What the spec parser needs to know.
+    pub(crate) fn words(&self) -> TransformWords {
+        TransformWords { canonical: self.name.into(), schema: (self.schema)(), bare: self.bare.map(Into::into) }
+    }
+
+    /// Reads the options of a node.
+    pub(crate) fn read(&self, options: &Value) -> Result<Box<dyn Transform>, String> {
+        match options {
+            Value::Null => (self.read)(&Value::Object(Default::default())),
+            Value::String(_) if self.bare.is_some() => {
+                let mut map = serde_json::Map::new();
+                map.insert(self.bare.unwrap_or_default().into(), options.clone());
+                (self.read)(&Value::Object(map))
+            }
+            other => (self.read)(other),
+        }
+    }
 }

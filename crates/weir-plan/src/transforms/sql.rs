@@ -1,23 +1,45 @@
-//! `sql`: any query over the named inputs.
+//! `sql`: any query that DataFusion can plan over the node's inputs.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Op, Transform, options, schema_of};
+use super::Transform;
+use crate::chain::Chain;
+use crate::problem::Problem;
+use crate::sql::parse_query;
 
-/// A query. The upstream node is the table `input`, and has its own name too; with several inputs each has its node's
-/// name. A query over one input that only filters and computes runs row by row with bounded memory; one that joins, aggregates or
-/// sorts sees everything together and spills to disk. `now()` is fixed for the whole run.
+/// A query over the inputs.
+///
+/// With one input the table is called `input`, and also by the name of the upstream node and by the name of the source's
+/// table. With several inputs each is called by its node's name. `now()` is one moment for the whole attempt.
+/// A row whose expressions cannot be computed (a division by zero, a cast that fails) is a dead letter as long as the query works row by row.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SqlOptions {
-    /// The query: `SELECT *, amount * 1.2 AS gross FROM input`.
+pub(crate) struct Sql {
+    /// One SELECT.
     query: String,
 }
 
-pub(super) const TRANSFORM: Transform = Transform {
-    name: "sql",
-    bare: Some("query"),
-    schema: schema_of::<SqlOptions>,
-    lower: |value| Ok(Op::Sql(options::<SqlOptions>("sql", value)?.query)),
-};
+impl Transform for Sql {
+    fn takes_many(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        if has_reference(&self.query) {
+            return Vec::new();
+        }
+        parse_query(&self.query).err().map(|error| Problem::query(&error, "query")).into_iter().collect()
+    }
+
+    fn lower(&self, chain: &mut Chain<'_>, problems: &mut Vec<Problem>) {
+        if let Err(error) = chain.query(&self.query) {
+            problems.push(Problem::query(&error, "query"));
+        }
+    }
+}
+
+/// Whether a text still holds a reference that is resolved later.
+pub(super) fn has_reference(text: &str) -> bool {
+    text.contains("${") || text.contains("{{")
+}

@@ -207,6 +207,12 @@ fn launch(home: &Path, detached: bool) -> Result<(ServerProcess, Facts, u16)> {
     Err(last.context("no attempt was made")?)
 }
 
+/// A server in `home` that survives this process; its process and what a client needs.
+pub(crate) fn start_detached(home: &Path) -> Result<(u32, String)> {
+    let (process, facts, _) = launch(home, true)?;
+    Ok((process.leave_running(), format!("{} access_key={ACCESS_KEY} secret_key={SECRET_KEY} region=us-east-1", facts.endpoint)))
+}
+
 fn run_server(home: &Path, port: u16, detached: bool) -> Result<ServerProcess> {
     let program: PathBuf = install::binary()?;
     let (log, data) = (home.join("log"), home.join("data"));

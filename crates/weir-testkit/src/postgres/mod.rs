@@ -237,6 +237,13 @@ fn launch(options: &PostgresOptions, home: &Path, detached: bool) -> Result<(Ser
     Err(last.context("no attempt was made")?)
 }
 
+/// A server in `home` that survives this process; its process and URL.
+pub(crate) fn start_detached(version: Version, home: &Path) -> Result<(u32, String)> {
+    let (process, facts) = launch(&PostgresServer::options().version(version), home, true)?;
+    let url = PostgresServer { facts, owned: None }.url();
+    Ok((process.leave_running(), url))
+}
+
 fn configure(options: &PostgresOptions, facts: &Facts) -> Result<()> {
     let data = facts.home.join("data");
     let mut conf = format!(

@@ -135,8 +135,9 @@ const MEMORY_BYTES: usize = 256 << 20;
 
 async fn relational(flow: &Flow, program: &dyn RelationalProgram, limit: usize, lanes: usize) -> Result<Vec<Sample>> {
     let session = QuerySession::new(MEMORY_BYTES, lanes)?;
-    for input in &flow.inputs {
-        session.register(&TableName::bare(&input.table), input.source.clone(), input.stream.clone())?;
+    for (index, input) in flow.inputs.iter().enumerate() {
+        let (source, stream) = weir_plan::prepared(input, index, program);
+        session.register(&TableName::bare(&input.table), source, stream)?;
     }
     let frames = program.frames(session.context()).await?;
     let mut samples = empty(flow);

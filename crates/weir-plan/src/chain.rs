@@ -1,0 +1,281 @@
+//! The operations that a flow's nodes lower to, with what is known about their columns.
+//!
+//! There are two: a query over the tables upstream and a checked cast. Each knows its schema with the field metadata of
+//! columns that pass unchanged, where each column comes from, and whether it runs row by row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use weir_connect::Edge;
+use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
+
+use crate::lineage::{self, Origin};
+use crate::program::cast::CheckedCast;
+use crate::program::row::{self, Step};
+use crate::sql::{Planned, Session, Table, source};
+use crate::transforms::{OnError, Policy};
+use crate::types::{TypeWord, show};
+
+/// Where an operation reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// An input of the flow.
+    Input(usize),
+    /// An earlier operation.
+    Op(usize),
+}
+
+/// What is known about one column.
+#[derive(Debug, Clone)]
+pub(crate) struct ColumnState {
+    /// `node.stream.column` of everything that the value depends on.
+    pub(crate) from: BTreeSet<String>,
+    /// The source's type name, or the expression.
+    pub(crate) source: String,
+    /// The source column that it is, if nothing changed it: (input, column).
+    pub(crate) unchanged: Option<(usize, usize)>,
+    /// Source columns among `from` whose way from the source loses something.
+    pub(crate) losses: Vec<(String, Edge)>,
+    /// The edge of an unchanged source column.
+    pub(crate) edge: Edge,
+}
+
+/// A stream that the flow reads.
+pub(crate) struct InputTable {
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Vec<ColumnState>,
+}
+
+impl InputTable {
+    pub(crate) fn new(index: usize, node: &str, stream: &str, schema: &SchemaRef) -> Self {
+        let state = |(column, field): (usize, &FieldRef)| {
+            let edge = Edge::of_source(field);
+            let losses = if edge.loses() { vec![(field.name().clone(), edge.clone())] } else { Vec::new() };
+            ColumnState {
+                from: BTreeSet::from([format!("{node}.{stream}.{}", field.name())]),
+                source: field.metadata().get(SOURCE_TYPE).cloned().unwrap_or_else(|| show(field.data_type())),
+                unchanged: Some((index, column)),
+                losses,
+                edge,
+            }
+        };
+        Self { schema: schema.clone(), columns: schema.fields().iter().enumerate().map(state).collect() }
+    }
+}
+
+/// What an operation does.
+pub(crate) enum Body {
+    /// A query, analysed; its scans are named as in `scans`, which gives the index into [`Op::inputs`].
+    Query { plan: LogicalPlan, scans: BTreeMap<String, usize> },
+    /// A checked cast.
+    Cast(Arc<CheckedCast>),
+}
+
+/// One operation.
+pub(crate) struct Op {
+    /// The node that it comes from.
+    pub(crate) node: String,
+    pub(crate) inputs: Vec<Upstream>,
+    pub(crate) body: Body,
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Vec<ColumnState>,
+    /// How to do it batch by batch, or why that cannot be.
+    pub(crate) steps: Result<Vec<Step>, String>,
+}
+
+/// The operations of a flow, each after those that it reads.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) inputs: Vec<InputTable>,
+    pub(crate) ops: Vec<Op>,
+}
+
+impl Graph {
+    pub(crate) fn schema(&self, upstream: Upstream) -> &SchemaRef {
+        match upstream {
+            Upstream::Input(index) => &self.inputs[index].schema,
+            Upstream::Op(index) => &self.ops[index].schema,
+        }
+    }
+
+    pub(crate) fn columns(&self, upstream: Upstream) -> &[ColumnState] {
+        match upstream {
+            Upstream::Input(index) => &self.inputs[index].columns,
+            Upstream::Op(index) => &self.ops[index].columns,
+        }
+    }
+}
+
+/// One column of a cast.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CastColumn {
+    pub(crate) index: usize,
+    pub(crate) to: TypeWord,
+}
+
+/// Appends one node's operations to a graph.
+pub(crate) struct Chain<'a> {
+    session: &'a Session,
+    graph: &'a mut Graph,
+    node: String,
+    kind: &'static str,
+    current: Vec<(Upstream, Vec<String>)>,
+}
+
+impl<'a> Chain<'a> {
+    /// A node over its inputs, each with every name that a query may give it.
+    pub(crate) fn new(
+        session: &'a Session,
+        graph: &'a mut Graph,
+        node: &str,
+        kind: &'static str,
+        inputs: Vec<(Upstream, Vec<String>)>,
+    ) -> Self {
+        Self { session, graph, node: node.into(), kind, current: inputs }
+    }
+
+    /// The columns so far (of the first input, before anything was appended).
+    pub(crate) fn schema(&self) -> SchemaRef {
+        match self.current.first() {
+            Some((upstream, _)) => self.graph.schema(*upstream).clone(),
+            None => Arc::new(Schema::empty()),
+        }
+    }
+
+    /// What the node gives.
+    pub(crate) fn end(self) -> Option<Upstream> {
+        match self.current.as_slice() {
+            [(upstream, _)] => Some(*upstream),
+            _ => None,
+        }
+    }
+
+    /// Appends a query.
+    pub(crate) fn query(&mut self, sql: &str) -> Result<()> {
+        let tables = self.tables();
+        let planned = self.session.query(sql, &tables)?;
+        self.append(planned)
+    }
+
+    /// Appends a plan built over the one input.
+    pub(crate) fn plan(&mut self, build: impl FnOnce(&Session, LogicalPlan) -> Result<LogicalPlan>) -> Result<()> {
+        let tables = self.tables();
+        let input = LogicalPlanBuilder::scan("input", source(self.schema()), None)?.build()?;
+        let planned = self.session.planned(build(self.session, input)?, &tables)?;
+        self.append(planned)
+    }
+
+    /// Appends a checked cast of the one input. Nothing to cast, nothing appended.
+    pub(crate) fn cast(&mut self, mut casts: Vec<CastColumn>, policy: Policy) {
+        let (Some((upstream, _)), schema) = (self.current.first(), self.schema()) else { return };
+        let upstream = *upstream;
+        casts.retain(|cast| schema.field(cast.index).data_type() != &cast.to.data_type || cast.to.json);
+        if casts.is_empty() {
+            return;
+        }
+        let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+        let mut columns = self.graph.columns(upstream).to_vec();
+        for cast in &casts {
+            let old = &fields[cast.index];
+            let mut field =
+                Field::new(old.name(), cast.to.data_type.clone(), old.is_nullable() || policy.on_error == Some(OnError::Null));
+            if cast.to.json {
+                field = field.with_metadata([(LOGICAL_TYPE.to_string(), "json".to_string())].into());
+            }
+            fields[cast.index] = Arc::new(field);
+            let state = &mut columns[cast.index];
+            state.source = format!("{} → {} ({})", state.source, show(&cast.to.data_type), self.kind);
+            state.unchanged = None;
+            state.edge = Edge::Exact;
+        }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let cast = Arc::new(CheckedCast::new(&self.node, casts, policy, schema.clone()));
+        self.push(Op {
+            node: self.node.clone(),
+            inputs: vec![upstream],
+            steps: Ok(vec![Step::Cast(cast.clone())]),
+            body: Body::Cast(cast),
+            schema,
+            columns,
+        });
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        self.current
+            .iter()
+            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
+            .collect()
+    }
+
+    fn append(&mut self, planned: Planned) -> Result<()> {
+        let Planned { plan, scans } = planned;
+        let analyzed = self.session.analyze(plan.clone())?;
+        let origins = lineage::origins(&plan, &scans)?;
+        let mut names = BTreeSet::new();
+        for field in analyzed.schema().fields() {
+            if !names.insert(field.name()) {
+                return plan_err!("two columns are called `{}`: give one another name with AS", field.name());
+            }
+        }
+        let (fields, columns): (Vec<Field>, Vec<ColumnState>) =
+            analyzed.schema().fields().iter().zip(&origins).map(|(field, origin)| self.column(field, origin)).unzip();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let steps = if self.current.len() == 1 {
+            row::compile(self.session, &plan, &analyzed, &schema)?
+        } else {
+            Err(row::why_relational(&analyzed).unwrap_or_else(|| "it has several inputs".into()))
+        };
+        let inputs = self.current.iter().map(|(upstream, _)| *upstream).collect();
+        self.push(Op { node: self.node.clone(), inputs, body: Body::Query { plan: analyzed, scans }, schema, columns, steps });
+        Ok(())
+    }
+
+    /// A result column: its field carries the metadata of the source only if it is that column, unchanged.
+    fn column(&self, field: &FieldRef, origin: &Origin) -> (Field, ColumnState) {
+        let cell = |(table, column): (usize, usize)| {
+            let upstream = self.current[table].0;
+            (self.graph.schema(upstream).field(column).clone(), self.graph.columns(upstream)[column].clone())
+        };
+        if let Some((before, state)) = origin.same.map(cell)
+            && before.data_type() == field.data_type()
+        {
+            let same = Field::new(field.name(), field.data_type().clone(), field.is_nullable());
+            return (same.with_metadata(before.metadata().clone()), state);
+        }
+        // A computed column may be NULL: what DataFusion derives about that is a hint to its optimiser, not a promise.
+        let plain = Field::new(field.name(), field.data_type().clone(), true);
+        let mut state = ColumnState {
+            from: BTreeSet::new(),
+            source: match origin.text() {
+                Some(text) => format!("{text} ({})", self.kind),
+                None => format!("({})", self.kind),
+            },
+            unchanged: None,
+            losses: Vec::new(),
+            edge: Edge::Exact,
+        };
+        for (_, below) in origin.from.iter().copied().map(cell) {
+            state.from.extend(below.from);
+            for loss in below.losses {
+                if !state.losses.contains(&loss) {
+                    state.losses.push(loss);
+                }
+            }
+        }
+        (plain, state)
+    }
+
+    fn push(&mut self, op: Op) {
+        self.graph.ops.push(op);
+        self.current = vec![(Upstream::Op(self.graph.ops.len() - 1), vec!["input".into()])];
+    }
+}
+
+/// A name as a SQL identifier.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

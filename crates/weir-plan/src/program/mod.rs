@@ -1,0 +1,6 @@
+//! What runs: a row-local program for the lanes, or a relational one for DataFusion.
+
+pub(crate) mod cast;
+pub(crate) mod prepared;
+pub(crate) mod relational;
+pub(crate) mod row;

@@ -1,0 +1,521 @@
+//! Row-local programs: filters, projections and casts over one batch at a time, compiled once.
+//!
+//! A row whose expression cannot be computed is a dead letter: when a step fails on a batch, the batch is halved until the
+//! rows that fail are alone. That costs nothing while nothing fails.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{concat, concat_batches, filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Distinct, Expr, JoinType, LogicalPlan};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use weir_connect::DeadLetter;
+use weir_error::{Error, Kind, Result};
+
+use crate::chain::{Graph, Upstream};
+use crate::model::{RowOutput, RowProgram};
+use crate::program::cast::CheckedCast;
+use crate::sql::Session;
+
+/// What happens to a batch.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// Keeps the rows for which the predicate is true.
+    Filter { predicate: Arc<dyn PhysicalExpr> },
+    /// Computes new columns.
+    Project { columns: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    /// Chooses, orders and renames columns.
+    Pick { columns: Vec<usize>, schema: SchemaRef },
+    /// Casts columns, value by value.
+    Cast(Arc<CheckedCast>),
+}
+
+/// Steps for a query over one table, or why it must see rows together.
+pub(crate) fn compile(
+    session: &Session,
+    plan: &LogicalPlan,
+    analyzed: &LogicalPlan,
+    schema: &SchemaRef,
+) -> datafusion::error::Result<Result<Vec<Step>, String>> {
+    let optimized = session.optimize(plan)?;
+    let mut steps = Vec::new();
+    if !lower(session, &optimized, &mut steps)? {
+        let why = why_relational(analyzed).or_else(|| why_relational(&optimized));
+        return Ok(Err(why.unwrap_or_else(|| "it does not read its input row by row".into())));
+    }
+    // The last step carries the names and metadata that the node promises; without one, only these change.
+    match steps.last_mut() {
+        Some(Step::Project { schema: last, .. } | Step::Pick { schema: last, .. }) => *last = schema.clone(),
+        _ => steps.push(Step::Pick { columns: (0..schema.fields().len()).collect(), schema: schema.clone() }),
+    }
+    Ok(Ok(steps))
+}
+
+/// Appends the steps of a plan; false if some part of it is not row-local.
+fn lower(session: &Session, plan: &LogicalPlan, steps: &mut Vec<Step>) -> datafusion::error::Result<bool> {
+    Ok(match plan {
+        LogicalPlan::TableScan(scan) => {
+            if scan.fetch.is_some() || !scan.filters.is_empty() {
+                return Ok(false);
+            }
+            if let Some(projection) = &scan.projection {
+                let schema = Arc::new(scan.projected_schema.as_arrow().clone());
+                steps.push(Step::Pick { columns: projection.clone(), schema });
+            }
+            true
+        }
+        LogicalPlan::SubqueryAlias(alias) => lower(session, &alias.input, steps)?,
+        LogicalPlan::Filter(filter) => {
+            if !row_wise(&filter.predicate)? || !lower(session, &filter.input, steps)? {
+                return Ok(false);
+            }
+            steps.push(Step::Filter { predicate: physical(session, &filter.predicate, filter.input.schema())? });
+            true
+        }
+        LogicalPlan::Projection(projection) => {
+            for expr in &projection.expr {
+                if !row_wise(expr)? {
+                    return Ok(false);
+                }
+            }
+            if !lower(session, &projection.input, steps)? {
+                return Ok(false);
+            }
+            let below = projection.input.schema();
+            let schema = Arc::new(projection.schema.as_arrow().clone());
+            let plain: Option<Vec<usize>> = projection.expr.iter().map(|expr| column_index(expr, below)).collect();
+            steps.push(match plain {
+                Some(columns) => Step::Pick { columns, schema },
+                None => {
+                    let columns = projection.expr.iter().map(|expr| physical(session, expr, below)).collect::<Result<_, _>>()?;
+                    Step::Project { columns, schema }
+                }
+            });
+            true
+        }
+        _ => false,
+    })
+}
+
+fn column_index(expr: &Expr, schema: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => schema.maybe_index_of_column(column),
+        Expr::Alias(alias) => column_index(&alias.expr, schema),
+        _ => None,
+    }
+}
+
+fn physical(session: &Session, expr: &Expr, schema: &DFSchema) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
+    create_physical_expr(expr, schema, session.state().execution_props())
+}
+
+fn row_wise(expr: &Expr) -> datafusion::error::Result<bool> {
+    let mut fine = true;
+    expr.apply(|part| {
+        fine &= why_expression(part).is_none();
+        Ok(if fine { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(fine)
+}
+
+fn why_expression(part: &Expr) -> Option<String> {
+    match part {
+        Expr::AggregateFunction(_) | Expr::GroupingSet(_) => Some("an aggregate".into()),
+        Expr::WindowFunction(_) => Some("a window".into()),
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => Some("a sub-query".into()),
+        Expr::OuterReferenceColumn(_, _) => Some("a correlated sub-query".into()),
+        Expr::Unnest(_) => Some("an unnest".into()),
+        Expr::Placeholder(_) => Some("a placeholder".into()),
+        Expr::ScalarFunction(function)
+            if function.func.signature().volatility == datafusion::logical_expr::Volatility::Volatile =>
+        {
+            Some(format!("`{}()` (it gives another value at each call)", function.name()))
+        }
+        _ => None,
+    }
+}
+
+/// What in a plan needs to see rows together, in words; the first found from the top.
+pub(crate) fn why_relational(plan: &LogicalPlan) -> Option<String> {
+    let mut why = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        let mut here = match node {
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner && join.on.is_empty() && join.filter.is_none() => {
+                Some("a cross join".into())
+            }
+            LogicalPlan::Join(_) => Some("a join".into()),
+            LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => Some("a global aggregate".into()),
+            LogicalPlan::Aggregate(_) => Some("an aggregate".into()),
+            LogicalPlan::Window(_) => Some("a window".into()),
+            LogicalPlan::Sort(_) => Some("a sort".into()),
+            LogicalPlan::Limit(_) => Some("a limit".into()),
+            LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => Some("a distinct".into()),
+            LogicalPlan::Union(_) => Some("a union".into()),
+            LogicalPlan::Unnest(_) => Some("an unnest".into()),
+            LogicalPlan::RecursiveQuery(_) => Some("a recursive query".into()),
+            LogicalPlan::Values(_) => Some("a table of values".into()),
+            LogicalPlan::EmptyRelation(_) => Some("a query that does not read its input".into()),
+            _ => None,
+        };
+        if here.is_none() {
+            node.apply_expressions(|expr| {
+                expr.apply(|part| {
+                    here = here.take().or_else(|| why_expression(part));
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
+        }
+        why = here;
+        Ok(if why.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.ok().and(why)
+}
+
+/// One node of the tree: what it reads and its steps.
+struct Branch {
+    input: Option<usize>,
+    node: String,
+    steps: Vec<Step>,
+}
+
+/// The program of a flow with one input: a tree, because several sinks may share a prefix.
+pub(crate) struct RowTree {
+    stream: String,
+    branches: Vec<Branch>,
+    outputs: Vec<Option<usize>>,
+    identity: bool,
+}
+
+impl RowTree {
+    /// The tree over a graph with one input; `None` if an operation that an output needs is not row-local.
+    pub(crate) fn new(stream: &str, graph: &Graph, outputs: &[Upstream]) -> Option<Self> {
+        let mut places: Vec<Option<usize>> = Vec::with_capacity(graph.ops.len());
+        let mut branches: Vec<Branch> = Vec::new();
+        for op in &graph.ops {
+            let (Ok(steps), [upstream]) = (&op.steps, op.inputs.as_slice()) else {
+                return None;
+            };
+            let input = match upstream {
+                Upstream::Input(_) => None,
+                Upstream::Op(index) => places[*index],
+            };
+            let before = graph.schema(*upstream);
+            let steps: Vec<Step> = simplified(steps, before);
+            if steps.is_empty() {
+                places.push(input);
+            } else {
+                branches.push(Branch { input, node: op.node.clone(), steps });
+                places.push(Some(branches.len() - 1));
+            }
+        }
+        let outputs: Vec<Option<usize>> = outputs
+            .iter()
+            .map(|output| match output {
+                Upstream::Input(_) => None,
+                Upstream::Op(index) => places[*index],
+            })
+            .collect();
+        let identity = matches!(outputs.as_slice(), [None]);
+        Some(Self { stream: stream.into(), branches, outputs, identity })
+    }
+
+    /// The program of one way through a graph: `ops`, each reading from the one before, the first from `input`.
+    pub(crate) fn along(stream: &str, graph: &Graph, input: usize, ops: &[usize]) -> Option<Self> {
+        let mut branches: Vec<Branch> = Vec::new();
+        let mut before = graph.schema(Upstream::Input(input));
+        for &index in ops {
+            let op = &graph.ops[index];
+            let steps = simplified(op.steps.as_ref().ok()?, before);
+            before = &op.schema;
+            if !steps.is_empty() {
+                branches.push(Branch { input: branches.len().checked_sub(1), node: op.node.clone(), steps });
+            }
+        }
+        let last = branches.len().checked_sub(1);
+        Some(Self { stream: stream.into(), branches, outputs: vec![last], identity: last.is_none() })
+    }
+}
+
+/// Without steps that change nothing.
+fn simplified(steps: &[Step], before: &SchemaRef) -> Vec<Step> {
+    let mut schema = before.clone();
+    let mut kept = Vec::with_capacity(steps.len());
+    for step in steps {
+        match step {
+            Step::Pick { columns, schema: after } => {
+                let same = columns.iter().copied().eq(0..schema.fields().len());
+                if same && *after == schema {
+                    continue;
+                }
+                schema = after.clone();
+                // Two choices in a row are one.
+                if let Some(Step::Pick { columns: earlier, .. }) = kept.last() {
+                    let columns = columns.iter().map(|&column| earlier[column]).collect();
+                    kept.pop();
+                    kept.push(Step::Pick { columns, schema: after.clone() });
+                    continue;
+                }
+            }
+            Step::Project { schema: after, .. } => schema = after.clone(),
+            Step::Cast(cast) => schema = cast.schema().clone(),
+            Step::Filter { .. } => {}
+        }
+        kept.push(step.clone());
+    }
+    kept
+}
+
+/// A batch on its way, with what became of the rows that are no longer in it.
+#[derive(Clone)]
+struct Partial {
+    batch: RecordBatch,
+    /// Which rows each thinning kept, in order: leads from a row back to its place in the batch that came in.
+    kept: Vec<Arc<BooleanArray>>,
+    filtered: u64,
+    dead: Vec<DeadLetter>,
+}
+
+impl Partial {
+    /// The place in the original batch of a row of the current one.
+    fn origin(&self, mut row: usize) -> usize {
+        for kept in self.kept.iter().rev() {
+            row = kept.values().set_indices().nth(row).unwrap_or(row);
+        }
+        row
+    }
+
+    fn apply(&mut self, step: &Step, node: &str, stream: &str, original: &RecordBatch) -> Result<()> {
+        let done = attempt(step, node, &self.batch)?;
+        for (row, reason) in &done.dead {
+            self.dead.push(letter(stream, node, step, original, self.origin(*row), reason));
+        }
+        if let Some(kept) = done.kept {
+            self.kept.push(Arc::new(kept));
+        }
+        self.filtered += done.filtered;
+        self.batch = done.batch;
+        Ok(())
+    }
+}
+
+/// What a step made of a batch.
+struct Done {
+    batch: RecordBatch,
+    /// Rows that are still in `batch`; `None` = all. Has no NULLs.
+    kept: Option<BooleanArray>,
+    filtered: u64,
+    dead: Vec<(usize, String)>,
+}
+
+/// A step over a batch; if it fails because of single rows, over its halves.
+fn attempt(step: &Step, node: &str, batch: &RecordBatch) -> Result<Done> {
+    let rows = batch.num_rows();
+    match carry_out(step, batch) {
+        Ok(done) => Ok(done),
+        Err(Failed::Run(error)) => Err(error),
+        Err(Failed::Evaluation(error)) => {
+            let Some(reason) = row_fault(&error) else {
+                return Err(Error::new("WEIR-ROW-003", Kind::Data, "an expression failed")
+                    .at(format!("node `{node}`"))
+                    .caused_by(error));
+            };
+            if rows == 0 {
+                return Err(Error::internal("an expression fails without rows").at(format!("node `{node}`")).because(reason));
+            }
+            if rows == 1 {
+                let none = batch.slice(0, 0);
+                let done = carry_out(step, &none).map_err(|failed| match failed {
+                    Failed::Run(error) => error,
+                    Failed::Evaluation(error) => Error::new("WEIR-ROW-003", Kind::Data, "an expression fails on every row")
+                        .at(format!("node `{node}`"))
+                        .caused_by(error),
+                })?;
+                return Ok(Done {
+                    batch: done.batch,
+                    kept: Some(BooleanArray::from(vec![false])),
+                    filtered: 0,
+                    dead: vec![(0, reason)],
+                });
+            }
+            let middle = rows / 2;
+            let first = attempt(step, node, &batch.slice(0, middle))?;
+            let second = attempt(step, node, &batch.slice(middle, rows - middle))?;
+            join(first, middle, second, rows - middle)
+        }
+    }
+}
+
+fn join(first: Done, first_rows: usize, second: Done, second_rows: usize) -> Result<Done> {
+    let broken = |error: ArrowError| Error::internal("two halves of a batch do not fit together").caused_by(error);
+    let batch = concat_batches(&first.batch.schema(), [&first.batch, &second.batch]).map_err(broken)?;
+    let all = |rows| BooleanArray::from(vec![true; rows]);
+    let left = first.kept.unwrap_or_else(|| all(first_rows));
+    let right = second.kept.unwrap_or_else(|| all(second_rows));
+    let kept = concat(&[&left, &right]).map_err(broken)?.as_boolean().clone();
+    let mut dead = first.dead;
+    dead.extend(second.dead.into_iter().map(|(row, reason)| (row + first_rows, reason)));
+    Ok(Done { batch, kept: Some(kept), filtered: first.filtered + second.filtered, dead })
+}
+
+enum Failed {
+    /// The run cannot go on.
+    Run(Error),
+    /// Some row could not be computed.
+    Evaluation(DataFusionError),
+}
+
+impl From<DataFusionError> for Failed {
+    fn from(error: DataFusionError) -> Self {
+        Self::Evaluation(error)
+    }
+}
+
+impl From<ArrowError> for Failed {
+    fn from(error: ArrowError) -> Self {
+        Self::Evaluation(error.into())
+    }
+}
+
+fn carry_out(step: &Step, batch: &RecordBatch) -> Result<Done, Failed> {
+    let rows = batch.num_rows();
+    let whole = |batch| Done { batch, kept: None, filtered: 0, dead: Vec::new() };
+    match step {
+        Step::Filter { predicate } => {
+            let mask = predicate.evaluate(batch)?.into_array(rows)?;
+            let Some(mask) = mask.as_boolean_opt() else {
+                return Err(Failed::Run(Error::internal("a filter gave something other than truth values")));
+            };
+            let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
+            let kept = mask.true_count();
+            if kept == rows {
+                return Ok(whole(batch.clone()));
+            }
+            let thinned = filter_record_batch(batch, &mask)?;
+            Ok(Done { batch: thinned, kept: Some(mask), filtered: (rows - kept) as u64, dead: Vec::new() })
+        }
+        Step::Project { columns, schema } => {
+            let arrays = columns
+                .iter()
+                .map(|column| column.evaluate(batch)?.into_array(rows))
+                .collect::<Result<Vec<ArrayRef>, DataFusionError>>()?;
+            rebuilt(arrays, schema, rows).map(whole)
+        }
+        Step::Pick { columns, schema } => {
+            let arrays = columns.iter().map(|&column| batch.column(column).clone()).collect();
+            rebuilt(arrays, schema, rows).map(whole)
+        }
+        Step::Cast(cast) => {
+            let done = cast.apply(batch).map_err(Failed::Run)?;
+            if done.dead.is_empty() {
+                return rebuilt(done.columns, cast.schema(), rows).map(whole);
+            }
+            let mut keep = vec![true; rows];
+            done.dead.iter().for_each(|(row, _)| keep[*row] = false);
+            let keep = BooleanArray::from(keep);
+            let columns = done
+                .columns
+                .iter()
+                .map(|column| arrow::compute::filter(column, &keep))
+                .collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
+            let batch = rebuilt(columns, cast.schema(), rows - done.dead.len())?;
+            Ok(Done { batch, kept: Some(keep), filtered: 0, dead: done.dead })
+        }
+    }
+}
+
+fn rebuilt(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch, Failed> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|error| Failed::Run(Error::internal("a program gave other columns than it was planned with").caused_by(error)))
+}
+
+/// The reason if an evaluation failed because of a value, so that other rows may be fine.
+fn row_fault(error: &DataFusionError) -> Option<String> {
+    let fault = match error.find_root() {
+        DataFusionError::ArrowError(error, _) => matches!(
+            error.as_ref(),
+            ArrowError::DivideByZero
+                | ArrowError::ArithmeticOverflow(_)
+                | ArrowError::CastError(_)
+                | ArrowError::ParseError(_)
+                | ArrowError::ComputeError(_)
+                | ArrowError::InvalidArgumentError(_)
+        ),
+        DataFusionError::Execution(_) | DataFusionError::External(_) => true,
+        _ => false,
+    };
+    fault.then(|| crate::problem::plain(&error.find_root().strip_backtrace()))
+}
+
+fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: usize, reason: &str) -> DeadLetter {
+    let (payload, media_type) = record(original, row);
+    DeadLetter {
+        stream: stream.into(),
+        code: if matches!(step, Step::Cast(_)) { "WEIR-ROW-001" } else { "WEIR-ROW-002" }.into(),
+        reason: reason.into(),
+        place: format!("node `{node}`"),
+        payload,
+        media_type: media_type.into(),
+    }
+}
+
+/// One row as a JSON object, with the columns that are NULL; if a type has no JSON form, as `column=value` text.
+fn record(batch: &RecordBatch, row: usize) -> (Vec<u8>, &'static str) {
+    use arrow::json::writer::{LineDelimited, WriterBuilder};
+    let one = batch.slice(row, 1);
+    let mut bytes = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
+    let written = writer.write(&one).and_then(|()| writer.finish());
+    drop(writer);
+    if written.is_ok() {
+        while bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        return (bytes, "application/json");
+    }
+    let shown: Vec<String> = one
+        .schema()
+        .fields()
+        .iter()
+        .zip(one.columns())
+        .map(|(field, column)| {
+            let value = arrow::util::display::array_value_to_string(column, 0).unwrap_or_default();
+            format!("{}={value}", field.name())
+        })
+        .collect();
+    (shown.join("\n").into_bytes(), "text/plain")
+}
+
+impl RowProgram for RowTree {
+    fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
+        let start = Partial { batch: batch.clone(), kept: Vec::new(), filtered: 0, dead: Vec::new() };
+        let mut done: Vec<Partial> = Vec::with_capacity(self.branches.len());
+        for branch in &self.branches {
+            let mut partial = match branch.input {
+                Some(index) => done[index].clone(),
+                None => start.clone(),
+            };
+            for step in &branch.steps {
+                partial.apply(step, &branch.node, &self.stream, batch)?;
+            }
+            done.push(partial);
+        }
+        let outputs = self.outputs.iter().map(|output| {
+            let Partial { batch, filtered, dead, .. } = match output {
+                Some(index) => done[*index].clone(),
+                None => start.clone(),
+            };
+            RowOutput { batch, filtered, dead }
+        });
+        Ok(outputs.collect())
+    }
+
+    fn is_identity(&self) -> bool {
+        self.identity
+    }
+}

@@ -1,0 +1,130 @@
+//! The graph of a pipeline: what feeds what, which parts hang together, which sinks a node reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_spec::model::{Node, Pipeline, Role};
+
+use crate::problem::{Problem, code};
+
+/// A connected part of the graph, without what no sink needs.
+#[derive(Debug)]
+pub(crate) struct Component<'a> {
+    pub(crate) sources: Vec<&'a Node>,
+    /// Each after everything that feeds it.
+    pub(crate) transforms: Vec<&'a Node>,
+    pub(crate) sinks: Vec<&'a Node>,
+}
+
+/// What is wrong with the graph, by node.
+pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
+    let mut found = Vec::new();
+    let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
+    for node in &pipeline.nodes {
+        let tell = |problem: Problem| (node.name.clone(), problem);
+        match (node.role, node.inputs.len()) {
+            (Role::Source, 0) => {}
+            (Role::Source, _) => found.push(tell(Problem::new(code::SHAPE, format!("source `{}` takes no input", node.name)))),
+            (_, 0) => found.push(tell(Problem::new(code::SHAPE, format!("`{}` has no input", node.name)))),
+            (Role::Sink, 1) | (Role::Transform, _) => {}
+            (Role::Sink, count) => found.push(tell(
+                Problem::new(code::SHAPE, format!("sink `{}` takes one input, not {count}", node.name))
+                    .help("bring them together with `sql` first: UNION ALL, or a JOIN"),
+            )),
+        }
+        for input in &node.inputs {
+            let problem = match pipeline.node(&input.node) {
+                None => Problem::new(code::SHAPE, format!("`{}` reads from `{}`, which does not exist", node.name, input.node))
+                    .nearest(&input.node, names.iter().copied()),
+                Some(upstream) if upstream.role == Role::Sink => {
+                    Problem::new(code::SHAPE, format!("`{}` reads from `{}`, which is a sink", node.name, input.node))
+                }
+                Some(_) => match &input.port {
+                    Some(port) => Problem::new(code::SHAPE, format!("`{}` has no output `{port}`", input.node)),
+                    None => continue,
+                },
+            };
+            found.push(tell(problem.option("input")));
+        }
+    }
+    if found.is_empty()
+        && let Some(node) = in_cycle(pipeline)
+    {
+        found.push((node.clone(), Problem::new(code::SHAPE, format!("`{node}` feeds itself")).option("input")));
+    }
+    if pipeline.of(Role::Source).next().is_none() || pipeline.of(Role::Sink).next().is_none() {
+        let node = pipeline.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+        found.push((node, Problem::new(code::SHAPE, "a pipeline has at least one source and one sink")));
+    }
+    found
+}
+
+fn in_cycle(pipeline: &Pipeline) -> Option<String> {
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let next = pipeline
+            .nodes
+            .iter()
+            .filter(|node| !done.contains(node.name.as_str()))
+            .find(|node| node.inputs.iter().all(|input| done.contains(input.node.as_str())));
+        match next {
+            Some(node) => done.insert(&node.name),
+            None => return pipeline.nodes.iter().find(|node| !done.contains(node.name.as_str())).map(|node| node.name.clone()),
+        };
+    }
+}
+
+/// Nodes that feed some sink.
+fn needed(pipeline: &Pipeline) -> BTreeSet<&str> {
+    let mut needed = BTreeSet::new();
+    let mut todo: Vec<&str> = pipeline.of(Role::Sink).map(|node| node.name.as_str()).collect();
+    while let Some(name) = todo.pop() {
+        if needed.insert(name)
+            && let Some(node) = pipeline.node(name)
+        {
+            todo.extend(node.inputs.iter().map(|input| input.node.as_str()));
+        }
+    }
+    needed
+}
+
+/// The parts of a graph that has no [`problems`], in the order of their first sinks.
+pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
+    let needed = needed(pipeline);
+    let nodes: Vec<&Node> = pipeline.nodes.iter().filter(|node| needed.contains(node.name.as_str())).collect();
+    let mut group: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
+    for node in &nodes {
+        for input in &node.inputs {
+            let (here, there) = (group[node.name.as_str()], group.get(input.node.as_str()).copied());
+            if let Some(there) = there {
+                group.values_mut().filter(|value| **value == there).for_each(|value| *value = here);
+            }
+        }
+    }
+    let mut order: Vec<usize> = Vec::new();
+    for sink in nodes.iter().filter(|node| node.role == Role::Sink) {
+        let id = group[sink.name.as_str()];
+        if !order.contains(&id) {
+            order.push(id);
+        }
+    }
+    order
+        .into_iter()
+        .map(|id| {
+            let mine: Vec<&Node> = nodes.iter().copied().filter(|node| group[node.name.as_str()] == id).collect();
+            let of = |role: Role| mine.iter().copied().filter(|node| node.role == role).collect::<Vec<_>>();
+            Component { sources: of(Role::Source), transforms: ordered(of(Role::Transform)), sinks: of(Role::Sink) }
+        })
+        .collect()
+}
+
+/// Transforms, each after those that feed it, otherwise in file order.
+fn ordered(mut waiting: Vec<&Node>) -> Vec<&Node> {
+    let mut done: Vec<&Node> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|node| !node.inputs.iter().any(|input| waiting.iter().any(|w| w.name == input.node)));
+        // Without a cycle one is always ready.
+        let Some(ready) = ready else { break };
+        done.push(waiting.remove(ready));
+    }
+    done
+}

@@ -1,0 +1,105 @@
+//! Servers that stay: for `cargo xtask service start`, to try things by hand. Tests use [`crate::PostgresServer`] and
+//! [`crate::Minio`]. Their data go when they are stopped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::FileLock;
+use crate::postgres::{self, Version};
+use crate::{minio, process};
+
+/// What can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The system's PostgreSQL.
+    Postgres,
+    /// PostgreSQL 18.
+    Postgres18,
+    /// MinIO.
+    Minio,
+}
+
+/// One that runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// Its process.
+    pub pid: u32,
+    /// What a client needs, in words.
+    pub address: String,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Postgres18, Self::Minio];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Postgres18 => "postgres18",
+            Self::Minio => "minio",
+        }
+    }
+
+    /// Gets its program ready, downloading or building it when missing; says where it is.
+    pub fn install(self) -> Result<PathBuf> {
+        match self {
+            Self::Postgres => postgres::install::bin_dir(Version::System),
+            Self::Postgres18 => postgres::install::bin_dir(Version::V18),
+            Self::Minio => minio::install::binary(),
+        }
+    }
+
+    /// Starts it, or gives the one that runs.
+    pub fn start(self) -> Result<Running> {
+        let _lock = self.lock()?;
+        if let Some(running) = self.running()? {
+            return Ok(running);
+        }
+        let home = self.home();
+        if home.is_dir() {
+            fs::remove_dir_all(&home)?;
+        }
+        fs::create_dir_all(&home)?;
+        fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let (pid, address) = match self {
+            Self::Postgres => postgres::start_detached(Version::System, &home)?,
+            Self::Postgres18 => postgres::start_detached(Version::V18, &home)?,
+            Self::Minio => minio::start_detached(&home)?,
+        };
+        let running = Running { pid, address };
+        fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;
+        Ok(running)
+    }
+
+    /// Stops it and throws its data away; false when it did not run.
+    pub fn stop(self) -> Result<bool> {
+        let _lock = self.lock()?;
+        let Some(running) = self.running()? else { return Ok(false) };
+        process::signal(running.pid, if self == Self::Minio { libc::SIGTERM } else { libc::SIGINT })?;
+        if crate::wait_until("it has stopped", Duration::from_secs(20), || !process::is_alive(running.pid)).is_err() {
+            bail!("{} (process {}) does not stop", self.name(), running.pid);
+        }
+        fs::remove_dir_all(self.home()).context("cannot remove its data")?;
+        Ok(true)
+    }
+
+    /// The one that runs, if any.
+    pub fn running(self) -> Result<Option<Running>> {
+        let Ok(text) = fs::read_to_string(self.home().join("service.json")) else { return Ok(None) };
+        let running: Running = serde_json::from_str(&text)?;
+        Ok(process::is_alive(running.pid).then_some(running))
+    }
+
+    fn home(self) -> PathBuf {
+        std::env::temp_dir().join(format!("weir-service-{}", self.name()))
+    }
+
+    fn lock(self) -> Result<FileLock> {
+        FileLock::acquire(&self.home().with_extension("lock"))
+    }
+}

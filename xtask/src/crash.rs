@@ -1,0 +1,90 @@
+//! `cargo xtask crash`: the full count of the crash suites, their result kept in `bench/results/`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use weir_testkit::crash::{CrashOptions, Suite, run as run_suite};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many times each suite's run is killed
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given
+    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3"])]
+    suites: Vec<String>,
+    /// Rows of the source
+    #[arg(long, default_value_t = 300_000)]
+    rows: u64,
+    /// Decides the moments; drawn by chance when not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The `weir` program; by default the one beside this program
+    #[arg(long, env = "WEIR_BIN")]
+    weir: Option<PathBuf>,
+    /// Where results are kept
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let weir = match args.weir {
+        Some(path) => path.canonicalize().with_context(|| format!("no program at {}", path.display()))?,
+        None => std::env::current_exe()?.with_file_name("weir"),
+    };
+    let suites = if args.suites.is_empty() { Suite::ALL.map(|s| s.name().to_owned()).to_vec() } else { args.suites };
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut failed = Vec::new();
+    for name in &suites {
+        let suite = Suite::named(name).with_context(|| format!("no suite `{name}`"))?;
+        let options = CrashOptions { weir: weir.clone(), kills: args.kills, rows: args.rows, seed, chatty: true };
+        let outcome = run_suite(suite, &options);
+        let body = match &outcome {
+            Ok(report) => json!({"verdict": "every target equals its source", "report": report}),
+            Err(error) => json!({"verdict": "failed", "suite": name, "seed": seed, "error": format!("{error:#}")}),
+        };
+        std::fs::create_dir_all(&args.results)?;
+        let file = args.results.join(format!("crash-{name}-{}.json", now()?));
+        let version = std::process::Command::new(&weir).arg("--version").output()?;
+        let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
+        std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
+        match outcome {
+            Ok(r) => println!(
+                "{name}: {} kills, {} targets, every one equal to its source ({} rows); {}",
+                r.kills,
+                r.sequences,
+                r.rows,
+                file.display()
+            ),
+            Err(error) => {
+                println!("{name}: FAILED (seed {seed}): {error:#}");
+                failed.push(name.clone());
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn now() -> Result<String> {
+    let output = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H%MZ"]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What a reader needs to judge a figure: processor, cores, memory, kernel, load. No names of machines or people.
+fn machine() -> serde_json::Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        text.lines().find(|l| l.starts_with(name)).and_then(|l| l.split(':').nth(1)).map(|v| v.trim().to_owned())
+    };
+    json!({
+        "processor": field(&read("/proc/cpuinfo"), "model name"),
+        "cores": std::thread::available_parallelism().map(usize::from).unwrap_or(0),
+        "memory": field(&read("/proc/meminfo"), "MemTotal"),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "load": read("/proc/loadavg").split(' ').next(),
+    })
+}
