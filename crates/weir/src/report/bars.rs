@@ -58,8 +58,12 @@ impl Bars {
         footer.set_message(footer_text(self.memory, self.checkpoint, dead));
     }
 
+    fn widest(&self) -> usize {
+        self.streams.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(32)
+    }
+
     fn redraw(&mut self) {
-        let widest = self.streams.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(32);
+        let widest = self.widest();
         for (name, row) in &self.streams {
             row.bar.set_message(describe(name, widest, &row.last, row.done));
         }
@@ -109,11 +113,11 @@ impl Reporter for Bars {
             }
             RunEvent::Warning { message } => self.say(&super::lines::warning(self.style, message)),
             RunEvent::Finished { .. } => {
-                for row in self.streams.values() {
-                    row.bar.abandon();
-                }
-                if let Some(footer) = &self.footer {
-                    footer.abandon();
+                // Redrawn lines give way to lasting ones, so that what follows begins on a line of its own.
+                let _ = self.multi.clear();
+                let widest = self.widest();
+                for (name, row) in &self.streams {
+                    eprintln!("{}", describe(name, widest, &row.last, row.done));
                 }
             }
         }
