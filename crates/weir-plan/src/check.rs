@@ -71,7 +71,9 @@ fn connections(
         None => found.push(places.at_key(&key, options::unknown_connector(registry, &connection.kind))),
         Some(connector) => {
             let nothing = Value::Object(Default::default());
-            if let Err(error) = connector.validate("connection", &connection.options, &nothing) {
+            if let Err(error) = connector.validate("connection", &connection.options, &nothing)
+                && !undecided(&connection.options)
+            {
                 let key = format!("{key}/{}", connection.kind);
                 found.push(places.at_key(&key, refused(&error)));
             }
@@ -119,7 +121,10 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
         Err(problem) => return found.push(places.in_node(&node.name, problem)),
     };
     let role = if node.role == Role::Source { "source" } else { "sink" };
-    if let Err(error) = connector.validate(role, &split.connection, &split.own) {
+    if let Err(error) = connector.validate(role, &split.connection, &split.own)
+        && !undecided(&split.connection)
+        && !undecided(&split.own)
+    {
         found.push(places.in_node(&node.name, refused(&error)));
     }
     if node.role == Role::Source {
@@ -127,6 +132,18 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
             found.push(places.in_node(&node.name, problem));
         }
         return;
+    }
+    if node.inputs.len() > 1 {
+        found.push(
+            places.in_node(
+                &node.name,
+                Problem::new(
+                    code::SHAPE,
+                    format!("the sink `{}` has {} inputs; this version writes one", node.name, node.inputs.len()),
+                )
+                .help("declare one sink per input"),
+            ),
+        );
     }
     let mode = match options::write_mode(node, connector.as_ref()) {
         Ok(mode) => mode,
@@ -231,4 +248,16 @@ pub(crate) fn two_writers(first: &str, second: &str, place: &str) -> Problem {
         format!("sinks `{first}` and `{second}` write to one place, `{place}`")
     };
     Problem::new(code::PLACE, message).help("give each its own place; `{stream}` in a path or table is the stream's name")
+}
+
+/// Whether a value still holds references: what it will be is known, and judged, only when they are resolved.
+fn undecided(options: &Value) -> bool {
+    match options {
+        Value::String(text) => {
+            text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
+        }
+        Value::Array(all) => all.iter().any(undecided),
+        Value::Object(all) => all.values().any(undecided),
+        _ => false,
+    }
 }

@@ -61,10 +61,10 @@ pub(crate) fn convertible(from: &DataType, to: &DataType) -> Result<(), String> 
 pub(crate) fn convert(array: &ArrayRef, to: &TypeWord, accept_loss: bool) -> Result<Converted, ArrowError> {
     let array = prepared(array, &to.data_type)?;
     let options = CastOptions { safe: true, ..CastOptions::default() };
-    // Arrow multiplies a far date into nanoseconds without looking; between timestamps it looks.
+    // Arrow multiplies a far date into fractions of a second without looking; between timestamps it looks. Seconds hold every date.
     let array = &match (array.data_type(), &to.data_type) {
-        (DataType::Date32, DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
-            cast_with_options(&array, &DataType::Timestamp(TimeUnit::Microsecond, None), &options)?
+        (DataType::Date32, DataType::Timestamp(_, _)) => {
+            cast_with_options(&array, &DataType::Timestamp(TimeUnit::Second, None), &options)?
         }
         _ => array.clone(),
     };
