@@ -454,6 +454,11 @@ impl Storage for S3Storage {
                 Some(object) if object.size == staged.bytes => Ok(()),
                 _ => Err(lost(&self.show(&staged.path)).because("the upload is gone and no such object exists")),
             },
+            // The server may still be completing this upload for an attempt that was killed: its parts are taken already.
+            Err(error) if weir_error::chain(&error).contains("InvalidPart") => match self.head(&staged.path).await? {
+                Some(object) if object.size == staged.bytes => Ok(()),
+                _ => Err(self.error("writing", &staged.path, error).transient()),
+            },
             Err(error) => Err(self.error("writing", &staged.path, error)),
         }
     }
