@@ -171,7 +171,14 @@ impl SourceOptions {
             (Some(table), _) => vec![table.clone()],
             (None, Some(_)) => Vec::new(),
             // A seed's whitelist is one comma-separated string.
-            (None, None) => self.tables.iter().flat_map(|list| list.split(',')).map(|t| t.trim().to_string()).collect(),
+            (None, None) => {
+                let entries = |list: &String| match list.contains('"') {
+                    // A comma may belong to a quoted name.
+                    true => vec![list.clone()],
+                    false => list.split(',').map(|entry| entry.trim().to_string()).collect(),
+                };
+                self.tables.iter().flat_map(entries).collect()
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use arrow::array::{
     StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, IntervalMonthDayNano, TimeUnit};
 use arrow::json::writer::{EncoderOptions, make_encoder};
 use weir_connect::{Error, Kind, Result};
 
@@ -114,8 +114,26 @@ fn uuid_text(array: &ArrayRef) -> ArrayRef {
     Arc::new(text)
 }
 
+/// Whether a number anywhere inside is one that JSON has no word for; arrow-json would write null for it.
+fn has_special_float(array: &dyn Array) -> bool {
+    match array.data_type() {
+        DataType::Float32 => array.as_primitive::<Float32Type>().iter().flatten().any(|number| !number.is_finite()),
+        DataType::Float64 => array.as_primitive::<Float64Type>().iter().flatten().any(|number| !number.is_finite()),
+        DataType::Struct(_) => array.as_struct().columns().iter().any(|column| has_special_float(column)),
+        DataType::List(_) => has_special_float(array.as_list::<i32>().values()),
+        DataType::LargeList(_) => has_special_float(array.as_list::<i64>().values()),
+        DataType::FixedSizeList(_, _) => has_special_float(array.as_fixed_size_list().values()),
+        DataType::Map(_, _) => has_special_float(array.as_map().entries()),
+        _ => false,
+    }
+}
+
 /// Structs, maps and nested lists as JSON text.
 fn json_text(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    if has_special_float(array) {
+        return Err(Error::new("WEIR-PG-050", Kind::TypeLoss, "a nested number is NaN or infinite, which JSON cannot say")
+            .hint("take it out of the nested value, or replace it by NULL, in a sql transform"));
+    }
     let broken = |error: arrow::error::ArrowError| {
         Error::new("WEIR-PG-052", Kind::Unsupported, "a nested value cannot be written as JSON").because(error)
     };

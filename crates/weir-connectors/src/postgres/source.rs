@@ -27,8 +27,6 @@ const BLOCK: u64 = 8192;
 const SPLIT_BYTES: u64 = 32 << 20;
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ROWS: usize = 131_072;
-/// A table of fewer blocks is not worth dividing.
-const MIN_BLOCKS: u64 = 64;
 
 /// A configured source.
 pub struct PostgresSource {
@@ -327,7 +325,7 @@ fn plan(state: &ReaderState, (rows, bytes): (Option<u64>, Option<u64>)) -> Resul
     let total: u64 = state.storage.iter().map(|part| part.blocks).sum();
     let mut splits = Vec::new();
     for Storage { oid, schema, table, blocks, .. } in &state.storage {
-        let step = if *blocks <= MIN_BLOCKS { u64::MAX } else { state.step.max(1) };
+        let step = state.step.max(1);
         let mut from: u64 = 0;
         loop {
             let to = from.checked_add(step).filter(|to| *to < *blocks);

@@ -12,14 +12,18 @@ use weir_connect::{Error, Result};
 
 const DAY: i64 = 86_400_000_000;
 
-/// Appends the field of a row, escaped, without separator.
-pub fn field(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<()> {
+/// Appends the field of a row, escaped, without separator. Text of more characters than `limit` is an error: the server would cut blanks.
+pub fn field(array: &ArrayRef, row: usize, limit: Option<usize>, out: &mut Vec<u8>) -> Result<()> {
     if array.is_null(row) {
         out.extend_from_slice(b"\\N");
         return Ok(());
     }
     let mut text = Vec::new();
     value(array, row, &mut text)?;
+    if limit.is_some_and(|limit| text.len() > limit && String::from_utf8_lossy(&text).chars().count() > limit) {
+        return Err(Error::new("WEIR-PG-050", weir_connect::Kind::TypeLoss, "the text is longer than the column")
+            .hint("widen the column, or shorten the text in the pipeline"));
+    }
     for byte in text {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -149,7 +153,7 @@ mod tests {
 
     fn text(array: ArrayRef) -> String {
         let mut out = Vec::new();
-        field(&array, 0, &mut out).unwrap();
+        field(&array, 0, None, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

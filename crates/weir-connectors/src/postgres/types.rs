@@ -400,6 +400,8 @@ fn of_arrow(kind: &DataType, logical: Option<&str>, source: &str) -> SinkType {
             // jsonb keeps the value but not its spelling; only what was jsonb before becomes jsonb.
             Some("json") if source.starts_with("jsonb") => SinkType::exact("jsonb"),
             Some("json") => SinkType::exact("json"),
+            // A bare `bit` would be one bit.
+            Some("bit") => SinkType::exact(if source.starts_with("bit(") { source } else { "varbit" }),
             Some(name) if TEXT_TYPES.contains(&name) => SinkType::exact(name),
             _ => SinkType::exact(text_name(source)),
         },

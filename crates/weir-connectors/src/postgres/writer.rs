@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use weir_connect::{Barrier, Error, Flushed, Kind, Result, StreamWriter, failpoint};
 
 use super::client::Client;
-use super::copy_encode::{HEADER, Rows, TRAILER};
+use super::copy_encode::{Encoding, HEADER, Rows, TRAILER};
 use super::sink::Shared;
 use super::text_encode;
 
@@ -108,11 +108,16 @@ impl StreamWriter for Writer {
             let columns =
                 shared.columns.iter().map(|plan| plan.normalise(&batch, schema.field(plan.index))).collect::<Result<Vec<_>>>()?;
             for row in 0..count {
-                for (at, column) in columns.iter().enumerate() {
+                for (at, (column, plan)) in columns.iter().zip(&shared.columns).enumerate() {
                     if at > 0 {
                         self.message.push(b'\t');
                     }
-                    text_encode::field(column, row, &mut self.message)?;
+                    let limit = match plan.encoding {
+                        Encoding::Limited(characters) => Some(characters),
+                        _ => None,
+                    };
+                    text_encode::field(column, row, limit, &mut self.message)
+                        .map_err(|error| error.at(format!("column `{}`, row {} of the batch", plan.name, row + 1)))?;
                 }
                 if shared.sequence.is_some() {
                     self.message.extend_from_slice(format!("\t{}", first + row as u64).as_bytes());

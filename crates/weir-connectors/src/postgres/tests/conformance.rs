@@ -19,7 +19,7 @@ struct Subjected {
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::internal(format!("the subject: {error}"))
+    Error::internal(format!("the subject: {error:#}"))
 }
 
 /// A column type that holds the Arrow type; chosen here, not by the connector.
@@ -109,7 +109,8 @@ impl Subject for Subjected {
         let schema = batches[0].schema();
         let columns: Vec<String> =
             schema.fields().iter().map(|field| format!("\"{}\" {}", field.name(), column_type(field.data_type()))).collect();
-        let mut sql = vec![format!("CREATE TABLE {name} ({})", columns.join(", "))];
+        // The kit seeds a name again to begin anew.
+        let mut sql = vec![format!("DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({})", columns.join(", "))];
         for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
             let rows: Vec<String> = (0..batch.num_rows())
                 .map(|row| format!("({})", batch.columns().iter().map(|c| literal(c, row)).collect::<Vec<_>>().join(", ")))
@@ -145,11 +146,20 @@ impl Subject for Subjected {
             })
             .collect();
         let rows = self.database.rows(format!("SELECT {} FROM \"{name}\"", list.join(", "))).map_err(broken)?;
-        let fields: Vec<Field> =
-            columns.iter().map(|column| Field::new(column[0].clone().unwrap(), DataType::LargeUtf8, true)).collect();
-        let arrays = (0..columns.len())
-            .map(|at| Arc::new(rows.iter().map(|row| row[at].clone()).collect::<LargeStringArray>()) as ArrayRef)
-            .collect();
+        // The types of the kit's small table come back as themselves, the others as text for `map_back`.
+        let natural = |kind: &str| match kind {
+            "bigint" => DataType::Int64,
+            "text" => DataType::Utf8,
+            _ => DataType::LargeUtf8,
+        };
+        let mut fields = Vec::new();
+        let mut arrays = Vec::new();
+        for (at, column) in columns.iter().enumerate() {
+            let kind = natural(column[1].as_deref().unwrap());
+            let text: LargeStringArray = rows.iter().map(|row| row[at].clone()).collect();
+            arrays.push(cast_with_options(&text, &kind, &CastOptions { safe: false, ..Default::default() }).map_err(broken)?);
+            fields.push(Field::new(column[0].clone().unwrap(), kind, true));
+        }
         Ok(vec![RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(broken)?])
     }
 
