@@ -14,6 +14,8 @@ ROOT = HERE.parent
 CACHE = pathlib.Path(os.environ.get("WEIR_CACHE", pathlib.Path.home() / ".cache" / "weir"))
 VENV = CACHE / "bench-venv"
 PY = str(VENV / "bin" / "python")
+# DuckDB's PostgreSQL scanner comes as a package for 1.5 only.
+SCANNER = CACHE / "bench-venv-scanner"
 WEIR = os.environ.get("WEIR_BIN") or str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", CACHE / "target")) / "release" / "weir")
 DDL = """(l_orderkey bigint NOT NULL, l_partkey bigint NOT NULL, l_suppkey bigint NOT NULL, l_linenumber integer NOT NULL,
  l_quantity numeric(15,2) NOT NULL, l_extendedprice numeric(15,2) NOT NULL, l_discount numeric(15,2) NOT NULL, l_tax numeric(15,2) NOT NULL,
@@ -47,6 +49,8 @@ class Server:
             with open(data / "postgresql.conf", "a") as conf:
                 conf.write(f"listen_addresses='127.0.0.1'\nport={self.port}\nunix_socket_directories='{self.home}'\nshared_buffers=1GB\n"
                            "max_wal_size=8GB\nmax_connections=100\nmax_prepared_transactions=16\n")
+        if subprocess.run(as_postgres([str(self.bin / "pg_ctl"), "-D", str(data), "status"]), stdout=subprocess.DEVNULL).returncode == 0:
+            return self
         subprocess.run(as_postgres([str(self.bin / "pg_ctl"), "-D", str(data), "-l", str(self.home / "log"), "-w", "start"]), check=True, stdout=subprocess.DEVNULL)
         return self
 
@@ -105,15 +109,16 @@ def weir(pipeline, env, state):
 
 def check_parquet(glob, rows):
     """Rows, and sums that rounding or a lost row would change."""
-    code = f"import duckdb; print(duckdb.sql(\"select count(*), sum(l_extendedprice)::decimal(30,2), sum(l_orderkey) from read_parquet('{glob}')\").fetchone())"
-    out = subprocess.run([PY, "-c", code], check=True, capture_output=True, text=True).stdout
+    code = f"import duckdb; print(duckdb.sql(\"select count(*), sum(l_extendedprice)::decimal(30,2), sum(l_orderkey) from read_parquet('{glob}')\").fetchall()[0])"
+    done = subprocess.run([PY, "-c", code], capture_output=True, text=True)
+    out = done.stdout or done.stderr[-300:]
     if f"({rows}," not in out:
         raise RuntimeError(f"the result has not {rows} rows: {out}")
     return out.strip()
 
 
 PEERS_PG = {
-    "duckdb": "import duckdb; c=duckdb.connect(); c.execute('install postgres; load postgres'); c.execute(\"attach '{url}' as pg (type postgres, read_only)\"); c.execute(\"copy (select * from pg.public.{table}) to '{out}' (format parquet, compression zstd)\")",
+    "duckdb": "import duckdb; from duckdb_extensions import import_extension; c=duckdb.connect(); import_extension('postgres_scanner', con=c); c.execute('load postgres_scanner'); c.execute(\"attach '{url}' as pg (type postgres, read_only)\"); c.execute(\"copy (select * from pg.public.{table}) to '{out}' (format parquet, compression zstd)\")",
     "connectorx": "import connectorx as cx, pyarrow.parquet as pq; t=cx.read_sql('{url}', 'select * from {table}', return_type='arrow', protocol='binary'); pq.write_table(t, '{out}', compression='zstd')",
     "adbc": "import adbc_driver_postgresql.dbapi as d, pyarrow.parquet as pq\nwith d.connect('{url}') as c, c.cursor() as k:\n k.execute('select * from {table}'); r=k.fetch_record_batch(); w=None\n for b in r:\n  w = w or pq.ParquetWriter('{out}', b.schema, compression='zstd'); w.write_batch(b)\n w.close()",
     "dlt_connectorx": "import dlt; from dlt.sources.sql_database import sql_table\np=dlt.pipeline('bench_cx', destination=dlt.destinations.filesystem('file://{dir}'), dataset_name='x', pipelines_dir='{dir}/state'); p.run(sql_table('{url}', table='{table}', backend='connectorx', backend_kwargs={{'return_type':'arrow'}}, reflection_level='full'), loader_file_format='parquet')",
@@ -151,7 +156,7 @@ class Case:
         lines = [f"\n{self.name}", f"{'program':18}{'wall s':>9}{'cpu s':>9}{'peak MB':>9}{'weir/it':>9}"]
         for name, row in sorted(rows.items(), key=lambda item: item[1]["wall_s"]):
             ratio = f"{ours / row['wall_s']:.2f}" if ours else "-"
-            lines.append(f"{name:18}{row['wall_s']:9.2f}{row['cpu_s']:9.2f}{row['rss_mb']:9.0f}{ratio:>9}")
+            lines.append(f"{name:18}{row['wall_s']:9.3f}{row['cpu_s']:9.2f}{row['rss_mb']:9.0f}{ratio:>9}")
         for name, note in self.notes.items():
             lines.append(f"{name:18} unavailable: {note.splitlines()[-1] if note else ''}")
         print("\n".join(lines))
@@ -180,7 +185,8 @@ def pg_to_parquet(args, server, table="lineitem", rows=None, peers=True):
             folder = fresh(work / name)
             folder.mkdir(parents=True)
             text = code.format(url=server.url, table=table, out=folder / "out.parquet", dir=folder)
-            return measure([PY, "-c", text], {"RUNTIME__DLTHUB_TELEMETRY": "false"})
+            python = str(SCANNER / "bin" / "python") if name == "duckdb" else PY
+            return measure([python, "-c", text], {"RUNTIME__DLTHUB_TELEMETRY": "false"})
 
         case.add(name, peer)
     if peers and (not args.peers or "sling" in args.peers):
@@ -282,9 +288,10 @@ def main():
     parser.add_argument("--scale", type=float, default=1)
     parser.add_argument("--peers", type=lambda text: text.split(","), default=None)
     args = parser.parse_args()
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(VENV / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "requirements.txt")], check=True)
+    for folder, wanted in ((VENV, "requirements.txt"), (SCANNER, "requirements-scanner.txt")):
+        if not folder.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            subprocess.run([str(folder / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / wanted)], check=True)
     chosen = lambda name: args.case in (name, "all")
     results = []
     server = None
@@ -315,7 +322,9 @@ def main():
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1), "kernel": platform.release(), "load": os.getloadavg()[0],
     }
     versions = subprocess.run([str(VENV / "bin" / "pip"), "freeze"], capture_output=True, text=True).stdout.split()
-    keep = [line for line in versions if line.split("==")[0].lower() in ("duckdb", "polars", "pyarrow", "connectorx", "adbc-driver-postgresql", "dlt", "sling")]
+    scanner = subprocess.run([str(SCANNER / "bin" / "pip"), "freeze"], capture_output=True, text=True).stdout.split()
+    keep = [line for line in scanner if line.startswith("duckdb_extension_postgres") or line.startswith("duckdb-extension-postgres")]
+    keep += [line for line in versions if line.split("==")[0].lower() in ("duckdb", "polars", "pyarrow", "connectorx", "adbc-driver-postgresql", "dlt", "sling")]
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H%MZ")
     out = HERE / "results" / f"{args.case}-{stamp}.json"
     out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": keep, "results": results}, indent=1, default=str) + "\n")

@@ -24,7 +24,7 @@ impl Budget {
     /// Divides `total` for `lanes` lanes. Half of it stays for the sinks' buffers and the process itself.
     pub fn new(total: usize, lanes: usize) -> Self {
         let lanes = lanes.max(1);
-        let queue = (total / 8 / lanes).clamp(256 << 10, 16 << 20);
+        let queue = (total / 64 / lanes).clamp(256 << 10, 16 << 20);
         Self { total, queue, batch: (queue / 4).clamp(64 << 10, 4 << 20), pool: (total / 2).max(16 << 20) }
     }
 }

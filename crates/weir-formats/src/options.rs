@@ -293,8 +293,8 @@ impl Default for ParquetOptions {
     fn default() -> Self {
         Self {
             compression_level: None,
-            row_group_rows: 1_000_000,
-            row_group_bytes: 48 << 20,
+            row_group_rows: 250_000,
+            row_group_bytes: 16 << 20,
             page_bytes: 1 << 20,
             dictionary: None,
         }

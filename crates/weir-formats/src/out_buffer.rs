@@ -8,10 +8,20 @@ use bytes::Bytes;
 #[derive(Clone, Default)]
 pub(crate) struct OutBuffer(Arc<Mutex<Filled>>);
 
+/// Bytes are kept in blocks of this size: a buffer that doubles would copy a row group several times and hold it twice.
+const BLOCK: usize = 1 << 20;
+
 #[derive(Default)]
 struct Filled {
-    bytes: Vec<u8>,
+    full: Vec<Bytes>,
+    last: Vec<u8>,
     taken: u64,
+}
+
+impl Filled {
+    fn ready(&self) -> usize {
+        self.full.iter().map(Bytes::len).sum::<usize>() + self.last.len()
+    }
 }
 
 impl OutBuffer {
@@ -19,30 +29,39 @@ impl OutBuffer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is there.
+    /// Takes what is there, in order.
     pub(crate) fn take(&self) -> Vec<Bytes> {
         let mut filled = self.locked();
-        let bytes = std::mem::take(&mut filled.bytes);
-        filled.taken += bytes.len() as u64;
-        if bytes.is_empty() { Vec::new() } else { vec![Bytes::from(bytes)] }
+        filled.taken += filled.ready() as u64;
+        let mut blocks = std::mem::take(&mut filled.full);
+        if !filled.last.is_empty() {
+            blocks.push(Bytes::from(std::mem::take(&mut filled.last)));
+        }
+        blocks
     }
 
     /// Bytes that are there.
     pub(crate) fn ready(&self) -> usize {
-        self.locked().bytes.len()
+        self.locked().ready()
     }
 
     /// Bytes written so far.
     pub(crate) fn total(&self) -> u64 {
         let filled = self.locked();
-        filled.taken + filled.bytes.len() as u64
+        filled.taken + filled.ready() as u64
     }
 }
 
 impl Write for OutBuffer {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.locked().bytes.extend_from_slice(buf);
-        Ok(buf.len())
+        let mut filled = self.locked();
+        let fits = buf.len().min(BLOCK - filled.last.len());
+        filled.last.extend_from_slice(&buf[..fits]);
+        if filled.last.len() == BLOCK {
+            let block = std::mem::take(&mut filled.last);
+            filled.full.push(Bytes::from(block));
+        }
+        Ok(fits)
     }
 
     fn flush(&mut self) -> io::Result<()> {

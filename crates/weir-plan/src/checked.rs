@@ -5,7 +5,7 @@
 //!
 //! DataFusion computes with wrapping integers: `9223372036854775807 + 1` is silently negative. This analyser rule replaces the
 //! operators by checked functions wherever both sides are the same integer type after coercion. Decimals are checked already,
-//! floating point has infinity. Aggregates are not covered: `sum` of integers wraps as DataFusion has it.
+//! floating point has infinity. `sum` is in `checked_sum`.
 
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -123,6 +123,14 @@ fn written(value: f64) -> Option<ScalarValue> {
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Expr::Negative(inner) = &expr
+        && let Ok(of) = inner.get_type(schema)
+        && of.is_integer()
+    {
+        // The smallest integer has no opposite.
+        let zero = Expr::Literal(ScalarValue::new_zero(&of)?, None);
+        return Ok(Transformed::yes(call(Op::Subtract, zero, Expr::clone(inner))));
+    }
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(Transformed::no(expr)) };
     let checked = match op {
         Operator::Plus => Some(Op::Add),
@@ -136,10 +144,14 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         && left_type.is_integer()
         && left_type == right_type
     {
-        let function = std::sync::Arc::new(ScalarUDF::from(Checked::new(checked)));
-        return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![*left, *right]))));
+        return Ok(Transformed::yes(call(checked, *left, *right)));
     }
     Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+}
+
+fn call(op: Op, left: Expr, right: Expr) -> Expr {
+    let function = std::sync::Arc::new(ScalarUDF::from(Checked::new(op)));
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left, right]))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,6 +12,7 @@
 mod chain;
 mod check;
 mod checked;
+mod checked_sum;
 mod clock;
 mod convert;
 pub mod describe;

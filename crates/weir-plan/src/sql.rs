@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use crate::checked::{CheckedArithmetic, DecimalLiterals};
+use crate::checked_sum::CheckedSum;
 use crate::clock;
 
 /// A table that a query may name.
@@ -54,13 +55,21 @@ pub fn config() -> SessionConfig {
         .set_str("datafusion.execution.time_zone", "UTC")
 }
 
+/// Adds what keeps arithmetic exact: decimal literals beside decimals, integers and sums that fail instead of wrapping around.
+/// For every session that plans SQL; one that only executes needs nothing, the functions are in the plan.
+pub fn exact(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(DecimalLiterals));
+    rules.push(Arc::new(CheckedArithmetic));
+    let mut builder = builder.with_analyzer_rules(rules);
+    // Later names win when the state is built.
+    builder.aggregate_functions().get_or_insert_default().push(Arc::new(AggregateUDF::from(CheckedSum::default())));
+    builder
+}
+
 impl Session {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        let mut rules = Analyzer::new().rules;
-        rules.insert(0, Arc::new(DecimalLiterals));
-        rules.push(Arc::new(CheckedArithmetic));
-        let builder = SessionStateBuilder::new().with_config(config()).with_default_features();
-        let mut state = builder.with_analyzer_rules(rules).build();
+        let mut state = exact(SessionStateBuilder::new().with_config(config()).with_default_features()).build();
         for function in clock::functions(now) {
             // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
             let _ = state.register_udf(Arc::new(function));

@@ -22,7 +22,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use weir_connect::{Error, Kind, Result, Source, StreamInfo};
 
@@ -46,8 +47,10 @@ impl QuerySession {
             .with_memory_pool(Arc::new(FairSpillPool::new(max_memory_bytes / 2)))
             .build_arc()
             .map_err(|error| Error::internal("the query engine cannot start").caused_by(error))?;
-        let config = SessionConfig::new().with_target_partitions(parallelism.max(1)).with_information_schema(true);
-        Ok(Self { context: SessionContext::new_with_config_rt(config, runtime), parallelism, broken: Arc::default() })
+        let config = weir_plan::sql::config().with_target_partitions(parallelism.max(1)).with_information_schema(true);
+        let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        let context = SessionContext::new_with_state(weir_plan::sql::exact(builder).build());
+        Ok(Self { context, parallelism, broken: Arc::default() })
     }
 
     /// The DataFusion context underneath, for programs that make their own data frames.

@@ -1,12 +1,14 @@
-//! One lane: batches → folders → encoders → staged files. Memory is bounded by closing the largest file.
+//! One lane: batches → folders → encoders → staged files. Memory is bounded by waiting for files on their way out and by
+//! closing the largest one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use weir_connect::{Barrier, Flushed, StreamWriter, failpoint};
@@ -88,6 +90,12 @@ impl OpenFile {
     }
 }
 
+/// A finished file on its way out, and the bytes that it still holds at most.
+struct Closing {
+    bytes: usize,
+    task: JoinHandle<Result<TokenFile>>,
+}
+
 /// See [`StreamWriter`].
 pub(crate) struct LaneWriter {
     shared: Arc<Shared>,
@@ -100,7 +108,7 @@ pub(crate) struct LaneWriter {
     area: Arc<dyn StagingArea>,
     sequence: u64,
     open: HashMap<String, OpenFile>,
-    closing: Vec<JoinHandle<Result<TokenFile>>>,
+    closing: VecDeque<Closing>,
     closed: Vec<TokenFile>,
 }
 
@@ -120,7 +128,7 @@ impl LaneWriter {
             area,
             sequence: 0,
             open: HashMap::new(),
-            closing: vec![],
+            closing: VecDeque::new(),
             closed: vec![],
         })
     }
@@ -139,7 +147,7 @@ impl LaneWriter {
             area,
             sequence: 0,
             open: HashMap::new(),
-            closing: vec![],
+            closing: VecDeque::new(),
             closed: vec![],
         })
     }
@@ -177,15 +185,25 @@ impl LaneWriter {
         for folder in folders {
             self.close(&folder).await?;
         }
-        for closing in std::mem::take(&mut self.closing) {
-            self.closed.push(joined(closing.await)?);
-        }
+        while self.closed_one().await? {}
         Ok(())
     }
 
+    /// Waits for the file that has been closing for longest; false when there is none.
+    async fn closed_one(&mut self) -> Result<bool> {
+        let Some(Closing { task, .. }) = self.closing.pop_front() else { return Ok(false) };
+        self.closed.push(joined(task.await)?);
+        Ok(true)
+    }
+
     async fn shrink(&mut self) -> Result<()> {
-        while self.open.len() > 1 && self.buffered_bytes() > self.shared.max_buffer_bytes {
-            self.close_largest().await?;
+        while self.buffered_bytes() > self.shared.max_buffer_bytes {
+            if !self.closed_one().await? {
+                if self.open.len() < 2 {
+                    break;
+                }
+                self.close_largest().await?;
+            }
         }
         Ok(())
     }
@@ -224,20 +242,21 @@ impl LaneWriter {
     async fn close(&mut self, folder: &str) -> Result<()> {
         let Some(mut file) = self.open.remove(folder) else { return Ok(()) };
         file.encode().await?;
-        while self.closing.len() >= CLOSING {
-            let first = self.closing.remove(0);
-            self.closed.push(joined(first.await)?);
+        if self.closing.len() >= CLOSING {
+            self.closed_one().await?;
         }
         let partition = self.partitioner.named(&file.values);
         let schema = fingerprint(&self.schema);
         let OpenFile { encoder, mut staged, rows, .. } = file;
         let rest = encoder.finish()?;
-        self.closing.push(tokio::spawn(async move {
+        let bytes = staged.buffered() + rest.iter().map(Bytes::len).sum::<usize>();
+        let task = tokio::spawn(async move {
             for bytes in rest {
                 staged.write(bytes).await?;
             }
             Ok(TokenFile { staged: staged.finish().await?, rows, partition, schema })
-        }));
+        });
+        self.closing.push_back(Closing { bytes, task });
         Ok(())
     }
 
@@ -301,14 +320,15 @@ impl StreamWriter for LaneWriter {
     }
 
     fn buffered_bytes(&self) -> usize {
-        self.open.values().map(OpenFile::buffered).sum()
+        let closing = self.closing.iter().filter(|file| !file.task.is_finished()).map(|file| file.bytes);
+        self.open.values().map(OpenFile::buffered).chain(closing).sum()
     }
 }
 
 impl Drop for LaneWriter {
     fn drop(&mut self) {
-        for task in self.closing.drain(..) {
-            task.abort();
+        for file in self.closing.drain(..) {
+            file.task.abort();
         }
     }
 }

@@ -18,9 +18,13 @@ use weir_error::{Error, Kind, Result};
 
 use crate::format::{Compression, Format};
 use crate::options::{ParquetOptions, WriteOptions};
+use crate::out_buffer::OutBuffer;
 use crate::stored::{stored_batch, stored_schema};
 use crate::write::Encoder;
 
+/// Rows of a page, at most. A dictionary encoder keeps eight bytes for each value of the open page, however few bits the
+/// page itself needs.
+const PAGE_ROWS: usize = 32_768;
 /// Rows looked at for the choice of encodings.
 const SAMPLE: usize = 8192;
 /// With at least this share of distinct values in the sample, a dictionary of a whole row group would overflow its page.
@@ -29,7 +33,7 @@ const MOSTLY_DISTINCT: f64 = 0.985;
 pub(crate) fn encoder(schema: SchemaRef, options: &WriteOptions, compression: Compression) -> Result<Box<dyn Encoder>> {
     let codec = codec(compression, options.parquet.compression_level)?;
     let stored = stored_schema(Format::Parquet, &schema);
-    Ok(Box::new(ParquetEncoder { stored, options: options.parquet.clone(), codec, writer: None, drained: 0, rows: 0 }))
+    Ok(Box::new(ParquetEncoder { stored, options: options.parquet.clone(), codec, writer: None, ready: OutBuffer::default(), rows: 0 }))
 }
 
 fn codec(compression: Compression, level: Option<i32>) -> Result<Codec> {
@@ -54,8 +58,9 @@ struct ParquetEncoder {
     options: ParquetOptions,
     codec: Codec,
     /// Made with the first rows, which decide the encodings.
-    writer: Option<ArrowWriter<Vec<u8>>>,
-    drained: u64,
+    writer: Option<ArrowWriter<OutBuffer>>,
+    /// Whole row groups, until they are drained.
+    ready: OutBuffer,
     rows: u64,
 }
 
@@ -71,7 +76,7 @@ impl ParquetEncoder {
             .set_max_row_group_row_count(Some(self.options.row_group_rows.max(1)))
             .set_max_row_group_bytes(Some(self.options.row_group_bytes.max(1 << 16)))
             .set_data_page_size_limit(self.options.page_bytes.max(1 << 10))
-            .set_data_page_row_count_limit(usize::MAX)
+            .set_data_page_row_count_limit(PAGE_ROWS)
             .set_write_batch_size(4096)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true)
@@ -86,10 +91,10 @@ impl ParquetEncoder {
         properties.build()
     }
 
-    fn writer(&mut self, first: Option<&RecordBatch>) -> Result<&mut ArrowWriter<Vec<u8>>> {
+    fn writer(&mut self, first: Option<&RecordBatch>) -> Result<&mut ArrowWriter<OutBuffer>> {
         if self.writer.is_none() {
             let options = ArrowWriterOptions::new().with_properties(self.properties(first));
-            let made = ArrowWriter::try_new_with_options(Vec::new(), self.stored.clone(), options).map_err(failed)?;
+            let made = ArrowWriter::try_new_with_options(self.ready.clone(), self.stored.clone(), options).map_err(failed)?;
             self.writer = Some(made);
         }
         self.writer.as_mut().ok_or_else(|| Error::internal("no Parquet writer"))
@@ -144,15 +149,11 @@ impl Encoder for ParquetEncoder {
     }
 
     fn drain(&mut self) -> Vec<Bytes> {
-        let Some(writer) = &mut self.writer else { return Vec::new() };
-        // Only whole row groups are in here: the writer counts its bytes itself.
-        let ready = std::mem::take(writer.inner_mut());
-        self.drained += ready.len() as u64;
-        if ready.is_empty() { Vec::new() } else { vec![Bytes::from(ready)] }
+        self.ready.take()
     }
 
     fn buffered(&self) -> usize {
-        self.writer.as_ref().map_or(0, |writer| writer.memory_size() + writer.inner().len())
+        self.writer.as_ref().map_or(0, ArrowWriter::memory_size) + self.ready.ready()
     }
 
     fn estimated_bytes(&self) -> u64 {
@@ -166,9 +167,9 @@ impl Encoder for ParquetEncoder {
 
     fn finish(mut self: Box<Self>) -> Result<Vec<Bytes>> {
         self.writer(None)?;
-        match self.writer.take() {
-            Some(writer) => Ok(vec![Bytes::from(writer.into_inner().map_err(failed)?)]),
-            None => Ok(Vec::new()),
+        if let Some(writer) = self.writer.take() {
+            writer.close().map_err(failed)?;
         }
+        Ok(self.ready.take())
     }
 }
