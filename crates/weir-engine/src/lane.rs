@@ -69,14 +69,14 @@ impl Lane {
 
     /// Works until no split is left or the run stops.
     pub(crate) async fn run(mut self, reader: Arc<dyn StreamReader>) -> Result<()> {
+        let mut ahead = None;
         loop {
             if self.shared.context.stopping() {
                 self.flush().await?;
                 return Err(Error::cancelled());
             }
-            let next = self.shared.todo.lock().map_err(poisoned)?.pop_front();
-            let Some(todo) = next else { break };
-            match self.split(&reader, &todo).await? {
+            let Some(mut opened) = ahead.take().map_or_else(|| self.start(&reader), |opened| Ok(Some(opened)))? else { break };
+            match self.split(&reader, &mut opened, &mut ahead).await? {
                 SplitEnd::Done => {}
                 SplitEnd::StoppedClean => {
                     self.flush().await?;
@@ -91,13 +91,32 @@ impl Lane {
         self.flush().await
     }
 
-    async fn split(&mut self, reader: &Arc<dyn StreamReader>, todo: &Todo) -> Result<SplitEnd> {
-        let mut events = Prefetch::start(reader.clone(), todo, self.shared.context.budget.queue);
+    /// Takes the next split, if there is one, and begins to read it.
+    fn start(&self, reader: &Arc<dyn StreamReader>) -> Result<Option<Opened>> {
+        let next = self.shared.todo.lock().map_err(poisoned)?.pop_front();
+        Ok(next.map(|todo| {
+            let events = Prefetch::start(reader.clone(), &todo, self.shared.context.budget.queue);
+            Opened { todo, events }
+        }))
+    }
+
+    /// Works one split off. As soon as the last of it has been read, reading the next one begins in `ahead`, while the rest of
+    /// this one is still being written: with small splits source and sink would otherwise wait for each other at every end.
+    async fn split(
+        &mut self,
+        reader: &Arc<dyn StreamReader>,
+        opened: &mut Opened,
+        ahead: &mut Option<Opened>,
+    ) -> Result<SplitEnd> {
+        let Opened { todo, events } = opened;
         let mut rows = todo.rows_before;
         let mut asked_to_stop: Option<Instant> = None;
         // Positions inside a split are one sink's resume points; with several sinks only whole splits are.
         let positions = self.writers.len() == 1;
         while let Some(event) = events.next().await? {
+            if ahead.is_none() && events.task.is_finished() && !self.shared.context.stopping() {
+                *ahead = self.start(reader)?;
+            }
             let mut resume_point = None;
             match event {
                 Event::Batch(batch) => {
@@ -214,6 +233,12 @@ impl Lane {
         }
         shared.confirm(barrier.epoch, &body.counts).await
     }
+}
+
+/// A split that is being read.
+struct Opened {
+    todo: Todo,
+    events: Prefetch,
 }
 
 /// Pulls a split's events into a byte-bounded queue, on a task of its own.

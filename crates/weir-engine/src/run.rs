@@ -298,7 +298,7 @@ fn fingerprint(plan: &Plan) -> Result<String> {
 }
 
 /// Takes the pipeline's lock; it is free again when the file is closed, also by `kill -9`.
-fn lock(folder: &Path, pipeline: &str) -> Result<File> {
+pub(crate) fn lock(folder: &Path, pipeline: &str) -> Result<File> {
     let name: String = pipeline.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
     let path = folder.join(format!("{name}.lock"));
     let file = File::create(&path).map_err(|error| Error::from(error).at(path.display().to_string()))?;

@@ -303,6 +303,9 @@ impl From<std::io::Error> for Error {
             E::StorageFull | E::QuotaExceeded => {
                 ("WEIR-IO-028", Some("free some space and run the same command again: it resumes"))
             }
+            E::FileTooLarge => {
+                ("WEIR-IO-027", Some("raise the limit (ulimit -f), or write smaller files: `target_file_size` of a file sink"))
+            }
             E::PermissionDenied | E::ReadOnlyFilesystem => {
                 ("WEIR-IO-013", Some("give the user that runs weir access to this path, or choose another"))
             }
@@ -311,6 +314,7 @@ impl From<std::io::Error> for Error {
         };
         let what = match error.kind() {
             E::StorageFull | E::QuotaExceeded => "the disk is full",
+            E::FileTooLarge => "the file would become too large for this system or user",
             E::PermissionDenied => "permission denied",
             E::ReadOnlyFilesystem => "the file system is read-only",
             E::NotFound => "no such file or folder",
@@ -345,6 +349,13 @@ mod tests {
         let error = Error::from(std::io::Error::from_raw_os_error(28));
         assert_eq!(error.code(), "WEIR-IO-028");
         assert_eq!(error.what(), "the disk is full");
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_told_as_such() {
+        let error = Error::from(std::io::Error::from_raw_os_error(27));
+        assert_eq!((error.code(), error.kind()), ("WEIR-IO-027", Kind::Io));
+        assert!(error.advice().unwrap_or_default().contains("ulimit -f"));
     }
 
     #[test]

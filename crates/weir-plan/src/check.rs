@@ -133,18 +133,6 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
         }
         return;
     }
-    if node.inputs.len() > 1 {
-        found.push(
-            places.in_node(
-                &node.name,
-                Problem::new(
-                    code::SHAPE,
-                    format!("the sink `{}` has {} inputs; this version writes one", node.name, node.inputs.len()),
-                )
-                .help("declare one sink per input"),
-            ),
-        );
-    }
     let mode = match options::write_mode(node, connector.as_ref()) {
         Ok(mode) => mode,
         Err(problem) => return found.push(places.in_node(&node.name, problem)),

@@ -19,7 +19,7 @@ use crate::planner::{OpenSink, OpenSource, Planner, Policies};
 use crate::problem::{Places, Problem, code};
 use crate::program::relational::{Prepared, QueryProgram};
 use crate::program::row::RowTree;
-use crate::shape::Component;
+use crate::shape::{Component, Feed};
 use crate::sql::Session;
 use crate::transforms::{Kind, OnError};
 
@@ -75,20 +75,15 @@ impl FlowBuilder<'_> {
         };
         let name = match (single, component.sinks.first()) {
             (Some(stream), _) => stream.name.clone(),
-            (None, Some(sink)) => sink.name.clone(),
+            (None, Some(Feed { sink, from })) if sink.inputs.len() > 1 => format!("{}.{from}", sink.name),
+            (None, Some(feed)) => feed.sink.name.clone(),
             (None, None) => return Ok(None),
         };
         let (mut outputs, mut tails, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        for node in &component.sinks {
-            let (Some(open), Some(upstream)) = (
-                self.sinks.get(node.name.as_str()),
-                node.inputs.first().and_then(|input| ends.get(input.node.as_str())).copied(),
-            ) else {
-                continue;
-            };
+        for Feed { sink: node, from } in component.sinks.iter().copied() {
+            let (Some(open), Some(upstream)) = (self.sinks.get(node.name.as_str()), ends.get(from).copied()) else { continue };
             let (tail, columns) = self.losses(&name, node, open, upstream, &mut graph, told);
-            let feed = node.inputs.first().map_or(&node.name, |input| &input.node);
-            let stream = single.map_or_else(|| feed.clone(), |stream| stream.name.clone());
+            let stream = single.map_or_else(|| from.to_string(), |stream| stream.name.clone());
             outputs.push((node, open, stream));
             tails.push(tail);
             reports.extend(columns);

@@ -16,7 +16,7 @@ use weir_spec::{Diagnostic, Severity};
 use crate::check::{check, refused, two_writers};
 use crate::flow::{FlowBuilder, Told};
 use crate::guarantee;
-use crate::model::{Flow, Guarantee, Plan};
+use crate::model::{ColumnReport, Flow, Guarantee, Plan};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
 use crate::shape::{self, Component};
@@ -118,7 +118,10 @@ impl Planner {
                     Err(problem) => told.problems.push(places.in_node(&node.name, problem)),
                 }
             }
-            for node in &component.sinks {
+            for node in component.sinks.iter().map(|feed| feed.sink) {
+                if sinks.contains_key(node.name.as_str()) {
+                    continue;
+                }
                 match self.open_sink(pipeline, node, &policies).await? {
                     Ok(open) => drop(sinks.insert(&node.name, open)),
                     Err(problem) => told.problems.push(places.in_node(&node.name, problem)),
@@ -130,17 +133,15 @@ impl Planner {
         }
         let session = Session::new(chrono::Utc::now());
         let builder = FlowBuilder { planner: self, session: &session, policies: &policies, sinks: &sinks, places: &places };
-        let mut flows = Vec::new();
-        let mut columns = Vec::new();
+        let mut planned = Vec::new();
         for component in &components {
             for choice in choices(component, &sources, &places, &mut told) {
-                if let Some((flow, reports)) = builder.flow(component, &choice, &mut told)? {
-                    flows.push(flow);
-                    columns.extend(reports);
-                }
+                planned.extend(builder.flow(component, &choice, &mut told)?);
             }
         }
-        unique_names(&mut flows, &mut columns);
+        unique_names(&mut planned);
+        let (flows, columns): (Vec<Flow>, Vec<Vec<ColumnReport>>) = planned.into_iter().unzip();
+        let columns = columns.concat();
         same_places(&flows, &sinks, &places, &mut told);
         if !told.problems.is_empty() {
             return Err(PlanFailure::Diagnostics(distinct(told.problems)));
@@ -322,20 +323,15 @@ fn choices<'a>(
 }
 
 /// State is kept by flow name, so each name is used once: where two sources have a stream of one name, the node's goes before it.
-fn unique_names(flows: &mut [Flow], columns: &mut [crate::model::ColumnReport]) {
-    let names: Vec<String> = flows.iter().map(|flow| flow.name.clone()).collect();
-    for flow in flows.iter_mut() {
+fn unique_names(planned: &mut [(Flow, Vec<ColumnReport>)]) {
+    let names: Vec<String> = planned.iter().map(|(flow, _)| flow.name.clone()).collect();
+    for (flow, columns) in planned {
         if names.iter().filter(|name| **name == flow.name).count() < 2 {
             continue;
         }
         let Some(input) = flow.inputs.first() else { continue };
-        let new = format!("{}.{}", input.node, flow.name);
-        let sinks: Vec<&str> = flow.outputs.iter().map(|output| output.node.as_str()).collect();
-        columns
-            .iter_mut()
-            .filter(|column| column.flow == flow.name && sinks.contains(&column.sink.as_str()))
-            .for_each(|column| column.flow = new.clone());
-        flow.name = new;
+        flow.name = format!("{}.{}", input.node, flow.name);
+        columns.iter_mut().for_each(|column| column.flow = flow.name.clone());
     }
 }
 

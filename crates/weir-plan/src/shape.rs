@@ -12,7 +12,15 @@ pub(crate) struct Component<'a> {
     pub(crate) sources: Vec<&'a Node>,
     /// Each after everything that feeds it.
     pub(crate) transforms: Vec<&'a Node>,
-    pub(crate) sinks: Vec<&'a Node>,
+    pub(crate) sinks: Vec<Feed<'a>>,
+}
+
+/// What one sink gets from one of its inputs. A sink with several inputs writes each as a stream of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Feed<'a> {
+    pub(crate) sink: &'a Node,
+    /// The node that feeds it.
+    pub(crate) from: &'a str,
 }
 
 /// What is wrong with the graph, by node.
@@ -25,11 +33,7 @@ pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
             (Role::Source, 0) => {}
             (Role::Source, _) => found.push(tell(Problem::new(code::SHAPE, format!("source `{}` takes no input", node.name)))),
             (_, 0) => found.push(tell(Problem::new(code::SHAPE, format!("`{}` has no input", node.name)))),
-            (Role::Sink, 1) | (Role::Transform, _) => {}
-            (Role::Sink, count) => found.push(tell(
-                Problem::new(code::SHAPE, format!("sink `{}` takes one input, not {count}", node.name))
-                    .help("bring them together with `sql` first: UNION ALL, or a JOIN"),
-            )),
+            (Role::Sink | Role::Transform, _) => {}
         }
         for input in &node.inputs {
             let problem = match pipeline.node(&input.node) {
@@ -92,7 +96,8 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
     let needed = needed(pipeline);
     let nodes: Vec<&Node> = pipeline.nodes.iter().filter(|node| needed.contains(node.name.as_str())).collect();
     let mut group: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
-    for node in &nodes {
+    // Sinks hold nothing together: what two of its inputs have in common is only the target.
+    for node in nodes.iter().filter(|node| node.role != Role::Sink) {
         for input in &node.inputs {
             let (here, there) = (group[node.name.as_str()], group.get(input.node.as_str()).copied());
             if let Some(there) = there {
@@ -100,19 +105,25 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
             }
         }
     }
+    let feeds: Vec<Feed<'_>> = nodes
+        .iter()
+        .filter(|node| node.role == Role::Sink)
+        .flat_map(|sink| sink.inputs.iter().map(|input| Feed { sink, from: &input.node }))
+        .collect();
     let mut order: Vec<usize> = Vec::new();
-    for sink in nodes.iter().filter(|node| node.role == Role::Sink) {
-        let id = group[sink.name.as_str()];
-        if !order.contains(&id) {
-            order.push(id);
+    for id in feeds.iter().filter_map(|feed| group.get(feed.from)) {
+        if !order.contains(id) {
+            order.push(*id);
         }
     }
     order
         .into_iter()
         .map(|id| {
-            let mine: Vec<&Node> = nodes.iter().copied().filter(|node| group[node.name.as_str()] == id).collect();
-            let of = |role: Role| mine.iter().copied().filter(|node| node.role == role).collect::<Vec<_>>();
-            Component { sources: of(Role::Source), transforms: ordered(of(Role::Transform)), sinks: of(Role::Sink) }
+            let of = |role: Role| -> Vec<&Node> {
+                nodes.iter().copied().filter(|node| node.role == role && group[node.name.as_str()] == id).collect()
+            };
+            let sinks = feeds.iter().copied().filter(|feed| group.get(feed.from) == Some(&id)).collect();
+            Component { sources: of(Role::Source), transforms: ordered(of(Role::Transform)), sinks }
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 //!
 //! * [`reference`]: the grammar, and splicing into URLs;
 //! * [`provider`]: where values come from; one trait, small implementations;
+//! * [`vault`]: the client behind `vault://` (feature `vault`, on by default);
 //! * [`resolver`]: walks a JSON value and puts everything together.
 //!
 //! `${last_run_time}` and `${cursor}` belong to the run and are left as they are: the connectors bind them as
@@ -15,7 +16,13 @@
 pub mod provider;
 pub mod reference;
 pub mod resolver;
+#[cfg(feature = "vault")]
+pub mod vault;
+#[cfg(not(feature = "vault"))]
+#[path = "no_vault.rs"]
+pub mod vault;
 
-pub use provider::{Credentials, Environment, Provider, SecretFiles, Vault};
+pub use provider::{Credentials, Environment, Provider, SecretFiles};
 pub use reference::{Part, Reference, Template};
 pub use resolver::{OptionFacts, Plain, Resolver, Unresolved, unresolved_error};
+pub use vault::Vault;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use weir_error::Secret;
@@ -29,6 +30,12 @@ impl Provider for Environment {
 impl Provider for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Result<Option<Secret>, String> {
         Ok(BTreeMap::get(self, name).map(Secret::new))
+    }
+}
+
+impl<P: Provider + ?Sized> Provider for Arc<P> {
+    fn get(&self, locator: &str) -> Result<Option<Secret>, String> {
+        (**self).get(locator)
     }
 }
 
@@ -90,15 +97,6 @@ impl Provider for SecretFiles {
     }
 }
 
-/// HashiCorp Vault. This build has no client for it: every reference says so.
-pub struct Vault;
-
-impl Provider for Vault {
-    fn get(&self, _: &str) -> Result<Option<Secret>, String> {
-        Err("Vault is not configured in this build; use ${ENV}, file:// or {{name}} with WEIR_CREDENTIALS_FILE".into())
-    }
-}
-
 /// The entries behind `{{name}}`: a JSON object of names and values. `WEIR_CREDENTIALS_FILE` holds either one such object or one
 /// per `credentials_ref`:
 ///
@@ -111,7 +109,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Loads what a pipeline's `credentials_ref` names. `file://path` is read from `files`; any other name is looked up in
-    /// the file that `WEIR_CREDENTIALS_FILE` names. Problems are kept and told when a reference needs them.
+    /// the file that `WEIR_CREDENTIALS_FILE` names (see [`crate::Resolver::new`] for `vault://`). Problems are kept and told when a reference needs them.
     pub fn load(credentials_ref: Option<&str>, files: &SecretFiles) -> Self {
         if let Some(path) = credentials_ref.and_then(|name| name.strip_prefix("file://")) {
             let text = files.read(path).and_then(|text| text.ok_or_else(|| "the file of credentials_ref does not exist".into()));

@@ -12,6 +12,9 @@
 
 use std::fmt;
 
+/// How deep defaults may lie inside defaults. Parsing and resolving them recurses, so there must be an end; nobody needs as many.
+const MAX_DEPTH: usize = 8;
+
 /// Names that look like environment references but belong to the run; see the crate's documentation.
 pub const RUN_PARAMETERS: [&str; 2] = ["last_run_time", "cursor"];
 
@@ -75,6 +78,15 @@ impl Template {
     /// Parses a text. `secret` says that the option holds a secret, so that `file://…` is a reference and not an
     /// address. The error says what is malformed.
     pub fn parse(text: &str, secret: bool) -> Result<Self, String> {
+        Self::nested(text, secret, 0)
+    }
+
+    fn nested(text: &str, secret: bool, depth: usize) -> Result<Self, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!(
+                "`${{…:-…}}` is nested more than {MAX_DEPTH} deep; put the inner default into a variable of its own"
+            ));
+        }
         if let Some(rest) = text.strip_prefix("vault://") {
             let (path, key) = rest.split_once('#').unwrap_or((rest, ""));
             if path.is_empty() || key.is_empty() {
@@ -98,7 +110,7 @@ impl Template {
                 rest = after;
             } else if let Some(body) = rest.strip_prefix("${") {
                 let end = closing(body).ok_or("`${` without its `}`; a literal one is written `$${`")?;
-                match environment(&body[..end])? {
+                match environment(&body[..end], depth)? {
                     Some(reference) => parts.list.push(Part::Reference(reference)),
                     None => parts.text(&rest[..end + 3]),
                 }
@@ -173,7 +185,7 @@ fn closing(body: &str) -> Option<usize> {
 }
 
 /// `None` for a run parameter, which stays as it is.
-fn environment(body: &str) -> Result<Option<Reference>, String> {
+fn environment(body: &str, depth: usize) -> Result<Option<Reference>, String> {
     let (name, default) = match body.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (body, None),
@@ -187,17 +199,18 @@ fn environment(body: &str) -> Result<Option<Reference>, String> {
     if !good {
         return Err(format!("`${{{name}}}` names no environment variable; a literal `${{` is written `$${{`"));
     }
-    let default = default.map(|text| Template::parse(text, false)).transpose()?;
+    let default = default.map(|text| Template::nested(text, false, depth + 1)).transpose()?;
     Ok(Some(Reference::Environment { name: name.into(), default }))
 }
 
 /// `{{name}}` at the start of the text. Anything else in double braces is text.
 fn credential(text: &str) -> Option<(String, &str)> {
     let body = text.strip_prefix("{{")?;
-    let end = body.find("}}")?;
-    let name = body[..end].trim();
-    let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    good.then(|| (name.to_string(), &body[end + 2..]))
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    // Not `find("}}")`: a text of nothing but braces would be searched to its end for each of them.
+    let (name, after) = body.split_at(body.find(|c: char| !letter(c) && !c.is_whitespace())?);
+    let (name, after) = (name.trim(), after.strip_prefix("}}")?);
+    (!name.is_empty() && name.chars().all(letter)).then(|| (name.to_string(), after))
 }
 
 /// Joins a value onto a text that is being built. Inside the user part of a URL (`scheme://user:…@`) the characters that would
@@ -266,6 +279,19 @@ mod tests {
         for text in ["${", "${}", "${MY VAR}", "${1X}", "vault://only-a-path", "vault://#key"] {
             assert!(Template::parse(text, true).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn defaults_are_nested_to_a_limit() {
+        let nested = |depth: usize| "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        assert_eq!(Template::parse(&nested(MAX_DEPTH), false).unwrap().references().len(), MAX_DEPTH);
+        // Far beyond what a stack would bear.
+        for depth in [MAX_DEPTH + 2, 100_000] {
+            let reason = Template::parse(&nested(depth), false).unwrap_err();
+            assert!(reason.contains("more than 8 deep"), "{reason}");
+        }
+        assert!(Template::parse(&"${A:-".repeat(100_000), false).is_err());
+        assert!(Template::parse(&"{{".repeat(50_000), false).is_ok());
     }
 
     #[test]

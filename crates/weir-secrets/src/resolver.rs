@@ -7,8 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 use weir_error::{Error, Kind, Secret};
 
-use crate::provider::{Credentials, Environment, Provider, SecretFiles, Vault};
+use crate::provider::{Credentials, Environment, Provider, SecretFiles};
 use crate::reference::{Part, Reference, Template, splice};
+use crate::vault::Vault;
 
 /// A reference that has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,20 +58,26 @@ pub struct Resolver {
     files: Box<dyn Provider>,
     credentials: Box<dyn Provider>,
     vault: Box<dyn Provider>,
+    /// The path of a secret in Vault whose entries are the credentials.
+    credentials_in_vault: Option<String>,
     facts: OptionFacts,
 }
 
 impl Resolver {
     /// The environment of this process, secret files confined to `base_dir` and the usual mounts, the credentials that
-    /// `credentials_ref` names.
+    /// `credentials_ref` names. `credentials_ref: vault://path` means the entries of that secret in Vault, unless
+    /// `WEIR_CREDENTIALS_FILE` is set: then they are looked up there.
     pub fn new(base_dir: &Path, credentials_ref: Option<&str>, facts: OptionFacts) -> Self {
         let files = SecretFiles::new(base_dir);
         let credentials = Credentials::load(credentials_ref, &files);
+        let in_vault = credentials_ref.and_then(|name| name.strip_prefix("vault://"));
+        let in_vault = in_vault.filter(|_| std::env::var_os("WEIR_CREDENTIALS_FILE").is_none());
         Self {
             environment: Box::new(Environment),
             files: Box::new(files),
             credentials: Box::new(credentials),
-            vault: Box::new(Vault),
+            vault: Box::new(Vault::from_environment()),
+            credentials_in_vault: in_vault.map(Into::into),
             facts,
         }
     }
@@ -86,6 +93,7 @@ impl Resolver {
     #[must_use]
     pub fn with_credentials(mut self, provider: impl Provider + 'static) -> Self {
         self.credentials = Box::new(provider);
+        self.credentials_in_vault = None;
         self
     }
 
@@ -183,7 +191,10 @@ impl Resolver {
     fn value(&self, reference: &Reference, path: &str, problems: &mut Vec<Unresolved>) -> Secret {
         let found = match reference {
             Reference::Environment { name, .. } => self.environment.get(name),
-            Reference::Credential { name } => self.credentials.get(name),
+            Reference::Credential { name } => match &self.credentials_in_vault {
+                Some(path) => self.vault.get(&format!("{path}#{name}")),
+                None => self.credentials.get(name),
+            },
             Reference::Vault { path, key } => self.vault.get(&format!("{path}#{key}")),
             Reference::File { path } => self.files.get(path),
         };
@@ -230,7 +241,7 @@ mod tests {
             secret: ["password".to_string(), "headers".to_string()].into(),
             plain: [("port".to_string(), Plain::Whole), ("tls".to_string(), Plain::Truth)].into(),
         };
-        Resolver::new(&folder, None, facts).with_environment(map.clone()).with_credentials(map)
+        Resolver::new(&folder, None, facts).with_environment(map.clone()).with_credentials(map.clone()).with_vault(map)
     }
 
     #[test]
@@ -277,6 +288,15 @@ mod tests {
             Resolver::new(folder.path(), None, OptionFacts { secret: ["password".to_string()].into(), ..OptionFacts::default() });
         let value = json!({"password": "file://pw", "path": "file:///data/x.csv"});
         assert_eq!(resolver.resolve(&value, "").unwrap(), json!({"password": "s3cret", "path": "file:///data/x.csv"}));
+    }
+
+    #[test]
+    fn credentials_may_be_a_secret_in_vault() {
+        let vault: BTreeMap<String, String> = [("polygon/credentials#api_key".to_string(), "k".to_string())].into();
+        let credentials = Some("vault://polygon/credentials");
+        let resolver = Resolver::new(Path::new("."), credentials, OptionFacts::default()).with_vault(std::sync::Arc::new(vault));
+        assert_eq!(resolver.resolve(&json!("Bearer {{api_key}}"), "").unwrap(), json!("Bearer k"));
+        assert!(resolver.resolve(&json!("{{other}}"), "").is_err());
     }
 
     #[test]

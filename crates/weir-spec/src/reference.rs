@@ -99,13 +99,7 @@ pub fn segments(text: &str) -> Result<Vec<Segment>, ReferenceError> {
             rest = after;
             continue;
         } else if let Some(body) = here.strip_prefix("${") {
-            let Some(end) = closing(body) else {
-                return Err(ReferenceError::new(
-                    place,
-                    "`${` is not closed",
-                    "close it with `}`, or write `$${` for the two characters",
-                ));
-            };
+            let end = closing(body).map_err(|endless| endless.at(place))?;
             (environment(&body[..end], place)?, end + 3)
         } else if let Some(body) = here.strip_prefix("{{") {
             let Some(end) = body.find("}}") else {
@@ -172,20 +166,43 @@ fn environment(body: &str, at: usize) -> Result<Reference, ReferenceError> {
     Ok(Reference::Env { name: name.into(), default: default.map(Into::into) })
 }
 
+/// How many references a reference may consist of, one in the default of the other. Reading them recurses.
+const MAX_DEPTH: usize = 8;
+
+/// Why a `${` has no end.
+enum Endless {
+    NotClosed,
+    TooDeep,
+}
+
+impl Endless {
+    fn at(self, place: usize) -> ReferenceError {
+        match self {
+            Self::NotClosed => {
+                ReferenceError::new(place, "`${` is not closed", "close it with `}`, or write `$${` for the two characters")
+            }
+            Self::TooDeep => ReferenceError::new(
+                place,
+                format!("`${{…:-…}}` is nested more than {MAX_DEPTH} deep"),
+                "put the inner default into a variable of its own",
+            ),
+        }
+    }
+}
+
 /// The `}` that closes an opened `${`, past those of references inside.
-fn closing(body: &str) -> Option<usize> {
-    let mut depth = 0usize;
+fn closing(body: &str) -> Result<usize, Endless> {
+    let mut depth = 1usize;
     for (at, character) in body.char_indices() {
         match character {
-            // Nobody nests defaults that deep, and reading them recurses.
-            '{' if body[..at].ends_with('$') && depth == 8 => return None,
+            '{' if body[..at].ends_with('$') && depth == MAX_DEPTH => return Err(Endless::TooDeep),
             '{' if body[..at].ends_with('$') => depth += 1,
-            '}' if depth == 0 => return Some(at),
+            '}' if depth == 1 => return Ok(at),
             '}' => depth -= 1,
             _ => {}
         }
     }
-    None
+    Err(Endless::NotClosed)
 }
 
 fn vault(rest: &str) -> Result<Reference, ReferenceError> {
@@ -239,7 +256,11 @@ mod tests {
     fn a_default_may_hold_references() {
         assert_eq!(segments("${A:-${B:-x}}/y").unwrap(), [env("A", Some("${B:-x}")), Segment::Text("/y".into())]);
         // Many levels are refused, not a stack that overflows.
-        assert!(segments(&("${A:-".repeat(100_000) + &"}".repeat(100_000))).is_err());
+        let nested = |depth: usize| "${A:-".repeat(depth) + &"}".repeat(depth);
+        assert!(segments(&nested(MAX_DEPTH)).is_ok());
+        for depth in [MAX_DEPTH + 1, 100_000] {
+            assert!(segments(&nested(depth)).unwrap_err().message.contains("more than 8 deep"));
+        }
     }
 
     #[test]

@@ -193,11 +193,14 @@ async fn pump(link: &Link, from: &mut (impl AsyncReadExt + Unpin), to: &mut (imp
                 link.state.budget.store(budget - pass as u64, Ordering::SeqCst);
             }
         }
+        if down {
+            // Before the client has them: who got a byte finds it counted.
+            link.state.bytes_down.fetch_add(pass as u64, Ordering::SeqCst);
+        }
         if to.write_all(&buffer[..pass]).await.is_err() {
             break;
         }
         if down {
-            link.state.bytes_down.fetch_add(pass as u64, Ordering::SeqCst);
             link.state.changed.notify_waiters();
             if pass < read || link.state.budget.load(Ordering::SeqCst) == 0 {
                 link.state.budget.store(u64::MAX, Ordering::SeqCst);

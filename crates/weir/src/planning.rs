@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use weir_connect::{Connector, OnLoss, Registry, Source, SourceContext, StreamInfo};
 use weir_error::{Error, Kind, Result};
 use weir_plan::options::{Divided, divide};
-use weir_plan::{Plan, PlanFailure, Planner, ResolveReferences};
+use weir_plan::{Plan, PlanFailure, Planner, ResolveReferences, Unresolved};
 use weir_query::TableName;
-use weir_secrets::{OptionFacts, Plain, unresolved_error};
-use weir_spec::{Diagnostic, Node, Pipeline, Role};
+use weir_secrets::{OptionFacts, Plain, Vault, unresolved_error};
+use weir_spec::{Diagnostic, Node, Pipeline, Role, Vocabulary};
 
 use crate::cli;
 use crate::commands::Context;
@@ -23,6 +23,7 @@ pub struct Opened {
     pub registry: Registry,
     pub file: PipelineFile,
     pub pipeline: Arc<Pipeline>,
+    resolver: Arc<Resolver>,
 }
 
 /// Opens the file and chooses the pipeline; the parser's problems are told.
@@ -30,17 +31,18 @@ pub fn open(args: &cli::File, json: bool, context: &Context) -> Result<Opened, F
     let registry = weir_connectors::registry::registry();
     let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
     let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
-    Ok(Opened { registry, file, pipeline })
+    let resolver = Arc::new(Resolver::new(&registry, &file));
+    Ok(Opened { registry, file, pipeline, resolver })
 }
 
 /// What is wrong with a pipeline as far as that can be said without connecting, in file order.
 pub fn check(registry: &Registry, file: &PipelineFile, pipeline: &Pipeline) -> Vec<Diagnostic> {
     let mut found = weir_spec::check_words(pipeline, &weir_plan::vocabulary(registry));
     if found.is_empty() {
-        found = planner(registry, file, cores()).check(pipeline);
+        found = planner(registry, file, Arc::new(Unresolved), cores()).check(pipeline);
     } else {
         // The planner says the same of unknown words, without knowing the nearest right one.
-        let planned = planner(registry, file, cores()).check(pipeline);
+        let planned = planner(registry, file, Arc::new(Unresolved), cores()).check(pipeline);
         found.extend(planned.into_iter().filter(|problem| !UNKNOWN_WORD.contains(&problem.code.as_str())));
     }
     found.sort_by_key(|problem| problem.span.map_or(usize::MAX, |span| span.start));
@@ -50,13 +52,8 @@ pub fn check(registry: &Registry, file: &PipelineFile, pipeline: &Pipeline) -> V
 /// The planner's codes for connectors and transforms that there are not, or not in this role.
 const UNKNOWN_WORD: [&str; 2] = ["WEIR-PLAN-001", "WEIR-PLAN-002"];
 
-fn planner(registry: &Registry, file: &PipelineFile, lanes: usize) -> Planner {
-    Planner {
-        registry: registry.clone(),
-        resolve: Arc::new(Resolver::new(registry, file)),
-        base_dir: file.base_dir.clone(),
-        parallelism: lanes,
-    }
+fn planner(registry: &Registry, file: &PipelineFile, resolve: Arc<dyn ResolveReferences>, lanes: usize) -> Planner {
+    Planner { registry: registry.clone(), resolve, base_dir: file.base_dir.clone(), parallelism: lanes }
 }
 
 impl Opened {
@@ -83,7 +80,7 @@ impl Opened {
             problems.tell(json, context)?;
             return Err(Failure::Told(2));
         }
-        let planner = planner(&self.registry, &self.file, self.lanes(lanes));
+        let planner = planner(&self.registry, &self.file, self.resolver.clone(), self.lanes(lanes));
         match planner.plan(self.pipeline.clone()).await {
             Ok(plan) => Ok((plan, Vec::new())),
             Err(PlanFailure::Refused(plan, refusals)) => Ok((*plan, refusals)),
@@ -114,7 +111,7 @@ impl Opened {
             return Err(if declared.is_empty() { error } else { error.because(format!("it declares: {declared}")) });
         };
         let connector = self.connector(&connection.kind)?;
-        let options = self.resolver().resolve(&connection.options, self.credentials())?;
+        let options = self.resolver.resolve(&connection.options, self.credentials())?;
         connector.discover(self.source_context(options, Value::Object(Map::new()))).await
     }
 
@@ -168,14 +165,9 @@ impl Opened {
     async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
         let connector = self.connector(&node.kind)?;
         let Divided { connection, own } = divide(&self.pipeline, node, connector.as_ref())?;
-        let resolver = self.resolver();
-        let connection = resolver.resolve(&connection, self.credentials())?;
-        let own = resolver.resolve(&own, self.credentials())?;
+        let connection = self.resolver.resolve(&connection, self.credentials())?;
+        let own = self.resolver.resolve(&own, self.credentials())?;
         connector.source(self.source_context(connection, own)).await
-    }
-
-    fn resolver(&self) -> Resolver {
-        Resolver::new(&self.registry, &self.file)
     }
 
     fn credentials(&self) -> Option<&str> {
@@ -204,28 +196,30 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// `weir-secrets` as the planner wants it.
+/// `weir-secrets` as the planner wants it. One for everything that a command resolves: what was read from Vault is kept here.
 pub struct Resolver {
     base_dir: PathBuf,
     facts: OptionFacts,
+    vault: Arc<Vault>,
 }
 
 impl Resolver {
-    pub fn new(registry: &Registry, file: &PipelineFile) -> Self {
-        Self { base_dir: file.base_dir.clone(), facts: option_facts(registry) }
+    fn new(registry: &Registry, file: &PipelineFile) -> Self {
+        Self { base_dir: file.base_dir.clone(), facts: option_facts(registry), vault: Arc::new(Vault::from_environment()) }
     }
 }
 
 impl ResolveReferences for Resolver {
     fn resolve(&self, options: &Value, credentials_ref: Option<&str>) -> Result<Value> {
         weir_secrets::Resolver::new(&self.base_dir, credentials_ref, self.facts.clone())
+            .with_vault(self.vault.clone())
             .resolve(options, "")
             .map_err(|problems| unresolved_error(&problems))
     }
 }
 
-/// Which options of the registered connectors are secrets, numbers or truth values, by name. A name that is a number for one
-/// connector and a text for another is taken as text.
+/// Which options are secrets, numbers or truth values, by name. A name that is a number for one connector and a text for another is
+/// taken as text. Of transforms only the secrets count: their other options are read before anything is resolved.
 fn option_facts(registry: &Registry) -> OptionFacts {
     let mut facts = OptionFacts::default();
     let mut texts = BTreeSet::new();
@@ -235,6 +229,12 @@ fn option_facts(registry: &Registry) -> OptionFacts {
         schemas.into_iter().flatten().for_each(|schema| collect(schema, &mut facts, &mut texts));
     }
     facts.plain.retain(|name, _| !texts.contains(name));
+    let words = weir_plan::vocabulary(registry);
+    for transform in words.transforms().iter().filter_map(|name| words.transform(name)) {
+        let mut of_transform = OptionFacts::default();
+        collect(&transform.schema, &mut of_transform, &mut BTreeSet::new());
+        facts.secret.extend(of_transform.secret);
+    }
     facts
 }
 
@@ -278,5 +278,18 @@ fn plain(property: &Value) -> Option<Plain> {
         ["number"] => Some(Plain::Number),
         ["boolean"] => Some(Plain::Truth),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::option_facts;
+
+    #[test]
+    fn secrets_of_connectors_and_transforms_are_known_by_name() {
+        let facts = option_facts(&weir_connectors::registry::registry());
+        for name in ["password", "secret_key", "salt"] {
+            assert!(facts.secret.contains(name), "{name} of {:?}", facts.secret);
+        }
     }
 }

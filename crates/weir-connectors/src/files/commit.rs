@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use weir_connect::{CommitReport, CommitToken, WriteMode, failpoint};
 use weir_error::{Error, Kind, Result};
 
+use super::local::is_overtaken;
 use super::manifest::{LiveFile, Manifest, RunRecord, now};
 use super::rewrite;
 use super::s3::REQUESTS;
@@ -93,7 +94,7 @@ pub(crate) async fn commit(shared: &Arc<Shared>, tokens: &[CommitToken]) -> Resu
         match carry_out(shared, manifest, expect, intent).await {
             Ok(report) => break report,
             // Somebody else's commit came between: on S3 nothing locks. Adding files goes with everything.
-            Err(error) if error.kind() == Kind::Conflict && attempt < 8 && !shared.rewrites() => attempt += 1,
+            Err(error) if is_overtaken(&error) && attempt < 8 && !shared.rewrites() => attempt += 1,
             Err(error) => return Err(error),
         }
     };
@@ -187,6 +188,8 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
 }
 
 async fn publish(storage: &dyn Storage, staged: &[Staged]) -> Result<()> {
+    let present: Vec<_> = staged.iter().map(|staged| storage.still_staged(staged)).collect();
+    futures::stream::iter(present).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
     let shown: Vec<_> = staged.iter().map(|staged| storage.publish(staged)).collect();
     futures::stream::iter(shown).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
     storage.seal(staged).await
@@ -208,7 +211,7 @@ async fn clean_up(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect) 
 
 /// Somebody else was faster, and that is as good.
 fn unless_conflict(error: Error) -> Result<()> {
-    if error.kind() == Kind::Conflict { Ok(()) } else { Err(error) }
+    if is_overtaken(&error) { Ok(()) } else { Err(error) }
 }
 
 async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {

@@ -343,6 +343,17 @@ impl Storage for LocalStorage {
         .await
     }
 
+    async fn still_staged(&self, staged: &Staged) -> Result<()> {
+        let staged = staged.clone();
+        blocking(move || {
+            let hidden = staged.hidden.as_deref().unwrap_or_default();
+            let visible = || fs::metadata(&staged.path).is_ok_and(|metadata| metadata.len() == staged.bytes);
+            let there = Path::new(hidden).is_file() || visible();
+            if there { Ok(()) } else { Err(lost(&staged.path).because(format!("{hidden} is gone"))) }
+        })
+        .await
+    }
+
     async fn publish(&self, staged: &Staged) -> Result<()> {
         let staged = staged.clone();
         blocking(move || {
@@ -414,9 +425,16 @@ pub(crate) fn changed(path: &str) -> Error {
         .hint("run again: a new run reads the files as they are then")
 }
 
+const OVERTAKEN: &str = "WEIR-FILE-008";
+
+/// Whether an error is a [`conflict`]: trying again may do.
+pub(crate) fn is_overtaken(error: &Error) -> bool {
+    error.code() == OVERTAKEN
+}
+
 /// Two writers of one manifest.
 pub(crate) fn conflict(path: &str) -> Error {
-    Error::new("WEIR-FILE-008", Kind::Conflict, "another run wrote to the same place at the same time")
+    Error::new(OVERTAKEN, Kind::Conflict, "another run wrote to the same place at the same time")
         .at(path)
         .hint("run again; let only one pipeline write to a place, or schedule them one after another")
         .transient()

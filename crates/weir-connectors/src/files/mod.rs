@@ -1,7 +1,8 @@
 //! `file` and `s3`: one implementation of files as source and sink, over two storages.
 //!
 //! * [`storage`] what is needed of a place that holds files; [`local`] and [`s3`] implement it, [`client`] chooses.
-//! * [`listing`] which files a path means; [`survey`] what they look like; [`source`] reads them.
+//! * [`listing`] which files a path means; [`survey`] what they look like; [`source`] reads them,
+//!   [`window`] from the cursor on.
 //! * [`sink`] where a stream goes, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
 //!   moment when readers see it, [`rewrite`] upsert and single files, [`schema`] the contract.
 //!
@@ -25,6 +26,7 @@ mod storage;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod window;
 mod writer;
 
 use std::path::Path;

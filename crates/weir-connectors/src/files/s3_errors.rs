@@ -57,7 +57,14 @@ pub(crate) fn explain(
         }
         Some("AccessDenied" | "AllAccessDisabled" | "AccountProblem") => denied(action, bucket, &user, &place, &said),
         _ => match error {
-            object_store::Error::PermissionDenied { .. } => denied(action, bucket, &user, &place, "403 Forbidden"),
+            // The answer to a HEAD has no body: the service does not say whether the key is wrong or may not do this.
+            object_store::Error::PermissionDenied { .. } => Error::new("WEIR-S3-002", Kind::Auth, "S3 refused the request")
+                .at(place)
+                .because(format!("403 without a reason, {action} with {user}"))
+                .hint(format!(
+                    "check access_key and secret_key of the connection; if they are right, grant {} on this place",
+                    privilege(action)
+                )),
             object_store::Error::Unauthenticated { .. } => Error::new("WEIR-S3-002", Kind::Auth, "S3 refused the credentials")
                 .at(endpoint)
                 .because(said)
@@ -75,14 +82,17 @@ pub(crate) fn explain(
     }
 }
 
-fn denied(action: &str, bucket: &str, user: &str, place: &str, said: &str) -> Error {
-    let privilege = match action {
+fn privilege(action: &str) -> &'static str {
+    match action {
         "listing" => "s3:ListBucket",
         "reading" => "s3:GetObject and s3:ListBucket",
         "deleting" => "s3:DeleteObject",
         "aborting an upload of" => "s3:AbortMultipartUpload",
         _ => "s3:PutObject",
-    };
+    }
+}
+
+fn denied(action: &str, bucket: &str, user: &str, place: &str, said: &str) -> Error {
     let what = if action == "listing" {
         format!("access denied listing bucket `{bucket}`")
     } else {
@@ -91,7 +101,7 @@ fn denied(action: &str, bucket: &str, user: &str, place: &str, said: &str) -> Er
     Error::new("WEIR-S3-003", Kind::Privilege, what)
         .at(place)
         .because(format!("{user} may not do this in bucket `{bucket}` (403 {said})"))
-        .hint(format!("grant {privilege} on this place, or choose another connection"))
+        .hint(format!("grant {} on this place, or choose another connection", privilege(action)))
 }
 
 fn tag(text: &str, name: &str) -> Option<String> {

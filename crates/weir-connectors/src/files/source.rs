@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use weir_connect::{
-    Batch, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
+    Batch, CursorWindow, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
 };
 use weir_error::{Error, Kind, Result};
 use weir_formats::{Decoded, FilePosition, FileSplit, ReadOptions, plan_splits, read};
@@ -24,6 +24,7 @@ use super::listing::{Listed, Listing, stream_name};
 use super::manifest::now;
 use super::storage::{FileMeta, Storage};
 use super::survey::{LOOKS, Survey, files, survey};
+use super::window::at_or_above;
 
 /// Splits are not made smaller than this …
 const SMALLEST_SPLIT: u64 = 4 << 20;
@@ -184,6 +185,7 @@ impl Source for FilesSource {
             next,
             as_of,
             limit: request.limit,
+            cursor: request.cursor,
         }))
     }
 }
@@ -293,6 +295,7 @@ struct FilesReader {
     next: Option<Value>,
     as_of: String,
     limit: Option<u64>,
+    cursor: Option<CursorWindow>,
 }
 
 #[async_trait]
@@ -343,10 +346,10 @@ impl StreamReader for FilesReader {
             })
             .collect::<Result<Vec<ArrayRef>>>()?;
         let (schema, stream, limit) = (self.schema.clone(), self.stream.clone(), self.limit.unwrap_or(u64::MAX));
-        let fields = self.survey.folder_fields.clone();
+        let (fields, window) = (self.survey.folder_fields.clone(), self.cursor.clone());
         let events = decoded.map(move |decoded| match decoded? {
             Decoded::Batch { records, source_bytes, position } => Ok(Event::Batch(Batch {
-                records: with_folders(records, &schema, &fields, &folders)?,
+                records: at_or_above(with_folders(records, &schema, &fields, &folders)?, window.as_ref())?,
                 position: Some(serde_json::to_value(position).map_err(|error| Error::internal(error.to_string()))?),
                 source_bytes,
             })),

@@ -124,6 +124,12 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// A hidden place for one lane below `staging`, which is a folder owned by one attempt.
     async fn staging(&self, staging: &str, lane: &str) -> Result<Arc<dyn StagingArea>>;
 
+    /// Fails if a staged file is gone and not visible either. Asked for every file before the first one is published: a commit
+    /// that cannot be finished must not begin. Where asking costs as much as publishing, publishing finds out.
+    async fn still_staged(&self, _staged: &Staged) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes a staged file visible. Idempotent: a file that is visible already with the right size is fine.
     async fn publish(&self, staged: &Staged) -> Result<()>;
 

@@ -321,6 +321,9 @@ pub fn shown(url: &Url, secret_param: Option<&str>) -> String {
     shown.to_string()
 }
 
+/// What causes of a failed TLS session say; a server that does not speak TLS at all sends what TLS calls corrupt.
+const TLS_WORDS: [&str; 5] = ["certificate", "tls", "TLS", "handshake", "corrupt message"];
+
 /// An error of the HTTP library. Its own text names the whole address, so only its causes are told.
 pub fn transport(error: reqwest::Error, place: &str) -> Error {
     let error = error.without_url();
@@ -329,9 +332,9 @@ pub fn transport(error: reqwest::Error, place: &str) -> Error {
         spec("the request cannot be made")
     } else if error.is_timeout() {
         Error::new("WEIR-HTTP-002", Kind::Connect, "the server did not answer in time").transient()
-    } else if error.is_connect() && ["certificate", "tls", "TLS", "handshake"].iter().any(|word| why.contains(word)) {
+    } else if error.is_connect() && TLS_WORDS.iter().any(|word| why.contains(word)) {
         Error::new("WEIR-HTTP-002", Kind::Connect, "the secure connection cannot be made")
-            .hint("set `ca_cert` to the certificate of your authority")
+            .hint("set `ca_cert` to the certificate of your authority; a server without TLS has an http:// address")
     } else if error.is_connect() {
         Error::new("WEIR-HTTP-002", Kind::Connect, "cannot reach the server").transient()
     } else {

@@ -296,7 +296,8 @@ pub struct Storage {
     pub filenode: u64,
     /// Blocks at the time of the plan.
     pub blocks: u64,
-    /// Has row addresses (`ctid`) that can be divided.
+    /// Has row addresses (`ctid`) that can be divided, and this user may read it by its own name: through the partitioned table no privilege
+    /// on the partitions is needed.
     pub heap: bool,
 }
 
@@ -307,7 +308,8 @@ pub async fn storage(client: &mut Client, relation: &Relation) -> Result<Vec<Sto
             "WITH RECURSIVE tree(oid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
              SELECT c.oid, n.nspname, c.relname, coalesce(pg_relation_filenode(c.oid), 0), \
              CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / current_setting('block_size')::bigint ELSE 0 END, \
-             c.relkind IN ('r', 'm') AND coalesce(am.amname, '') = 'heap' \
+             c.relkind IN ('r', 'm') AND coalesce(am.amname, '') = 'heap' AND has_table_privilege(c.oid, 'SELECT') \
+             AND has_schema_privilege(c.relnamespace, 'USAGE') \
              FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_am am ON am.oid = c.relam WHERE c.relkind <> 'p' ORDER BY n.nspname, c.relname",
             &[Some(&relation.oid.to_string())],

@@ -23,10 +23,12 @@ use super::tls::{self, Wire};
 
 const READ_BUFFER: usize = 256 * 1024;
 
-/// Settings that make text forms independent of the server's configuration, and keep long transactions alive.
+/// Settings that make text forms independent of the server's configuration, keep long transactions alive, and end a wait for somebody's
+/// lock after a minute, unless the administrator chose another limit: even the size of a table cannot be asked for while it is locked.
 const SETTINGS: &str = "SET client_encoding='UTF8'; SET DateStyle='ISO, MDY'; SET IntervalStyle='postgres'; SET TimeZone='UTC'; \
      SET extra_float_digits=1; SET bytea_output='hex'; SET standard_conforming_strings=on; SET xmloption='content'; \
-     SET idle_in_transaction_session_timeout=0";
+     SET idle_in_transaction_session_timeout=0; \
+     SELECT set_config('lock_timeout', '60s', false) WHERE current_setting('lock_timeout') = '0'";
 
 /// A row of a metadata query, as text.
 #[derive(Debug, Clone)]
@@ -268,6 +270,11 @@ impl Client {
     /// Where the server is, for messages.
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Names what the session works on from now on. Errors are made here, and the place that is given to an error first stays.
+    pub fn about(&mut self, subject: &str) {
+        self.place = format!("{subject} in {}", self.address.place());
     }
 
     /// Whether the connection may serve another statement.

@@ -83,7 +83,8 @@ pub struct SourceOptions {
     pub cursor: Option<String>,
     /// How far behind the highest cursor value late rows may appear: `5m`, or a number for numeric cursors.
     pub lag: Option<String>,
-    /// Size of one split of a table; a split is read by one lane and is the unit of resumption. Default 32 MiB.
+    /// Size of one split of a table; a split is read by one lane and is the unit of resumption.
+    /// Default: a 64th of the table, between 1 and 32 MiB.
     #[schemars(extend("x-weir-unit" = "bytes"))]
     pub split_bytes: Option<u64>,
     /// About how many rows one split has; wins over `split_bytes`.
@@ -159,7 +160,7 @@ impl SourceOptions {
         if self.split_bytes == Some(0) || self.split_rows == Some(0) {
             return wrong("a split cannot be empty", "leave `split_bytes` and `split_rows` out for the default");
         }
-        if self.tables.iter().all(|table| table.starts_with('!')) && !self.tables.is_empty() {
+        if !self.tables.is_empty() && self.patterns().iter().all(|pattern| pattern.starts_with('!')) {
             return wrong("`tables` only excludes", "add a pattern that chooses, for example `*`");
         }
         Ok(())
@@ -172,10 +173,19 @@ impl SourceOptions {
             (None, Some(_)) => Vec::new(),
             // A seed's whitelist is one comma-separated string.
             (None, None) => {
-                let entries = |list: &String| match list.contains('"') {
-                    // A comma may belong to a quoted name.
-                    true => vec![list.clone()],
-                    false => list.split(',').map(|entry| entry.trim().to_string()).collect(),
+                let entries = |list: &String| {
+                    // A comma may belong to a quoted name, or to the choices of a pattern: `{orders,items}_2024`.
+                    let (mut quoted, mut depth) = (false, 0_usize);
+                    let parts = list.split(|character| {
+                        match character {
+                            '"' => quoted = !quoted,
+                            '{' if !quoted => depth += 1,
+                            '}' if !quoted => depth = depth.saturating_sub(1),
+                            _ => {}
+                        }
+                        character == ',' && !quoted && depth == 0
+                    });
+                    parts.map(|entry| entry.trim().to_string()).collect::<Vec<_>>()
                 };
                 self.tables.iter().flat_map(entries).collect()
             }

@@ -114,16 +114,39 @@ fn uuid_text(array: &ArrayRef) -> ArrayRef {
     Arc::new(text)
 }
 
+fn between(items: &ArrayRef, from: usize, to: usize) -> ArrayRef {
+    items.slice(from, to - from)
+}
+
 /// Whether a number anywhere inside is one that JSON has no word for; arrow-json would write null for it.
 fn has_special_float(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float32 => array.as_primitive::<Float32Type>().iter().flatten().any(|number| !number.is_finite()),
         DataType::Float64 => array.as_primitive::<Float64Type>().iter().flatten().any(|number| !number.is_finite()),
         DataType::Struct(_) => array.as_struct().columns().iter().any(|column| has_special_float(column)),
-        DataType::List(_) => has_special_float(array.as_list::<i32>().values()),
-        DataType::LargeList(_) => has_special_float(array.as_list::<i64>().values()),
+        // The items of the rows at hand only: a slice shares its items with the rows around it.
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            has_special_float(&between(
+                list.values(),
+                list.value_offsets()[0] as usize,
+                list.value_offsets()[list.len()] as usize,
+            ))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            has_special_float(&between(
+                list.values(),
+                list.value_offsets()[0] as usize,
+                list.value_offsets()[list.len()] as usize,
+            ))
+        }
         DataType::FixedSizeList(_, _) => has_special_float(array.as_fixed_size_list().values()),
-        DataType::Map(_, _) => has_special_float(array.as_map().entries()),
+        DataType::Map(_, _) => {
+            let map = array.as_map();
+            let (from, to) = (map.value_offsets()[0] as usize, map.value_offsets()[map.len()] as usize);
+            has_special_float(&map.entries().slice(from, to - from))
+        }
         _ => false,
     }
 }

@@ -59,6 +59,13 @@ impl ServerError {
         let state = self.sqlstate.as_str();
         let class = state.get(..2).unwrap_or_default();
         let (code, kind, what, hint, transient): (_, _, _, &'static str, bool) = match (class, state) {
+            (_, "28000") if self.message.contains("no encryption") => (
+                "WEIR-PG-003",
+                Kind::Auth,
+                "the server refused the login",
+                "the server has no rule for a login without TLS: set `ssl_mode: require`, or check user and pg_hba.conf",
+                false,
+            ),
             (_, "28P01" | "28000") => {
                 ("WEIR-PG-003", Kind::Auth, "the server refused the login", "check user, password and pg_hba.conf", false)
             }
@@ -92,7 +99,14 @@ impl ServerError {
                 false,
             ),
             ("53", _) => ("WEIR-PG-010", Kind::Limit, "the server ran out of a resource", "", false),
-            ("40", _) | (_, "55P03") => ("WEIR-PG-011", Kind::Conflict, "another transaction was in the way", "", true),
+            (_, "55P03") => (
+                "WEIR-PG-011",
+                Kind::Conflict,
+                "another transaction was in the way",
+                "it holds a lock for longer than lock_timeout; pg_stat_activity and pg_locks show who",
+                true,
+            ),
+            ("40", _) => ("WEIR-PG-011", Kind::Conflict, "another transaction was in the way", "", true),
             (_, "25006") => {
                 ("WEIR-PG-012", Kind::Privilege, "the server is read-only", "write to the primary, not to a standby", false)
             }

@@ -63,18 +63,40 @@ impl Ledger {
         client.query(sql, &[&self.key()[..], more].concat()).await
     }
 
+    /// Says that it is the state that this user may not write, and the GRANT that mends it.
+    fn denied(&self, error: Error) -> Error {
+        if error.kind() != Kind::Privilege {
+            return error;
+        }
+        let schema = &self.schema;
+        Error::new("WEIR-PG-006", Kind::Privilege, format!("the user may not write the state schema {schema}"))
+            .because(error.why().unwrap_or_default().to_string())
+            .hint(format!(
+                "run as its owner: GRANT USAGE ON SCHEMA {schema} TO the_user; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN \
+                 SCHEMA {schema} TO the_user; or set `state_schema` to one of the user's own"
+            ))
+    }
+
     /// Creates schema and tables if they are missing.
     pub async fn ensure(&self, client: &mut Client) -> Result<()> {
         let name = format!("{}.progress", self.schema);
-        let rows = client.query("SELECT to_regclass($1) IS NOT NULL", &[Some(&name)]).await?;
+        let rows =
+            client.query("SELECT to_regclass($1) IS NOT NULL", &[Some(&name)]).await.map_err(|error| self.denied(error))?;
         if rows.first().is_some_and(|row| row.flag(0)) {
             return Ok(());
         }
         let schema = &self.schema;
+        // Even with IF NOT EXISTS the server asks for the privilege to create one.
+        let rows = client.query("SELECT to_regnamespace($1) IS NULL", &[Some(schema)]).await?;
+        let create = if rows.first().is_some_and(|row| row.flag(0)) {
+            format!("CREATE SCHEMA IF NOT EXISTS {schema};")
+        } else {
+            String::new()
+        };
         // The lock makes two first runs at the same moment wait for each other; IF NOT EXISTS alone is not safe against that.
         let sql = format!(
             "BEGIN; SELECT pg_advisory_xact_lock(7308339910637985895); \
-             CREATE SCHEMA IF NOT EXISTS {schema}; \
+             {create} \
              CREATE TABLE IF NOT EXISTS {schema}.runs (pipeline text, node text, stream text, run_id text, version int NOT NULL DEFAULT 1, \
                attempt bigint NOT NULL, data_oid oid NOT NULL DEFAULT 0, target text NOT NULL, report json, \
                started_at timestamptz NOT NULL DEFAULT now(), changed_at timestamptz NOT NULL DEFAULT now(), \
@@ -114,7 +136,7 @@ impl Ledger {
                     .hint("stop it; if it is gone, its session ends by itself soon")
                     .transient()
             } else {
-                error
+                self.denied(error)
             }
         })?;
         client.commit().await?;

@@ -309,6 +309,14 @@ mod tests {
         }
 
         #[test]
+        fn round_wide_decimals_survive_the_wire(few in any::<i32>(), zeros in 0u32..=66, scale in 0u8..=76) {
+            let value = i256::from_i128(few.into()).wrapping_mul(i256::from_i128(10).wrapping_pow(zeros));
+            let mut out = Vec::new();
+            encode_i256(value, scale, &mut out);
+            prop_assert_eq!(decode_i256(&out[4..], scale as i8).ok(), Some(value));
+        }
+
+        #[test]
         fn rounding_in_both_paths_agrees(value in any::<i64>(), scale in 1u8..=18, to in 0i8..=18) {
             let bytes = field(value.into(), scale);
             let digits = head(&bytes).ok().unwrap();

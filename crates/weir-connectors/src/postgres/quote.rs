@@ -59,6 +59,12 @@ impl TableName {
     }
 }
 
+/// The table that [`TableName::display`] gave this text for.
+pub fn table(displayed: &str) -> TableName {
+    let (schema, table) = split(displayed);
+    TableName::new(schema.unwrap_or_default(), table)
+}
+
 /// Splits `a.b`, `"a.b".c`, `c` at the first dot outside quotes. What follows is the table, with its further dots.
 pub fn split(text: &str) -> (Option<String>, String) {
     let unquote = |part: &str| match part.strip_prefix('"').and_then(|p| p.strip_suffix('"')) {

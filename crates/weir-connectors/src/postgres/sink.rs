@@ -220,7 +220,10 @@ impl PostgresSink {
         }
         let name = self.staging_name(&target.run.run_id, target, &plan.name, mode);
         if name.schema != plan.name.schema {
-            client.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", ident(&name.schema))).await?;
+            let rows = client.query("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[Some(&name.schema)]).await?;
+            if rows.is_empty() {
+                client.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", ident(&name.schema))).await?;
+            }
         }
         let overwrite = mode == WriteMode::Overwrite;
         let made = |changes: Vec<Change>, swap| Staging { name: name.clone(), swap, changes };
@@ -249,6 +252,7 @@ impl PostgresSink {
             return Ok(made(Vec::new(), true));
         }
         if overwrite {
+            swap::refuse_cascades(client, existing, &plan.name).await?;
             // The target stays as it is until the commit: what it needs is done there.
             let columns = self.columns_after(client, target, plan, existing).await?;
             self.create_staging(client, &name, &columns, false).await?;

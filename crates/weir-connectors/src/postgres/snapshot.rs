@@ -43,7 +43,7 @@ fn begin(row_security: bool) -> String {
     // Without row_security=off, policies would leave out rows silently.
     let security = if row_security { "on" } else { "off" };
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = {security}; SET LOCAL lock_timeout = '60s'; \
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = {security}; \
          SET LOCAL statement_timeout = 0"
     )
 }
@@ -240,14 +240,15 @@ pub async fn changed(
             Ok(range) => range,
             Err(_) => return Ok(Some("a finished split cannot be understood".into())),
         };
-        // xmin has 32 bits; the epoch comes from the new snapshot, and what would lie in its future belongs to the epoch before.
+        // Everything from the oldest transaction on that ran then counts as newer. `pg_visible_in_snapshot` would be wrong: a snapshot's
+        // text lists no subtransactions, so a row written after a savepoint would pass for an old one. xmin has 32 bits; the epoch comes from the new snapshot, and what would lie in its future belongs to the epoch before.
         let sql = format!(
             "WITH now AS MATERIALIZED (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric AS next), \
              groups AS (SELECT xmin AS x, count(*) AS n {} GROUP BY xmin), \
              full_ids AS (SELECT n, x::text::numeric AS x, (SELECT next FROM now) AS next FROM groups) \
-             SELECT coalesce(sum(n), 0), coalesce(sum(n) FILTER (WHERE x >= 3 AND NOT pg_visible_in_snapshot( \
+             SELECT coalesce(sum(n), 0), coalesce(sum(n) FILTER (WHERE x >= 3 AND \
                (trunc(next / 4294967296) * 4294967296 + x - CASE WHEN trunc(next / 4294967296) * 4294967296 + x >= next \
-                 AND next >= 4294967296 THEN 4294967296 ELSE 0 END)::text::xid8, $1::pg_snapshot)), 0) FROM full_ids",
+                 AND next >= 4294967296 THEN 4294967296 ELSE 0 END) >= pg_snapshot_xmin($1::pg_snapshot)::text::numeric), 0) FROM full_ids",
             range.sql()
         );
         let rows = view.client.query(&sql, &[Some(&old.snapshot)]).await?;

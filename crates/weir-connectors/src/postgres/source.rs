@@ -25,6 +25,9 @@ use super::types::{SourceColumn, Travel};
 
 const BLOCK: u64 = 8192;
 const SPLIT_BYTES: u64 = 32 << 20;
+const SMALLEST_SPLIT: u64 = 1 << 20;
+/// A small table is cut into this many splits, so that the lanes end together.
+const SPLITS: u64 = 64;
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ROWS: usize = 131_072;
 
@@ -63,8 +66,8 @@ impl PostgresSource {
 
     /// The columns that a query gives, with `on_loss` applied.
     async fn query_columns(&self, client: &mut Client, query: &Query) -> Result<(Vec<u32>, Vec<RawColumn>, Vec<SourceColumn>)> {
-        let (parameters, found) =
-            client.describe(&query.sql).await.map_err(|error| error.at(format!("query `{}`", self.query_name())))?;
+        client.about(&format!("query `{}`", self.query_name()));
+        let (parameters, found) = client.describe(&query.sql).await?;
         let context = TypeContext::load(client, found.iter().map(|column| column.type_oid)).await?;
         let mut names = Vec::new();
         for column in &found {
@@ -129,7 +132,7 @@ impl PostgresSource {
     fn step(&self, relation: &Relation) -> u64 {
         let bytes = match (self.options.split_rows, relation.rows) {
             (Some(wanted), Some(rows)) if rows > 0 => relation.bytes.saturating_mul(wanted) / rows,
-            _ => self.options.split_bytes.unwrap_or(SPLIT_BYTES),
+            _ => self.options.split_bytes.unwrap_or((relation.bytes / SPLITS).clamp(SMALLEST_SPLIT, SPLIT_BYTES)),
         };
         (bytes / BLOCK).max(1)
     }
@@ -208,6 +211,8 @@ impl PostgresSource {
         let divisible = matches!(relation.kind, 'r' | 'p' | 'm')
             && view.client.version >= 140_000
             && storage.iter().all(|part| part.heap)
+            // The policies of a partitioned table do not hold for its partitions when these are read by name.
+            && !(self.options.apply_row_security && storage.iter().any(|part| part.oid != relation.oid))
             && lower.is_none()
             && request.limit.is_none();
         let list = select_list(&columns);
@@ -441,6 +446,7 @@ impl StreamReader for Reader {
             (statement, self.stream.clone())
         };
         let mut client = self.snapshot.lane().await?;
+        client.about(&place);
         match &statement {
             Statement::Copy { sql } => client.copy_out(&format!("COPY ({sql}\n) TO STDOUT (FORMAT binary)")).await,
             Statement::Portal { sql, parameters } => {
@@ -448,7 +454,11 @@ impl StreamReader for Reader {
                 client.portal(sql, &parameters).await
             }
         }
-        .map_err(|error| error.at(place.clone()))?;
+        .map_err(|error| match self.state.fingerprint.is_empty() {
+            true => error,
+            // Row security is looked at only now.
+            false => snapshot::name_table(error, &quote::table(&self.stream)),
+        })?;
         let reading = Reading {
             client: Some(client),
             decoder: Decoder::new(self.schema.clone(), &self.travels),

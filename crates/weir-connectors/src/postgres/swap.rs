@@ -2,9 +2,9 @@
 //!
 //! Usually by renaming: owner, grants, comment, storage parameters, constraints and indexes of the old table are given to the new one. Where
 //! something else holds on to the old table (a view, a foreign key, a trigger, a policy, a publication, partitions, a sequence), the rows
-//! are replaced inside it instead: TRUNCATE (or DELETE, when foreign keys refer to it) and INSERT. Readers see the old rows or the new, never a mixture.
+//! are replaced inside it instead: TRUNCATE (or DELETE, when foreign keys refer to it; refused when that would reach other tables) and INSERT. Readers see the old rows or the new, never a mixture.
 
-use weir_connect::Result;
+use weir_connect::{Error, Kind, Result};
 
 use super::catalog::{self, Relation};
 use super::client::Client;
@@ -15,6 +15,26 @@ use super::target::Change;
 /// Why the table cannot be swapped; empty if it can.
 pub async fn obstacles(client: &mut Client, relation: &Relation) -> Result<Vec<String>> {
     catalog::swap_obstacles(client, relation.oid).await
+}
+
+/// Deleting the old rows would delete or change rows of other tables, which nobody asked for.
+pub async fn refuse_cascades(client: &mut Client, relation: &Relation, name: &TableName) -> Result<()> {
+    let rows = client
+        .query(
+            "SELECT string_agg(conrelid::regclass || ' (' || conname || ')', ', ' ORDER BY conname) FROM pg_constraint \
+             WHERE confrelid = $1::oid AND conrelid <> $1::oid AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')",
+            &[Some(&relation.oid.to_string())],
+        )
+        .await?;
+    match rows.first().and_then(|row| row.opt(0)) {
+        None => Ok(()),
+        Some(constraints) => {
+            Err(Error::new("WEIR-PG-057", Kind::Conflict, "overwriting the table would change rows of other tables")
+                .at(name.display())
+                .because(format!("foreign keys with ON DELETE CASCADE or SET refer to it: {constraints}"))
+                .hint("use write_mode upsert, or let these foreign keys have no ON DELETE action"))
+        }
+    }
 }
 
 /// Puts the staged rows in the place of the target's. Runs inside the caller's transaction.
@@ -49,8 +69,18 @@ pub async fn replace(
         // A staging table made for a swap may have columns that the stream lacks: only the stream's are taken.
         let list = join_idents(columns.iter().map(String::as_str));
         let referred = held.iter().any(|reason| reason.contains("refers to it"));
-        statements.push(if referred { format!("DELETE FROM {}", name.sql()) } else { format!("TRUNCATE {}", name.sql()) });
-        statements.push(format!("INSERT INTO {} ({list}) SELECT {list} FROM {}", name.sql(), staging.sql()));
+        let (table, stage) = (name.sql(), staging.sql());
+        if referred {
+            refuse_cascades(client, &existing, name).await?;
+            // One statement, so that the foreign keys are checked when the new rows are there.
+            statements.push(format!(
+                "WITH gone AS (DELETE FROM {table} RETURNING 1) INSERT INTO {table} ({list}) SELECT {list} FROM {stage} \
+                 WHERE (SELECT count(*) FROM gone) >= 0"
+            ));
+        } else {
+            statements.push(format!("TRUNCATE {table}"));
+            statements.push(format!("INSERT INTO {table} ({list}) SELECT {list} FROM {stage}"));
+        }
         statements.push(format!("DROP TABLE {}", staging.sql()));
     }
     client.batch(&statements.join("; ")).await.map_err(|error| name_target(error, name))

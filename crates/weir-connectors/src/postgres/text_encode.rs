@@ -112,7 +112,10 @@ fn value(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<()> {
                     "the interval has nanoseconds, which PostgreSQL does not keep",
                 ));
             }
-            write!(out, "{} mons {} days {} microseconds", span.months, span.days, span.nanoseconds / 1000)
+            // Not as a count of microseconds: before version 15 the server reads such counts with 32 bits.
+            let sign = if span.nanoseconds < 0 { "-" } else { "" };
+            let micros = (span.nanoseconds / 1000).abs();
+            write!(out, "{} mons {} days {sign}{}", span.months, span.days, clock(micros))
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>();

@@ -214,6 +214,9 @@ fn as_text(name: &str) -> Mapped {
     }
 }
 
+/// Numbers from here on are of types that users and extensions made.
+const FIRST_USER_OID: u32 = 16_384;
+
 fn map(type_oid: u32, typmod: i32, types: &TypeMap, money_scale: i8, choice: LossChoice) -> Mapped {
     let exact = |travel| Mapped { travel, select: Select::Plain, edge: Edge::Exact, logical: None };
     let logical = |travel, name: &str| Mapped { logical: Some(name.into()), ..exact(travel) };
@@ -246,6 +249,8 @@ fn map(type_oid: u32, typmod: i32, types: &TypeMap, money_scale: i8, choice: Los
                 'e' => logical(Travel::Text, "enum"),
                 'b' if found.element != 0 => list(found, typmod, types, money_scale, choice),
                 'b' if found.name == "citext" => logical(Travel::Text, "citext"),
+                // A type that a user made may be named as a built-in one is, and must not become that.
+                _ if other >= FIRST_USER_OID => Mapped { logical: None, ..as_text(&found.name) },
                 _ => as_text(&found.name),
             }
         }
@@ -401,7 +406,7 @@ fn of_arrow(kind: &DataType, logical: Option<&str>, source: &str) -> SinkType {
             Some("json") if source.starts_with("jsonb") => SinkType::exact("jsonb"),
             Some("json") => SinkType::exact("json"),
             // A bare `bit` would be one bit.
-            Some("bit") => SinkType::exact(if source.starts_with("bit(") { source } else { "varbit" }),
+            Some("bit") => SinkType::exact(sized(source, "bit").map_or("varbit".into(), |digits| format!("bit({digits})"))),
             Some(name) if TEXT_TYPES.contains(&name) => SinkType::exact(name),
             _ => SinkType::exact(text_name(source)),
         },
@@ -458,15 +463,16 @@ pub fn text_limit(source: &str) -> Option<Option<usize>> {
     }
 }
 
+/// The digits of `name(digits)`. The text may come from a file's metadata and goes into a statement, so nothing else passes.
+fn sized<'a>(source: &'a str, name: &str) -> Option<&'a str> {
+    let digits = source.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')?;
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u32>().is_ok()).then_some(digits)
+}
+
 /// `varchar(n)` and `char(n)` stay what they were, if the source was one of us or speaks the same names.
 fn text_name(source: &str) -> String {
     let bare = source.trim_end_matches("[]");
-    let sized = |name: &str| {
-        bare.strip_prefix(name)
-            .and_then(|rest| rest.strip_prefix('(')?.strip_suffix(')'))
-            .filter(|digits| digits.parse::<u32>().is_ok())
-    };
-    match (sized("character varying"), sized("character")) {
+    match (sized(bare, "character varying"), sized(bare, "character")) {
         (Some(digits), _) => format!("varchar({digits})"),
         (_, Some(digits)) => format!("char({digits})"),
         _ => "text".into(),

@@ -41,6 +41,7 @@ impl Writer {
             Some(client) => client,
             None => Client::connect(&self.shared.address).await?,
         };
+        client.about(&self.shared.place);
         // Durable means on disk, whatever the server's default is.
         client.batch("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = 0").await?;
         self.shared.ledger.fence(&mut client, self.shared.attempt).await?;

@@ -152,8 +152,9 @@ impl StateStore {
 
     /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
     /// is abandoned; what it staged is thrown away when the next run begins. Dead letters stay. Returns the number of
-    /// states forgotten.
+    /// states forgotten. Refused while a run goes on: it would commit without the checkpoints that were taken from it.
     pub async fn reset(&self, pipeline: &str, stream: Option<&str>) -> Result<u64> {
+        let _lock = crate::run::lock(self.folder(), pipeline)?;
         let mut tx = self.pool.begin().await.map_err(failed)?;
         let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = ?1 AND (?2 IS NULL OR flow = ?2)")
             .bind(pipeline)

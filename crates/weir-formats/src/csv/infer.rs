@@ -21,6 +21,8 @@ use crate::text::{blocking, encoding_named, open, open_text};
 
 /// Bytes of text looked at from the beginning, and at each place further on.
 const HEAD: u64 = 4 << 20;
+/// Records at the beginning of a window that are not believed.
+const SETTLING: usize = 16;
 const WINDOW: u64 = 256 << 10;
 
 pub(crate) async fn infer(input: &Arc<dyn Input>, options: &ReadOptions) -> Result<Inferred> {
@@ -153,10 +155,10 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn see(&mut self, text: &[u8]) {
+    fn see(&mut self, text: &[u8], from_row: usize) {
         for (column, seen) in self.seen.iter_mut().enumerate() {
             let cells = CsvCells { data: text, index: &self.index, column, dialect: &self.dialect, nulls: &self.nulls };
-            for row in 0..cells.rows() {
+            for row in from_row..cells.rows() {
                 match cells.cell(row) {
                     Cell::Text(text) => seen.see(text),
                     Cell::Owned(text) => seen.see(&text),
@@ -177,13 +179,14 @@ impl<'a> Types<'a> {
         let limit = if whole { usize::MAX } else { self.limit };
         scan(&text[at..], &self.dialect, Some(columns), limit, whole, &mut self.index);
         let rest = &text[at..];
-        self.see(rest);
+        self.see(rest, 0);
         self.bytes = self.index.consumed as u64;
         (self.index.rows() + self.index.odd.iter().filter(|odd| odd.fields > 0).count()) as u64
     }
 
     /// A part of the file that begins anywhere. It counts only if everything in it looks like whole records: a cut inside quotes shows
-    /// itself by a wrong number of fields.
+    /// itself by a wrong number of fields, mostly: the rest of a field of several lines may pass for a record, so the first ones
+    /// are left out.
     fn see_window(&mut self, bytes: &[u8]) {
         let Some(first) = memchr::memchr(self.layout.terminator, bytes) else { return };
         let text = &bytes[first + 1..];
@@ -192,7 +195,7 @@ impl<'a> Types<'a> {
         }
         scan(text, &self.dialect, Some(self.layout.columns.len()), self.limit, false, &mut self.index);
         if self.index.odd.is_empty() {
-            self.see(text);
+            self.see(text, SETTLING);
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::text_buffer::TextBuffer;
 
 /// Text looked at.
 const HEAD: u64 = 8 << 20;
+/// How far a first object is looked for.
+const FARTHEST: u64 = 64 << 20;
 /// Objects nested deeper than this stay JSON text.
 const STRUCT_DEPTH: usize = 16;
 /// Objects with more keys than this are maps in disguise and stay JSON text.
@@ -182,19 +184,19 @@ pub(crate) async fn infer(input: &Arc<dyn Input>, options: &ReadOptions) -> Resu
     let layout = JsonLayout { compression, lines };
     let size = input.size();
     let mut head = if compression == Compression::None { size.min(HEAD) } else { size };
-    let (seen, rows, bytes, ended) = loop {
+    let Found { seen, rows, unusable, bytes, ended } = loop {
         let raw = open(input, 0..head)?;
         let json = options.json.clone();
         let whole = head == size;
         let found = blocking(move || look(raw, compression, lines, &json, whole)).await?;
-        // The first record may be longer than the usual sample.
-        if found.1 > 0 || whole || head > options.json.max_record_bytes as u64 {
+        // The first record may be longer than the usual sample, or over the limit and passed over.
+        if found.rows > 0 || whole || head > (options.json.max_record_bytes as u64).max(FARTHEST) {
             break found;
         }
         head = (head * 4).min(size);
     };
     let mut notes = Vec::new();
-    if rows == 0 && size > 0 && !ended {
+    if rows == 0 && size > 0 && (!ended || (unusable > 0 && options.declared.is_none())) {
         return Err(Error::new("WEIR-FMT-028", Kind::Data, "no JSON object was found")
             .hint("records must be objects; for one object per line use `format: ndjson`, for an array `format: json`"));
     }
@@ -226,30 +228,41 @@ pub(crate) async fn infer(input: &Arc<dyn Input>, options: &ReadOptions) -> Resu
     Ok(Inferred { schema: Arc::new(schema), layout: Layout::Json(layout), rows_estimate, notes })
 }
 
-/// (what was seen, objects, bytes, whether that was the whole file).
+/// What a look at the beginning of a file found.
+struct Found {
+    seen: Seen,
+    /// Objects.
+    rows: u64,
+    /// Records that are no object, no JSON, or too long.
+    unusable: u64,
+    bytes: u64,
+    /// Whether that was the whole file.
+    ended: bool,
+}
+
 fn look(
     raw: crate::text::Raw,
     compression: Compression,
     lines: bool,
     options: &JsonOptions,
     whole: bool,
-) -> Result<(Seen, u64, u64, bool)> {
+) -> Result<Found> {
     let (reader, counter) = open_text(raw, compression, encoding_rs::UTF_8)?;
     let mut buffer = TextBuffer::new(reader, counter);
     crate::json::skip_mark(&mut buffer)?;
     let mut records = Records::new(lines, options.max_record_bytes, 0);
     let mut tape = Tape::default();
     let mut seen = Seen::default();
-    let mut rows = 0;
+    let (mut rows, mut unusable) = (0, 0);
     while rows < options.infer_rows.max(1) as u64 && (buffer.taken() < HEAD || rows == 0) {
         let next = match records.next(&mut buffer) {
             // The sample ends in the middle of a value.
-            Err(_) if !whole && rows > 0 => break,
+            Err(_) if !whole => break,
             other => other?,
         };
         match next {
-            Next::End => return Ok((seen, rows, buffer.taken(), whole)),
-            Next::TooLong { .. } => {}
+            Next::End => return Ok(Found { seen, rows, unusable, bytes: buffer.taken(), ended: whole }),
+            Next::TooLong { .. } => unusable += 1,
             Next::Record { from, to, taken } => {
                 let cut = !whole && buffer.at_end() && taken == buffer.data().len();
                 let text = &buffer.data()[from..to];
@@ -257,10 +270,12 @@ fn look(
                 if usable && tape.nodes.first().is_some_and(|node| node.what == What::Object) {
                     seen.see(&tape, 0, text);
                     rows += 1;
+                } else if !text.trim_ascii().is_empty() {
+                    unusable += 1;
                 }
                 buffer.take(taken);
             }
         }
     }
-    Ok((seen, rows, buffer.taken(), false))
+    Ok(Found { seen, rows, unusable, bytes: buffer.taken(), ended: false })
 }

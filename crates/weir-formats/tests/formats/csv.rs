@@ -178,7 +178,7 @@ fn declared_types_win_and_take_what_people_write() {
     let (types, rows, dead) =
         look("a.csv", b"n,p,j\n+007,1.5,\"[1,null]\"\n3000000000,1,\n5,,\n6,0.001,\n7,2,\"[\"\"x\"\"]\"\n", &options).unwrap();
     assert_eq!(types, "n:Int32 p:Decimal128(10, 2) j:List(Int64)");
-    assert_eq!(rows, ["7|1.50|[1, ]"]);
+    assert_eq!(rows, ["7|1.50|[1, ∅]"]);
     let codes: Vec<&str> = dead.iter().map(|d| &d[..12]).collect();
     assert_eq!(codes, ["WEIR-FMT-103", "WEIR-FMT-107", "WEIR-FMT-103", "WEIR-FMT-103"]);
     options.declared = Some(Arc::new(Schema::new(vec![Field::new("nope", DataType::Utf8, true)])));

@@ -113,7 +113,7 @@ proptest! {
 fn binary_files_resume_after_any_batch() {
     use arrow::array::{Int64Array, StringArray};
     let ids = Int64Array::from_iter_values(0..5000);
-    let names = StringArray::from_iter_values((0..5000).map(|i| format!("name {}", i % 777)));
+    let names = StringArray::from_iter_values((0..5000u64).map(|i| format!("{:016x}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15))));
     let batch = arrow::array::RecordBatch::try_from_iter([
         ("id", Arc::new(ids) as arrow::array::ArrayRef),
         ("name", Arc::new(names) as _),
@@ -124,13 +124,15 @@ fn binary_files_resume_after_any_batch() {
         write.parquet.row_group_rows = 700;
         write.avro.block_rows = 300;
         write.orc.stripe_bytes = 1;
-        let bytes = written(&[batch.clone()], &write).unwrap();
+        // A stripe ends between two batches.
+        let pieces: Vec<_> = (0..5000).step_by(500).map(|at| batch.slice(at, 500)).collect();
+        let bytes = written(&pieces, &write).unwrap();
         for input in both("f", &bytes) {
             run(async {
                 let mut options = ReadOptions::new(format);
                 options.batch_rows = 128;
                 let inferred = infer_schema(&input, &options).await.unwrap();
-                let splits = plan_splits(&input, &options, &inferred, 4000).await.unwrap();
+                let splits = plan_splits(&input, &options, &inferred, 1000).await.unwrap();
                 assert!(splits.len() > 1 || input.local_path().is_none(), "{format:?} has one split");
                 let mut rows = Vec::new();
                 for split in &splits {

@@ -103,6 +103,20 @@ impl Bench {
         all
     }
 
+    /// Runs the only flow of a plan, a relational one without a prepared input, which must fail; what it says.
+    pub async fn failure(&self, plan: &Plan) -> String {
+        let flow = &plan.flows[0];
+        let Program::Relational(program) = &flow.program else { panic!("`{}` runs row by row", flow.name) };
+        let context = SessionContext::new_with_config(weir_plan::sql::config().with_target_partitions(2));
+        for input in &flow.inputs {
+            let table = self.tables.lock().unwrap()[&input.stream.name].clone();
+            let table = MemTable::try_new(table.schema, vec![table.batches]).unwrap();
+            context.register_table(input.table.as_str(), Arc::new(table)).unwrap();
+        }
+        let frame = program.frames(&context).await.unwrap().remove(0);
+        frame.collect().await.unwrap_err().strip_backtrace()
+    }
+
     pub async fn run_flow(&self, flow: &Flow) -> Vec<Got> {
         let tables: Vec<Table> =
             flow.inputs.iter().map(|input| self.tables.lock().unwrap()[&input.stream.name].clone()).collect();

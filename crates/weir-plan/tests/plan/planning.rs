@@ -62,6 +62,25 @@ async fn a_tree_gives_each_sink_its_own_rows() {
 }
 
 #[tokio::test]
+async fn a_sink_with_several_inputs_writes_each_as_a_stream_of_its_own() {
+    let text = |table: &str| {
+        format!(
+            "pipeline: p\nsources: {{a: {{memory: {{table: t}}}}, b: {{memory: {{table: w}}}}}}\ntransforms:\n  \
+             big: {{input: a, filter: id > 1}}\nsinks: {{out: {{input: [big, b], memory: {{table: \"{table}\"}}}}}}\n"
+        )
+    };
+    let bench = bench();
+    let plan = bench.plan(&text("out_{stream}")).await;
+    assert_eq!(plan.flows.iter().map(|flow| flow.name.as_str()).collect::<Vec<_>>(), ["t", "w"]);
+    assert_eq!(plan.actions, ["write out_t", "write out_w"]);
+    let reports: Vec<(&str, &str)> = plan.columns.iter().map(|c| (c.flow.as_str(), c.column.as_str())).collect();
+    assert_eq!(reports, [("t", "id"), ("t", "v"), ("w", "id"), ("w", "w")]);
+    assert_eq!(bench.run_flow(&plan.flows[0]).await[0].rows, ["2|b", "3|c"]);
+    assert_eq!(bench.run_flow(&plan.flows[1]).await[0].rows, ["2|x", "3|y", "4|z"]);
+    assert_eq!(codes(&bench.problems(&text("out")).await), ["WEIR-PLAN-009"]);
+}
+
+#[tokio::test]
 async fn two_sources_meet_in_a_join() {
     let text = "pipeline: p\nsources: {Left: {memory: {table: t}}, right: {memory: {table: w}}}\n\
                 transforms: {j: {input: [Left, right], sql: 'SELECT l.id, l.v, r.w FROM left l LEFT JOIN right r ON l.id = r.id'}}\n\

@@ -170,6 +170,49 @@ async fn integers_do_not_wrap_around() {
 }
 
 #[tokio::test]
+async fn a_sum_does_not_wrap_around() {
+    let most = Decimal128Array::from(vec![Some(10_i128.pow(38) - 1), Some(1), Some(5)]).with_precision_and_scale(38, 0).unwrap();
+    let bench = Bench::default().table(
+        "t",
+        vec![
+            ("n", ints(vec![Some(i64::MAX), Some(1), Some(-1)])),
+            ("d", Arc::new(most) as ArrayRef),
+            ("g", texts(vec![Some("a"), Some("a"), Some("b")])),
+        ],
+    );
+    for sql in [
+        "SELECT sum(n) AS s FROM input WHERE n > 0",
+        "SELECT g, sum(n) AS s FROM input GROUP BY g",
+        "SELECT sum(DISTINCT n) AS s FROM input WHERE n > 0",
+        "SELECT sum(n) OVER (ORDER BY n) AS s FROM input WHERE n > 0",
+        "SELECT sum(n) OVER (ORDER BY n ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM input WHERE n > 0",
+        "SELECT sum(d) AS s FROM input",
+    ] {
+        let plan = bench.line(&format!("- sql: {sql}")).await;
+        let told = bench.failure(&plan).await.to_lowercase();
+        assert!(told.contains("overflow"), "{sql}: {told}");
+    }
+    // What fits is the sum, also when a part of it would not.
+    for (sql, expected) in [
+        ("SELECT sum(n) AS s FROM input", vec!["9223372036854775807"]),
+        ("SELECT sum(DISTINCT n) AS s FROM input", vec!["9223372036854775807"]),
+        ("SELECT sum(CAST(n AS DECIMAL(38, 0))) AS s FROM input WHERE n > 0", vec!["9223372036854775808"]),
+        ("SELECT g, sum(d) AS s FROM input WHERE d < 10 GROUP BY g", vec!["a|1", "b|5"]),
+        ("SELECT sum(n) OVER (ORDER BY n ROWS BETWEEN CURRENT ROW AND CURRENT ROW) AS s FROM input", vec!["-1", "1", "9223372036854775807"]),
+        ("SELECT sum(n) AS s FROM input WHERE g = 'none'", vec!["∅"]),
+    ] {
+        assert_eq!(bench.run_line(&format!("- sql: {sql}")).await.rows, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn the_smallest_integer_has_no_opposite() {
+    let bench = Bench::default().table("t", vec![("n", ints(vec![Some(i64::MIN), Some(7), None]))]);
+    let got = bench.run_line("- sql: SELECT -n AS m FROM input").await;
+    assert_eq!((got.rows, got.dead.len()), (vec!["-7".to_string(), "∅".into()], 1));
+}
+
+#[tokio::test]
 async fn a_decimal_literal_is_exact() {
     let amounts = Decimal128Array::from(vec![Some(110), None]).with_precision_and_scale(15, 2).unwrap();
     let bench = Bench::default().table("t", vec![("amount", Arc::new(amounts) as ArrayRef)]);

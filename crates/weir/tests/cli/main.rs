@@ -4,6 +4,8 @@ mod ask;
 mod flights;
 mod harness;
 mod mistakes;
+mod plans;
+mod secrets;
 mod starter;
 mod stopping;
 

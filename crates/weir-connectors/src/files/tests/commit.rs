@@ -180,7 +180,10 @@ async fn a_full_disk_is_told_as_such_and_nothing_half_written_is_visible() {
     std::fs::create_dir(&mount).unwrap();
     let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&mount).status();
     if !mounted.is_ok_and(|status| status.success()) {
-        // Only root may mount; /dev/full is no folder. The message itself is tested in weir-error.
+        // Only root may mount, and /dev/full is no folder. Elsewhere `weir/tests/hostile/places_out.rs` covers a write that
+        // finds no room; where everything is checked, this one must run.
+        assert!(std::env::var_os("CI").is_none(), "this test needs a tmpfs: run it as root, with the right to mount");
+        eprintln!("not run: no tmpfs can be mounted here");
         return;
     }
     let stream =

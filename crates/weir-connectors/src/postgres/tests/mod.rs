@@ -2,20 +2,25 @@
 
 mod conformance;
 mod faults;
+mod faults_login;
 mod matrix;
+mod matrix_refused;
 mod reading;
+mod reading_shapes;
 mod resume;
 mod writing;
+mod writing_keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use weir_connect::conformance::matrix::plain_rows;
+use weir_connect::stream::LossChoice;
 use weir_connect::{
     Barrier, CommitReport, Connector, DeadLetter, Event, OnLoss, ReadRequest, Result, RunIdentity, SchemaChangePolicy, Sink,
     SinkContext, Source, SourceContext, Split, SplitProgress, StreamReader, StreamSink, StreamTarget, WriteMode,
@@ -32,18 +37,19 @@ pub(super) fn connection(url: &str) -> Value {
     json!({ "url": url })
 }
 
-pub(super) async fn source_with(url: &str, options: Value, on_loss: OnLoss) -> Arc<dyn Source> {
-    let context = SourceContext { connection: connection(url), options, on_loss, parallelism: 2, base_dir: PathBuf::from(".") };
+/// A source over any connection, with any choice about loss.
+pub(super) async fn source_at(connection: Value, options: Value, on_loss: OnLoss) -> Arc<dyn Source> {
+    let context = SourceContext { connection, options, on_loss, parallelism: 2, base_dir: PathBuf::from(".") };
     Postgres::default().source(context).await.unwrap()
 }
 
 pub(super) async fn source(url: &str, options: Value) -> Arc<dyn Source> {
-    source_with(url, options, OnLoss::default()).await
+    source_at(connection(url), options, OnLoss::default()).await
 }
 
-pub(super) async fn sink(url: &str, options: Value) -> Arc<dyn Sink> {
+pub(super) async fn sink_at(connection: Value, options: Value) -> Arc<dyn Sink> {
     let context = SinkContext {
-        connection: connection(url),
+        connection,
         options,
         on_loss: OnLoss::default(),
         node: "sink".into(),
@@ -51,6 +57,23 @@ pub(super) async fn sink(url: &str, options: Value) -> Arc<dyn Sink> {
         base_dir: PathBuf::from("."),
     };
     Postgres::default().sink(context).await.unwrap()
+}
+
+pub(super) async fn sink(url: &str, options: Value) -> Arc<dyn Sink> {
+    sink_at(connection(url), options).await
+}
+
+/// `on_loss: {column: string}` for these columns.
+pub(super) fn as_text(columns: &[&str]) -> OnLoss {
+    let columns = columns.iter().map(|column| (column.to_string(), LossChoice::String)).collect();
+    OnLoss { default: LossChoice::Error, columns }
+}
+
+/// A login without any privilege, and a connection as this user. The name is unlike that of any other test.
+pub(super) fn stranger(database: &Database) -> (String, Value) {
+    let role = format!("role_{}", database.name());
+    database.execute(format!("CREATE ROLE {role} LOGIN")).unwrap();
+    (role.clone(), json!({ "url": database.url(), "user": role }))
 }
 
 /// What came out of some splits.
@@ -64,10 +87,6 @@ pub(super) struct Taken {
 impl Taken {
     pub fn rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-
-    pub fn table(&self, schema: &SchemaRef) -> RecordBatch {
-        concat_batches(schema, &self.batches).unwrap()
     }
 }
 
@@ -96,6 +115,47 @@ pub(super) async fn take_all(reader: &dyn StreamReader) -> Result<Taken> {
     for split in reader.splits() {
         take_split(reader, &split, &mut taken).await?;
     }
+    Ok(taken)
+}
+
+/// The values as text, one sorted line per row. For types whose text form Arrow and the server share.
+pub(super) fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> = batch.columns().iter().map(|column| cast(column, &DataType::Utf8).unwrap()).collect();
+        lines.extend((0..batch.num_rows()).map(|row| {
+            let cell =
+                |column: &arrow::array::ArrayRef| column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_string());
+            line(columns.iter().map(cell))
+        }));
+    }
+    lines.sort();
+    lines
+}
+
+fn line(cells: impl Iterator<Item = Option<String>>) -> String {
+    cells.map(|cell| cell.unwrap_or_else(|| "NULL".into())).collect::<Vec<_>>().join("|")
+}
+
+/// The rows of a query as the server prints them, in the form of [`lines`].
+pub(super) fn server_lines(database: &Database, sql: &str) -> Vec<String> {
+    let mut lines: Vec<String> = database.rows(sql).unwrap().into_iter().map(|row| line(row.into_iter())).collect();
+    lines.sort();
+    lines
+}
+
+/// The only column of a query as text.
+pub(super) fn values(database: &Database, sql: &str) -> Vec<String> {
+    database.rows(sql).unwrap().into_iter().map(|row| row[0].clone().unwrap_or_default()).collect()
+}
+
+/// Copies a table into another one as a run does; what was read comes back.
+pub(super) async fn copy(database: &Database, from: &str, to: &str, on_loss: OnLoss) -> Result<Taken> {
+    let source = source_at(connection(database.url()), json!({ "table": from }), on_loss).await;
+    let reader = open(&source, ReadRequest::default()).await?;
+    let taken = take_all(reader.as_ref()).await?;
+    let sink = sink(database.url(), json!({ "table": to })).await;
+    run(&sink, target(to, from, reader.schema(), WriteMode::Append, &[]), &taken.batches).await?;
     Ok(taken)
 }
 

@@ -1,1 +1,327 @@
-//! Tests.
+//! Append, overwrite and the ledger: what readers of the target see, and when.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use serde_json::{Value, json};
+use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
+use weir_connect::{Error, Kind, SchemaChangePolicy, Sink, StreamTarget, WriteMode};
+use weir_testkit::Database;
+
+use super::{barrier, database, done, rows, run, server_lines, sink, target, values, write};
+
+async fn into(database: &Database, table: &str) -> Arc<dyn Sink> {
+    sink(database.url(), json!({ "table": table })).await
+}
+
+fn overwrite(run: &str, batch: &RecordBatch) -> StreamTarget {
+    target(run, "s", batch.schema(), WriteMode::Overwrite, &[])
+}
+
+async fn overwritten(database: &Database, table: &str, run_id: &str, batch: &RecordBatch) -> Result<(), Error> {
+    run(&into(database, table).await, overwrite(run_id, batch), std::slice::from_ref(batch)).await.map(drop)
+}
+
+fn ids(database: &Database, table: &str) -> Vec<String> {
+    values(database, &format!("SELECT id FROM {table} ORDER BY id"))
+}
+
+const TABLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, name text, n bigint); INSERT INTO t VALUES (1, 'old', 0), (2, 'old', 0), (99, 'old', 0)";
+
+#[tokio::test]
+async fn readers_see_the_old_rows_until_an_overwrite_is_committed() {
+    let database = database();
+    database.execute(TABLE).unwrap();
+    let sink = into(&database, "t").await;
+    let batch = rows(1, 4);
+    let stream = sink.prepare(overwrite("r1", &batch)).await.unwrap();
+    write(stream.as_ref(), 1, &[batch]).await.unwrap();
+    assert_eq!(ids(&database, "t"), ["1", "2", "99"]);
+    stream.commit(&[]).await.unwrap();
+    assert_eq!(ids(&database, "t"), ["1", "2", "3"]);
+    assert_eq!(values(&database, "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_weir\\_stage%'"), ["0"]);
+}
+
+#[tokio::test]
+async fn an_overwrite_that_is_never_committed_leaves_the_old_rows_and_its_rest_is_cleared_by_the_next_run() {
+    let database = database();
+    database.execute(TABLE).unwrap();
+    let sink = into(&database, "t").await;
+    let batch = rows(1, 4);
+    let stream = sink.prepare(overwrite("dies", &batch)).await.unwrap();
+    write(stream.as_ref(), 1, &[batch]).await.unwrap();
+    drop(stream);
+    overwritten(&database, "t", "next", &rows(7, 9)).await.unwrap();
+    assert_eq!(ids(&database, "t"), ["7", "8"]);
+    assert_eq!(values(&database, "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_weir\\_stage%'"), ["0"]);
+}
+
+#[tokio::test]
+async fn the_new_table_has_what_the_old_one_had() {
+    let database = database();
+    database
+        .execute(format!(
+            "{TABLE}; CREATE ROLE reader_{name}; GRANT SELECT ON t TO reader_{name}; CREATE INDEX by_name ON t (lower(name)) WHERE n > 0; \
+             ALTER TABLE t ADD CONSTRAINT n_is_small CHECK (n < 1000000), ADD CONSTRAINT unique_n UNIQUE (id, n), ALTER name SET DEFAULT 'x', \
+             SET (fillfactor = 70); COMMENT ON TABLE t IS 'it''s ours'; COMMENT ON COLUMN t.n IS 'a number'",
+            name = database.name()
+        ))
+        .unwrap();
+    let described = || {
+        server_lines(
+            &database,
+            "SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 't'::regclass \
+             UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE tablename = 't' \
+             UNION ALL SELECT 'table', relacl::text || relowner, reloptions::text FROM pg_class WHERE oid = 't'::regclass \
+             UNION ALL SELECT 'comment', obj_description('t'::regclass), col_description('t'::regclass, 3) \
+             UNION ALL SELECT 'column', attname, attnotnull || format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 \
+             UNION ALL SELECT 'default', column_name, column_default FROM information_schema.columns WHERE table_name = 't'",
+        )
+    };
+    let (before, oid) = (described(), database.value("SELECT 't'::regclass::oid").unwrap());
+    overwritten(&database, "t", "r", &rows(5, 8)).await.unwrap();
+    assert_eq!(described(), before);
+    assert_ne!(database.value("SELECT 't'::regclass::oid").unwrap(), oid, "by a swap");
+    assert_eq!(ids(&database, "t"), ["5", "6", "7"]);
+}
+
+#[tokio::test]
+async fn views_foreign_keys_triggers_and_sequences_hold_after_an_overwrite() {
+    let holders = [
+        "CREATE VIEW v AS SELECT id FROM t",
+        "CREATE MATERIALIZED VIEW m AS SELECT id FROM t",
+        "CREATE TABLE other (id bigint PRIMARY KEY); INSERT INTO other SELECT generate_series(1, 9); ALTER TABLE t ADD FOREIGN KEY (id) REFERENCES other NOT VALID",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "ALTER TABLE t ALTER id ADD GENERATED BY DEFAULT AS IDENTITY",
+        "CREATE POLICY p ON t USING (true)",
+        "CREATE PUBLICATION p FOR TABLE t",
+        "CREATE TABLE child () INHERITS (t)",
+    ];
+    for holder in holders {
+        let database = database();
+        database.execute(format!("{TABLE}; {holder}")).unwrap();
+        let oid = database.value("SELECT 't'::regclass::oid").unwrap();
+        overwritten(&database, "t", "r", &rows(5, 8)).await.unwrap_or_else(|error| panic!("{holder}: {error}"));
+        assert_eq!(ids(&database, "t"), ["5", "6", "7"], "{holder}");
+        assert_eq!(database.value("SELECT 't'::regclass::oid").unwrap(), oid, "{holder}: the table itself stays");
+        if holder.starts_with("CREATE VIEW") {
+            assert_eq!(ids(&database, "v"), ["5", "6", "7"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_holder_that_appears_during_the_run_is_respected() {
+    let database = database();
+    database.execute(TABLE).unwrap();
+    let batch = rows(5, 8);
+    let stream = into(&database, "t").await.prepare(overwrite("r", &batch)).await.unwrap();
+    write(stream.as_ref(), 1, &[batch]).await.unwrap();
+    database.execute("CREATE VIEW v AS SELECT id FROM t").unwrap();
+    stream.commit(&[]).await.unwrap();
+    assert_eq!(ids(&database, "v"), ["5", "6", "7"]);
+}
+
+#[tokio::test]
+async fn rows_that_others_refer_to_are_replaced_in_place_and_never_cascade() {
+    let database = database();
+    database
+        .execute(format!("{TABLE}; CREATE TABLE child (t_id bigint REFERENCES t); INSERT INTO child VALUES (1), (2)"))
+        .unwrap();
+    // The same keys come again: the foreign key holds.
+    overwritten(&database, "t", "same", &rows(1, 4)).await.unwrap();
+    assert_eq!(
+        (ids(&database, "t"), values(&database, "SELECT count(*) FROM child")),
+        (vec!["1".into(), "2".into(), "3".into()], vec!["2".into()])
+    );
+    // They do not: nothing is changed.
+    let error = overwritten(&database, "t", "others", &rows(2, 5)).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("WEIR-PG-016", Kind::Data), "{error}");
+    assert_eq!(ids(&database, "t"), ["1", "2", "3"]);
+    for action in ["CASCADE", "SET NULL", "SET DEFAULT"] {
+        let database = super::database();
+        let child = format!(
+            "CREATE TABLE child (t_id bigint CONSTRAINT to_t REFERENCES t ON DELETE {action}); INSERT INTO child VALUES (1), (2)"
+        );
+        database.execute(format!("{TABLE}; {child}")).unwrap();
+        let error = overwritten(&database, "t", "r", &rows(1, 4)).await.unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("WEIR-PG-057", Kind::Conflict), "{action}: {error}");
+        assert!(error.why().unwrap().contains("child (to_t)"), "{error}");
+        assert_eq!(values(&database, "SELECT t_id FROM child ORDER BY 1"), ["1", "2"], "{action}");
+        assert_eq!(ids(&database, "t"), ["1", "2", "99"], "{action}");
+    }
+}
+
+/// Names that would do harm if one of them entered a statement unquoted.
+const ATTACKS: [&str; 5] = [
+    "x\"; DROP TABLE precious; --",
+    "x'); DROP TABLE precious; --",
+    "$1; DROP TABLE precious",
+    "\\\"; DROP TABLE precious; --",
+    "a\tb\n\"\"; DROP TABLE precious",
+];
+
+#[tokio::test]
+async fn names_that_look_like_statements_are_names() {
+    let database = database();
+    database.execute("CREATE TABLE precious (id int); INSERT INTO precious VALUES (1)").unwrap();
+    for (at, attack) in ATTACKS.iter().enumerate() {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![*attack]));
+        let id: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([(*attack, column), ("id", id)]).unwrap();
+        let quoted = format!("\"{}\"", attack.replace('"', "\"\""));
+        for mode in [WriteMode::Append, WriteMode::Overwrite, WriteMode::Upsert, WriteMode::Merge] {
+            let options = json!({ "table": quoted, "schema": format!("s{at} {}\"; DROP TABLE precious; --", mode.as_str()) });
+            let keyed = matches!(mode, WriteMode::Upsert | WriteMode::Merge);
+            let key: &[&str] = if keyed { &[attack] } else { &[] };
+            for id in ["'; DROP TABLE precious; --", "second"] {
+                let to = StreamTarget { stream: attack.to_string(), ..target(id, "s", batch.schema(), mode, key) };
+                let sink = sink(database.url(), options.clone()).await;
+                let report = run(&sink, to, std::slice::from_ref(&batch))
+                    .await
+                    .unwrap_or_else(|error| panic!("{attack} {mode:?}: {error}"));
+                assert_eq!(report.rows, 1);
+            }
+        }
+        let made = format!(
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND nspname LIKE 's{at} %'"
+        );
+        assert_eq!(values(&database, &made), ["4"], "{attack}");
+    }
+    assert_eq!(values(&database, "SELECT id FROM precious"), ["1"]);
+}
+
+#[tokio::test]
+async fn a_type_name_from_the_metadata_of_a_file_is_not_pasted_into_a_statement() {
+    let database = database();
+    database.execute("CREATE TABLE precious (id int)").unwrap();
+    for (at, (logical, source)) in [
+        ("bit", "bit(1)); DROP TABLE precious; --"),
+        ("bit", "bit(1) DEFAULT '1'; DROP TABLE precious; --)"),
+        ("text", "character varying(3)); DROP TABLE precious; --"),
+        ("int); DROP TABLE precious; --", "character(+3)"),
+        ("json", "jsonb); DROP TABLE precious; --"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let metadata = [(LOGICAL_TYPE.to_string(), logical.to_string()), (SOURCE_TYPE.to_string(), source.to_string())];
+        let field = Field::new("v", DataType::Utf8, true).with_metadata(metadata.into());
+        let value: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![value]).unwrap();
+        let table = format!("t{at}");
+        let to = target(&table, "s", batch.schema(), WriteMode::Append, &[]);
+        run(&into(&database, &table).await, to, std::slice::from_ref(&batch)).await.unwrap();
+        assert_eq!(values(&database, &format!("SELECT v FROM {table}")), ["1"], "{logical} {source}");
+    }
+    assert_eq!(values(&database, "SELECT count(*) FROM precious"), ["0"]);
+}
+
+#[tokio::test]
+async fn names_that_the_server_would_cut_are_refused_before_anything_is_made() {
+    let database = database();
+    let long = "ü".repeat(32);
+    let batch = RecordBatch::try_from_iter([(long.as_str(), Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
+    for (table, batch) in [("t", &batch), (long.as_str(), &rows(0, 1))] {
+        let to = target("r", "s", batch.schema(), WriteMode::Append, &[]);
+        let error = run(&into(&database, table).await, to, std::slice::from_ref(batch)).await.unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("WEIR-PG-021", Kind::Schema), "{error}");
+    }
+    assert_eq!(values(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), ["0"]);
+}
+
+/// What the contract says when the stream has a column more.
+#[tokio::test]
+async fn a_new_column_is_added_refused_or_left_out_as_the_contract_says() {
+    use SchemaChangePolicy as Policy;
+    for (policy, expected) in [
+        (Policy::Evolve, Ok("id, name, n, extra")),
+        (Policy::DiscardColumn, Ok("id, name, n")),
+        (Policy::Freeze, Err(("WEIR-PG-046", Kind::Schema))),
+        (Policy::Hold, Err(("WEIR-PG-047", Kind::Conflict))),
+        (Policy::DiscardRow, Err(("WEIR-PG-048", Kind::Unsupported))),
+    ] {
+        for mode in [WriteMode::Append, WriteMode::Overwrite, WriteMode::Upsert] {
+            let database = database();
+            database.execute(TABLE).unwrap();
+            let plain = rows(5, 7);
+            let extra: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+            let columns = plain.columns().iter().cloned().chain([extra]);
+            let schema = plain.schema();
+            let names = schema.fields().iter().map(|field| field.name().as_str()).chain(["extra"]);
+            let batch =
+                RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(name, column)| (name, column, true))).unwrap();
+            let to = StreamTarget { on_schema_change: policy, ..target("r", "s", batch.schema(), mode, &["id"]) };
+            let outcome = run(&into(&database, "t").await, to, &[batch]).await;
+            let columns = database
+                .value("SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0")
+                .unwrap();
+            match expected {
+                Ok(names) => {
+                    outcome.unwrap_or_else(|error| panic!("{policy:?} {mode:?}: {error}"));
+                    assert_eq!(columns, names, "{policy:?} {mode:?}");
+                    assert_eq!(values(&database, "SELECT count(*) FROM t WHERE id IN (5, 6)"), ["2"]);
+                }
+                Err(expected) => {
+                    let error = outcome.unwrap_err();
+                    assert_eq!((error.code(), error.kind()), expected, "{policy:?} {mode:?}: {error}");
+                    assert_eq!((columns.as_str(), ids(&database, "t").len()), ("id, name, n", 3));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn progress_is_durable_with_the_rows_and_only_with_them() {
+    let database = database();
+    let sink = into(&database, "t").await;
+    let to = || target("r", "s", rows(0, 1).schema(), WriteMode::Append, &[]);
+    let stream = sink.prepare(to()).await.unwrap();
+    let mut writer = stream.writer(0).await.unwrap();
+    writer.write(rows(0, 3)).await.unwrap();
+    writer.flush(&barrier(1, vec![done("a", 3)])).await.unwrap();
+    writer.write(rows(3, 6)).await.unwrap();
+    // The process dies here: the second batch was never flushed.
+    drop(writer);
+    drop(stream);
+    let stream = sink.prepare(to()).await.unwrap();
+    let recovered = stream.recover().await.unwrap();
+    let finished: Vec<(String, u64)> =
+        recovered.progress.unwrap().iter().map(|part| (part.split.id.clone(), part.rows)).collect();
+    assert_eq!((finished, recovered.rows, recovered.committed), (vec![("a".to_string(), 3)], 3, None));
+    assert_eq!(ids(&database, "t"), ["0", "1", "2"]);
+    // To start over, the rows of this run are taken back, and no others.
+    database.execute("INSERT INTO t VALUES (77, 'of another', 0)").unwrap();
+    stream.discard(&[]).await.unwrap();
+    assert_eq!(ids(&database, "t"), ["77"]);
+    assert_eq!(stream.recover().await.unwrap().progress, Some(Vec::new()));
+    assert_eq!(write(stream.as_ref(), 1, &[rows(0, 6)]).await.unwrap(), 6);
+    let report = stream.commit(&[]).await.unwrap();
+    assert_eq!((report.rows, stream.commit(&[]).await.unwrap()), (6, report.clone()));
+    assert_eq!(ids(&database, "t").len(), 7);
+    assert_eq!(json!(sink.prepare(to()).await.unwrap().recover().await.unwrap().committed), json!(report));
+}
+
+#[tokio::test]
+async fn rows_that_others_changed_are_not_taken_back_by_guessing() {
+    let database = database();
+    let sink = into(&database, "t").await;
+    let stream = sink.prepare(target("r", "s", rows(0, 1).schema(), WriteMode::Append, &[])).await.unwrap();
+    write(stream.as_ref(), 1, &[rows(0, 4)]).await.unwrap();
+    database.execute("UPDATE t SET name = 'touched' WHERE id = 2").unwrap();
+    let error = stream.discard(&[]).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("WEIR-PG-060", Kind::Conflict), "{error}");
+    assert_eq!(ids(&database, "t"), ["0", "1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn the_state_lives_where_it_is_told_to() {
+    let database = database();
+    let options: Value = json!({ "table": "t", "state_schema": "my \"state\"" });
+    let to = target("r", "s", rows(0, 1).schema(), WriteMode::Append, &[]);
+    run(&sink(database.url(), options).await, to, &[rows(0, 2)]).await.unwrap();
+    assert_eq!(values(&database, "SELECT run_id FROM \"my \"\"state\"\"\".runs"), ["r"]);
+    assert_eq!(values(&database, "SELECT to_regnamespace('_weir') IS NULL"), ["t"]);
+}
