@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use weir_connect::{Batch, DeadLetter, Event};
-use weir_error::{Error, Kind, Result};
+use weir_error::{Kind, Result};
 use weir_formats::{Compression, Decoded, FileSplit, Input, Layout, MemoryInput, read};
 
 use super::listing::Listed;

@@ -1,7 +1,7 @@
 //! The commit: staged files become visible, then the manifest names them, then what they replace goes away.
 //!
 //! 1. An *intent* is written beside the staging: which files will appear and what they replace.
-//! 2. The files are made visible (rename, or completing the upload).
+//! 2. The files are made visible (rename, or a copy inside S3).
 //! 3. The manifest is replaced: the moment that counts for readers that honour it.
 //! 4. Replaced files are deleted, the staging is removed.
 //!
@@ -252,7 +252,7 @@ pub(crate) async fn discard(shared: &Arc<Shared>, keep: &[CommitToken]) -> Resul
             undo(shared, &intent, &manifest, &kept).await?;
         }
         if of_this_run {
-            keep.push(Staged { path: file.path, bytes: 0, hidden: None, upload: None, parts: vec![] });
+            keep.push(Staged { path: file.path, bytes: 0, hidden: None });
         }
     }
     storage.sweep(&shared.stagings, &keep).await

@@ -14,7 +14,7 @@ use weir_formats::Input;
 use super::storage::{Expect, FileMeta, Staged, StagedWriter, StagingArea, Storage, folder_of, join};
 
 /// Staged files carry this ending, so that no reader's `**/*.parquet` ever matches them.
-const STAGED_SUFFIX: &str = ".staged";
+pub(crate) const STAGED_SUFFIX: &str = ".staged";
 /// Writes reach the kernel in blocks of at least this many bytes.
 const WRITE_BLOCK: usize = 1 << 20;
 
@@ -200,7 +200,7 @@ impl StagedWriter for LocalWriter {
         blocking(move || {
             self.drain()?;
             self.file.sync_all().map_err(|error| io_error(error, &self.hidden))?;
-            Ok(Staged { path: self.path, bytes: self.written, hidden: Some(self.hidden), upload: None, parts: vec![] })
+            Ok(Staged { path: self.path, bytes: self.written, hidden: Some(self.hidden) })
         })
         .await
     }

@@ -2,12 +2,13 @@
 //!
 //! * [`storage`] what is needed of a place that holds files; [`local`] and [`s3`] implement it, [`client`] chooses.
 //! * [`listing`] which files a path means; [`survey`] what they look like; [`source`] reads them,
-//!   [`window`] from the cursor on.
+//!   [`window`] from the cursor on, [`again`] a single dead letter.
 //! * [`sink`] where a stream goes, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
 //!   moment when readers see it, [`rewrite`] upsert and single files, [`schema`] the contract.
 //!
 //! How bytes become rows and back is `weir-formats`' business.
 
+mod again;
 mod client;
 mod commit;
 mod config;

@@ -1,5 +1,9 @@
-//! Files in a bucket: any S3. Ranged reads pinned to the listed entity tag; writes as multipart uploads that stay
-//! incomplete, and so invisible, until the commit completes them.
+//! Files in a bucket: any S3. Ranged reads pinned to the listed entity tag; writes go to hidden objects below the staging
+//! folder, which the commit copies, inside the service, to their visible names.
+//!
+//! Completing a multipart upload only at the commit would spare the copy, but it is no operation to crash in: a MinIO whose
+//! client goes away while it completes forgets the parts, and with them rows that a checkpoint calls durable
+//! (docs/adr/0004-s3-staging.md). A copy leaves its source alone and can be repeated.
 //!
 //! S3 cannot list incomplete uploads through `object_store`, so each lane notes its upload ids in a small object below the
 //! staging folder *before* it uploads the first part. [`S3Storage::sweep`] aborts what the notes name.
@@ -23,7 +27,7 @@ use tokio::task::JoinHandle;
 use weir_error::{Error, Kind, Result};
 use weir_formats::Input;
 
-use super::local::{changed, conflict, lost};
+use super::local::{STAGED_SUFFIX, changed, conflict, lost};
 use super::s3_errors::explain;
 use super::storage::{Expect, FileMeta, Staged, StagedWriter, StagingArea, Storage, join};
 
@@ -33,7 +37,9 @@ const PART_BYTES: usize = 8 << 20;
 const PARTS_IN_FLIGHT: usize = 2;
 /// Larger ranges are fetched in pieces of this size, side by side.
 const GET_BYTES: u64 = 8 << 20;
-/// Requests of one kind at once (completing, deleting).
+/// The largest object that one request copies.
+const COPY_BYTES: u64 = 5 << 30;
+/// Requests of one kind at once (copying, deleting).
 pub(crate) const REQUESTS: usize = 16;
 /// Blocks fetched ahead of a sequential reader.
 const BLOCKS_AHEAD: usize = 2;
@@ -78,6 +84,22 @@ impl S3Storage {
             modified_ns: object.last_modified.timestamp_nanos_opt().unwrap_or(0),
             etag: object.e_tag,
         }
+    }
+
+    /// Copies an object that is too large for one request, through this process.
+    async fn copy_through(&self, hidden: &str, staged: &Staged) -> Result<()> {
+        let Some(meta) = self.head(hidden).await? else { return self.still_staged(staged).await };
+        let (from, to) = (self.key(hidden)?, self.key(&staged.path)?);
+        let failed = |error| self.error("writing", &staged.path, error);
+        let upload = self.store.create_multipart(&to).await.map_err(failed)?;
+        let mut parts = Vec::new();
+        // Ten thousand parts are allowed.
+        for (index, start) in (0..meta.size).step_by(PART_BYTES * 16).enumerate() {
+            let range = start..(start + PART_BYTES as u64 * 16).min(meta.size);
+            let bytes = get_in_pieces(self.clone(), from.clone(), meta.etag.clone(), range).await?;
+            parts.push(self.store.put_part(&to, &upload, index, PutPayload::from(bytes)).await.map_err(failed)?);
+        }
+        self.store.complete_multipart(&to, &upload, parts).await.map(drop).map_err(failed)
     }
 
     async fn abort(&self, upload: &Upload) -> Result<()> {
@@ -200,6 +222,8 @@ struct Notes {
 
 struct S3Staging {
     storage: S3Storage,
+    folder: String,
+    lane: String,
     notes_path: String,
     notes: Arc<NoteBook>,
 }
@@ -234,28 +258,30 @@ struct S3Writer {
     storage: S3Storage,
     notes_path: String,
     notes: Arc<NoteBook>,
+    /// Where the file becomes visible.
     path: String,
+    /// Where it is until then.
+    hidden: String,
     key: Key,
     upload: Option<String>,
     buffer: BytesMut,
     sent: usize,
     flying: VecDeque<JoinHandle<Result<PartId>>>,
-    parts: Vec<String>,
+    parts: Vec<PartId>,
     written: u64,
 }
 
 impl S3Writer {
+    fn failed(&self, error: object_store::Error) -> Error {
+        self.storage.error("writing", &self.hidden, error)
+    }
+
     async fn start(&mut self) -> Result<String> {
         if let Some(id) = &self.upload {
             return Ok(id.clone());
         }
-        let id = self
-            .storage
-            .store
-            .create_multipart(&self.key)
-            .await
-            .map_err(|error| self.storage.error("writing", &self.path, error))?;
-        let upload = Upload { path: self.path.clone(), id: id.clone() };
+        let id = self.storage.store.create_multipart(&self.key).await.map_err(|error| self.failed(error))?;
+        let upload = Upload { path: self.hidden.clone(), id: id.clone() };
         self.notes.note(&self.storage, &self.notes_path, upload).await?;
         self.upload = Some(id.clone());
         Ok(id)
@@ -264,7 +290,7 @@ impl S3Writer {
     async fn land_one(&mut self) -> Result<()> {
         if let Some(task) = self.flying.pop_front() {
             let part = task.await.map_err(|error| Error::internal(error.to_string()))??;
-            self.parts.push(part.content_id);
+            self.parts.push(part);
         }
         Ok(())
     }
@@ -274,7 +300,7 @@ impl S3Writer {
         while self.flying.len() >= PARTS_IN_FLIGHT {
             self.land_one().await?;
         }
-        let (storage, key, index, path) = (self.storage.clone(), self.key.clone(), self.sent, self.path.clone());
+        let (storage, key, index, path) = (self.storage.clone(), self.key.clone(), self.sent, self.hidden.clone());
         self.sent += 1;
         self.flying.push_back(tokio::spawn(async move {
             storage
@@ -304,16 +330,22 @@ impl StagedWriter for S3Writer {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Staged> {
-        if !self.buffer.is_empty() || self.sent == 0 {
-            let part = self.buffer.split().freeze();
-            self.send(part).await?;
+        let rest = self.buffer.split().freeze();
+        if self.sent == 0 {
+            let put = self.storage.store.put(&self.key, PutPayload::from(rest)).await;
+            put.map_err(|error| self.failed(error))?;
+        } else {
+            if !rest.is_empty() {
+                self.send(rest).await?;
+            }
+            while !self.flying.is_empty() {
+                self.land_one().await?;
+            }
+            let (upload, parts) = (self.start().await?, std::mem::take(&mut self.parts));
+            let completed = self.storage.store.complete_multipart(&self.key, &upload, parts).await;
+            completed.map_err(|error| self.failed(error))?;
         }
-        while !self.flying.is_empty() {
-            self.land_one().await?;
-        }
-        let upload = self.start().await?;
-        let parts = std::mem::take(&mut self.parts);
-        Ok(Staged { path: self.path.clone(), bytes: self.written, hidden: None, upload: Some(upload), parts })
+        Ok(Staged { path: self.path.clone(), bytes: self.written, hidden: Some(self.hidden.clone()) })
     }
 }
 
@@ -327,13 +359,15 @@ impl Drop for S3Writer {
 
 #[async_trait]
 impl StagingArea for S3Staging {
-    async fn create(&self, _name: &str, path: &str) -> Result<Box<dyn StagedWriter>> {
+    async fn create(&self, name: &str, path: &str) -> Result<Box<dyn StagedWriter>> {
+        let hidden = join(&self.folder, &format!("{}-{name}{STAGED_SUFFIX}", self.lane));
         Ok(Box::new(S3Writer {
             storage: self.storage.clone(),
             notes_path: self.notes_path.clone(),
             notes: self.notes.clone(),
             path: path.to_owned(),
-            key: self.storage.key(path)?,
+            key: self.storage.key(&hidden)?,
+            hidden,
             upload: None,
             buffer: BytesMut::new(),
             sent: 0,
@@ -440,25 +474,28 @@ impl Storage for S3Storage {
     async fn staging(&self, staging: &str, lane: &str) -> Result<Arc<dyn StagingArea>> {
         let notes = Arc::new(NoteBook { known: std::sync::Mutex::default(), noted: Mutex::new(0) });
         let notes_path = join(staging, &format!("{lane}.json"));
-        Ok(Arc::new(S3Staging { storage: self.clone(), notes_path, notes }))
+        let (folder, lane) = (staging.to_owned(), lane.to_owned());
+        Ok(Arc::new(S3Staging { storage: self.clone(), folder, lane, notes_path, notes }))
+    }
+
+    async fn still_staged(&self, staged: &Staged) -> Result<()> {
+        for path in staged.hidden.iter().chain([&staged.path]) {
+            if self.head(path).await?.is_some_and(|object| object.size == staged.bytes) {
+                return Ok(());
+            }
+        }
+        Err(lost(&self.show(&staged.path)))
     }
 
     async fn publish(&self, staged: &Staged) -> Result<()> {
-        let upload = staged.upload.as_ref().ok_or_else(|| Error::internal("an S3 token without its upload"))?;
-        let key = self.key(&staged.path)?;
-        let parts = staged.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
-        match self.store.complete_multipart(&key, upload, parts).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => match self.head(&staged.path).await? {
-                // The name is unique to this attempt, so the object is ours.
-                Some(object) if object.size == staged.bytes => Ok(()),
-                _ => Err(lost(&self.show(&staged.path)).because("the upload is gone and no such object exists")),
-            },
-            // The server may still be completing this upload for an attempt that was killed: its parts are taken already.
-            Err(error) if weir_error::chain(&error).contains("InvalidPart") => match self.head(&staged.path).await? {
-                Some(object) if object.size == staged.bytes => Ok(()),
-                _ => Err(self.error("writing", &staged.path, error).transient()),
-            },
+        let hidden = staged.hidden.as_ref().ok_or_else(|| Error::internal("an S3 token without its object"))?;
+        if staged.bytes > COPY_BYTES {
+            return self.copy_through(hidden, staged).await;
+        }
+        match self.store.copy(&self.key(hidden)?, &self.key(&staged.path)?).await {
+            Ok(()) => Ok(()),
+            // Swept after an earlier attempt had copied it.
+            Err(error) if is_gone(&error) => self.still_staged(staged).await,
             Err(error) => Err(self.error("writing", &staged.path, error)),
         }
     }
@@ -468,22 +505,24 @@ impl Storage for S3Storage {
     }
 
     async fn sweep(&self, staging: &str, keep: &[Staged]) -> Result<()> {
-        let uploads: HashSet<&str> = keep.iter().filter_map(|staged| staged.upload.as_deref()).collect();
-        let paths: HashSet<&str> = keep.iter().map(|staged| staged.path.as_str()).collect();
+        let keep: HashSet<&str> =
+            keep.iter().flat_map(|staged| staged.hidden.as_deref().into_iter().chain([staged.path.as_str()])).collect();
+        let mut swept = Vec::new();
         for file in self.list(staging, None).await? {
-            if paths.contains(file.path.as_str()) {
+            if keep.contains(file.path.as_str()) {
                 continue;
             }
-            let notes = if file.path.ends_with(".json") { self.read_small(&file.path).await? } else { None };
-            let notes = notes.and_then(|(text, _)| serde_json::from_slice::<Notes>(&text).ok()).unwrap_or_default();
-            let (kept, stale): (Vec<Upload>, Vec<Upload>) =
-                notes.uploads.into_iter().partition(|upload| uploads.contains(upload.id.as_str()));
-            let aborts: Vec<_> = stale.iter().map(|upload| self.abort(upload)).collect();
-            futures::stream::iter(aborts).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
-            if kept.is_empty() {
-                self.delete(&file.path).await?;
+            if file.path.ends_with(".json") {
+                let notes = self.read_small(&file.path).await?;
+                let notes = notes.and_then(|(text, _)| serde_json::from_slice::<Notes>(&text).ok()).unwrap_or_default();
+                // Most were completed; aborting those does nothing.
+                let aborts: Vec<_> = notes.uploads.iter().map(|upload| self.abort(upload)).collect();
+                futures::stream::iter(aborts).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
             }
+            swept.push(file.path);
         }
+        let deletes: Vec<_> = swept.iter().map(|path| self.delete(path)).collect();
+        futures::stream::iter(deletes).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use weir_connect::{
-    Batch, CursorWindow, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
+    Batch, CursorWindow, DeadLetter, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
 };
 use weir_error::{Error, Kind, Result};
 use weir_formats::{Decoded, FilePosition, FileSplit, ReadOptions, plan_splits, read};
 
+use super::again;
 use super::client::Connection;
 use super::config::{ChangedFiles, FileSource};
 use super::hive;
@@ -133,6 +134,10 @@ impl Source for FilesSource {
             streams.push(self.look(&name).await?.info(&name));
         }
         Ok(streams)
+    }
+
+    async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
+        again::redecode(self.look(stream).await?.as_ref(), letter).await
     }
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
@@ -336,15 +341,7 @@ impl StreamReader for FilesReader {
         let input = self.survey.storage.open(&part.file).await?;
         let place = input.name().to_owned();
         let decoded = read(input, &part.split, self.survey.file_schema.clone(), &self.options, from).await?;
-        let folders = self
-            .survey
-            .folder_fields
-            .iter()
-            .map(|field| {
-                let text = part.folders.iter().find(|(key, _)| key == field.name()).and_then(|(_, value)| value.as_deref());
-                hive::value(field, text, &place)
-            })
-            .collect::<Result<Vec<ArrayRef>>>()?;
+        let folders = folder_values(&self.survey, &part.folders, &place)?;
         let (schema, stream, limit) = (self.schema.clone(), self.stream.clone(), self.limit.unwrap_or(u64::MAX));
         let (fields, window) = (self.survey.folder_fields.clone(), self.cursor.clone());
         let events = decoded.map(move |decoded| match decoded? {
@@ -369,7 +366,16 @@ impl StreamReader for FilesReader {
     }
 }
 
-fn with_folders(records: RecordBatch, schema: &SchemaRef, fields: &[FieldRef], folders: &[ArrayRef]) -> Result<RecordBatch> {
+/// The values of the columns that come from the folders, one row each.
+pub(crate) fn folder_values(survey: &Survey, folders: &[(String, Option<String>)], place: &str) -> Result<Vec<ArrayRef>> {
+    let value = |field: &FieldRef| {
+        let text = folders.iter().find(|(key, _)| key == field.name()).and_then(|(_, value)| value.as_deref());
+        hive::value(field, text, place)
+    };
+    survey.folder_fields.iter().map(value).collect()
+}
+
+pub(crate) fn with_folders(records: RecordBatch, schema: &SchemaRef, fields: &[FieldRef], folders: &[ArrayRef]) -> Result<RecordBatch> {
     if fields.is_empty() {
         return Ok(records);
     }

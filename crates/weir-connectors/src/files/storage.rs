@@ -60,15 +60,9 @@ pub(crate) struct Staged {
     pub path: String,
     /// Bytes.
     pub bytes: u64,
-    /// Local: the hidden file that holds the bytes.
+    /// The hidden file or object that holds the bytes until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<String>,
-    /// S3: the upload that is not yet completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upload: Option<String>,
-    /// S3: its parts, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<String>,
 }
 
 /// A file being written into staging. Dropping it gives up what was written; the leftovers are removed by
@@ -125,10 +119,8 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     async fn staging(&self, staging: &str, lane: &str) -> Result<Arc<dyn StagingArea>>;
 
     /// Fails if a staged file is gone and not visible either. Asked for every file before the first one is published: a commit
-    /// that cannot be finished must not begin. Where asking costs as much as publishing, publishing finds out.
-    async fn still_staged(&self, _staged: &Staged) -> Result<()> {
-        Ok(())
-    }
+    /// that cannot be finished must not begin.
+    async fn still_staged(&self, staged: &Staged) -> Result<()>;
 
     /// Makes a staged file visible. Idempotent: a file that is visible already with the right size is fine.
     async fn publish(&self, staged: &Staged) -> Result<()>;

@@ -2,7 +2,8 @@
 //!
 //! Usually by renaming: owner, grants, comment, storage parameters, constraints and indexes of the old table are given to the new one. Where
 //! something else holds on to the old table (a view, a foreign key, a trigger, a policy, a publication, partitions, a sequence), the rows
-//! are replaced inside it instead: TRUNCATE (or DELETE, when foreign keys refer to it; refused when that would reach other tables) and INSERT. Readers see the old rows or the new, never a mixture.
+//! are replaced inside it instead: TRUNCATE (or DELETE, when foreign keys refer to it; refused when that would reach other tables) and INSERT.
+//! Readers see the old rows or the new, never a mixture.
 
 use weir_connect::{Error, Kind, Result};
 

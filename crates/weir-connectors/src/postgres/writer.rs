@@ -9,7 +9,8 @@ use weir_connect::{Barrier, Error, Flushed, Kind, Result, StreamWriter, failpoin
 
 use super::client::Client;
 use super::copy_encode::{Encoding, HEADER, Rows, TRAILER};
-use super::sink::Shared;
+use super::quote;
+use super::sink::{Shared, name_target};
 use super::text_encode;
 
 /// Encoded bytes that are collected before they are sent.
@@ -56,7 +57,6 @@ impl Writer {
         if self.message.len() <= HEAD {
             return Ok(());
         }
-        let place = self.shared.place.clone();
         let mut message = std::mem::take(&mut self.message);
         self.bytes += (message.len() - HEAD) as u64;
         let sent = self.client()?.copy_data(&mut message).await;
@@ -64,7 +64,7 @@ impl Writer {
         message.truncate(HEAD);
         message.shrink_to(MESSAGE_BYTES * 2);
         self.message = message;
-        sent.map_err(|error| error.at(place))
+        sent
     }
 
     async fn end_copy(&mut self) -> Result<()> {
@@ -73,7 +73,7 @@ impl Writer {
         }
         self.send().await?;
         let (shared, rows) = (self.shared.clone(), self.rows);
-        let taken = self.client()?.copy_done().await.map_err(|error| error.at(shared.place.clone()))?;
+        let taken = self.client()?.copy_done().await?;
         if taken != rows {
             return Err(Error::new("WEIR-PG-056", Kind::Data, format!("the server took {taken} of {rows} rows"))
                 .at(shared.place.clone())
@@ -91,9 +91,9 @@ impl StreamWriter for Writer {
             return Ok(());
         }
         let shared = self.shared.clone();
-        let place = |error: Error| error.at(shared.place.clone());
         if !self.copying {
-            self.begin().await.map_err(place)?.copy_in(&shared.copy).await.map_err(place)?;
+            let denied = |error| name_target(error, &quote::table(&shared.place));
+            self.begin().await?.copy_in(&shared.copy).await.map_err(denied)?;
             self.copying = true;
             (self.rows, self.bytes) = (0, 0);
             self.message.clear();
@@ -146,19 +146,18 @@ impl StreamWriter for Writer {
             return Ok(Flushed { token: serde_json::Value::Null, rows: 0, bytes: 0 });
         }
         let shared = self.shared.clone();
-        let place = |error: Error| error.at(shared.place.clone());
         if self.copying {
             self.end_copy().await?;
         } else {
             (self.rows, self.bytes) = (0, 0);
-            self.begin().await.map_err(place)?;
+            self.begin().await?;
         }
         let (rows, bytes) = (self.rows, self.bytes);
         let barrier = Barrier { lane: self.lane, ..barrier.clone() };
         let client = self.client()?;
-        shared.ledger.record(client, shared.attempt, &barrier, rows, bytes).await.map_err(place)?;
+        shared.ledger.record(client, shared.attempt, &barrier, rows, bytes).await?;
         failpoint!("postgres.flush.before");
-        client.commit().await.map_err(place)?;
+        client.commit().await?;
         failpoint!("postgres.flush.after");
         self.copying = false;
         self.rows = 0;
