@@ -67,7 +67,8 @@ impl InputTable {
     }
 }
 
-/// What an operation does.
+/// What an operation does. There are a handful in a plan: their size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Body {
     /// A query, analysed; its scans are named as in `scans`, which gives the index into [`Op::inputs`].
     Query { plan: LogicalPlan, scans: BTreeMap<String, usize> },

@@ -1,6 +1,7 @@
 //! Every folder of `tests/cases/spec` is one pipeline file and what must be said about it: `expected.txt` as on a
 //! terminal without colour, and for good files also `expected.json`, the pipelines.
 //! `WEIR_REWRITE=1` writes what is said now; read the difference before committing it.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod vocabulary;
 

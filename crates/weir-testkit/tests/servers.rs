@@ -1,4 +1,5 @@
 //! The test kit against itself: real servers start, are shared, die and come back.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;

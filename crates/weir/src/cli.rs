@@ -341,7 +341,7 @@ fn size(text: &str) -> Result<usize, String> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| "a size is written 512MiB, 2GiB or 64MB".to_string())?;
     let bytes = number * unit as f64;
-    if !(bytes >= 1.0 && bytes < 1e18) {
+    if !(1.0..1e18).contains(&bytes) {
         return Err("a size must be at least one byte".into());
     }
     Ok(bytes as usize)

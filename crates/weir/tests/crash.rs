@@ -1,4 +1,5 @@
 //! The short form of the crash suites: twenty kills each. The full count is `cargo xtask crash --kills 200`.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 use weir_testkit::crash::{CrashOptions, Suite, run};
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use weir_connect::{
-    Batch, CursorWindow, DeadLetter, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
+    Batch, CursorWindow, DeadLetter, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split,
+    StreamInfo, StreamReader,
 };
 use weir_error::{Error, Kind, Result};
 use weir_formats::{Decoded, FilePosition, FileSplit, ReadOptions, plan_splits, read};
@@ -375,7 +376,12 @@ pub(crate) fn folder_values(survey: &Survey, folders: &[(String, Option<String>)
     survey.folder_fields.iter().map(value).collect()
 }
 
-pub(crate) fn with_folders(records: RecordBatch, schema: &SchemaRef, fields: &[FieldRef], folders: &[ArrayRef]) -> Result<RecordBatch> {
+pub(crate) fn with_folders(
+    records: RecordBatch,
+    schema: &SchemaRef,
+    fields: &[FieldRef],
+    folders: &[ArrayRef],
+) -> Result<RecordBatch> {
     if fields.is_empty() {
         return Ok(records);
     }

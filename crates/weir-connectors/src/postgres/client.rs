@@ -103,21 +103,23 @@ pub struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         // The server notices a closed socket only when it writes. A long sort would go on, so ask it to stop.
-        if self.busy && !self.dead && self.process != 0 {
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                let (address, process, secret) = (self.address.clone(), self.process, self.secret);
-                runtime.spawn(async move {
-                    let asked = async {
-                        let mut stream = tls::open(&address).await?;
-                        let mut out = BytesMut::new();
-                        frontend::cancel_request(process, secret, &mut out);
-                        let sent = stream.write_all(&out).await;
-                        let _ = stream.shutdown().await;
-                        sent.map_err(Error::from)
-                    };
-                    let _ = tokio::time::timeout(Duration::from_secs(5), asked).await;
-                });
-            }
+        if self.busy
+            && !self.dead
+            && self.process != 0
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (address, process, secret) = (self.address.clone(), self.process, self.secret);
+            runtime.spawn(async move {
+                let asked = async {
+                    let mut stream = tls::open(&address).await?;
+                    let mut out = BytesMut::new();
+                    frontend::cancel_request(process, secret, &mut out);
+                    let sent = stream.write_all(&out).await;
+                    let _ = stream.shutdown().await;
+                    sent.map_err(Error::from)
+                };
+                let _ = tokio::time::timeout(Duration::from_secs(5), asked).await;
+            });
         }
     }
 }

@@ -236,10 +236,10 @@ impl Decoder {
                 return Err(corrupt(self.seen + 1, "a negative length"));
             };
             // After a bad value the rest is only walked over, to find where the row ends.
-            if failed.is_none() {
-                if let Err(bad) = column.push(value) {
-                    failed = Some((index, bad));
-                }
+            if failed.is_none()
+                && let Err(bad) = column.push(value)
+            {
+                failed = Some((index, bad));
             }
         }
         if needs.is_none() && failed.is_none() {

@@ -127,10 +127,10 @@ impl Snapshot {
 
     /// Gives a session back for the next split.
     pub fn give_back(&self, client: Client) {
-        if client.usable() {
-            if let Ok(mut idle) = self.idle.lock() {
-                idle.push(client);
-            }
+        if client.usable()
+            && let Ok(mut idle) = self.idle.lock()
+        {
+            idle.push(client);
         }
     }
 }

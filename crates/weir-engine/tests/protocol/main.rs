@@ -2,6 +2,7 @@
 //!
 //! The attempt is cut by an error that is not retried, which leaves exactly what a crash leaves: the state file and the world
 //! outside. The next attempt must finish with every row exactly once and every broken record in the dead letters exactly once.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod memory;
 

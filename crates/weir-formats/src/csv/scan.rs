@@ -496,7 +496,8 @@ mod tests {
 
     /// Records as values, straight from the definition, byte by byte.
     fn reference(data: &[u8], quote: u8) -> (Vec<Vec<Vec<u8>>>, bool) {
-        let (mut records, mut record, mut field): (Vec<Vec<Vec<u8>>>, Vec<Vec<u8>>, Vec<u8>) = Default::default();
+        let mut records: Vec<Vec<Vec<u8>>> = Vec::new();
+        let (mut record, mut field): (Vec<Vec<u8>>, Vec<u8>) = Default::default();
         let mut at = 0;
         let mut quoted = false;
         let mut reopens_at = usize::MAX;

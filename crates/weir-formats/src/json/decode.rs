@@ -144,7 +144,7 @@ impl JsonColumn {
     /// Appends a value. On a misfit the slot is there, its content is worth nothing.
     pub(crate) fn push(&mut self, tape: &Tape, node: u32, text: &[u8], field: &Field) -> Result<(), Misfit> {
         let what = tape.nodes[node as usize].what;
-        if what == What::Null && !matches!(self, Self::Raw { .. }) || what == What::Null && field.is_nullable() {
+        if what == What::Null && (field.is_nullable() || !matches!(self, Self::Raw { .. })) {
             self.push_null();
             return if field.is_nullable() { Ok(()) } else { Err(not_null(field)) };
         }

@@ -240,13 +240,7 @@ struct Found {
     ended: bool,
 }
 
-fn look(
-    raw: crate::text::Raw,
-    compression: Compression,
-    lines: bool,
-    options: &JsonOptions,
-    whole: bool,
-) -> Result<Found> {
+fn look(raw: crate::text::Raw, compression: Compression, lines: bool, options: &JsonOptions, whole: bool) -> Result<Found> {
     let (reader, counter) = open_text(raw, compression, encoding_rs::UTF_8)?;
     let mut buffer = TextBuffer::new(reader, counter);
     crate::json::skip_mark(&mut buffer)?;

@@ -33,7 +33,14 @@ const MOSTLY_DISTINCT: f64 = 0.985;
 pub(crate) fn encoder(schema: SchemaRef, options: &WriteOptions, compression: Compression) -> Result<Box<dyn Encoder>> {
     let codec = codec(compression, options.parquet.compression_level)?;
     let stored = stored_schema(Format::Parquet, &schema);
-    Ok(Box::new(ParquetEncoder { stored, options: options.parquet.clone(), codec, writer: None, ready: OutBuffer::default(), rows: 0 }))
+    Ok(Box::new(ParquetEncoder {
+        stored,
+        options: options.parquet.clone(),
+        codec,
+        writer: None,
+        ready: OutBuffer::default(),
+        rows: 0,
+    }))
 }
 
 fn codec(compression: Compression, level: Option<i32>) -> Result<Codec> {

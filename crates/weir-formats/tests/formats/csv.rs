@@ -135,7 +135,7 @@ fn long_records_are_read_and_too_long_ones_set_aside() {
 
 #[test]
 fn compressed_files_are_found_by_their_bytes_and_cut_off_ones_are_errors() {
-    let text = b"id,name\n1,a\n2,b\n".repeat(1);
+    let text = b"id,name\n1,a\n2,b\n".to_vec();
     let gz = {
         use std::io::Write;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -162,7 +162,7 @@ fn a_cut_behind_the_sample_is_found_while_reading() {
         text.push_str(&format!("{id},{}\n", state >> 20));
     }
     let packed = zstd::stream::encode_all(text.as_bytes(), 1).unwrap();
-    let input = Local::new("a.csv.zst", &packed[..packed.len() - 5]);
+    let input = Local::holding("a.csv.zst", &packed[..packed.len() - 5]);
     let error = run(read_all(&input, &csv(), u64::MAX)).unwrap_err();
     assert_eq!((error.code(), error.place()), ("WEIR-FMT-002", Some("a.csv.zst")));
 }
@@ -193,7 +193,7 @@ fn columns_are_matched_by_name() {
         Field::new("new", DataType::Utf8, true),
         Field::new("a", DataType::Int64, true),
     ]));
-    let input = Local::new("a.csv", b"a,b\n1,2\n");
+    let input = Local::holding("a.csv", b"a,b\n1,2\n");
     run(async {
         let inferred = infer_schema(&input, &options).await.unwrap();
         let read = read_with(&input, &options, &inferred, &schema, u64::MAX).await.unwrap();

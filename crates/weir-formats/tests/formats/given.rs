@@ -25,7 +25,7 @@ pub struct Local {
 }
 
 impl Local {
-    pub fn new(name: &str, bytes: &[u8]) -> Arc<dyn Input> {
+    pub fn holding(name: &str, bytes: &[u8]) -> Arc<dyn Input> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -52,7 +52,7 @@ impl Input for Local {
 
 /// The same bytes as a local and as a remote file.
 pub fn both(name: &str, bytes: &[u8]) -> [Arc<dyn Input>; 2] {
-    [Local::new(name, bytes), Arc::new(MemoryInput::new(name, bytes.to_vec()))]
+    [Local::holding(name, bytes), Arc::new(MemoryInput::new(name, bytes.to_vec()))]
 }
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {

@@ -155,6 +155,6 @@ fn declared_columns_may_come_later_and_parse_texts() {
 #[test]
 fn a_compressed_document_that_is_cut_off_is_an_error() {
     let packed = zstd::stream::encode_all(&b"{\"a\":1}\n".repeat(100)[..], 1).unwrap();
-    let input = Local::new("a.ndjson.zst", &packed[..packed.len() - 3]);
+    let input = Local::holding("a.ndjson.zst", &packed[..packed.len() - 3]);
     assert_eq!(run(read_all(&input, &ndjson(), u64::MAX)).unwrap_err().code(), "WEIR-FMT-002");
 }

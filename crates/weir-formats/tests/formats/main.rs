@@ -1,4 +1,5 @@
 //! Behaviour of the formats through the public interface.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod binary;
 mod csv;

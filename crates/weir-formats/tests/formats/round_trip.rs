@@ -197,7 +197,7 @@ fn a_file_of_no_rows_keeps_its_columns() {
         Field::new("b", DataType::Utf8, true),
     ])));
     for format in [Format::Csv, Format::Parquet, Format::Avro, Format::Orc] {
-        let bytes = written(&[batch.clone()], &WriteOptions::new(format)).unwrap();
+        let bytes = written(std::slice::from_ref(&batch), &WriteOptions::new(format)).unwrap();
         for input in both("f", &bytes) {
             let (inferred, read) = run(read_all(&input, &ReadOptions::new(format), u64::MAX)).unwrap();
             assert_eq!(read.rows(), 0);

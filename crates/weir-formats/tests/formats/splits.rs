@@ -63,13 +63,13 @@ proptest! {
             text.push_str(if (at + 1) % columns == 0 { end } else { "," });
         }
         run(async {
-            let input = Local::new("a.csv", text.as_bytes());
+            let input = Local::holding("a.csv", text.as_bytes());
             let mut options = csv();
             options.csv.delimiter = Some(",".into());
             options.csv.quote = Some("\"".into());
             options.csv.header = weir_formats::Header::Present;
             // The layout of a good head: the body may be anything.
-            let head = Local::new("head.csv", text.lines().next().unwrap().as_bytes());
+            let head = Local::holding("head.csv", text.lines().next().unwrap().as_bytes());
             let inferred = infer_schema(&head, &options).await.unwrap();
             options.batch_rows = batch_rows;
             check(&input, &options, &inferred, target).await;

@@ -1,4 +1,5 @@
 //! Plans over a connector in memory: values, shapes, promises, refusals.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod bench;
 mod invariants;

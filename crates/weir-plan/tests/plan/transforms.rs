@@ -198,7 +198,10 @@ async fn a_sum_does_not_wrap_around() {
         ("SELECT sum(DISTINCT n) AS s FROM input", vec!["9223372036854775807"]),
         ("SELECT sum(CAST(n AS DECIMAL(38, 0))) AS s FROM input WHERE n > 0", vec!["9223372036854775808"]),
         ("SELECT g, sum(d) AS s FROM input WHERE d < 10 GROUP BY g", vec!["a|1", "b|5"]),
-        ("SELECT sum(n) OVER (ORDER BY n ROWS BETWEEN CURRENT ROW AND CURRENT ROW) AS s FROM input", vec!["-1", "1", "9223372036854775807"]),
+        (
+            "SELECT sum(n) OVER (ORDER BY n ROWS BETWEEN CURRENT ROW AND CURRENT ROW) AS s FROM input",
+            vec!["-1", "1", "9223372036854775807"],
+        ),
         ("SELECT sum(n) AS s FROM input WHERE g = 'none'", vec!["∅"]),
     ] {
         assert_eq!(bench.run_line(&format!("- sql: {sql}")).await.rows, expected, "{sql}");

@@ -18,7 +18,7 @@ pub fn execute(args: &Connectors, context: &Context) -> Outcome {
     let Some(name) = &args.name else {
         let all: Vec<Descriptor> = registry.iter().map(|connector| connector.descriptor().clone()).collect();
         if args.json {
-            let list: Vec<Value> = all.iter().map(|descriptor| summary(descriptor)).collect();
+            let list: Vec<Value> = all.iter().map(summary).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?)?;
             return Ok(0);
         }

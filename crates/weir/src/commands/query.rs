@@ -142,9 +142,8 @@ impl Tables<'_> {
             base_dir: path.clone(),
         };
         let source = connector.source(context).await?;
-        for stream in source.streams().await? {
+        if let Some(stream) = source.streams().await?.into_iter().next() {
             self.session.register(name, source.clone(), stream)?;
-            break;
         }
         Ok(())
     }

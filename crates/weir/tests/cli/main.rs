@@ -1,4 +1,5 @@
 //! The program as a person meets it: commands, what they say, exit codes. Real files and servers, never a sleep.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod ask;
 mod flights;

@@ -1,7 +1,7 @@
 //! APIs that fail, cut, lie and never end.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 use weir_testkit::{HttpFixture, Recorded, Reply};

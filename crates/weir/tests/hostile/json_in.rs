@@ -95,11 +95,11 @@ fn broken_texts_inside_lines_are_set_aside_one_by_one() {
     let folder = Folder::new();
     let lines: [&[u8]; 7] = [
         b"{\"id\":1,\"word\":\"good\"}",
-        b"{\"id\":2,\"word\":\"\xff\xfe\"}",       // no UTF-8
-        b"{\"id\":3,\"word\":\"a\0b\"}",           // a control character that must be escaped
-        b"{\"id\":4,\"word\":\"\\ud800\"}",        // half of a surrogate pair
+        b"{\"id\":2,\"word\":\"\xff\xfe\"}", // no UTF-8
+        b"{\"id\":3,\"word\":\"a\0b\"}",     // a control character that must be escaped
+        b"{\"id\":4,\"word\":\"\\ud800\"}",  // half of a surrogate pair
         b"[5,\"no object\"]",
-        b"{\"id\":6,\"word\":\"x\"} {\"id\":7}",   // two records on a line
+        b"{\"id\":6,\"word\":\"x\"} {\"id\":7}", // two records on a line
         b"{\"id\":8,\"word\":\"good\"}",
     ];
     folder.write("in.ndjson", lines.join(&b'\n'));

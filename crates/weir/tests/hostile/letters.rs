@@ -38,7 +38,8 @@ fn letters_are_listed_shown_replayed_once_and_gone() {
     assert_eq!((&groups[0]["stream"], &groups[0]["code"]), (&"in".into(), &"WEIR-FMT-101".into()));
     let shown = folder.weir(&["dead", "show", "orders", "--json"]).ok();
     let letters: Vec<Value> = shown.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<_> = letters.iter().map(|letter| (letter["place"].as_str().unwrap(), letter["payload"].as_str().unwrap())).collect();
+    let told: Vec<_> =
+        letters.iter().map(|letter| (letter["place"].as_str().unwrap(), letter["payload"].as_str().unwrap())).collect();
     assert_eq!(told, [("in.csv:3", "2,b"), ("in.csv:5", "4")]);
 
     // Nothing was mended yet: the letters stay, and no row appears.

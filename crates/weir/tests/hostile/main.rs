@@ -7,6 +7,7 @@
 //! * [`places_out`], [`state`]: targets and state folders that cannot be written;
 //! * [`postgres`], [`http`]: servers that refuse, vanish and lie;
 //! * [`control`], [`letters`]: signals, reset, dead letters.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 #[path = "../cli/harness.rs"]
 #[allow(dead_code)] // Each test target uses its part.

@@ -120,7 +120,11 @@ fn a_file_that_changes_while_another_is_read_is_noticed() {
         );
         let running = Watched::start(&folder, &["push.yaml", "--parallelism", "1"]);
         server.wait_for(1, Duration::from_secs(60)).unwrap();
-        if gone { std::fs::remove_file(&small).unwrap() } else { std::fs::write(&small, words(99)).unwrap() }
+        if gone {
+            std::fs::remove_file(&small).unwrap()
+        } else {
+            std::fs::write(&small, words(99)).unwrap()
+        }
         go.send(()).unwrap();
         running.end().failed(1, "WEIR-FILE-007", "conflict").says(&["in/small.csv", "run again"]);
     }

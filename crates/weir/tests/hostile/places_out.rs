@@ -91,7 +91,10 @@ const READ_ONLY: &str = "/sys/weir-lake";
 fn a_read_only_target_is_told_and_nothing_is_read_for_it() {
     let folder = Folder::new();
     folder.write("in.csv", words(10));
-    folder.write("orders.yaml", format!("pipeline: orders\nsource:\n  file: {{path: in.csv}}\nsink:\n  file: {{path: {READ_ONLY}}}\n"));
+    folder.write(
+        "orders.yaml",
+        format!("pipeline: orders\nsource:\n  file: {{path: in.csv}}\nsink:\n  file: {{path: {READ_ONLY}}}\n"),
+    );
     run(&folder, &["orders.yaml"]).failed(1, "WEIR-IO-013", "io").says(&[READ_ONLY, "choose another"]);
 
     folder.write(

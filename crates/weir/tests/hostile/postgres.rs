@@ -277,7 +277,8 @@ fn an_overwrite_that_breaks_off_leaves_the_old_rows() {
     let folder = Folder::new();
     let ran = broken_off(&folder, &server, &database, "overwrite", || {
         // The staging table is what the run fills; the target itself must be untouched by all this.
-        let staging = database.value("SELECT relname FROM pg_class WHERE relname LIKE '\\_weir\\_stage%' AND relkind = 'r'").unwrap();
+        let staging =
+            database.value("SELECT relname FROM pg_class WHERE relname LIKE '\\_weir\\_stage%' AND relkind = 'r'").unwrap();
         database.execute(format!("DROP TABLE {staging}")).unwrap();
     });
     assert_eq!((ran.code, ran.report["error"]["code"].as_str()), (1, Some("WEIR-PG-007")), "{}", ran.err);

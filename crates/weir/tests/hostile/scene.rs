@@ -102,7 +102,8 @@ pub struct Watched {
 impl Watched {
     /// Starts `weir run … --json --progress json`.
     pub fn start(folder: &Folder, arguments: &[&str]) -> Self {
-        let all: Vec<&str> = ["run"].into_iter().chain(arguments.iter().copied()).chain(["--json", "--progress", "json"]).collect();
+        let all: Vec<&str> =
+            ["run"].into_iter().chain(arguments.iter().copied()).chain(["--json", "--progress", "json"]).collect();
         let mut child = folder.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (send, lines) = channel();

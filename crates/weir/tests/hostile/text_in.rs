@@ -13,9 +13,11 @@ fn a_gzip_file_that_was_cut_fails_the_run_and_its_beginning_is_not_taken_for_the
     let whole = gzip(&text);
     from_files(&folder, "path: in.csv.gz", "");
     folder.write("in.csv.gz", &whole[..whole.len() * 9 / 10]);
-    run(&folder, &["orders.yaml", "--checkpoint-interval", "1ms"])
-        .failed(1, "WEIR-FMT-002", "data")
-        .says(&["gzip", "cut off", "in.csv.gz"]);
+    run(&folder, &["orders.yaml", "--checkpoint-interval", "1ms"]).failed(1, "WEIR-FMT-002", "data").says(&[
+        "gzip",
+        "cut off",
+        "in.csv.gz",
+    ]);
     nothing_visible(&folder);
     folder.write("in.csv.gz", &whole);
     run(&folder, &["orders.yaml"]).wrote(MANY);
