@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks and tests, from nothing: format, house rules, unit, conformance, golden and end-to-end tests on real
+# All checks and tests, from nothing: format, clippy, house rules, unit, conformance, golden and end-to-end tests on real
 # servers that the tests start themselves. Build output goes outside the clone, so that the next run is quick.
 # Usage: ./test.sh [nextest arguments]
 set -euo pipefail
@@ -16,6 +16,8 @@ step "format"
 cargo fmt --all --check
 step "build"
 cargo build --workspace --locked --quiet
+step "clippy"
+cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 step "house rules"
 cargo xtask lint
 step "services"

@@ -59,7 +59,7 @@ pub fn json(plan: &Plan) -> Value {
                 "program": program,
                 "reason": reason,
                 "inputs": flow.inputs.iter().map(input_json).collect::<Vec<_>>(),
-                "outputs": flow.outputs.iter().map(output_json).collect::<Vec<_>>(),
+                "outputs": flow.outputs.iter().map(|output| output_json(plan, output)).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -91,7 +91,7 @@ fn input_json(input: &FlowInput) -> Value {
     })
 }
 
-fn output_json(output: &FlowOutput) -> Value {
+fn output_json(plan: &Plan, output: &FlowOutput) -> Value {
     let columns: Vec<Value> = output
         .schema
         .fields()
@@ -105,6 +105,7 @@ fn output_json(output: &FlowOutput) -> Value {
         "place": output.sink.place(&output.stream),
         "write_mode": output.write_mode,
         "key": output.key,
+        "partition_by": partition_by(plan, &output.node),
         "on_schema_change": output.on_schema_change,
         "columns": columns,
     })
@@ -173,15 +174,19 @@ fn sources(plan: &Plan, page: &mut Page) {
         let streams = inputs.iter().map(|input| input.stream.name.as_str()).collect::<Vec<_>>().join(", ");
         let mut facts = Vec::new();
         if let Some(rows) = inputs.iter().map(|input| input.stream.estimated_rows).sum::<Option<u64>>() {
-            facts.push(format!("about {} rows", grouped(rows)));
+            facts.push(format!("about {} {}", grouped(rows), if rows == 1 { "row" } else { "rows" }));
         }
         if let Some(bytes) = inputs.iter().map(|input| input.stream.estimated_bytes).sum::<Option<u64>>() {
             facts.push(size(bytes));
         }
-        if !first.stream.reading.is_empty() {
-            facts.push(first.stream.reading.clone());
+        let same = inputs.iter().all(|input| input.stream.reading == first.stream.reading);
+        match first.stream.reading.as_str() {
+            "" => {}
+            _ if !same => facts.push(format!("{} streams", inputs.len())),
+            reading if inputs.len() > 1 => facts.push(format!("each {reading}")),
+            reading => facts.push(reading.into()),
         }
-        page.wrapped("  source ", &format!("{} {}   {}", labelled(&first.connector, node), streams, facts.join(", ")));
+        page.wrapped("  source ", &format!("{} {} · {}", labelled(&first.connector, node), streams, facts.join(", ")));
         match (&first.cursor, plan.pipeline.mode) {
             (Some(cursor), _) => {
                 let lag = plan.pipeline.node(node).and_then(|node| node.options.get("lag")).map(|lag| match lag {
@@ -215,7 +220,7 @@ fn transforms(plan: &Plan, page: &mut Page) {
     }
     let chain = nodes.join(" → ");
     if relational.is_empty() {
-        page.wrapped("  transforms ", &format!("{chain}   streaming, bounded memory"));
+        page.wrapped("  transforms ", &format!("{chain} · streaming, bounded memory"));
         return;
     }
     page.wrapped("  transforms ", &chain);
@@ -229,6 +234,15 @@ fn transforms(plan: &Plan, page: &mut Page) {
     }
     for reason in reasons {
         page.wrapped("    not streaming: ", &reason);
+    }
+}
+
+/// The sink's `partition_by` as it is written.
+fn partition_by(plan: &Plan, node: &str) -> Option<String> {
+    match plan.pipeline.node(node)?.options.get("partition_by")? {
+        Value::String(one) => Some(one.clone()),
+        Value::Array(many) => Some(many.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
+        _ => None,
     }
 }
 
@@ -248,7 +262,7 @@ fn sinks(plan: &Plan) -> Vec<(String, String)> {
             let first = outputs.first()?;
             let place = match outputs.len() {
                 1 => first.sink.place(&first.stream),
-                _ => first.sink.place("{stream}"),
+                _ => first.sink.place(&first.stream).replace(&first.stream, "{stream}"),
             };
             let how = match (first.write_mode, first.key.as_slice()) {
                 (WriteMode::Upsert | WriteMode::Merge, key) if outputs.len() == 1 => {
@@ -256,7 +270,8 @@ fn sinks(plan: &Plan) -> Vec<(String, String)> {
                 }
                 (mode, _) => mode.as_str().to_string(),
             };
-            Some((labelled(&first.connector, node), format!("{place}   {how}")))
+            let by = partition_by(plan, node).map(|by| format!("   partition_by {by}")).unwrap_or_default();
+            Some((labelled(&first.connector, node), format!("{place}   {how}{by}")))
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! One flow: the nodes of a component over one choice of streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -31,6 +31,8 @@ pub(crate) struct Told {
     /// There is one, and it must not run.
     pub(crate) refusals: Vec<Diagnostic>,
     pub(crate) warnings: Vec<String>,
+    /// Every column that arrives at a sink or is read from a source: what `on_loss` may name.
+    pub(crate) columns: BTreeSet<String>,
 }
 
 /// Inputs that together stay below this may be held in memory by a join.
@@ -59,6 +61,7 @@ impl FlowBuilder<'_> {
         let mut inputs = Vec::new();
         for (index, (open, stream)) in choice.iter().enumerate() {
             ends.insert(&open.node.name, Upstream::Input(index));
+            told.columns.extend(stream.schema.fields().iter().map(|field| field.name().clone()));
             graph.inputs.push(InputTable::new(index, &open.node.name, &stream.name, &stream.schema));
             inputs.extend(self.input(index, open, stream, told));
         }
@@ -232,6 +235,7 @@ impl FlowBuilder<'_> {
         graph: &mut Graph,
         told: &mut Told,
     ) -> (Upstream, Vec<ColumnReport>) {
+        told.columns.extend(graph.schema(upstream).fields().iter().map(|field| field.name().clone()));
         let judged = loss::judge(graph.schema(upstream), graph.columns(upstream), open.sink.as_ref(), &self.policies.on_loss);
         let mut chain = Chain::new(self.session, graph, &node.name, "on_loss", vec![(upstream, vec!["input".into()])]);
         if let Err(error) = loss::carry_out(&judged, &mut chain) {

@@ -160,8 +160,9 @@ impl Judged {
             ),
         )
         .help(format!(
-            "allow it with `on_loss: {{{0}: string}}` (or accept, or drop), `cast` it to a type that fits, or drop it with `field_mapper: {{drop: [{0}]}}`",
-            self.name
+            "allow it with `on_loss: {{{0}: string}}` ({1}), `cast` it to a type that fits, or drop it with `field_mapper: {{drop: [{0}]}}`",
+            self.name,
+            if matches!(self.sink.edge, Edge::Unsupported { .. }) { "or drop" } else { "or accept, or drop" }
         ))
     }
 }

@@ -143,6 +143,10 @@ impl Planner {
         let (flows, columns): (Vec<Flow>, Vec<Vec<ColumnReport>>) = planned.into_iter().unzip();
         let columns = columns.concat();
         same_places(&flows, &sinks, &places, &mut told);
+        for name in policies.on_loss.columns.keys().filter(|name| !told.columns.contains(*name)) {
+            let problem = Problem::new(code::LOSS, format!("`on_loss` names `{name}`, and no stream has such a column"));
+            told.problems.push(places.at_key("on_loss", problem.nearest(name, told.columns.iter().map(String::as_str))));
+        }
         if !told.problems.is_empty() {
             return Err(PlanFailure::Diagnostics(distinct(told.problems)));
         }

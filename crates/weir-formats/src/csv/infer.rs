@@ -120,7 +120,7 @@ fn read_sample(
     }
     let encoding = given.unwrap_or_else(|| match encoding_rs::Encoding::for_bom(&bytes) {
         Some((found, _)) => found,
-        None => encoding_rs::UTF_8,
+        None => unmarked_utf16(&bytes).unwrap_or(encoding_rs::UTF_8),
     });
     let text = if encoding == encoding_rs::UTF_8 {
         bytes
@@ -129,6 +129,19 @@ fn read_sample(
         text.into_owned().into_bytes()
     };
     Ok(Sample { text, whole, compression, encoding })
+}
+
+/// UTF-16 without a mark: of the first letters, every second byte is zero. As UTF-8 that would be text full of NULs.
+fn unmarked_utf16(bytes: &[u8]) -> Option<&'static encoding_rs::Encoding> {
+    let head = &bytes[..bytes.len().min(1024) & !1];
+    let zeros = |at: usize| head.iter().skip(at).step_by(2).filter(|byte| **byte == 0).count();
+    let (first, second) = (zeros(0), zeros(1));
+    let most = |zeros: usize| head.len() >= 8 && zeros * 4 >= head.len() / 2 * 3;
+    match (most(first), most(second)) {
+        (false, true) if first == 0 => Some(encoding_rs::UTF_16LE),
+        (true, false) if second == 0 => Some(encoding_rs::UTF_16BE),
+        _ => None,
+    }
 }
 
 struct Types<'a> {

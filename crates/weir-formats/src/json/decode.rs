@@ -271,7 +271,7 @@ impl StructColumn {
         self.rows += 1;
     }
 
-    /// Appends an object. The last of several equal keys wins.
+    /// Appends an object. A column's key that comes twice is a misfit: which value was meant nobody knows (RFC 8259, section 4).
     pub(crate) fn push(&mut self, tape: &Tape, node: u32, text: &[u8], name: Option<&str>) -> Result<(), Misfit> {
         self.slots.fill(ABSENT);
         let mut fault = Ok(());
@@ -290,6 +290,10 @@ impl StructColumn {
             };
             match place {
                 Some(place) => {
+                    if self.slots[place] != ABSENT && fault.is_ok() {
+                        let key = crate::csv::decode::short(&String::from_utf8_lossy(raw));
+                        fault = Err(Misfit { code: "WEIR-FMT-115", reason: format!("the key {key} comes twice in one object") });
+                    }
                     self.slots[place] = value;
                     expected = place + 1;
                 }

@@ -330,9 +330,9 @@ async fn the_plan_reads_as_the_sketch_and_fits_the_terminal() {
     for expected in [
         "orders_to_lake   incremental · native engine · exactly_once",
         "why exactly_once: memory gives the same rows again; memory stages rows until the commit",
-        "source memory t about 3 rows, 24 B, 1 split",
+        "source memory t · about 3 rows, 24 B, 1 split",
         "first run: everything; then id > last committed (lag 5)",
-        "transforms filter → sql streaming, bounded memory",
+        "transforms filter → sql · streaming, bounded memory",
         "sink memory out   upsert on (id)",
         "twice   id * 2 (sql)  int64  int64  from id",
         "will: write out",

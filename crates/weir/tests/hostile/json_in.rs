@@ -109,7 +109,6 @@ fn broken_texts_inside_lines_are_set_aside_one_by_one() {
 }
 
 #[test]
-#[ignore = "the last of two equal keys wins, and nobody is told (weir-formats)"]
 fn a_key_that_comes_twice_is_not_resolved_silently() {
     let folder = Folder::new();
     folder.write("in.ndjson", "{\"id\":1,\"word\":\"a\"}\n{\"id\":2,\"word\":\"b\",\"word\":\"c\"}\n");
