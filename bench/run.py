@@ -198,7 +198,10 @@ def pg_to_parquet(args, server, table="lineitem", rows=None, peers=True):
     if peers and (not args.peers or "sling" in args.peers):
         def sling():
             out = fresh(work / "sling" / "out.csv")
-            env = {"PGBENCH": server.url + "?sslmode=disable", "SLING_CLI_TELEMETRY": "false"}
+            # The package holds the program, but does not find it by itself.
+            program = next(VENV.glob("lib/*/site-packages/sling_*/bin/sling-*"), None)
+            env = {"SLING_BINARY": str(program)} if program else {}
+            env |= {"PGBENCH": server.url + "?sslmode=disable", "SLING_CLI_TELEMETRY": "false"}
             return measure([str(VENV / "bin" / "sling"), "run", "--src-conn", "PGBENCH", "--src-stream", f"public.{table}", "--tgt-object", f"file://{out}"], env)
         case.add("sling_csv", sling, once=True)
     return case.run()
@@ -260,6 +263,8 @@ def growth(args, server):
         csv = lineitem(scale)
         table = "lineitem" if scale == 1 else f"lineitem_{str(scale).replace('.', '_')}"
         server.load(table, csv)
+        # All scales start warm.
+        server.sql(f"SELECT sum(l_orderkey) FROM {table}")
         text = (HERE / "pipelines" / "pg_to_parquet.yaml").read_text().replace("public.lineitem", f"public.{table}")
         spec = CACHE / "bench-out" / f"growth-{scale}.yaml"
         spec.parent.mkdir(parents=True, exist_ok=True)

@@ -310,9 +310,10 @@ fn table(columns: &[&ColumnReport], page: &mut Page) {
         let longest = rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).max(HEAD[at].len());
         *width = longest.min(WIDEST[at]);
     }
-    // Narrow terminals: the widest column gives way first; the edge keeps room for its word.
-    const EDGE: usize = 8;
-    while 2 + widths.iter().sum::<usize>() + 2 * widths.len() + EDGE > page.width {
+    // Narrow terminals: the widest column gives way first; the edge keeps room for a few words.
+    const EDGE: usize = 16;
+    let edge = rows.iter().map(|row| row[4].chars().count()).max().unwrap_or(0).clamp(HEAD[4].len(), EDGE);
+    while 2 + widths.iter().sum::<usize>() + 2 * widths.len() + edge > page.width {
         let Some(widest) = widths.iter_mut().max() else { break };
         if *widest <= 6 {
             break;

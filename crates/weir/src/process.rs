@@ -28,7 +28,7 @@ pub fn block_on<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -
     // Lanes wait for disks and networks as much as they compute: more workers than cores keep the cores busy.
     let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
     let workers = (2 * cores).max(4);
-    limit_arenas(cores);
+    limit_arenas(cores.div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().map_err(Error::from)?;
     let result = runtime.block_on(future);
@@ -37,18 +37,18 @@ pub fn block_on<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -
     result
 }
 
-/// Tells glibc to keep one heap a core instead of eight. Batches are made on one thread and freed on another, and each heap keeps
+/// Tells glibc to keep one heap for two cores instead of eight for each. Batches are made on one thread and freed on another, and each heap keeps
 /// what it once had: with the default a run holds twice the memory for the same speed. `MALLOC_ARENA_MAX` still wins.
-fn limit_arenas(cores: usize) {
+fn limit_arenas(arenas: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
-        let arenas = libc::c_int::try_from(cores).unwrap_or(libc::c_int::MAX);
+        let arenas = libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX);
         // SAFETY: mallopt is a plain libc call on integers; the runtime's threads, which it concerns, do not exist yet.
         #[allow(unsafe_code)]
         let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    let _ = cores;
+    let _ = arenas;
 }
 
 /// Watches for Ctrl-C and a polite kill. The first one cancels the token: the run makes a checkpoint and stops. The
