@@ -1,6 +1,7 @@
 //! Dead letters, once more through their pipeline.
 //!
-//! A replay decodes each waiting letter with the source's options as they are now, and runs the rows that are well-formed by
+//! A replay decodes each waiting letter with the source's options as they are now (a row that a transform set aside needs no
+//! decoding), and runs the rows that are well-formed by
 //! now through the same program into the same sinks, as a run of its own: it moves no cursor and never overwrites
 //! (`overwrite` becomes `append`). Letters that went through are marked as replayed after the commit; a crash before that
 //! resumes the same replay, because its identity is made from the letters.
@@ -15,7 +16,7 @@ use weir_connect::{
     StreamInfo, StreamReader, WriteMode,
 };
 use weir_error::{Error, Result};
-use weir_plan::{Flow, Plan};
+use weir_plan::{Flow, Plan, Program};
 
 use crate::events::Reporter;
 use crate::report::{RunReport, RunStatus};
@@ -59,7 +60,10 @@ pub async fn replay(
         let mut ids = Vec::new();
         for letter in letters.iter().filter(|letter| letter.stream == input.stream.name) {
             seen.push(letter.id);
-            let events = input.source.redecode(&input.stream.name, &as_letter(letter)).await?;
+            let events = match by_program(letter, &flow.program, flow.outputs.len(), &input.stream) {
+                Some(events) => events,
+                None => input.source.redecode(&input.stream.name, &as_letter(letter)).await?,
+            };
             match events.iter().find_map(|event| if let Event::Dead(dead) = event { Some(dead.reason.clone()) } else { None }) {
                 Some(reason) => still_dead.push((letter.id, reason)),
                 None => {
@@ -99,6 +103,34 @@ pub async fn replay(
     }
     store.dead_replayed(&through).await?;
     Ok(Replayed { report: Some(report), through, still_dead })
+}
+
+/// A letter that was not set aside by the source but by the flow's own program: its row, if the program takes it by now. `None`
+/// for letters of the source.
+fn by_program(letter: &DeadView, program: &Program, outputs: usize, stream: &StreamInfo) -> Option<Vec<Event>> {
+    let still = |reason: &str| Some(vec![Event::Dead(DeadLetter { reason: reason.into(), ..as_letter(letter) })]);
+    let Program::RowLocal(program) = program else {
+        return still("the pipeline sees rows together (a join, an aggregate, …): a single one cannot be added; run it again");
+    };
+    if !letter.code.starts_with("WEIR-ROW-") {
+        return None;
+    }
+    if outputs > 1 {
+        return still("the row may have reached another sink of the pipeline already; correct it at the source");
+    }
+    let Some(records) = weir_plan::decode_record(&letter.payload, &letter.media_type, &stream.schema) else {
+        return still("what was kept does not give back the row exactly; correct it at the source");
+    };
+    match program.apply(&records) {
+        Err(error) => still(&error.to_string()),
+        Ok(outputs) => match outputs.into_iter().flat_map(|output| output.dead).next() {
+            Some(dead) => Some(vec![Event::Dead(dead)]),
+            None => {
+                let source_bytes = letter.payload.len() as u64;
+                Some(vec![Event::Batch(Batch { records, position: None, source_bytes })])
+            }
+        },
+    }
 }
 
 fn as_letter(view: &DeadView) -> DeadLetter {

@@ -36,4 +36,5 @@ pub use options::{ResolveReferences, Unresolved};
 pub use planner::{PlanFailure, Planner};
 pub use problem::code;
 pub use program::prepared::prepared;
+pub use program::record::decode_record;
 pub use vocabulary::{Words, vocabulary};

@@ -2,5 +2,6 @@
 
 pub(crate) mod cast;
 pub(crate) mod prepared;
+pub(crate) mod record;
 pub(crate) mod relational;
 pub(crate) mod row;

@@ -20,6 +20,7 @@ use weir_error::{Error, Kind, Result};
 use crate::chain::{Graph, Upstream};
 use crate::model::{RowOutput, RowProgram};
 use crate::program::cast::CheckedCast;
+use crate::program::record::encode;
 use crate::sql::Session;
 
 /// What happens to a batch.
@@ -461,7 +462,7 @@ fn row_fault(error: &DataFusionError) -> Option<String> {
 }
 
 fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: usize, reason: &str) -> DeadLetter {
-    let (payload, media_type) = record(original, row);
+    let (payload, media_type) = encode(original, row);
     DeadLetter {
         stream: stream.into(),
         code: if matches!(step, Step::Cast(_)) { "WEIR-ROW-001" } else { "WEIR-ROW-002" }.into(),
@@ -470,33 +471,6 @@ fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: us
         payload,
         media_type: media_type.into(),
     }
-}
-
-/// One row as a JSON object, with the columns that are NULL; if a type has no JSON form, as `column=value` text.
-fn record(batch: &RecordBatch, row: usize) -> (Vec<u8>, &'static str) {
-    use arrow::json::writer::{LineDelimited, WriterBuilder};
-    let one = batch.slice(row, 1);
-    let mut bytes = Vec::new();
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
-    let written = writer.write(&one).and_then(|()| writer.finish());
-    drop(writer);
-    if written.is_ok() {
-        while bytes.last() == Some(&b'\n') {
-            bytes.pop();
-        }
-        return (bytes, "application/json");
-    }
-    let shown: Vec<String> = one
-        .schema()
-        .fields()
-        .iter()
-        .zip(one.columns())
-        .map(|(field, column)| {
-            let value = arrow::util::display::array_value_to_string(column, 0).unwrap_or_default();
-            format!("{}={value}", field.name())
-        })
-        .collect();
-    (shown.join("\n").into_bytes(), "text/plain")
 }
 
 impl RowProgram for RowTree {

@@ -161,3 +161,31 @@ fn the_same_run_again_brings_the_same_letters_not_more() {
     // Two runs met the records; each run's letters are its own.
     assert_eq!(waiting(&folder), 4);
 }
+
+#[test]
+fn a_row_that_a_transform_set_aside_goes_through_once_the_transform_is_mended() {
+    let folder = Folder::new();
+    folder.write("in.csv", "id,word\n1,10\n2,ten\n3,30\n");
+    let spec = |transform: &str| {
+        [
+            "pipeline: orders\nsource: {file: {path: in.csv, columns: {word: string}}}\ntransforms:\n  - ",
+            transform,
+            "\nsink: {file: {path: lake/orders, format: csv, write_mode: overwrite}}\ndead_letters: {allow: 1}\n",
+        ]
+        .concat()
+    };
+    folder.write("orders.yaml", spec("cast: {columns: {word: int64}}"));
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 2, 0, 1]), "{}", ran.report);
+    let (said, body) = replay(&folder);
+    assert_eq!(said.code, 4, "nothing has changed: {}", said.shown());
+    assert!(body["still_dead"].to_string().contains("ten"), "{body}");
+    folder.write(
+        "orders.yaml",
+        spec("sql: SELECT id, CASE word WHEN 'ten' THEN 10 ELSE CAST(word AS BIGINT) END AS word FROM input"),
+    );
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(1)), "{}", said.shown());
+    assert_eq!(csv_rows(&folder, "orders"), ["1,10", "2,10", "3,30"]);
+    assert_eq!(waiting(&folder), 0);
+}
