@@ -136,6 +136,12 @@ pub trait Sink: Send + Sync {
     /// What [`Sink::prepare`] would do to the target (`create table public.orders`, `add column x`), without doing it.
     async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>>;
 
+    /// Names of the columns that the target has already, for `on_schema_change: discard_row`; `None` if it is not there yet, or takes
+    /// whatever comes. Changes nothing.
+    async fn columns(&self, _target: &StreamTarget) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+
     /// Makes the target ready: creates or evolves tables, checks the contract, makes the staging area. Idempotent; called
     /// again on resume.
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>>;

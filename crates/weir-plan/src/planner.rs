@@ -16,9 +16,10 @@ use weir_spec::{Diagnostic, Severity};
 use crate::check::{check, refused, two_writers};
 use crate::flow::{FlowBuilder, Told};
 use crate::guarantee;
-use crate::model::{ColumnReport, Flow, Guarantee, Plan};
+use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
+use crate::program::discard::{DiscardRows, Unknown};
 use crate::shape::{self, Component};
 use crate::sql::Session;
 
@@ -140,6 +141,11 @@ impl Planner {
             }
         }
         unique_names(&mut planned);
+        if policies.on_schema_change == SchemaChangePolicy::DiscardRow {
+            for (flow, columns) in &mut planned {
+                discard_rows(pipeline, flow, columns, &places, &mut told).await?;
+            }
+        }
         let (flows, columns): (Vec<Flow>, Vec<Vec<ColumnReport>>) = planned.into_iter().unzip();
         let columns = columns.concat();
         same_places(&flows, &sinks, &places, &mut told);
@@ -231,15 +237,7 @@ impl Planner {
         let mut actions: Vec<String> = Vec::new();
         for flow in flows {
             for output in &flow.outputs {
-                let target = StreamTarget {
-                    run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
-                    stream: output.stream.clone(),
-                    schema: output.schema.clone(),
-                    key: output.key.clone(),
-                    cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
-                    write_mode: output.write_mode,
-                    on_schema_change: output.on_schema_change,
-                };
+                let target = target(pipeline, flow, output);
                 let preview = output.sink.preview(&target).await.map_err(|error| error.at(format!("sink `{}`", output.node)))?;
                 for action in preview {
                     if !actions.contains(&action) {
@@ -336,6 +334,66 @@ fn unique_names(planned: &mut [(Flow, Vec<ColumnReport>)]) {
         let Some(input) = flow.inputs.first() else { continue };
         flow.name = format!("{}.{}", input.node, flow.name);
         columns.iter_mut().for_each(|column| column.flow = flow.name.clone());
+    }
+}
+
+/// Holds the outputs of a flow against the columns that their targets have.
+async fn discard_rows(
+    pipeline: &Pipeline,
+    flow: &mut Flow,
+    columns: &mut Vec<ColumnReport>,
+    places: &Places<'_>,
+    told: &mut Told,
+) -> Result<()> {
+    let mut unknown = Vec::new();
+    for output in &flow.outputs {
+        let known = output.sink.columns(&target(pipeline, flow, output)).await;
+        let known = known.map_err(|error| error.at(format!("sink `{}`", output.node)))?;
+        unknown.push(known.and_then(|known| Unknown::find(&output.node, &output.schema, &known)));
+    }
+    if unknown.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let Program::RowLocal(inner) = &flow.program else {
+        let names: Vec<&str> = flow.outputs.iter().map(|output| output.node.as_str()).collect();
+        let problem = Problem::new(
+            code::SHAPE,
+            format!(
+                "`on_schema_change: discard_row` cannot set rows of `{}` aside: `{}` sees rows together",
+                names.join("`, `"),
+                flow.name
+            ),
+        )
+        .help("use evolve, freeze or discard_column");
+        told.problems.push(places.at_key("on_schema_change", problem));
+        return Ok(());
+    };
+    let inner = inner.clone();
+    for (output, unknown) in flow.outputs.iter_mut().zip(&unknown) {
+        let Some(unknown) = unknown else { continue };
+        let names: Vec<&str> = unknown.columns.iter().map(|at| output.schema.field(*at).name().as_str()).collect();
+        told.warnings.push(format!(
+            "the target of `{}` has no column `{}`: rows with a value in it become dead letters (on_schema_change: discard_row)",
+            output.node,
+            names.join("`, `")
+        ));
+        columns.retain(|column| column.sink != output.node || !names.contains(&column.column.as_str()));
+        output.schema = unknown.schema(&output.schema)?;
+    }
+    let stream = flow.inputs.first().map(|input| input.stream.name.clone()).unwrap_or_default();
+    flow.program = Program::RowLocal(Arc::new(DiscardRows { inner, stream, unknown }));
+    Ok(())
+}
+
+fn target(pipeline: &Pipeline, flow: &Flow, output: &FlowOutput) -> StreamTarget {
+    StreamTarget {
+        run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
+        stream: output.stream.clone(),
+        schema: output.schema.clone(),
+        key: output.key.clone(),
+        cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
+        write_mode: output.write_mode,
+        on_schema_change: output.on_schema_change,
     }
 }
 

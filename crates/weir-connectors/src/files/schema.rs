@@ -87,7 +87,7 @@ fn refused(policy: SchemaChangePolicy, why: String) -> Error {
     let (word, hint) = match policy {
         SchemaChangePolicy::Hold => ("hold", "approve the change by running once with `on_schema_change: evolve`"),
         SchemaChangePolicy::DiscardRow => {
-            ("discard_row", "files cannot judge single rows; use evolve, freeze or discard_column for this sink")
+            ("discard_row", "`discard_row` is for new columns: cast this one, or use `on_schema_change: evolve`")
         }
         _ => ("freeze", "use `on_schema_change: evolve`, or map the columns in a transform"),
     };

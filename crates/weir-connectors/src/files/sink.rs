@@ -335,6 +335,15 @@ impl Sink for FilesSink {
         Ok(actions)
     }
 
+    async fn columns(&self, target: &StreamTarget) -> Result<Option<Vec<String>>> {
+        if target.write_mode == WriteMode::Overwrite {
+            return Ok(None);
+        }
+        let dataset = self.dataset(&target.stream, run_time(&target.run.run_id).unwrap_or_else(Utc::now))?;
+        let Some((manifest, _)) = Manifest::load(dataset.storage.as_ref(), &dataset.hidden).await? else { return Ok(None) };
+        Ok(manifest.arrow_schema()?.map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect()))
+    }
+
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         let (shared, _, foreign) = self.plan(&target).await?;
         if !foreign.is_empty() && shared.mode != WriteMode::Overwrite {

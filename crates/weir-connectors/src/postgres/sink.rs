@@ -112,6 +112,14 @@ impl Sink for PostgresSink {
         Ok(plan.changes.iter().map(|change| change.says(&plan.name)).collect())
     }
 
+    async fn columns(&self, target: &StreamTarget) -> Result<Option<Vec<String>>> {
+        let mut client = Client::connect(&self.address).await?;
+        let name = target::table_name(&self.options, &target.stream);
+        let Some(relation) = catalog::find(&mut client, &name).await? else { return Ok(None) };
+        let shape = catalog::shapes(&mut client, &[relation.oid]).await?.remove(&relation.oid).unwrap_or_default();
+        Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
+    }
+
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         checked(&self.options.state_schema)?;
         let mut client = Client::connect(&self.address).await?;

@@ -328,11 +328,9 @@ fn refused(name: &TableName, policy: SchemaChangePolicy, what: &str) -> Error {
         SchemaChangePolicy::Hold => {
             ("WEIR-PG-047", Kind::Conflict, "approve the change by running once with `on_schema_change: evolve`")
         }
-        SchemaChangePolicy::DiscardRow => (
-            "WEIR-PG-048",
-            Kind::Unsupported,
-            "the postgres sink cannot set single rows aside for this: use evolve, discard_column, or drop the column in a field_mapper",
-        ),
+        SchemaChangePolicy::DiscardRow => {
+            ("WEIR-PG-048", Kind::Schema, "`discard_row` is for new columns: cast this one, or use `on_schema_change: evolve`")
+        }
         _ => ("WEIR-PG-046", Kind::Schema, "change the table, or set `on_schema_change: evolve`"),
     };
     Error::new(code, kind, format!("the target needs a change that the contract does not allow: {what}"))

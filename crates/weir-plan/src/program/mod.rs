@@ -1,6 +1,7 @@
 //! What runs: a row-local program for the lanes, or a relational one for DataFusion.
 
 pub(crate) mod cast;
+pub(crate) mod discard;
 pub(crate) mod prepared;
 pub(crate) mod record;
 pub(crate) mod relational;

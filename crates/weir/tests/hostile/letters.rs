@@ -189,3 +189,29 @@ fn a_row_that_a_transform_set_aside_goes_through_once_the_transform_is_mended() 
     assert_eq!(csv_rows(&folder, "orders"), ["1,10", "2,10", "3,30"]);
     assert_eq!(waiting(&folder), 0);
 }
+
+#[test]
+fn discard_row_sets_aside_what_the_target_has_no_column_for() {
+    let folder = Folder::new();
+    let spec = |policy: &str| {
+        let sink = "sink: {file: {path: lake/orders, format: csv, write_mode: append}}\ndead_letters: {allow: 9}\n";
+        ["pipeline: orders\nsource: {file: {path: in.csv}}\n", sink, "on_schema_change: ", policy, "\n"].concat()
+    };
+    folder.write("in.csv", "id,word\n1,a\n");
+    folder.write("orders.yaml", spec("discard_row"));
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [1, 1, 0, 0]), "{}", ran.report);
+    folder.write("in.csv", "id,word,new\n2,b,\n3,c,7\n4,d,\n");
+    let planned = folder.weir(&["plan", "orders.yaml"]).ok();
+    assert!(planned.out.contains("no column `new`"), "{}", planned.shown());
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 2, 0, 1]), "{}", ran.report);
+    assert_eq!(csv_rows(&folder, "orders"), ["1,a", "2,b", "4,d"]);
+    let shown = folder.weir(&["dead", "show", "orders"]).ok();
+    assert!(shown.out.contains("WEIR-ROW-003") && shown.out.contains("`new`"), "{}", shown.shown());
+    // Once the target may have the column, the row goes in.
+    folder.write("orders.yaml", spec("evolve"));
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(1)), "{}", said.shown());
+    assert_eq!(csv_rows(&folder, "orders").len(), 4);
+}

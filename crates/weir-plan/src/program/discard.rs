@@ -1,0 +1,84 @@
+//! `on_schema_change: discard_row`: rows with a value in a column that the target does not have are set aside.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use weir_connect::DeadLetter;
+use weir_error::{Error, Result};
+
+use crate::model::{RowOutput, RowProgram};
+use crate::program::record::encode;
+
+/// What one output may not have.
+pub(crate) struct Unknown {
+    pub(crate) sink: String,
+    /// Places of the columns that the target does not have, in the program's own output.
+    pub(crate) columns: Vec<usize>,
+    /// The rest.
+    pub(crate) kept: Vec<usize>,
+}
+
+impl Unknown {
+    /// `None` if the target knows every column.
+    pub(crate) fn find(sink: &str, schema: &Schema, known: &[String]) -> Option<Self> {
+        let (kept, columns): (Vec<usize>, Vec<usize>) =
+            (0..schema.fields().len()).partition(|at| known.contains(schema.field(*at).name()));
+        (!columns.is_empty()).then(|| Self { sink: sink.into(), columns, kept })
+    }
+
+    pub(crate) fn schema(&self, schema: &Schema) -> Result<SchemaRef> {
+        Ok(Arc::new(schema.project(&self.kept).map_err(|error| Error::internal(error.to_string()))?))
+    }
+}
+
+/// A program whose outputs are held against what their targets have.
+pub(crate) struct DiscardRows {
+    pub(crate) inner: Arc<dyn RowProgram>,
+    pub(crate) stream: String,
+    /// Per output.
+    pub(crate) unknown: Vec<Option<Unknown>>,
+}
+
+impl RowProgram for DiscardRows {
+    fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
+        let mut outputs = self.inner.apply(batch)?;
+        for (output, unknown) in outputs.iter_mut().zip(&self.unknown) {
+            if let Some(unknown) = unknown {
+                self.discard(output, unknown)?;
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+impl DiscardRows {
+    fn discard(&self, output: &mut RowOutput, unknown: &Unknown) -> Result<()> {
+        let broken = |error: arrow::error::ArrowError| Error::internal(error.to_string());
+        let batch = &output.batch;
+        let new = |row: usize| unknown.columns.iter().find(|at| batch.column(**at).is_valid(row));
+        let mut keep = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let at = new(row);
+            keep.push(at.is_none());
+            let Some(at) = at else { continue };
+            let (payload, media_type) = encode(batch, row);
+            output.dead.push(DeadLetter {
+                stream: self.stream.clone(),
+                code: "WEIR-ROW-003".into(),
+                reason: format!(
+                    "the target of `{}` has no column `{}`, and `on_schema_change: discard_row` sets such rows aside",
+                    unknown.sink,
+                    batch.schema_ref().field(*at).name()
+                ),
+                place: format!("node `{}`", unknown.sink),
+                payload,
+                media_type: media_type.into(),
+            });
+        }
+        let kept = batch.project(&unknown.kept).map_err(broken)?;
+        output.batch = filter_record_batch(&kept, &BooleanArray::from(keep)).map_err(broken)?;
+        Ok(())
+    }
+}
