@@ -313,3 +313,26 @@ fn text_with_a_nul_cannot_enter_and_takes_no_other_row_with_it() {
     run(&folder, &["orders.yaml"]).wrote(3);
     assert_eq!(rows_of(&database, "target"), ["1,fine", "2,before", "3,fine"]);
 }
+
+#[test]
+fn discard_row_keeps_rows_out_of_a_table_that_has_no_column_for_them() {
+    let server = PostgresServer::shared().unwrap();
+    let database = server.create_database().unwrap();
+    database.execute("CREATE TABLE target (id bigint, word text)").unwrap();
+    let folder = Folder::new();
+    folder.write("in.csv", "id,word,new\n1,a,\n2,b,7\n3,c,\n");
+    folder.write(
+        "orders.yaml",
+        format!(
+            "pipeline: orders\nsource: {{file: {{path: in.csv}}}}\n\
+             sink: {{postgres: {{url: \"{}\", table: public.target}}}}\n\
+             on_schema_change: discard_row\ndead_letters: {{allow: 1}}\n",
+            database.url()
+        ),
+    );
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 2, 0, 1]), "{}", ran.report);
+    assert_eq!(rows_of(&database, "target"), ["1,a", "3,c"]);
+    let shown = folder.weir(&["dead", "show", "orders"]).ok();
+    assert!(shown.out.contains("WEIR-ROW-003") && shown.out.contains("no column `new`"), "{}", shown.shown());
+}

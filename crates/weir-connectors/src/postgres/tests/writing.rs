@@ -240,7 +240,8 @@ async fn a_new_column_is_added_refused_or_left_out_as_the_contract_says() {
         (Policy::DiscardColumn, Ok("id, name, n")),
         (Policy::Freeze, Err(("WEIR-PG-046", Kind::Schema))),
         (Policy::Hold, Err(("WEIR-PG-047", Kind::Conflict))),
-        (Policy::DiscardRow, Err(("WEIR-PG-048", Kind::Unsupported))),
+        // The plan asks for the columns first and never lets such rows come this far.
+        (Policy::DiscardRow, Err(("WEIR-PG-048", Kind::Schema))),
     ] {
         for mode in [WriteMode::Append, WriteMode::Overwrite, WriteMode::Upsert] {
             let database = database();
@@ -253,6 +254,9 @@ async fn a_new_column_is_added_refused_or_left_out_as_the_contract_says() {
             let batch =
                 RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(name, column)| (name, column, true))).unwrap();
             let to = StreamTarget { on_schema_change: policy, ..target("r", "s", batch.schema(), mode, &["id"]) };
+            let known = into(&database, "t").await.columns(&to).await.unwrap();
+            assert_eq!(known, Some(vec!["id".to_string(), "name".into(), "n".into()]));
+            assert_eq!(into(&database, "not_there").await.columns(&to).await.unwrap(), None);
             let outcome = run(&into(&database, "t").await, to, &[batch]).await;
             let columns = database
                 .value("SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0")
