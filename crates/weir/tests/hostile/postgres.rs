@@ -51,6 +51,16 @@ fn slow(server: &PostgresServer, database: &Database) -> (FaultProxy, String) {
     (proxy, url)
 }
 
+/// A run over table `source` that has made a checkpoint and has rows left to read.
+fn underway(server: &PostgresServer, database: &Database) -> (FaultProxy, Folder, Watched) {
+    let (proxy, url) = slow(server, database);
+    let folder = Folder::new();
+    from_table(&folder, &url, SMALL_SPLITS);
+    let running = Watched::start(&folder, &SLOWLY);
+    running.wait_for_checkpoint_before(MANY);
+    (proxy, folder, running)
+}
+
 #[test]
 fn a_wrong_password_is_exit_code_3_and_is_not_repeated_to_anybody() {
     let server = PostgresServer::shared().unwrap();
@@ -109,11 +119,7 @@ fn a_table_that_is_dropped_in_the_middle_is_still_read_whole_because_the_drop_ha
     let database = server.create_database().unwrap();
     source(&database, MANY);
     let expected = rows_of(&database, "source");
-    let (proxy, url) = slow(&server, &database);
-    let folder = Folder::new();
-    from_table(&folder, &url, SMALL_SPLITS);
-    let running = Watched::start(&folder, &SLOWLY);
-    running.wait_for_checkpoint_before(MANY);
+    let (proxy, folder, running) = underway(&server, &database);
     let dropped = {
         let database = database.clone();
         std::thread::spawn(move || database.execute("DROP TABLE source").unwrap())
@@ -138,11 +144,7 @@ fn a_table_that_is_gone_between_two_attempts_fails_and_shows_nothing() {
     let server = PostgresServer::shared().unwrap();
     let database = server.create_database().unwrap();
     source(&database, MANY);
-    let (proxy, url) = slow(&server, &database);
-    let folder = Folder::new();
-    from_table(&folder, &url, SMALL_SPLITS);
-    let running = Watched::start(&folder, &SLOWLY);
-    running.wait_for_checkpoint_before(MANY);
+    let (proxy, folder, running) = underway(&server, &database);
     running.signal(libc::SIGKILL);
     assert_eq!(running.end().code, -1);
     proxy.delay(Duration::ZERO);
@@ -166,11 +168,7 @@ fn a_server_that_dies_in_the_middle_is_exit_code_3_and_the_next_run_is_exact() {
     let database = server.create_database().unwrap();
     source(&database, MANY);
     let expected = rows_of(&database, "source");
-    let (proxy, url) = slow(&server, &database);
-    let folder = Folder::new();
-    from_table(&folder, &url, SMALL_SPLITS);
-    let running = Watched::start(&folder, &SLOWLY);
-    running.wait_for_checkpoint_before(MANY);
+    let (proxy, folder, running) = underway(&server, &database);
     server.kill_9().unwrap();
     // Nobody listens behind the proxy either.
     let ran = running.end();
@@ -189,11 +187,7 @@ fn a_line_that_breaks_is_mended_inside_the_run() {
     let server = PostgresServer::shared().unwrap();
     let database = server.create_database().unwrap();
     source(&database, MANY);
-    let (proxy, url) = slow(&server, &database);
-    let folder = Folder::new();
-    from_table(&folder, &url, SMALL_SPLITS);
-    let running = Watched::start(&folder, &SLOWLY);
-    running.wait_for_checkpoint_before(MANY);
+    let (proxy, folder, running) = underway(&server, &database);
     proxy.cut();
     running.wait_for("a retry", |event| event["event"] == "retry");
     proxy.delay(Duration::ZERO);
