@@ -288,8 +288,10 @@ fn write_signed_seconds(out: &mut Vec<u8>, value: i128, unit: TimeUnit) {
     }
 }
 
-/// Days since 1970-01-01 as `YYYY-MM-DD`; years beyond four digits with a sign, as ISO 8601 extends it.
-fn write_date(out: &mut Vec<u8>, days: i64) {
+/// Year, month, day of a day since 1970-01-01 in the proleptic Gregorian calendar, years before 1 as 0 and below. Exact for
+/// every day that 64-bit microseconds can name (after Hinnant, "chrono-compatible low-level date algorithms").
+#[inline]
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -298,7 +300,12 @@ fn write_date(out: &mut Vec<u8>, days: i64) {
     let month_from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Days since 1970-01-01 as `YYYY-MM-DD`; years beyond four digits with a sign, as ISO 8601 extends it.
+fn write_date(out: &mut Vec<u8>, days: i64) {
+    let (year, month, day) = civil(days);
     if (0..=9999).contains(&year) {
         print(out, format_args!("{year:04}-{month:02}-{day:02}"));
     } else {

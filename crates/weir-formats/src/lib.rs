@@ -44,6 +44,7 @@ mod text;
 mod text_buffer;
 mod write;
 
+pub use cells::civil;
 pub use csv::layout::CsvLayout;
 pub use declared::declared_type;
 pub use fidelity::{check_writable, sink_type};

@@ -54,17 +54,9 @@ impl Unit {
         match self {
             Self::Hour => micros.div_euclid(3_600_000_000),
             Self::Day => micros.div_euclid(86_400_000_000),
-            // Civil date from days, after Hinnant: exact for every day that 64-bit microseconds can name.
             Self::Month | Self::Year => {
-                let days = micros.div_euclid(86_400_000_000) + 719_468;
-                let era = days.div_euclid(146_097);
-                let of_era = days.rem_euclid(146_097);
-                let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-                let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-                let shifted = (5 * of_year + 2) / 153;
-                let month = if shifted < 10 { shifted + 2 } else { shifted - 10 };
-                let year = year_of_era + era * 400 + i64::from(month <= 1);
-                if self == Self::Year { year } else { year * 12 + month }
+                let (year, month, _) = weir_formats::civil(micros.div_euclid(86_400_000_000));
+                if self == Self::Year { year } else { year * 12 + month - 1 }
             }
         }
     }

@@ -9,6 +9,7 @@ use arrow::datatypes::{
     IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use weir_connect::{Error, Result};
+use weir_formats::civil;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -44,19 +45,6 @@ fn float(value: f64, shortest: &str, out: &mut Vec<u8>) {
         _ => shortest,
     };
     out.extend_from_slice(text.as_bytes());
-}
-
-/// Year, month, day of a day since 1970 in the proleptic Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 fn clock(micros: i64) -> String {
