@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 export WEIR_CACHE=${WEIR_CACHE:-$HOME/.cache/weir}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
+# The property tests draw the same cases each time, so that a change is judged by what it changed. Others: PROPTEST_RNG_SEED=$RANDOM ./test.sh
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
 
 scripts/setup.sh test

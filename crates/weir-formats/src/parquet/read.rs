@@ -91,7 +91,33 @@ async fn metadata(input: &Arc<dyn Input>) -> Result<ArrowReaderMetadata> {
     let mut reader = Ranges(input.clone());
     let load = ArrowReaderMetadata::load_async(&mut reader, options);
     let found = AssertUnwindSafe(load).catch_unwind().await.map_err(|_| panicked())?.map_err(failed)?;
+    agreeing_rows(found.metadata()).map_err(failed)?;
     coarser_int96(found)
+}
+
+/// The footer counts the rows three times: for the file, for each row group, and for each column of one. A row group whose
+/// count was damaged would else be left out without a word.
+fn agreeing_rows(found: &ParquetMetaData) -> parquet::errors::Result<()> {
+    let announced = found.file_metadata().num_rows();
+    let mut counted = 0i64;
+    for (at, group) in found.row_groups().iter().enumerate() {
+        let rows = group.num_rows();
+        if rows < 0 {
+            return Err(ParquetError::General(format!("row group {at} announces {rows} rows")));
+        }
+        let torn = group.columns().iter().find(|c| c.column_descr().max_rep_level() == 0 && c.num_values() != rows);
+        if let Some(column) = torn {
+            let (path, values) = (column.column_path(), column.num_values());
+            return Err(ParquetError::General(format!(
+                "row group {at} announces {rows} rows, its column {path} {values} values"
+            )));
+        }
+        counted = counted.saturating_add(rows);
+    }
+    if counted != announced {
+        return Err(ParquetError::General(format!("the footer announces {announced} rows, its row groups together {counted}")));
+    }
+    Ok(())
 }
 
 /// INT96 timestamps reach further than 64-bit nanoseconds: they are read as microseconds.

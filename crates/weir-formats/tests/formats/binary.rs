@@ -69,6 +69,25 @@ proptest! {
     }
 }
 
+/// Every byte of the footer, some changes each: the row counts are there, and nowhere else may a row go missing silently.
+#[test]
+fn no_changed_byte_of_a_parquet_footer_loses_a_row_group() {
+    let whole = file(Format::Parquet);
+    let length = u32::from_le_bytes(whole[whole.len() - 8..whole.len() - 4].try_into().unwrap()) as usize;
+    run(async {
+        for at in whole.len() - 8 - length..whole.len() {
+            for change in [1, 2, 8, 0x69, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= change;
+                let input: Arc<dyn weir_formats::Input> = Arc::new(weir_formats::MemoryInput::new("f", bytes));
+                if let Ok((_, read)) = read_all(&input, &ReadOptions::new(Format::Parquet), u64::MAX).await {
+                    assert_eq!(read.rows(), 500, "byte {at} changed by {change:#x}");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn another_format_is_told_as_such() {
     for format in [Format::Parquet, Format::Avro, Format::Orc] {
