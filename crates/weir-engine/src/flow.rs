@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use weir_connect::{
-    CommitKind, CommitReport, CursorWindow, DeadLetter, ReadRequest, Recovery, Resume, ResumeVerdict, Split, SplitProgress,
-    StreamReader, StreamSink, StreamTarget, failpoint,
+    CommitKind, CommitReport, CursorWindow, ReadRequest, Recovery, Resume, ResumeVerdict, Split, SplitProgress, StreamReader,
+    StreamSink, StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, FlowInput, Program};
@@ -20,7 +20,7 @@ use crate::lane::Lane;
 use crate::memory;
 use crate::report::StreamReport;
 use crate::run::{RunContext, reconcile};
-use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Phase, ReaderRecord, StreamState};
+use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Phase, ReaderRecord, SetAside, StreamState};
 
 /// A flow that is committed.
 pub(crate) struct FlowOutcome {
@@ -49,6 +49,8 @@ pub(crate) struct FlowShared {
     pub(crate) context: Arc<RunContext>,
     pub(crate) flow: String,
     pub(crate) targets: Vec<Target>,
+    /// The sink node of each target, for the dead letters of its way.
+    pub(crate) sinks: Vec<String>,
     pub(crate) gauges: Gauges,
     /// Splits still to read, with the position to go on from and the outputs that lack them.
     pub(crate) todo: Mutex<VecDeque<Todo>>,
@@ -73,7 +75,7 @@ impl FlowShared {
 
     /// Step one of a checkpoint: the epoch is on disk. With a co-committed sink it is only *prepared*: the lane lets these
     /// sinks commit next, and [`Self::confirm`] follows.
-    pub(crate) async fn prepare(&self, number: u64, body: &EpochBody, dead: &[DeadLetter]) -> Result<()> {
+    pub(crate) async fn prepare(&self, number: u64, body: &EpochBody, dead: &[SetAside]) -> Result<()> {
         let prepared = self.targets.iter().any(|target| target.co_committed);
         failpoint!("engine.checkpoint.before");
         self.context.store.write_epoch(&self.place(), number, prepared, body, dead).await?;
@@ -134,6 +136,7 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
         context: context.clone(),
         flow: flow.name.clone(),
         targets,
+        sinks: flow.outputs.iter().map(|output| output.node.clone()).collect(),
         gauges: Gauges::default(),
         todo: Mutex::default(),
     });

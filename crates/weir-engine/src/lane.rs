@@ -10,14 +10,14 @@ use std::time::Instant;
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use weir_connect::{Barrier, Batch, DeadLetter, Event, SplitProgress, StreamReader, StreamWriter};
+use weir_connect::{Barrier, Batch, Event, SplitProgress, StreamReader, StreamWriter};
 use weir_error::{Error, Kind, Result};
 use weir_plan::RowProgram;
 
 use crate::cursor::CursorTracker;
 use crate::flow::{FlowShared, Todo, poisoned};
 use crate::queue;
-use crate::store::{Counts, EpochBody};
+use crate::store::{Counts, EpochBody, SetAside};
 
 pub(crate) struct Lane {
     index: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Lane {
     /// Splits, whole or up to a position, whose rows are in the writers.
     pending: Vec<SplitProgress>,
     counts: Counts,
-    dead: Vec<DeadLetter>,
+    dead: Vec<SetAside>,
     last_flush: Instant,
 }
 
@@ -132,7 +132,7 @@ impl Lane {
                         self.counts.dead += 1;
                         self.shared.gauges.read.fetch_add(1, Ordering::Relaxed);
                         self.shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
-                        self.dead.push(letter);
+                        self.dead.push(SetAside { sink: None, letter });
                     }
                 }
                 Event::SchemaChange(_) => {
@@ -186,7 +186,8 @@ impl Lane {
                 counts.written[index] = rows;
                 counts.filtered += output.filtered;
                 counts.dead += output.dead.len() as u64;
-                dead.extend(output.dead);
+                let sink = Some(self.shared.sinks[index].clone());
+                dead.extend(output.dead.into_iter().map(|letter| SetAside { sink: sink.clone(), letter }));
                 if todo.active[index] && rows > 0 {
                     self.writers[index].write(output.batch).await?;
                 }

@@ -24,7 +24,7 @@ use weir_plan::{Flow, RelationalProgram, RowProgram};
 use crate::cursor::{CursorState, CursorTracker};
 use crate::flow::{FlowShared, poisoned};
 use crate::run::RunContext;
-use crate::store::{Counts, EpochBody, StreamState};
+use crate::store::{Counts, EpochBody, SetAside, StreamState};
 
 /// What the scans of one input found out, apart from the rows.
 #[derive(Default)]
@@ -257,6 +257,7 @@ pub(crate) async fn run(
     }
     let tracked = flow.inputs.iter().any(|input| input.cursor.is_some());
     let body = EpochBody { lane: 0, progress, tokens, counts, cursor: tracked.then_some(cursor) };
+    let dead: Vec<SetAside> = dead.into_iter().map(|letter| SetAside { sink: None, letter }).collect();
     shared.prepare(barrier.epoch, &body, &dead).await?;
     for (index, writer) in writers.iter_mut().enumerate() {
         if shared.targets[index].co_committed {

@@ -83,9 +83,15 @@ impl RunContext {
 /// the same plan is resumed under its own id; a run of a changed plan begins anew, unless rows of the old one
 /// are already visible and would be doubled.
 pub async fn run(plan: Plan, options: RunOptions, reporter: &mut dyn Reporter) -> RunReport {
+    let letters_of = plan.pipeline.name.clone();
+    run_for(plan, options, reporter, letters_of).await
+}
+
+/// The same; dead letters are filed under the pipeline `letters_of`.
+pub(crate) async fn run_for(plan: Plan, options: RunOptions, reporter: &mut dyn Reporter, letters_of: String) -> RunReport {
     let (events, mut inbox) = tokio::sync::mpsc::unbounded_channel();
     let started = Instant::now();
-    let work = execute(&plan, options, events, started);
+    let work = execute(&plan, options, events, started, letters_of);
     tokio::pin!(work);
     let mut warnings = plan.warnings.clone();
     let mut note = |event: RunEvent| {
@@ -160,7 +166,13 @@ impl Attempt {
     }
 }
 
-async fn execute(plan: &Plan, options: RunOptions, events: UnboundedSender<RunEvent>, started: Instant) -> Attempt {
+async fn execute(
+    plan: &Plan,
+    options: RunOptions,
+    events: UnboundedSender<RunEvent>,
+    started: Instant,
+    letters_of: String,
+) -> Attempt {
     let pipeline = plan.pipeline.name.clone();
     let prepared = async {
         let store = StateStore::open(&options.state_dir).await?;
@@ -176,7 +188,7 @@ async fn execute(plan: &Plan, options: RunOptions, events: UnboundedSender<RunEv
     };
     let budget = Budget::new(options.max_memory_bytes, options.parallelism);
     let context = Arc::new(RunContext {
-        dead_letters_of: pipeline.strip_suffix(crate::replay::SUFFIX).unwrap_or(&pipeline).to_owned(),
+        dead_letters_of: letters_of,
         identity: RunIdentity { pipeline, run_id: run_id.clone() },
         store: store.clone(),
         options,

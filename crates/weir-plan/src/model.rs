@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
@@ -103,8 +103,26 @@ pub struct RowOutput {
     pub batch: RecordBatch,
     /// Rows that a filter took out.
     pub filtered: u64,
-    /// Rows that could not be processed (a cast that fails, for example).
+    /// Rows that could not be processed (a cast that fails, for example). The payload of each is its row as the *input* had it,
+    /// so that it can go through the whole program again.
     pub dead: Vec<DeadLetter>,
+    /// Which rows each thinning kept, in order: leads from a row of `batch` back to its place in the input. Without NULLs.
+    pub kept: Vec<Arc<BooleanArray>>,
+}
+
+impl RowOutput {
+    /// The place in the input of a row of `batch`.
+    pub fn origin(&self, row: usize) -> usize {
+        origin(&self.kept, row)
+    }
+}
+
+/// The place, before all these thinnings, of a row that they left.
+pub(crate) fn origin(kept: &[Arc<BooleanArray>], mut row: usize) -> usize {
+    for kept in kept.iter().rev() {
+        row = kept.values().set_indices().nth(row).unwrap_or(row);
+    }
+    row
 }
 
 /// A relational program.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Crate → what it may build upon directly; what those may use is allowed too.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("weir-error", &[]),
     ("weir-spec", &["weir-error"]),
     ("weir-connect", &["weir-error"]),
@@ -18,7 +18,10 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("weir-connectors", &["weir-formats"]),
     ("weir-engine", &["weir-plan"]),
     ("weir-query", &["weir-plan"]),
-    ("weir", &["weir-connectors", "weir-secrets", "weir-engine", "weir-query"]),
+    ("weir-store", &["weir-spec"]),
+    ("weir-control", &["weir-store", "weir-secrets"]),
+    ("weir-server", &["weir-control"]),
+    ("weir", &["weir-connectors", "weir-secrets", "weir-engine", "weir-query", "weir-server"]),
     ("weir-testkit", &["weir-error"]),
     ("xtask", &["weir-testkit"]),
 ];

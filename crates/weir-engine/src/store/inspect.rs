@@ -1,11 +1,13 @@
 //! What `weir state` and `weir dead` show and change.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 use weir_error::Result;
 
-use super::{StateStore, failed, now, parse};
+use super::{Phase, ReaderRecord, StateStore, failed, now, parse};
 
 /// The state of one source node of one flow, for people.
 #[derive(Debug, Clone, Serialize)]
@@ -63,6 +65,10 @@ pub struct DeadView {
     pub pipeline: String,
     /// Run that met it.
     pub run_id: String,
+    /// Flow that it was in.
+    pub flow: String,
+    /// The sink that lacks it, if a transform on the way there set it aside; otherwise no sink has it.
+    pub sink: Option<String>,
     /// Stream it came from.
     pub stream: String,
     /// Stable code.
@@ -200,7 +206,7 @@ impl StateStore {
     /// Waiting dead letters of a pipeline, oldest first, at most `limit`.
     pub async fn dead_list(&self, pipeline: &str, limit: i64) -> Result<Vec<DeadView>> {
         let rows = sqlx::query(
-            "SELECT id, pipeline, run_id, stream, code, reason, place, media_type, payload, at, replayed_at
+            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
              FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL ORDER BY id LIMIT ?",
         )
         .bind(pipeline)
@@ -214,7 +220,7 @@ impl StateStore {
     /// One dead letter.
     pub async fn dead_show(&self, id: i64) -> Result<Option<DeadView>> {
         let row = sqlx::query(
-            "SELECT id, pipeline, run_id, stream, code, reason, place, media_type, payload, at, replayed_at
+            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
              FROM dead_letter WHERE id = ?",
         )
         .bind(id)
@@ -224,11 +230,11 @@ impl StateStore {
         Ok(row.as_ref().map(dead_view))
     }
 
-    /// Marks dead letters as replayed.
+    /// Marks dead letters as replayed, those that still wait.
     pub async fn dead_replayed(&self, ids: &[i64]) -> Result<()> {
         let mut tx = self.pool.begin().await.map_err(failed)?;
         for id in ids {
-            sqlx::query("UPDATE dead_letter SET replayed_at = ? WHERE id = ?")
+            sqlx::query("UPDATE dead_letter SET replayed_at = ? WHERE id = ? AND replayed_at IS NULL")
                 .bind(now())
                 .bind(id)
                 .execute(&mut *tx)
@@ -237,6 +243,69 @@ impl StateStore {
         }
         tx.commit().await.map_err(failed)
     }
+
+    /// The numbers of the letters of a pipeline that wait.
+    pub(crate) async fn dead_waiting(&self, pipeline: &str) -> Result<HashSet<i64>> {
+        let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL")
+            .bind(pipeline)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(ids.into_iter().collect())
+    }
+
+    /// What became of the flows of a pipeline, in its own runs and in its replays: runs of a pipeline whose name begins with
+    /// `replays`.
+    pub(crate) async fn history(&self, pipeline: &str, replays: &str) -> Result<History> {
+        let rows = sqlx::query(
+            "SELECT run.run_id, flow.flow, flow.phase, run.status, run.started_at, run.pipeline = ?1,
+                    CASE WHEN run.pipeline = ?1 THEN NULL ELSE flow.readers END
+             FROM run JOIN flow ON flow.run_id = run.run_id
+             WHERE run.pipeline = ?1 OR substr(run.pipeline, 1, length(?2)) = ?2",
+        )
+        .bind(pipeline)
+        .bind(replays)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let mut history = History::default();
+        for row in &rows {
+            let (run_id, flow): (String, String) = (row.get(0), row.get(1));
+            let committed = Phase::parse(row.get(2))? == Phase::Committed;
+            let started: String = row.get(4);
+            if committed && row.get::<bool, _>(5) {
+                let last = history.last.entry(flow.clone()).or_default();
+                *last = std::mem::take(last).max((started.clone(), run_id.clone()));
+            }
+            if let (true, Some(readers)) = (committed, row.get::<Option<&str>, _>(6)) {
+                let readers: Vec<ReaderRecord> = parse(readers)?;
+                history.replayed.extend(crate::replay::letters_of(&readers));
+            }
+            let abandoned = row.get::<&str, _>(3) == "abandoned";
+            history.flows.insert((run_id, flow), FlowPast { committed, abandoned, started });
+        }
+        Ok(history)
+    }
+}
+
+/// What became of one flow in one run.
+#[derive(Debug)]
+pub(crate) struct FlowPast {
+    pub(crate) committed: bool,
+    /// The run was given up.
+    pub(crate) abandoned: bool,
+    pub(crate) started: String,
+}
+
+/// See [`StateStore::history`].
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// By run and flow.
+    pub(crate) flows: HashMap<(String, String), FlowPast>,
+    /// Start and id of the last run of the pipeline itself that committed the flow.
+    pub(crate) last: HashMap<String, (String, String)>,
+    /// Letters whose rows a replay has committed.
+    pub(crate) replayed: Vec<i64>,
 }
 
 fn dead_view(row: &sqlx::sqlite::SqliteRow) -> DeadView {
@@ -244,13 +313,15 @@ fn dead_view(row: &sqlx::sqlite::SqliteRow) -> DeadView {
         id: row.get(0),
         pipeline: row.get(1),
         run_id: row.get(2),
-        stream: row.get(3),
-        code: row.get(4),
-        reason: row.get(5),
-        place: row.get(6),
-        media_type: row.get(7),
-        payload: row.get(8),
-        at: row.get(9),
-        replayed_at: row.get(10),
+        flow: row.get(3),
+        sink: row.get(4),
+        stream: row.get(5),
+        code: row.get(6),
+        reason: row.get(7),
+        place: row.get(8),
+        media_type: row.get(9),
+        payload: row.get(10),
+        at: row.get(11),
+        replayed_at: row.get(12),
     }
 }

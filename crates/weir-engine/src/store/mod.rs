@@ -22,7 +22,7 @@ use weir_error::{Error, Kind, Result};
 use crate::cursor::CursorState;
 
 /// Version of the file's schema. A newer file is refused, an older one is migrated step by step.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS epoch (
 CREATE TABLE IF NOT EXISTS dead_letter (
   id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL,
   stream TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL, media_type TEXT NOT NULL,
-  payload BLOB NOT NULL, at TEXT NOT NULL, replayed_at TEXT);
+  payload BLOB NOT NULL, at TEXT NOT NULL, replayed_at TEXT, sink TEXT);
 CREATE INDEX IF NOT EXISTS dead_by_pipeline ON dead_letter (pipeline, run_id, flow, epoch);
 CREATE TABLE IF NOT EXISTS stream_state (
   pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
@@ -130,6 +130,16 @@ impl Phase {
             other => Err(Error::internal(format!("unknown flow phase `{other}` in the state file"))),
         }
     }
+}
+
+/// A dead letter with the way it was on.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// The sink whose part of a row-local program set the row aside: only this sink lacks it for that reason. `None`: the source
+    /// met it, or a program that sees rows together, and no sink has it.
+    pub sink: Option<String>,
+    /// The letter.
+    pub letter: DeadLetter,
 }
 
 /// What a reader told us when it was opened, by source node.
@@ -234,22 +244,37 @@ impl StateStore {
     }
 
     async fn migrate(&self) -> Result<()> {
-        sqlx::raw_sql(SCHEMA).execute(&self.pool).await.map_err(failed)?;
-        let found: Option<i64> =
-            sqlx::query_scalar("SELECT version FROM meta").fetch_optional(&self.pool).await.map_err(failed)?;
-        match found {
-            None => {
-                sqlx::query("INSERT INTO meta VALUES (?)").bind(VERSION).execute(&self.pool).await.map_err(failed)?;
-                Ok(())
-            }
-            Some(VERSION) => Ok(()),
-            Some(other) => Err(Error::new(
-                "WEIR-STATE-003",
-                Kind::Conflict,
-                format!("the state file has version {other}, this weir knows {VERSION}"),
-            )
-            .hint("use a newer weir, or another --state-dir")),
+        // A file without the table is a new one.
+        let known: Option<i64> =
+            sqlx::query_scalar("SELECT version FROM meta").fetch_optional(&self.pool).await.unwrap_or_default();
+        if known == Some(VERSION) {
+            return Ok(());
         }
+        // Two programs may open the file at once: whoever is second finds the work done.
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *tx).await.map_err(failed)?;
+        let found: Option<i64> = sqlx::query_scalar("SELECT version FROM meta").fetch_optional(&mut *tx).await.map_err(failed)?;
+        match found {
+            Some(VERSION) => return Ok(()),
+            None => {
+                sqlx::query("INSERT INTO meta VALUES (?)").bind(VERSION).execute(&mut *tx).await.map_err(failed)?;
+            }
+            Some(1) => {
+                sqlx::raw_sql("ALTER TABLE dead_letter ADD COLUMN sink TEXT; UPDATE meta SET version = 2")
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+            }
+            Some(other) => {
+                return Err(Error::new(
+                    "WEIR-STATE-003",
+                    Kind::Conflict,
+                    format!("the state file has version {other}, this weir knows {VERSION}"),
+                )
+                .hint("use a newer weir, or another --state-dir"));
+            }
+        }
+        tx.commit().await.map_err(failed)
     }
 
     /// The folder that holds the file.
@@ -412,7 +437,7 @@ impl StateStore {
         epoch: u64,
         prepared: bool,
         body: &EpochBody,
-        dead: &[DeadLetter],
+        dead: &[SetAside],
     ) -> Result<()> {
         let mut tx = self.pool.begin().await.map_err(failed)?;
         sqlx::query("INSERT INTO epoch (run_id, flow, epoch, state, body) VALUES (?, ?, ?, ?, ?)")
@@ -486,10 +511,11 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-async fn insert_dead(tx: &mut Transaction<'_, Sqlite>, place: &FlowPlace<'_>, epoch: u64, letter: &DeadLetter) -> Result<()> {
+async fn insert_dead(tx: &mut Transaction<'_, Sqlite>, place: &FlowPlace<'_>, epoch: u64, dead: &SetAside) -> Result<()> {
+    let letter = &dead.letter;
     sqlx::query(
-        "INSERT INTO dead_letter (pipeline, run_id, flow, epoch, stream, code, reason, place, media_type, payload, at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letter (pipeline, run_id, flow, epoch, stream, code, reason, place, media_type, payload, at, sink)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(place.pipeline)
     .bind(place.run_id)
@@ -502,6 +528,7 @@ async fn insert_dead(tx: &mut Transaction<'_, Sqlite>, place: &FlowPlace<'_>, ep
     .bind(&letter.media_type)
     .bind(&letter.payload[..letter.payload.len().min(1 << 20)])
     .bind(now())
+    .bind(&dead.sink)
     .execute(&mut **tx)
     .await
     .map_err(failed)?;

@@ -31,7 +31,9 @@ impl RowProgram for Odd {
         let keep = BooleanArray::from_iter(ids.values().iter().map(|id| Some(id % 2 == 1)));
         let kept = arrow::compute::filter_record_batch(batch, &keep).unwrap();
         let filtered = (batch.num_rows() - kept.num_rows()) as u64;
-        Ok((0..self.outputs).map(|_| RowOutput { batch: kept.clone(), filtered, dead: vec![] }).collect())
+        let keep = Arc::new(keep);
+        let output = |_| RowOutput { batch: kept.clone(), filtered, dead: vec![], kept: vec![keep.clone()] };
+        Ok((0..self.outputs).map(output).collect())
     }
 }
 

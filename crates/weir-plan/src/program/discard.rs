@@ -46,7 +46,7 @@ impl RowProgram for DiscardRows {
         let mut outputs = self.inner.apply(batch)?;
         for (output, unknown) in outputs.iter_mut().zip(&self.unknown) {
             if let Some(unknown) = unknown {
-                self.discard(output, unknown)?;
+                self.discard(batch, output, unknown)?;
             }
         }
         Ok(outputs)
@@ -54,16 +54,16 @@ impl RowProgram for DiscardRows {
 }
 
 impl DiscardRows {
-    fn discard(&self, output: &mut RowOutput, unknown: &Unknown) -> Result<()> {
+    fn discard(&self, input: &RecordBatch, output: &mut RowOutput, unknown: &Unknown) -> Result<()> {
         let broken = |error: arrow::error::ArrowError| Error::internal(error.to_string());
-        let batch = &output.batch;
+        let batch = output.batch.clone();
         let new = |row: usize| unknown.columns.iter().find(|at| batch.column(**at).is_valid(row));
         let mut keep = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let at = new(row);
             keep.push(at.is_none());
             let Some(at) = at else { continue };
-            let (payload, media_type) = encode(batch, row);
+            let (payload, media_type) = encode(input, output.origin(row));
             output.dead.push(DeadLetter {
                 stream: self.stream.clone(),
                 code: "WEIR-ROW-003".into(),
@@ -78,7 +78,9 @@ impl DiscardRows {
             });
         }
         let kept = batch.project(&unknown.kept).map_err(broken)?;
-        output.batch = filter_record_batch(&kept, &BooleanArray::from(keep)).map_err(broken)?;
+        let keep = BooleanArray::from(keep);
+        output.batch = filter_record_batch(&kept, &keep).map_err(broken)?;
+        output.kept.push(Arc::new(keep));
         Ok(())
     }
 }

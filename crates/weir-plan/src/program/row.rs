@@ -18,7 +18,7 @@ use weir_connect::DeadLetter;
 use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Graph, Upstream};
-use crate::model::{RowOutput, RowProgram};
+use crate::model::{RowOutput, RowProgram, origin};
 use crate::program::cast::CheckedCast;
 use crate::program::record::encode;
 use crate::sql::Session;
@@ -290,18 +290,10 @@ struct Partial {
 }
 
 impl Partial {
-    /// The place in the original batch of a row of the current one.
-    fn origin(&self, mut row: usize) -> usize {
-        for kept in self.kept.iter().rev() {
-            row = kept.values().set_indices().nth(row).unwrap_or(row);
-        }
-        row
-    }
-
     fn apply(&mut self, step: &Step, node: &str, stream: &str, original: &RecordBatch) -> Result<()> {
         let done = attempt(step, node, &self.batch)?;
         for (row, reason) in &done.dead {
-            self.dead.push(letter(stream, node, step, original, self.origin(*row), reason));
+            self.dead.push(letter(stream, node, step, original, origin(&self.kept, *row), reason));
         }
         if let Some(kept) = done.kept {
             self.kept.push(Arc::new(kept));
@@ -488,11 +480,11 @@ impl RowProgram for RowTree {
             done.push(partial);
         }
         let outputs = self.outputs.iter().map(|output| {
-            let Partial { batch, filtered, dead, .. } = match output {
+            let Partial { batch, kept, filtered, dead } = match output {
                 Some(index) => done[*index].clone(),
                 None => start.clone(),
             };
-            RowOutput { batch, filtered, dead }
+            RowOutput { batch, filtered, dead, kept }
         });
         Ok(outputs.collect())
     }

@@ -1,0 +1,200 @@
+//! Runs: one execution of a job, maybe in several attempts.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Job, JobId, RunId, TenantId};
+
+/// Where a run stands. Legal moves: `queued → running → succeeded | failed | cancelled`, `running → queued` (another attempt),
+/// `queued → cancelled`; `skipped` from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Waits for a worker, or for its next attempt.
+    Queued,
+    /// A worker holds the lease.
+    Running,
+    /// Committed and reconciled.
+    Succeeded,
+    /// No further attempt.
+    Failed,
+    /// Stopped on request; a checkpoint is kept.
+    Cancelled,
+    /// A fire that found the former run still going (overlap `skip`).
+    Skipped,
+}
+
+impl RunStatus {
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+    /// As written in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Why a run exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Trigger {
+    /// Somebody asked.
+    Manual,
+    /// The schedule's fire at that time; unique per job and time.
+    Schedule {
+        /// The fire, without jitter.
+        fire_at: DateTime<Utc>,
+    },
+    /// Another job's run succeeded; unique per job and that run.
+    Dependency {
+        /// That run.
+        run_id: RunId,
+    },
+}
+
+/// A run to be queued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Of which job.
+    pub job_id: JobId,
+    /// Why.
+    pub trigger: Trigger,
+    /// Not before.
+    pub not_before: DateTime<Utc>,
+}
+
+/// Rows of one stream, as the engine reports them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCounts {
+    /// Stream.
+    pub name: String,
+    /// Rows out of the source.
+    pub rows_read: u64,
+    /// Rows visible in the sink.
+    pub rows_written: u64,
+    /// Rows taken out.
+    pub rows_filtered: u64,
+    /// Dead letters.
+    pub rows_dead: u64,
+    /// Bytes read.
+    #[serde(default)]
+    pub bytes_read: u64,
+    /// Bytes at the target.
+    pub bytes_written: u64,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Of which job.
+    pub job_id: JobId,
+    /// The job's version that it executes.
+    pub job_version: i64,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Why it exists.
+    pub trigger: Trigger,
+    /// Attempts so far; 0 = none began yet.
+    pub attempt: u32,
+    /// Somebody asked to stop it.
+    pub cancel_requested: bool,
+    /// When.
+    pub queued_at: DateTime<Utc>,
+    /// Of the newest attempt.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When nothing more will happen.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The worker that has or had it.
+    pub worker: Option<String>,
+    /// Per stream, as of the newest progress or the end.
+    pub streams: Vec<StreamCounts>,
+    /// The engine's report as JSON, at the end.
+    pub report: Option<Value>,
+    /// `weir_error::ErrorBody` as JSON.
+    pub error: Option<Value>,
+    /// W3C trace id.
+    pub trace_id: Option<String>,
+    /// CPU seconds, peak memory, network bytes and cost, as JSON.
+    pub resources: Option<Value>,
+}
+
+/// Which runs; all conditions hold. Newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of one job.
+    pub job_id: Option<JobId>,
+    /// In one of these states; empty = any.
+    pub statuses: Vec<RunStatus>,
+    /// Queued at or after.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// The right to execute a run until the lease ends. The fence grows with each claim; a write with an old fence is refused with
+/// `WEIR-STORE-020`, kind `Conflict`, so that a worker which was thought dead cannot touch the run any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Which run.
+    pub run_id: RunId,
+    /// The claim's number.
+    pub fence: i64,
+    /// Until when, unless renewed.
+    pub until: DateTime<Utc>,
+}
+
+/// A claimed run with all that its execution needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// The right.
+    pub lease: Lease,
+    /// The run, already `running`.
+    pub run: Run,
+    /// Its job; `body.spec` is the spec of `run.job_version`.
+    pub job: Job,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// A final status, or `Queued` for another attempt.
+    pub status: RunStatus,
+    /// When the next attempt may begin, with status `Queued`.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// Counts.
+    pub streams: Vec<StreamCounts>,
+    /// The engine's report.
+    pub report: Option<Value>,
+    /// Why it failed.
+    pub error: Option<Value>,
+    /// CPU seconds, peak memory, …
+    pub resources: Option<Value>,
+}
+
+/// A line of a run's log. `seq` grows by one per run, from 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Number in the run.
+    pub seq: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `debug`, `info`, `warning`, `error`.
+    pub level: String,
+    /// For people; without secrets.
+    pub message: String,
+    /// The engine's event as JSON, if it is one.
+    pub event: Option<Value>,
+}
