@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::Finding;
 
 /// Crate → what it may build upon directly; what those may use is allowed too.
-const DIRECTIONS: [(&str, &[&str]); 15] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("weir-error", &[]),
+    ("weir-egress", &["weir-error"]),
     ("weir-spec", &["weir-error"]),
-    ("weir-connect", &["weir-error"]),
+    ("weir-connect", &["weir-egress"]),
     ("weir-formats", &["weir-connect"]),
     ("weir-secrets", &["weir-error"]),
     ("weir-plan", &["weir-spec", "weir-connect"]),
@@ -19,7 +20,7 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("weir-engine", &["weir-plan"]),
     ("weir-query", &["weir-plan"]),
     ("weir-store", &["weir-spec"]),
-    ("weir-control", &["weir-store", "weir-secrets"]),
+    ("weir-control", &["weir-store", "weir-secrets", "weir-egress"]),
     ("weir-server", &["weir-control"]),
     ("weir", &["weir-connectors", "weir-secrets", "weir-engine", "weir-query", "weir-server"]),
     ("weir-testkit", &["weir-error"]),
