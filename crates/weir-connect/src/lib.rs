@@ -6,15 +6,17 @@
 //! * [`stream`]: names and shapes of streams, contracts, write modes, dead letters.
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
+//! * [`guard`]: what the connectors of this process may touch.
 //! * [`conformance`] (feature `conformance`): the kit that every connector's tests call.
 //!
-//! This crate depends on Arrow and `weir-error` only, so a connector outside this repository is a small crate.
+//! This crate depends on Arrow, `weir-error` and `weir-egress` only, so a connector outside this repository is a small crate.
 #![deny(missing_docs)]
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod connector;
 pub mod fidelity;
+pub mod guard;
 pub mod registry;
 pub mod sink;
 pub mod source;

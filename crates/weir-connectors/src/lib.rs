@@ -3,6 +3,8 @@
 
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(any(feature = "files", feature = "http"))]
+mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "postgres")]

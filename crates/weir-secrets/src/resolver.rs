@@ -82,6 +82,25 @@ impl Resolver {
         }
     }
 
+    /// For a process that works for somebody who does not own the machine: no environment, secret files below `base_dir` only, `{{name}}` from
+    /// `credentials`, `vault://` from `vault` (and `credentials_ref: vault://path` through it). Nothing of the machine is reachable.
+    pub fn confined(
+        base_dir: &Path,
+        credentials_ref: Option<&str>,
+        credentials: BTreeMap<String, String>,
+        vault: impl Provider + 'static,
+        facts: OptionFacts,
+    ) -> Self {
+        Self {
+            environment: Box::new(BTreeMap::new()),
+            files: Box::new(SecretFiles::confined(base_dir)),
+            credentials: Box::new(credentials),
+            vault: Box::new(vault),
+            credentials_in_vault: credentials_ref.and_then(|name| name.strip_prefix("vault://")).map(Into::into),
+            facts,
+        }
+    }
+
     /// Replaces the environment.
     #[must_use]
     pub fn with_environment(mut self, provider: impl Provider + 'static) -> Self {
@@ -192,7 +211,11 @@ impl Resolver {
         let found = match reference {
             Reference::Environment { name, .. } => self.environment.get(name),
             Reference::Credential { name } => match &self.credentials_in_vault {
-                Some(path) => self.vault.get(&format!("{path}#{name}")),
+                // What was given by name comes first; only what is missing there is asked of Vault.
+                Some(path) => match self.credentials.get(name) {
+                    Ok(Some(value)) => Ok(Some(value)),
+                    _ => self.vault.get(&format!("{path}#{name}")),
+                },
                 None => self.credentials.get(name),
             },
             Reference::Vault { path, key } => self.vault.get(&format!("{path}#{key}")),

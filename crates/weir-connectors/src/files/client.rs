@@ -80,9 +80,18 @@ impl Connection {
                 } else {
                     std::env::current_dir().map_err(|error| Error::from(error).at(base.display().to_string()))?.join(base)
                 };
-                let start = Anchor { folder: lexical(&here), confined: false };
+                // Under a guard everything starts at the tenant's folder, and nothing leads out of it.
+                let start = match weir_connect::guard::current().root() {
+                    Some(root) => Anchor { folder: lexical(root), confined: true },
+                    None => Anchor { folder: lexical(&here), confined: false },
+                };
                 let anchor = match &options.root {
-                    Some(root) => Anchor { folder: start.resolve(root)?, confined: true },
+                    Some(root) => {
+                        let folder = start.resolve(root)?;
+                        // A root that is itself a link out would make everything out there look like inside.
+                        start.check_link(&folder)?;
+                        Anchor { folder, confined: true }
+                    }
                     None => start.clone(),
                 };
                 let storage = Arc::new(LocalStorage::new(Path::new(&start.folder)));
@@ -138,6 +147,22 @@ fn lexical(path: &Path) -> String {
     anchor.resolve(&path.to_string_lossy()).unwrap_or_else(|_| path.to_string_lossy().into_owned())
 }
 
+/// The store's client under the guard of this process.
+#[derive(Debug)]
+struct GuardedHttp;
+
+impl object_store::client::HttpConnector for GuardedHttp {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<object_store::client::HttpClient> {
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
+        let client = crate::guarded::client(builder).build();
+        let client = client.map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
+        Ok(object_store::client::HttpClient::new(client))
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(120);
+
 /// A client for one bucket. Does not connect.
 pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
     let from_environment = [
@@ -167,11 +192,25 @@ pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
         .with_client_options(
             ClientOptions::new()
                 .with_allow_http(connection.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
-                .with_connect_timeout(Duration::from_secs(5))
-                .with_timeout(Duration::from_secs(120)),
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_timeout(TIMEOUT),
         );
     if let Some(endpoint) = &connection.endpoint {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+    }
+    let guard = weir_connect::guard::current();
+    if !guard.is_open() {
+        if !given && !connection.anonymous {
+            // What follows would be the credentials of the machine, from its environment or its cloud's metadata service.
+            return Err(Error::new("WEIR-S3-019", Kind::Auth, "the S3 connection has no credentials")
+                .hint("give access_key and secret_key, or `anonymous: true`"));
+        }
+        if let Some(endpoint) = &connection.endpoint {
+            let url = url::Url::parse(endpoint)
+                .map_err(|error| Error::new("WEIR-S3-014", Kind::Spec, "`endpoint` is no address").because(error))?;
+            guard.permit_url(&url)?;
+        }
+        builder = builder.with_http_connector(GuardedHttp);
     }
     if let (Some(access), Some(secret)) = (&connection.access_key, &connection.secret_key) {
         builder = builder.with_access_key_id(access).with_secret_access_key(secret.expose());

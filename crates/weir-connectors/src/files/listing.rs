@@ -71,7 +71,9 @@ impl Anchor {
         if !self.confined || !self.folder.starts_with('/') {
             return Ok(());
         }
-        let (Ok(real), Ok(root)) = (std::fs::canonicalize(path), std::fs::canonicalize(&self.folder)) else { return Ok(()) };
+        // A file that is yet to be written lies where its nearest existing folder really is.
+        let real = Path::new(path).ancestors().find_map(|ancestor| std::fs::canonicalize(ancestor).ok());
+        let (Some(real), Ok(root)) = (real, std::fs::canonicalize(&self.folder)) else { return Ok(()) };
         if real.starts_with(root) {
             Ok(())
         } else {

@@ -121,6 +121,7 @@ impl Authenticator {
 async fn fetch(http: &reqwest::Client, oauth: &ClientCredentials) -> Result<Token> {
     let url = Url::parse(&oauth.token_url).map_err(|error| spec("`token_url` is not an address").because(error))?;
     let place = shown(&url, None);
+    crate::guarded::permit(&url).await.map_err(|error| error.at(place.clone()))?;
     let mut form = vec![("grant_type", "client_credentials")];
     form.extend(oauth.scope.as_deref().map(|scope| ("scope", scope)));
     let mut request = http.post(url).header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/x-www-form-urlencoded");

@@ -122,7 +122,8 @@ impl Client {
             let bytes = if pem.contains("-----BEGIN") {
                 pem.clone().into_bytes()
             } else {
-                std::fs::read(pem).map_err(|error| Error::from(error).at(pem.clone()))?
+                let path = weir_connect::guard::current().file(std::path::Path::new(pem))?;
+                std::fs::read(path).map_err(|error| Error::from(error).at(pem.clone()))?
             };
             let certificates =
                 reqwest::Certificate::from_pem_bundle(&bytes).map_err(|error| spec("`ca_cert` is not PEM").because(error))?;
@@ -131,7 +132,9 @@ impl Client {
             }
         }
         Ok(Self {
-            http: builder.build().map_err(|error| spec("the http client cannot be made").because(first_cause(&error)))?,
+            http: crate::guarded::client(builder)
+                .build()
+                .map_err(|error| spec("the http client cannot be made").because(first_cause(&error)))?,
             auth: Authenticator::new(connection.auth.clone())?,
             headers: header_map(&connection.headers)?,
             max_retries: connection.max_retries,
@@ -256,6 +259,7 @@ impl Client {
                 builder = builder.header(CONTENT_TYPE, *media_type).body(bytes.clone());
             }
             let place = self.shown(&url);
+            crate::guarded::permit(&url).await.map_err(|error| error.at(place.clone()))?;
             let response = match builder.send().await {
                 Ok(response) => response,
                 Err(error) => {

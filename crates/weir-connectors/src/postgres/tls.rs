@@ -45,12 +45,16 @@ pub fn may_retry_plain(error: &Error) -> bool {
 
 /// Connects and, if asked for, encrypts.
 pub async fn open(address: &Address) -> Result<Box<dyn Wire>> {
+    let guard = weir_connect::guard::current();
     if address.host.starts_with('/') {
+        guard.permit_local_socket(&address.host)?;
         let path = format!("{}/.s.PGSQL.{}", address.host, address.port);
         let stream = UnixStream::connect(path).await.map_err(|e| unreachable_server(address, e))?;
         return Ok(Box::new(stream));
     }
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|e| unreachable_server(address, e))?;
+    let found = guard.resolve(&address.host, address.port).await.map_err(|e| unreachable_server(address, e))?;
+    let found = found.map_err(|error| error.at(address.place()))?;
+    let stream = TcpStream::connect(found.as_slice()).await.map_err(|e| unreachable_server(address, e))?;
     // Without it the last, small message of an exchange waits for the acknowledgement of the one before.
     stream.set_nodelay(true).map_err(|e| unreachable_server(address, e))?;
     if address.ssl_mode == SslMode::Disable {
@@ -95,7 +99,8 @@ async fn negotiate(address: &Address, mut stream: TcpStream) -> Result<Box<dyn W
 }
 
 fn read_pem(path: &std::path::Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::from(error).at(path.display().to_string()))
+    let path = weir_connect::guard::current().file(path)?;
+    std::fs::read(&path).map_err(|error| Error::from(error).at(path.display().to_string()))
 }
 
 fn client_config(address: &Address) -> Result<ClientConfig> {
