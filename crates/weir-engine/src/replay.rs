@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use weir_connect::{Batch, DeadLetter, Event, WriteMode};
-use weir_error::Result;
+use weir_error::{Error, Result};
 use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowOutput, RowProgram};
 
 use self::letters::Letters;
@@ -51,8 +51,7 @@ pub struct Replayed {
 #[derive(Default)]
 struct Part {
     outputs: Vec<usize>,
-    ids: Vec<i64>,
-    rows: Vec<Event>,
+    letters: Vec<(i64, Vec<Event>)>,
 }
 
 /// Replays `letters` through `plan`, the plan of the pipeline they came from. Letters that do not wait any more are passed over.
@@ -60,12 +59,7 @@ struct Part {
 /// # Errors
 /// If another replay of the pipeline goes on, the state cannot be read, or a source cannot be asked. What fails later is in the
 /// report.
-pub async fn replay(
-    plan: Plan,
-    letters: Vec<DeadView>,
-    options: RunOptions,
-    reporter: &mut dyn Reporter,
-) -> Result<Replayed> {
+pub async fn replay(plan: Plan, letters: Vec<DeadView>, options: RunOptions, reporter: &mut dyn Reporter) -> Result<Replayed> {
     let store = StateStore::open(&options.state_dir).await?;
     let pipeline = plan.pipeline.name.clone();
     // Held to the end: of two replays at once, both would write what waits.
@@ -94,49 +88,70 @@ pub async fn replay(
             None => {
                 let part = parts.entry((way.flow, way.name)).or_default();
                 part.outputs = way.outputs;
-                part.ids.push(letter.id);
-                part.rows.extend(rows);
+                part.letters.push((letter.id, rows));
             }
         }
     }
-    for ((flow, way), part) in parts {
-        let wanted = part.ids.clone();
-        let flow = only(&plan.flows[flow], part);
-        let (flow_name, mut own) = (flow.name.clone(), (*plan.pipeline).clone());
-        // A run of its own with a name of its own: an interrupted one is resumed by the next replay of the same way, whatever
-        // other letters wait by then.
-        own.name = format!("{pipeline}.replay/{flow_name}/{way}");
-        let run_plan = Plan {
-            pipeline: Arc::new(own),
-            flows: vec![flow],
-            guarantee: plan.guarantee.clone(),
-            columns: Vec::new(),
-            warnings: if replayed.report.is_none() { plan.warnings.clone() } else { Vec::new() },
-            actions: Vec::new(),
-        };
-        let report = run_for(run_plan, options.clone(), reporter, pipeline.clone()).await;
-        let done = match store.flow(&report.run_id, &flow_name).await? {
-            Some(record) if record.phase == Phase::Committed => letters_of(&record.readers),
-            _ => Vec::new(),
-        };
-        store.dead_replayed(&done).await?;
-        let good = matches!(report.status, RunStatus::Succeeded | RunStatus::DeadLettersExceeded);
-        if good {
-            let done: HashSet<i64> = done.iter().copied().collect();
-            let missed = wanted.iter().filter(|id| !done.contains(id));
-            let reason = "an interrupted replay of other letters was brought to its end first; replay again";
-            replayed.still_dead.extend(missed.map(|id| (*id, reason.to_owned())));
-        }
-        replayed.through.extend(done);
-        replayed.report = Some(match replayed.report.take() {
-            Some(before) => both(before, report),
-            None => report,
-        });
-        if !good {
-            break;
+    for ((flow, way), mut part) in parts {
+        let flow = &plan.flows[flow];
+        let mut own = (*plan.pipeline).clone();
+        // A name of its own: an interrupted run is resumed by the next replay of the same way, whatever other letters wait by then.
+        own.name = format!("{pipeline}.replay/{}/{way}", flow.name);
+        let own = Arc::new(own);
+        while !part.letters.is_empty() {
+            let now = next(&store, &own.name, flow, &mut part).await?;
+            let warnings = if replayed.report.is_none() { plan.warnings.clone() } else { Vec::new() };
+            let run_plan = Plan {
+                pipeline: own.clone(),
+                flows: vec![only(flow, &part.outputs, now.clone())],
+                guarantee: plan.guarantee.clone(),
+                columns: Vec::new(),
+                warnings,
+                actions: Vec::new(),
+            };
+            let report = run_for(run_plan, options.clone(), reporter, pipeline.clone()).await;
+            let done = match store.flow(&report.run_id, &flow.name).await? {
+                Some(record) if record.phase == Phase::Committed => letters_of(&record.readers),
+                _ => Vec::new(),
+            };
+            store.dead_replayed(&done).await?;
+            let good = matches!(report.status, RunStatus::Succeeded | RunStatus::DeadLettersExceeded);
+            replayed.report = Some(match replayed.report.take() {
+                Some(before) => both(before, report),
+                None => report,
+            });
+            // What was resumed may have been begun with other letters: these come next.
+            let missed = now.into_iter().filter(|(id, _)| !done.contains(id));
+            match (good, done.is_empty()) {
+                (true, false) => part.letters.extend(missed),
+                (true, true) => return Err(Error::internal("a replay was committed without its letters")),
+                (false, _) => {
+                    replayed.through.extend(done);
+                    return Ok(replayed);
+                }
+            }
+            replayed.through.extend(done);
         }
     }
     Ok(replayed)
+}
+
+/// The letters of the next run of a part: those of an interrupted run first, so that it is resumed and not begun anew; else all.
+async fn next(store: &StateStore, run: &str, flow: &Flow, part: &mut Part) -> Result<Vec<(i64, Vec<Event>)>> {
+    let begun = match store.unfinished(run).await? {
+        Some(open) => store.flow(&open.run_id, &flow.name).await?.map(|record| letters_of(&record.readers)).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let begun: HashSet<i64> = begun.into_iter().collect();
+    let (first, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut part.letters).into_iter().partition(|(id, _)| begun.contains(id));
+    if begun.is_empty() || first.len() < begun.len() {
+        // Letters of it do not go through any more: the engine decides whether it may begin anew.
+        let mut all = [first, rest].concat();
+        all.sort_by_key(|(id, _)| *id);
+        return Ok(all);
+    }
+    part.letters = rest;
+    Ok(first)
 }
 
 /// The letters that readers of a replay were opened with.
@@ -163,7 +178,7 @@ fn both(before: RunReport, after: RunReport) -> RunReport {
 /// The letter's rows, or a letter with the reason why there still are none.
 async fn rows(flow: &Flow, way: &Way, letter: &DeadView) -> Result<Vec<Event>> {
     let (Program::RowLocal(program), [input]) = (&flow.program, flow.inputs.as_slice()) else {
-        return Err(weir_error::Error::internal("a letter was sent into a flow that sees rows together"));
+        return Err(Error::internal("a letter was sent into a flow that sees rows together"));
     };
     if !way.by_program {
         return input.source.redecode(&input.stream.name, &as_letter(letter)).await;
@@ -176,7 +191,8 @@ async fn rows(flow: &Flow, way: &Way, letter: &DeadView) -> Result<Vec<Event>> {
         Ok(outputs) => outputs,
         Err(error) => return still(error.to_string()),
     };
-    let dead = outputs.into_iter().enumerate().filter(|(at, _)| way.outputs.contains(at)).flat_map(|(_, output)| output.dead).next();
+    let dead =
+        outputs.into_iter().enumerate().filter(|(at, _)| way.outputs.contains(at)).flat_map(|(_, output)| output.dead).next();
     Ok(vec![match dead {
         Some(dead) => Event::Dead(dead),
         None => Event::Batch(Batch { records, position: None, source_bytes: letter.payload.len() as u64 }),
@@ -194,18 +210,20 @@ fn as_letter(view: &DeadView) -> DeadLetter {
     }
 }
 
-/// The flow as the letters of one part see it: they are its input, and only their sinks are written.
-fn only(flow: &Flow, part: Part) -> Flow {
+/// The flow as these letters see it: they are its input, and only the sinks that lack them are written.
+fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow {
+    let (ids, rows): (Vec<i64>, Vec<Vec<Event>>) = letters.into_iter().unzip();
+    let rows = rows.concat();
     let inputs = flow.inputs.iter().take(1).map(|input| FlowInput {
         node: input.node.clone(),
         connector: input.connector.clone(),
-        source: Arc::new(Letters::new(input.stream.clone(), part.ids.clone(), part.rows.clone())),
+        source: Arc::new(Letters::new(input.stream.clone(), ids.clone(), rows.clone())),
         stream: input.stream.clone(),
         table: input.table.clone(),
         cursor: None,
         cursor_lag: None,
     });
-    let outputs = part.outputs.iter().map(|&at| {
+    let chosen = outputs.iter().map(|&at| {
         let output = &flow.outputs[at];
         FlowOutput {
             node: output.node.clone(),
@@ -220,13 +238,11 @@ fn only(flow: &Flow, part: Part) -> Flow {
         }
     });
     let program = match &flow.program {
-        Program::RowLocal(program) if part.outputs.len() == flow.outputs.len() => Program::RowLocal(program.clone()),
-        Program::RowLocal(program) => {
-            Program::RowLocal(Arc::new(Chosen { inner: program.clone(), outputs: part.outputs.clone() }))
-        }
+        Program::RowLocal(program) if outputs.len() == flow.outputs.len() => Program::RowLocal(program.clone()),
+        Program::RowLocal(program) => Program::RowLocal(Arc::new(Chosen { inner: program.clone(), outputs: outputs.to_vec() })),
         Program::Relational(program) => Program::Relational(program.clone()),
     };
-    Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: outputs.collect() }
+    Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: chosen.collect() }
 }
 
 /// Some outputs of a program.

@@ -112,7 +112,7 @@ pub struct FileSink {
     /// Layout of the rows. Default: by the ending of the path, else `parquet`.
     #[schemars(extend("x-weir-aliases" = ["file_format"]))]
     pub format: Option<Format>,
-    /// Compression. Default: zstd for Parquet and Avro, none for text (or by the ending of the path).
+    /// Compression. Default: zstd for Parquet, Avro and ORC, none for text (or by the ending of the path).
     pub compression: Compression,
     /// How CSV and TSV are written.
     pub csv: CsvWriteOptions,

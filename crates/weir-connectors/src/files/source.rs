@@ -49,9 +49,14 @@ struct State {
     split_bytes: u64,
     columns: Vec<String>,
     next: Option<Taken>,
+    /// Paths of files that a committed run has read to their ends, as they are now.
+    #[serde(default)]
+    known: HashSet<String>,
 }
 
-/// [`StreamReader::next_state`]: files that committed runs have taken, by path below the anchor.
+/// [`StreamReader::next_state`]: files that committed runs have read to their ends, by path below the anchor. With `new_files_only`
+/// they are not read again; under a cursor they are, for rows at or above the bound, but what is broken in them was set aside by
+/// the run that took them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Taken {
     v: u32,
@@ -188,6 +193,7 @@ impl Source for FilesSource {
             splits,
             verdict,
             state: state.0,
+            known: state.1.known,
             next,
             as_of,
             limit: request.limit,
@@ -217,19 +223,24 @@ fn columns(schema: &SchemaRef) -> Vec<String> {
 impl FilesSource {
     /// Fixes the files of a fresh run.
     fn view(&self, survey: &Survey, request: &ReadRequest) -> Result<State> {
+        let remembers = self.options.new_files_only || request.cursor.is_some();
         let mut taken = match &request.previous {
-            Some(previous) if self.options.new_files_only && !previous.is_null() => {
-                Taken::deserialize(previous).map_err(|error| {
-                    Error::new("WEIR-FILE-086", Kind::Internal, "the list of files that were taken cannot be read").because(error)
-                })?
-            }
+            Some(previous) if remembers && !previous.is_null() => Taken::deserialize(previous).map_err(|error| {
+                Error::new("WEIR-FILE-086", Kind::Internal, "the list of files that were taken cannot be read").because(error)
+            })?,
             _ => Taken { v: 1, taken: BTreeMap::new() },
         };
-        let mut chosen = vec![];
+        let (mut chosen, mut known) = (vec![], HashSet::new());
         for Listed { meta, .. } in &survey.files {
             let key = meta.path.strip_prefix(survey.anchor.folder.as_str()).unwrap_or(&meta.path).trim_start_matches('/');
             match taken.taken.get(key) {
-                Some(known) if known.same_content(meta) => continue,
+                Some(before) if before.same_content(meta) => {
+                    if self.options.new_files_only {
+                        continue;
+                    }
+                    known.insert(meta.path.clone());
+                }
+                Some(_) if !self.options.new_files_only => {}
                 Some(_) => match self.options.changed_files {
                     ChangedFiles::Reread => {}
                     ChangedFiles::Ignore => {
@@ -255,8 +266,8 @@ impl FilesSource {
         // A few splits per lane even out the ends.
         let even = total / (request.parallelism.max(1) as u64 * 4);
         let split_bytes = self.options.split_size.map_or(even.clamp(SMALLEST_SPLIT, LARGEST_SPLIT), |size| size.0);
-        let next = self.options.new_files_only.then_some(taken);
-        Ok(State { v: 1, files: chosen, split_bytes, columns: columns(&survey.schema()), next })
+        let next = remembers.then_some(taken);
+        Ok(State { v: 1, files: chosen, split_bytes, columns: columns(&survey.schema()), next, known })
     }
 
     async fn splits(&self, survey: &Survey, state: &State) -> Result<Vec<Split>> {
@@ -298,6 +309,7 @@ struct FilesReader {
     splits: Vec<Split>,
     verdict: ResumeVerdict,
     state: Value,
+    known: HashSet<String>,
     next: Option<Value>,
     as_of: String,
     limit: Option<u64>,
@@ -345,6 +357,11 @@ impl StreamReader for FilesReader {
         let folders = folder_values(&self.survey, &part.folders, &place)?;
         let (schema, stream, limit) = (self.schema.clone(), self.stream.clone(), self.limit.unwrap_or(u64::MAX));
         let (fields, window) = (self.survey.folder_fields.clone(), self.cursor.clone());
+        let known = self.known.contains(&part.file.path);
+        let decoded = decoded.try_filter(move |decoded| {
+            let told_before = known && matches!(decoded, Decoded::Dead(_));
+            futures::future::ready(!told_before)
+        });
         let events = decoded.map(move |decoded| match decoded? {
             Decoded::Batch { records, source_bytes, position } => Ok(Event::Batch(Batch {
                 records: at_or_above(with_folders(records, &schema, &fields, &folders)?, window.as_ref())?,

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int64Type, UInt64Type,
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int64Type,
+    UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine;
@@ -53,6 +54,7 @@ fn value(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<()> {
         DataType::Decimal32(..) => number(out, array.as_primitive::<Decimal32Type>().value_as_string(row)),
         DataType::Decimal64(..) => number(out, array.as_primitive::<Decimal64Type>().value_as_string(row)),
         DataType::Decimal128(..) => number(out, array.as_primitive::<Decimal128Type>().value_as_string(row)),
+        DataType::Decimal256(..) => number(out, array.as_primitive::<Decimal256Type>().value_as_string(row)),
         DataType::Utf8 => text(out, array.as_string::<i32>().value(row)),
         DataType::LargeUtf8 => text(out, array.as_string::<i64>().value(row)),
         DataType::Utf8View => text(out, array.as_string_view().value(row)),

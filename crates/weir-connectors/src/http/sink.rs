@@ -124,7 +124,7 @@ impl Sink for HttpSink {
     }
 
     fn sink_type(&self, field: &Field) -> SinkType {
-        sink_type(field.data_type())
+        sink_type(field)
     }
 
     fn place(&self, stream: &str) -> String {

@@ -65,6 +65,13 @@ impl HttpSource {
         Ok(Self { client: Arc::new(Client::new(connection)?), streams, order, on_loss })
     }
 
+    fn stream(&self, name: &str) -> Result<&Arc<Stream>> {
+        self.streams.get(name).ok_or_else(|| {
+            let what = format!("there is no endpoint `{name}`; there are {}", self.order.join(", "));
+            Error::new("WEIR-HTTP-023", Kind::NotFound, what)
+        })
+    }
+
     fn pager(&self, stream: &Stream, bindings: Bindings, state: PageState) -> Pager {
         Pager::new(self.client.clone(), stream.pace.clone(), stream.endpoint.clone(), bindings, state)
     }
@@ -168,11 +175,22 @@ impl Source for HttpSource {
         Ok(infos)
     }
 
+    /// The record that was kept, into the columns as they are now. Paging and bounds have nothing to say about it.
+    async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
+        let still = |reason: String| Ok(vec![Event::Dead(DeadLetter { reason, ..letter.clone() })]);
+        if letter.payload.len() >= DEAD_BYTES {
+            return still("only the beginning of the record was kept; correct it at the source and read that again".into());
+        }
+        let mut decoder = Decoder::new(self.shape(self.stream(stream)?).await?);
+        if let Err(why) = decoder.push(&letter.payload) {
+            return still(why);
+        }
+        let source_bytes = letter.payload.len() as u64;
+        Ok(vec![Event::Batch(Batch { records: decoder.finish()?, position: None, source_bytes })])
+    }
+
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
-        let Some(stream) = self.streams.get(&request.stream) else {
-            let what = format!("there is no endpoint `{}`; there are {}", request.stream, self.order.join(", "));
-            return Err(Error::new("WEIR-HTTP-023", Kind::NotFound, what));
-        };
+        let stream = self.stream(&request.stream)?;
         let shape = self.shape(stream).await?;
         let shared = &stream.endpoint.shared;
         let mut lower = None;

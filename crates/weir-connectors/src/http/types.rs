@@ -1,5 +1,5 @@
-//! The one mapping JSON ↔ Arrow: what a column may be, how it is called in `columns`, what Arrow holds it, and how the sink
-//! writes each Arrow type.
+//! The one mapping JSON ↔ Arrow: what a column may be, how it is called in `columns`, what Arrow holds it, and where the sink's JSON
+//! is another than that of a file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 use weir_connect::{Edge, SinkType};
+use weir_formats::Format;
 
 /// What a column holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,39 +206,50 @@ fn split_outside(text: &str) -> Vec<&str> {
     parts
 }
 
-/// How the sink writes an Arrow type into JSON.
-pub fn sink_type(data_type: &DataType) -> SinkType {
-    let text = |name: &str, note: &str| SinkType { name: name.into(), edge: Edge::Widening { note: note.into() } };
-    match data_type {
-        DataType::Null => SinkType::exact("null"),
-        DataType::Boolean => SinkType::exact("boolean"),
-        integer if integer.is_integer() => SinkType::exact("number"),
-        // NaN and infinities have no number in JSON: such a value stops the run.
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => SinkType::exact("number"),
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => SinkType::exact("number"),
+/// How the sink writes a field into JSON: as a JSON file has it, where the sink does not differ.
+pub fn sink_type(field: &Field) -> SinkType {
+    let nested = |name: &str, parts: &mut dyn Iterator<Item = &Arc<Field>>| SinkType {
+        name: name.into(),
+        edge: parts.map(|part| sink_type(part).edge).fold(Edge::Exact, Edge::then),
+    };
+    match field.data_type() {
+        // NaN and infinities have no number in JSON: a file has texts for them, here such a value stops the run.
+        data_type if data_type.is_floating() => SinkType::exact("number"),
+        // JSON text stays the text that it is; in a file it becomes part of the document.
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => SinkType::exact("string"),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            text("string", "bytes become base64 text")
-        }
-        DataType::Date32 | DataType::Date64 => text("string", "dates become ISO 8601 text"),
-        DataType::Time32(_) | DataType::Time64(_) => text("string", "times of day become ISO 8601 text"),
-        DataType::Timestamp(_, None) => text("string", "timestamps become ISO 8601 text"),
-        DataType::Timestamp(_, Some(_)) => text("string", "timestamps become RFC 3339 text in UTC"),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            SinkType { name: "array".into(), edge: sink_type(item.data_type()).edge }
+            nested("array", &mut std::iter::once(item))
         }
-        DataType::Struct(fields) => {
-            let edge = fields.iter().map(|field| sink_type(field.data_type()).edge).fold(Edge::Exact, Edge::then);
-            SinkType { name: "object".into(), edge }
+        DataType::Struct(fields) => nested("object", &mut fields.iter()),
+        DataType::Dictionary(_, value) => sink_type(&Field::new(field.name(), value.as_ref().clone(), true)),
+        other @ (DataType::Map(..) | DataType::Duration(_) | DataType::Interval(_)) => {
+            SinkType { name: String::new(), edge: Edge::Unsupported { reason: format!("the http sink has no form for {other}") } }
         }
-        DataType::Dictionary(_, value) => sink_type(value),
-        other => SinkType { name: String::new(), edge: Edge::Unsupported { reason: format!("{other} has no form in JSON") } },
+        _ => weir_formats::sink_type(Format::Ndjson, field),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_is_the_same_text_in_a_file_is_judged_as_in_a_file() {
+        for data_type in [
+            DataType::Decimal128(38, 9),
+            DataType::Decimal256(60, 5),
+            DataType::Int64,
+            DataType::UInt64,
+            DataType::Date32,
+            DataType::Binary,
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+        ] {
+            for data_type in [data_type.clone(), DataType::new_list(data_type, true)] {
+                let field = Field::new("c", data_type, true);
+                assert_eq!(sink_type(&field), weir_formats::sink_type(Format::Ndjson, &field));
+            }
+        }
+    }
 
     #[test]
     fn types_print_as_they_parse() {

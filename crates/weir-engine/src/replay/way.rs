@@ -66,15 +66,20 @@ pub(super) fn find(plan: &Plan, history: &History, letter: &DeadView) -> Result<
 
 /// The flow that the letter was met in, as the plan has it now.
 fn flow_of<'a>(plan: &'a Plan, letter: &DeadView) -> Result<(usize, &'a Flow), Stay> {
-    let readers: Vec<(usize, &Flow)> =
-        plan.flows.iter().enumerate().filter(|(_, flow)| flow.inputs.iter().any(|input| input.stream.name == letter.stream)).collect();
+    let readers: Vec<(usize, &Flow)> = plan
+        .flows
+        .iter()
+        .enumerate()
+        .filter(|(_, flow)| flow.inputs.iter().any(|input| input.stream.name == letter.stream))
+        .collect();
     // Two sources with a stream of one name give their flows the names of the sources as well.
     let known = |flow: &Flow| {
         flow.name == letter.flow
             || letter.flow == letter.stream && readers.len() == 1
             || flow.inputs.iter().any(|input| letter.flow == format!("{}.{}", input.node, letter.stream))
     };
-    let found = readers.iter().find(|(_, flow)| flow.name == letter.flow).or_else(|| readers.iter().find(|(_, flow)| known(flow)));
+    let found =
+        readers.iter().find(|(_, flow)| flow.name == letter.flow).or_else(|| readers.iter().find(|(_, flow)| known(flow)));
     found.copied().ok_or_else(|| {
         Stay::Broken(match readers.is_empty() {
             true => format!("the pipeline no longer reads stream `{}`; correct the record at its source", letter.stream),
@@ -98,7 +103,8 @@ fn outputs_of(flow: &Flow, letter: &DeadView) -> Result<(Vec<usize>, bool), Stay
         }
         return Ok(((0..flow.outputs.len()).collect(), of_program));
     };
-    let outputs: Vec<usize> = flow.outputs.iter().enumerate().filter(|(_, output)| output.node == *sink).map(|(at, _)| at).collect();
+    let outputs: Vec<usize> =
+        flow.outputs.iter().enumerate().filter(|(_, output)| output.node == *sink).map(|(at, _)| at).collect();
     match outputs.as_slice() {
         [_] => Ok((outputs, true)),
         _ => Err(Stay::Broken(format!(

@@ -156,6 +156,18 @@ impl StateStore {
         Ok(PipelineView { streams, runs, dead_letters })
     }
 
+    /// The report of a run that has come to its end (`succeeded`, dead letters over the limit or not); `None` for one that has not, or is
+    /// not known.
+    pub async fn final_report(&self, run_id: &str) -> Result<Option<Value>> {
+        let report: Option<Option<String>> =
+            sqlx::query_scalar("SELECT report FROM run WHERE run_id = ? AND status = 'succeeded'")
+                .bind(run_id)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed)?;
+        report.flatten().as_deref().map(parse).transpose()
+    }
+
     /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
     /// is abandoned; what it staged is thrown away when the next run begins. Dead letters stay. Returns the number of
     /// states forgotten. Refused while a run goes on: it would commit without the checkpoints that were taken from it.

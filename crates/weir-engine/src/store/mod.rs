@@ -545,3 +545,48 @@ pub struct FlowPlace<'a> {
     /// Flow.
     pub flow: &'a str,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables as version 1 made them, with one letter.
+    const FIRST: &str = "
+CREATE TABLE meta (version INTEGER NOT NULL);
+INSERT INTO meta VALUES (1);
+CREATE TABLE run (
+  run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
+  attempts INTEGER NOT NULL, started_at TEXT NOT NULL, ended_at TEXT, report TEXT);
+CREATE TABLE flow (
+  run_id TEXT NOT NULL, flow TEXT NOT NULL, phase TEXT NOT NULL, readers TEXT NOT NULL, reports TEXT,
+  PRIMARY KEY (run_id, flow));
+CREATE TABLE epoch (
+  run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (run_id, flow, epoch));
+CREATE TABLE dead_letter (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL,
+  stream TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL, media_type TEXT NOT NULL,
+  payload BLOB NOT NULL, at TEXT NOT NULL, replayed_at TEXT);
+CREATE TABLE stream_state (
+  pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (pipeline, flow, node));
+INSERT INTO dead_letter VALUES (7, 'orders', 'r1', 'in', 1, 'in', 'WEIR-FMT-101', 'short', 'in.csv:3', 'text/csv', 'x', '2026', NULL);
+";
+
+    #[tokio::test]
+    async fn a_file_of_version_1_is_taken_over_with_its_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(FIRST).execute(&old).await.unwrap();
+        old.close().await;
+
+        for _ in 0..2 {
+            let store = StateStore::open(folder.path()).await.unwrap();
+            let letters = store.dead_list("orders", 10).await.unwrap();
+            let found: Vec<_> = letters.iter().map(|letter| (letter.id, letter.sink.clone(), letter.payload.clone())).collect();
+            assert_eq!(found, [(7, None, b"x".to_vec())]);
+        }
+    }
+}

@@ -13,26 +13,41 @@ use arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use memory::{Faults, MemorySink, Numbers, World};
-use weir_connect::{OnLoss, Result, SchemaChangePolicy, WriteMode};
+use weir_connect::{DeadLetter, OnLoss, Result, SchemaChangePolicy, WriteMode};
 use weir_engine::store::StateStore;
 use weir_engine::{RunOptions, RunReport, RunStatus, Silent, run};
 use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program, RelationalProgram, RowOutput, RowProgram};
 use weir_spec::{Delivery, Pipeline};
 
-/// Keeps odd numbers; one output per sink.
+/// Keeps odd numbers; one output per sink. Numbers that end in 5 are set aside on the way to `refuses`.
 struct Odd {
     outputs: usize,
+    refuses: Option<usize>,
+}
+
+fn refused(id: i64) -> DeadLetter {
+    DeadLetter {
+        stream: "numbers".into(),
+        code: "WEIR-ROW-001".into(),
+        reason: "it ends in 5".into(),
+        place: format!("five {id}"),
+        payload: format!("{{\"id\":{id}}}").into_bytes(),
+        media_type: "application/json".into(),
+    }
 }
 
 impl RowProgram for Odd {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
         use arrow::array::{AsArray, BooleanArray};
         let ids = batch.column(0).as_primitive::<arrow::datatypes::Int64Type>();
-        let keep = BooleanArray::from_iter(ids.values().iter().map(|id| Some(id % 2 == 1)));
-        let kept = arrow::compute::filter_record_batch(batch, &keep).unwrap();
-        let filtered = (batch.num_rows() - kept.num_rows()) as u64;
-        let keep = Arc::new(keep);
-        let output = |_| RowOutput { batch: kept.clone(), filtered, dead: vec![], kept: vec![keep.clone()] };
+        let output = |at: usize| {
+            let five = |id: i64| self.refuses == Some(at) && id % 10 == 5;
+            let dead: Vec<DeadLetter> = ids.values().iter().filter(|id| five(**id)).map(|id| refused(*id)).collect();
+            let keep = BooleanArray::from_iter(ids.values().iter().map(|id| Some(id % 2 == 1 && !five(*id))));
+            let kept = arrow::compute::filter_record_batch(batch, &keep).unwrap();
+            let filtered = (batch.num_rows() - kept.num_rows() - dead.len()) as u64;
+            RowOutput { batch: kept, filtered, dead, kept: vec![Arc::new(keep)] }
+        };
         Ok((0..self.outputs).map(output).collect())
     }
 }
@@ -59,6 +74,7 @@ struct Rig {
     folder: tempfile::TempDir,
     cursor: bool,
     lanes: usize,
+    refuses: Option<usize>,
 }
 
 impl Rig {
@@ -71,7 +87,7 @@ impl Rig {
             })
             .collect();
         let source = Arc::new(Numbers { mended: false, splits: 6, rows: 50, positions, start_over: Mutex::new(None) });
-        Self { relational: false, source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1 }
+        Self { relational: false, source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1, refuses: None }
     }
 
     fn faults(&self) -> &Faults {
@@ -131,7 +147,7 @@ impl Rig {
             program: if self.relational {
                 Program::Relational(Arc::new(Grouped))
             } else {
-                Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len() }))
+                Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses }))
             },
             outputs,
         };
@@ -294,4 +310,114 @@ async fn replayed_letters_arrive_once_and_broken_ones_wait() {
     assert_eq!(rig.dead().await, Vec::<String>::new());
     let rows = rig.visible(0);
     assert_eq!(rows.iter().filter(|id| **id % 97 == 96).count(), 1, "193 is odd and arrives; 96 and 290 are filtered");
+
+    // A crash right after the commit leaves the letters unmarked: what was committed says that they are through.
+    let file = format!("sqlite://{}", rig.folder.path().join("state.db").display());
+    let mut state = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
+    sqlx::raw_sql("UPDATE dead_letter SET replayed_at = NULL").execute(&mut state).await.unwrap();
+    let letters = store.dead_list("numbers", 10).await.unwrap();
+    assert_eq!(letters.len(), 3);
+    let replayed = weir_engine::replay::replay(rig.plan(), letters, rig.options(), &mut Silent).await.unwrap();
+    assert!(replayed.report.is_none() && replayed.still_dead.is_empty(), "{replayed:?}");
+    assert_eq!((rig.dead().await, rig.visible(0)), (vec![], rows));
+}
+
+/// All numbers that may arrive once the source's letters are mended, too.
+fn all() -> Vec<i64> {
+    (0..300).filter(|id| id % 2 == 1).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_survives_a_crash_at_every_operation_and_doubles_nothing_in_any_sink() {
+    let mut crashes = 0;
+    for kinds in [[false, true], [true, true]] {
+        // The second replay may know letters that the first did not.
+        for known_first in [33, 20] {
+            for after in [false, true] {
+                for nth in 1.. {
+                    let told = format!("{kinds:?}, {known_first} letters, operation {nth}, after={after}");
+                    let mut rig = Rig { refuses: Some(1), ..Rig::new(&kinds, false) };
+                    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+                    let store = StateStore::open(rig.folder.path()).await.unwrap();
+                    let letters = store.dead_list("numbers", 100).await.unwrap();
+                    assert_eq!(letters.len(), 33);
+                    assert_eq!(letters.iter().filter(|letter| letter.sink.as_deref() == Some("sink1")).count(), 30);
+                    rig.refuses = None;
+                    rig.source =
+                        Arc::new(Numbers { mended: true, splits: 6, rows: 50, positions: false, start_over: Mutex::new(None) });
+
+                    rig.faults().arm(nth, after);
+                    let first = letters.iter().rev().take(known_first).rev().cloned().collect();
+                    let replayed = weir_engine::replay::replay(rig.plan(), first, rig.options(), &mut Silent).await.unwrap();
+                    let hit = rig.faults().hit.load(std::sync::atomic::Ordering::SeqCst);
+                    crashes += usize::from(hit);
+                    assert_eq!(replayed.report.unwrap().status == RunStatus::Failed, hit, "{told}");
+                    rig.faults().arm(-1, false);
+                    for _ in 0..2 {
+                        let again =
+                            weir_engine::replay::replay(rig.plan(), letters.clone(), rig.options(), &mut Silent).await.unwrap();
+                        assert_eq!(again.still_dead, [], "{told}");
+                        assert!(
+                            again.report.as_ref().is_none_or(|report| report.status == RunStatus::Succeeded),
+                            "{told}: {again:?}"
+                        );
+                        assert_eq!(rig.dead().await, Vec::<String>::new(), "{told}");
+                        assert_eq!(rig.visible(0), all(), "{told}");
+                        assert_eq!(rig.visible(1), all(), "{told}");
+                    }
+                    if !hit {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(crashes > 40, "only {crashes} places to crash at");
+}
+
+#[tokio::test]
+async fn letters_of_a_run_that_has_not_ended_wait_for_its_end() {
+    let mut rig = Rig { refuses: Some(0), ..Rig::new(&[false], false) };
+    rig.faults().arm(30, false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Failed);
+    rig.faults().arm(-1, false);
+    let store = StateStore::open(rig.folder.path()).await.unwrap();
+    let letters = store.dead_list("numbers", 100).await.unwrap();
+    assert!(!letters.is_empty());
+    let mended = Rig { refuses: None, ..rig };
+    let replayed = weir_engine::replay::replay(mended.plan(), letters.clone(), mended.options(), &mut Silent).await.unwrap();
+    assert!(replayed.report.is_none() && replayed.through.is_empty());
+    assert!(replayed.still_dead[0].1.contains("has not ended"), "{:?}", replayed.still_dead);
+
+    rig = Rig { refuses: Some(0), ..mended };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let fives = store.dead_list("numbers", 100).await.unwrap().into_iter().filter(|letter| letter.sink.is_some()).collect();
+    rig.refuses = None;
+    let replayed = weir_engine::replay::replay(rig.plan(), fives, rig.options(), &mut Silent).await.unwrap();
+    assert_eq!((replayed.through.len(), replayed.still_dead.len()), (30, 0));
+    assert_eq!(rig.visible(0), expected());
+}
+
+#[tokio::test]
+async fn a_letter_whose_sink_is_gone_or_whose_rows_are_seen_together_stays_with_what_to_do() {
+    let mut rig = Rig { refuses: Some(1), ..Rig::new(&[false, false], false) };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let store = StateStore::open(rig.folder.path()).await.unwrap();
+    let letters = store.dead_list("numbers", 100).await.unwrap();
+    let of_sink = |letters: &[weir_engine::store::inspect::DeadView]| {
+        letters.iter().filter(|letter| letter.sink.is_some()).cloned().collect::<Vec<_>>()
+    };
+    rig.refuses = None;
+    rig.sinks.truncate(1);
+    let replayed = weir_engine::replay::replay(rig.plan(), of_sink(&letters), rig.options(), &mut Silent).await.unwrap();
+    assert!(replayed.report.is_none() && replayed.still_dead.len() == 30);
+    assert!(replayed.still_dead[0].1.contains("on its way to sink `sink1`"), "{:?}", replayed.still_dead[0]);
+
+    rig.relational = true;
+    let replayed = weir_engine::replay::replay(rig.plan(), letters, rig.options(), &mut Silent).await.unwrap();
+    assert!(replayed.report.is_none() && replayed.still_dead.len() == 33);
+    let reason = &replayed.still_dead[0].1;
+    for part in ["(a join)", "run the pipeline again", "`sink0` appends"] {
+        assert!(reason.contains(part), "{reason}");
+    }
 }

@@ -156,8 +156,10 @@ impl StreamReader for NumbersReader {
 #[derive(Default)]
 pub struct World {
     pub visible: Vec<i64>,
-    staged: BTreeMap<String, Vec<i64>>,
-    progress: Vec<SplitProgress>,
+    /// By pipeline and name.
+    staged: BTreeMap<(String, String), Vec<i64>>,
+    /// Of a co-committed sink, by run: positions and rows.
+    progress: BTreeMap<String, (Vec<SplitProgress>, u64)>,
     committed: BTreeMap<String, CommitReport>,
     names: u64,
 }
@@ -185,7 +187,7 @@ impl Sink for MemorySink {
     }
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         Ok(Box::new(MemoryStream {
-            run: target.run.run_id,
+            run: target.run,
             world: self.world.clone(),
             faults: self.faults.clone(),
             co_committed: self.co_committed,
@@ -194,7 +196,7 @@ impl Sink for MemorySink {
 }
 
 struct MemoryStream {
-    run: String,
+    run: RunIdentity,
     world: Arc<Mutex<World>>,
     faults: Arc<Faults>,
     co_committed: bool,
@@ -205,19 +207,22 @@ impl StreamSink for MemoryStream {
     async fn recover(&self) -> Result<Recovery> {
         let world = self.world.lock().unwrap();
         Ok(Recovery {
-            progress: self.co_committed.then(|| world.progress.clone()),
-            committed: world.committed.get(&self.run).cloned(),
+            progress: self.co_committed.then(|| world.progress.get(&self.run.run_id).cloned().unwrap_or_default().0),
+            committed: world.committed.get(&self.run.run_id).cloned(),
             rows: 0,
         })
     }
     async fn discard(&self, keep: &[CommitToken]) -> Result<()> {
         self.faults.step(|| {
             let mut world = self.world.lock().unwrap();
-            world.staged.retain(|name, _| keep.iter().any(|token| token.as_str() == Some(name)));
+            world.staged.retain(|(pipeline, name), _| {
+                *pipeline != self.run.pipeline || keep.iter().any(|token| token.as_str() == Some(name))
+            });
         })
     }
     async fn writer(&self, _: usize) -> Result<Box<dyn StreamWriter>> {
         Ok(Box::new(MemoryWriter {
+            run: self.run.clone(),
             rows: vec![],
             world: self.world.clone(),
             faults: self.faults.clone(),
@@ -229,9 +234,9 @@ impl StreamSink for MemoryStream {
         for token in tokens {
             self.faults.step(|| {
                 let mut world = self.world.lock().unwrap();
-                if let Some(rows) = world.staged.remove(token.as_str().unwrap()) {
+                if let Some(rows) = world.staged.remove(&(self.run.pipeline.clone(), token.as_str().unwrap().to_owned())) {
                     world.visible.extend(&rows);
-                    let report = world.committed.entry(format!("{}-partial", self.run)).or_default();
+                    let report = world.committed.entry(format!("{}-partial", self.run.run_id)).or_default();
                     report.rows += rows.len() as u64;
                 }
             })?;
@@ -239,17 +244,22 @@ impl StreamSink for MemoryStream {
         self.faults.step(|| {
             let mut world = self.world.lock().unwrap();
             let report = if self.co_committed {
-                CommitReport { rows: world.visible.len() as u64, place: "memory".into(), ..Default::default() }
+                CommitReport {
+                    rows: world.progress.get(&self.run.run_id).map_or(0, |(_, rows)| *rows),
+                    place: "memory".into(),
+                    ..Default::default()
+                }
             } else {
-                world.committed.get(&format!("{}-partial", self.run)).cloned().unwrap_or_default()
+                world.committed.get(&format!("{}-partial", self.run.run_id)).cloned().unwrap_or_default()
             };
-            world.committed.insert(self.run.clone(), report.clone());
+            world.committed.insert(self.run.run_id.clone(), report.clone());
             report
         })
     }
 }
 
 struct MemoryWriter {
+    run: RunIdentity,
     rows: Vec<i64>,
     world: Arc<Mutex<World>>,
     faults: Arc<Faults>,
@@ -268,15 +278,17 @@ impl StreamWriter for MemoryWriter {
             let mut world = self.world.lock().unwrap();
             if self.co_committed {
                 world.visible.extend(&rows);
+                let (progress, total) = world.progress.entry(self.run.run_id.clone()).or_default();
+                *total += count;
                 for part in &barrier.progress {
-                    world.progress.retain(|known| known.split.id != part.split.id);
-                    world.progress.push(part.clone());
+                    progress.retain(|known| known.split.id != part.split.id);
+                    progress.push(part.clone());
                 }
                 Value::Null
             } else {
                 world.names += 1;
                 let name = format!("f{}", world.names);
-                world.staged.insert(name.clone(), rows);
+                world.staged.insert((self.run.pipeline.clone(), name.clone()), rows);
                 json!(name)
             }
         })?;

@@ -121,7 +121,12 @@ pub fn replay(args: &DeadReplay, context: &Context) -> Outcome {
         let replayed = replay_letters(plan, letters, options, reporter.as_mut()).await?;
         if args.json {
             let still: Vec<_> = replayed.still_dead.iter().map(|(id, reason)| json!({"id": id, "reason": reason})).collect();
-            let body = json!({"through": replayed.through, "still_dead": still, "report": replayed.report});
+            let body = json!({
+                "through": replayed.through,
+                "still_dead": still,
+                "replaced": replayed.replaced,
+                "report": replayed.report
+            });
             writeln!(std::io::stdout(), "{body}")?;
         } else {
             let mut err = std::io::stderr();
@@ -134,6 +139,10 @@ pub fn replay(args: &DeadReplay, context: &Context) -> Outcome {
                 number::grouped(replayed.through.len() as u64),
                 number::counted(total as u64, "dead letter", "dead letters")
             )?;
+            if !replayed.replaced.is_empty() {
+                let count = number::counted(replayed.replaced.len() as u64, "dead letter is", "dead letters are");
+                writeln!(err, "{count} of runs whose rows a later run has replaced, and were left alone")?;
+            }
             for (id, reason) in replayed.still_dead.iter().take(20) {
                 writeln!(err, "  {id} {}", one_line(reason))?;
             }

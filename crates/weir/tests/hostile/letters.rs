@@ -215,3 +215,189 @@ fn discard_row_sets_aside_what_the_target_has_no_column_for() {
     assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(1)), "{}", said.shown());
     assert_eq!(csv_rows(&folder, "orders").len(), 4);
 }
+
+/// All rows to `lake/raw`, rows with a whole number as word to `lake/typed`.
+fn two_ways(folder: &Folder, cast: &str, raw_mode: &str) {
+    folder.write(
+        "orders.yaml",
+        format!(
+            "pipeline: orders\nsources: {{in: {{file: {{path: in.csv, columns: {{word: string}}}}}}}}\n\
+             transforms:\n  typed: {{input: in, {cast}}}\n\
+             sinks:\n  raw: {{input: in, file: {{path: lake/raw, format: csv, write_mode: {raw_mode}}}}}\n  \
+             whole: {{input: typed, file: {{path: lake/whole, format: csv, write_mode: overwrite}}}}\ndead_letters: {{allow: 9}}\n"
+        ),
+    );
+}
+
+const STRICT: &str = "cast: {columns: {word: int64}}";
+const MENDED: &str = "sql: \"SELECT id, CASE word WHEN 'ten' THEN 10 ELSE CAST(word AS BIGINT) END AS word FROM input\"";
+
+#[test]
+fn a_row_that_one_sink_has_is_replayed_into_the_other_only() {
+    let folder = Folder::new();
+    folder.write("in.csv", "id,word\n1,10\n2,ten\n3,30\n");
+    two_ways(&folder, STRICT, "append");
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.report["streams"][0]["rows_dead"].as_u64()), (0, Some(1)), "{}", ran.report);
+    assert_eq!((csv_rows(&folder, "raw").len(), csv_rows(&folder, "whole").len()), (3, 2));
+    let shown = folder.weir(&["dead", "show", "orders", "--json"]).ok().json();
+    assert_eq!((&shown["sink"], &shown["flow"]), (&"whole".into(), &"in".into()));
+
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (4, Some(0)), "{}", said.shown());
+    two_ways(&folder, MENDED, "append");
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(1)), "{}", said.shown());
+    assert_eq!(csv_rows(&folder, "raw"), ["1,10", "2,ten", "3,30"]);
+    assert_eq!(csv_rows(&folder, "whole"), ["1,10", "2,10", "3,30"]);
+    assert_eq!(waiting(&folder), 0);
+}
+
+#[test]
+fn what_failed_before_the_ways_part_is_replayed_into_every_sink() {
+    let folder = Folder::new();
+    // A record that is no row at all, and a row that the transform before both sinks sets aside.
+    folder.write("in.csv", "id,word\n1,10\n2\n3,ten\n");
+    let spec = |ragged: &str, cast: &str| {
+        folder.write(
+            "orders.yaml",
+            format!(
+                "pipeline: orders\nsources: {{in: {{file: {{path: in.csv, columns: {{word: string}}, csv: {{ragged: {ragged}}}}}}}}}\n\
+                 transforms:\n  typed: {{input: in, {cast}}}\n  small: {{input: typed, filter: \"word < 20 OR word IS NULL\"}}\n\
+                 sinks:\n  all: {{input: typed, file: {{path: lake/all, format: csv, write_mode: append}}}}\n  \
+                 few: {{input: small, file: {{path: lake/few, format: csv, write_mode: append}}}}\ndead_letters: {{allow: 9}}\n"
+            ),
+        )
+    };
+    spec("dead_letter", STRICT);
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.report);
+    assert_eq!(waiting(&folder), 3, "the record once, the row once for each sink that lacks it");
+    spec("pad", MENDED);
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(3)), "{}", said.shown());
+    for name in ["all", "few"] {
+        assert_eq!(csv_rows(&folder, name), ["1,10", "2,", "3,10"], "{name}");
+    }
+    let (said, _) = replay(&folder);
+    assert!(said.err.contains("no dead letters wait"), "{}", said.shown());
+}
+
+#[test]
+fn letters_of_rows_that_a_later_run_replaced_are_left_alone() {
+    let folder = with_letters();
+    assert_eq!(run(&folder, &["orders.yaml"]).code, 0);
+    assert_eq!(waiting(&folder), 4);
+    mend(&folder);
+    let (said, body) = replay(&folder);
+    let count = |name: &str| body[name].as_array().map(Vec::len);
+    assert_eq!((said.code, count("through"), count("replaced")), (0, Some(2), Some(2)), "{}", said.shown());
+    assert_eq!(csv_rows(&folder, "orders"), ["1,a,x", "2,b,", "3,c,z", "4,,"]);
+}
+
+#[test]
+fn where_rows_are_seen_together_the_letter_says_what_to_do_instead() {
+    let folder = Folder::new();
+    folder.write("in.csv", "id,word\n1,a\n2\n3,a\n");
+    folder.write(
+        "orders.yaml",
+        "pipeline: orders\nsource: {file: {path: in.csv}}\ntransforms:\n  - sql: SELECT word, count(*) AS n FROM input GROUP BY word\n\
+         sink: {file: {path: lake/orders, format: csv, write_mode: append}}\ndead_letters: {allow: 1}\n",
+    );
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.report);
+    let (said, body) = replay(&folder);
+    assert_eq!(said.code, 4, "{}", said.shown());
+    let reason = body["still_dead"][0]["reason"].as_str().unwrap();
+    for part in ["an aggregate", "run the pipeline again", "appends, so empty its target first"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert_eq!(csv_rows(&folder, "orders"), ["a,2"]);
+}
+
+#[test]
+fn a_row_discarded_behind_a_transform_goes_through_the_transform_once() {
+    let folder = Folder::new();
+    let spec = |policy: &str| {
+        let sink = "sink: {file: {path: lake/orders, format: csv, write_mode: append}}\ndead_letters: {allow: 9}\n";
+        let sql = "transforms:\n  - filter: id > 0\n  - sql: SELECT id + 100 AS id, word, new FROM input\n";
+        [
+            "pipeline: orders\nsource: {file: {path: in.csv, columns: {new: int64}}}\n",
+            sql,
+            sink,
+            "on_schema_change: ",
+            policy,
+            "\n",
+        ]
+        .concat()
+    };
+    folder.write("lake-before.csv", "id,word\n101,a\n");
+    folder.write(
+        "first.yaml",
+        "pipeline: first\nsource: {file: {path: lake-before.csv}}\nsink: {file: {path: lake/orders, format: csv, write_mode: append}}\n",
+    );
+    assert_eq!(run(&folder, &["first.yaml"]).code, 0);
+    folder.write("in.csv", "id,word,new\n0,z,\n2,b,\n3,c,7\n");
+    folder.write("orders.yaml", spec("discard_row"));
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 1, 1, 1]), "{}", ran.report);
+    let shown = folder.weir(&["dead", "show", "orders", "--json"]).ok().json();
+    assert_eq!(shown["payload"], "{\"id\":3,\"word\":\"c\",\"new\":7}");
+    folder.write("orders.yaml", spec("evolve"));
+    let (said, _) = replay(&folder);
+    assert_eq!(said.code, 0, "{}", said.shown());
+    let ids: Vec<String> = csv_rows(&folder, "orders").iter().map(|row| row.split(',').next().unwrap().to_owned()).collect();
+    assert_eq!(ids, ["101", "102", "103"]);
+}
+
+#[test]
+fn letters_of_an_api_are_replayed_and_move_no_cursor() {
+    let (folder, server) = (Folder::new(), weir_testkit::HttpFixture::start().unwrap());
+    server.handle("/items", |_| {
+        weir_testkit::Reply::json(serde_json::json!([
+            {"id": 1, "price": "1.50"}, {"id": 2, "price": "2.00", "note": "new"}, {"id": 3, "price": "3.00"}
+        ]))
+    });
+    let spec = |more: &str| {
+        folder.write(
+            "orders.yaml",
+            format!(
+                "pipeline: orders\nmode: incremental\nsource:\n  http: {{url: \"{}/items\", cursor: id, sample_pages: 0, {more}\n                 \
+                 columns: {{id: int64, price: \"decimal(9,2)\"}}}}\n\
+                 sink:\n  file: {{path: lake/orders, format: csv, write_mode: append}}\ndead_letters: {{allow: 1}}\n",
+                server.url()
+            ),
+        )
+    };
+    spec("");
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 2, 0, 1]), "{}", ran.report);
+    let (said, body) = replay(&folder);
+    assert_eq!(said.code, 4, "nothing was mended: {}", said.shown());
+    assert!(body["still_dead"].to_string().contains("note"), "{body}");
+    let before = folder.weir(&["state", "show", "orders", "--json"]).ok().json();
+    spec("unknown_keys: ignore,");
+    let (said, body) = replay(&folder);
+    assert_eq!((said.code, body["through"].as_array().map(Vec::len)), (0, Some(1)), "{}", said.shown());
+    assert_eq!(waiting(&folder), 0);
+    let after = folder.weir(&["state", "show", "orders", "--json"]).ok().json();
+    assert_eq!(after["streams"], before["streams"]);
+    assert_eq!(csv_rows(&folder, "orders"), ["1,1.50", "2,2.00", "3,3.00"]);
+}
+
+#[test]
+fn an_incremental_run_tells_what_is_broken_in_a_file_once() {
+    let folder = Folder::new();
+    folder.write("in/a.csv", "id,word\n1,a\n2\n3,c\n");
+    folder.write(
+        "orders.yaml",
+        "pipeline: orders\nmode: incremental\nsource: {file: {path: 'in/*.csv', cursor: id}}\n\
+         sink: {file: {path: lake/orders, format: csv, write_mode: append}}\ndead_letters: {allow: 9}\n",
+    );
+    assert_eq!(run(&folder, &["orders.yaml"]).counts(), [3, 2, 0, 1]);
+    folder.write("in/b.csv", "id,word\n4,d\n5\n");
+    let ran = run(&folder, &["orders.yaml"]);
+    assert_eq!((ran.code, ran.counts()), (0, [3, 1, 1, 1]), "the row at the bound comes again: {}", ran.report);
+    assert_eq!(run(&folder, &["orders.yaml"]).counts()[3], 0);
+    assert_eq!(waiting(&folder), 2);
+}

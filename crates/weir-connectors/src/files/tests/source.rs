@@ -198,3 +198,47 @@ async fn orphans_that_look_like_weirs_files_are_not_read() {
     assert_eq!(place.rows(json!({"path": "lake"})).await.unwrap().len(), 10);
     assert_eq!(place.rows(json!({"path": "lake/**/*.parquet"})).await.unwrap().len(), 10);
 }
+
+async fn letters(reader: &dyn StreamReader) -> Vec<String> {
+    let mut places = vec![];
+    for split in reader.splits() {
+        let mut events = reader.read(&split, None).await.unwrap();
+        while let Some(event) = events.try_next().await.unwrap() {
+            if let Event::Dead(letter) = event {
+                places.push(letter.place.rsplit('/').next().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    places.sort();
+    places
+}
+
+#[tokio::test]
+async fn under_a_cursor_what_is_broken_in_a_file_is_told_once_until_the_file_changes() {
+    let place = Place::local();
+    place.put_file("in/a.csv", b"id,word\n1,a\n2\n3,c\n");
+    let source = place.source(json!({"path": "in/*.csv", "cursor": "id"})).await.unwrap();
+    let request = |lower: Option<&str>, previous: Option<Value>| ReadRequest {
+        cursor: Some(weir_connect::CursorWindow { column: "id".into(), lower: lower.map(str::to_owned) }),
+        previous,
+        ..ReadRequest::default()
+    };
+    let first = open(&source, request(None, None)).await.unwrap();
+    assert_eq!(letters(first.as_ref()).await, ["a.csv:3"]);
+    // An interrupted attempt has not committed them: the next one tells them again.
+    let resume = Some(Resume { reader_state: first.state(), progress: vec![] });
+    let resumed = open(&source, ReadRequest { resume, ..request(None, None) }).await.unwrap();
+    assert_eq!(letters(resumed.as_ref()).await, ["a.csv:3"]);
+
+    place.put_file("in/b.csv", b"id,word\n4,d\n5\n");
+    let second = open(&source, request(Some("3"), first.next_state())).await.unwrap();
+    assert_eq!(letters(second.as_ref()).await, ["b.csv:3"]);
+    assert_eq!(read_all(second.as_ref()).await, ["3|c", "4|d"], "rows at the bound still come");
+    let resume = Some(Resume { reader_state: second.state(), progress: vec![] });
+    let resumed = open(&source, ReadRequest { resume, ..request(Some("3"), first.next_state()) }).await.unwrap();
+    assert_eq!(letters(resumed.as_ref()).await, ["b.csv:3"]);
+
+    place.put_file("in/a.csv", b"id,word\n1,a\n2\n3,c\n6\n");
+    let third = open(&source, request(Some("4"), second.next_state())).await.unwrap();
+    assert_eq!(letters(third.as_ref()).await, ["a.csv:3", "a.csv:5"], "which part is new is not known");
+}

@@ -1,5 +1,6 @@
 //! The connector against a real server in this process, with its faults.
 
+mod again;
 mod conformance;
 mod faults;
 mod incremental;
