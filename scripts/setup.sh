@@ -17,6 +17,10 @@ if [ "$want" = test ]; then
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
   have python3 || missing+=(python3 python3-venv)
+  # Apache Ignite and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
+  have java || missing+=(default-jre-headless)
+  have mvn || missing+=(maven)
+  have protoc || missing+=(protobuf-compiler)
   if [ ! -x "$cache/minio/minio" ] && ! have go; then missing+=(golang-go); fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then

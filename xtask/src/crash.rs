@@ -1,6 +1,6 @@
 //! `cargo xtask crash`: the full count of the crash suites, their result kept in `bench/results/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -11,8 +11,8 @@ pub struct Args {
     /// How many times each suite's run is killed
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given
-    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3"])]
+    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker
+    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform"])]
     suites: Vec<String>,
     /// Rows of the source
     #[arg(long, default_value_t = 300_000)]
@@ -37,6 +37,13 @@ pub fn run(args: Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut failed = Vec::new();
     for name in &suites {
+        if name == "platform" {
+            if let Err(error) = platform(args.kills, seed, &weir, &args.results) {
+                println!("{name}: FAILED (seed {seed}): {error:#}");
+                failed.push(name.clone());
+            }
+            continue;
+        }
         let suite = Suite::named(name).with_context(|| format!("no suite `{name}`"))?;
         let options = CrashOptions { weir: weir.clone(), kills: args.kills, rows: args.rows, seed, chatty: true };
         let outcome = run_suite(suite, &options);
@@ -66,6 +73,34 @@ pub fn run(args: Args) -> Result<()> {
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
+    Ok(())
+}
+
+/// The platform's suite lives with the platform's tests, which know the store; it is one of them that is not run otherwise.
+fn platform(kills: usize, seed: u64, weir: &Path, results: &Path) -> Result<()> {
+    let report = tempfile::NamedTempFile::new()?;
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["test", "--workspace", "--test", "platform", "--", "--ignored", "--exact", "--nocapture", "crash::long"])
+        .env("WEIR_PLATFORM_KILLS", kills.to_string())
+        .env("WEIR_PLATFORM_SEED", seed.to_string())
+        .env("WEIR_PLATFORM_REPORT", report.path())
+        .status()?;
+    let told = std::fs::read_to_string(report.path())?;
+    let body = match serde_json::from_str::<serde_json::Value>(&told) {
+        Ok(report) if status.success() => {
+            json!({"verdict": "every run ended and every target equals its source", "report": report})
+        }
+        _ => json!({"verdict": "failed", "suite": "platform", "seed": seed}),
+    };
+    std::fs::create_dir_all(results)?;
+    let file = results.join(format!("crash-platform-{}.json", now()?));
+    let version = std::process::Command::new(weir).arg("--version").output()?;
+    let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
+    std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
+    if !status.success() {
+        bail!("the suite ended with {status}; {}", file.display());
+    }
+    println!("platform: {kills} kills, every run ended, every target equal to its source; {}", file.display());
     Ok(())
 }
 

@@ -27,6 +27,9 @@ enum Name {
     Postgres,
     Postgres18,
     Minio,
+    Pulsar,
+    Ignite,
+    Vault,
 }
 
 impl From<Name> for Service {
@@ -35,6 +38,9 @@ impl From<Name> for Service {
             Name::Postgres => Self::Postgres,
             Name::Postgres18 => Self::Postgres18,
             Name::Minio => Self::Minio,
+            Name::Pulsar => Self::Pulsar,
+            Name::Ignite => Self::Ignite,
+            Name::Vault => Self::Vault,
         }
     }
 }

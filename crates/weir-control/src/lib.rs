@@ -3,11 +3,29 @@
 //!
 //! * [`platform`]: everything a service needs, made once;
 //! * [`workbench`]: what the platform must know of pipelines and connectors; the binary implements it;
-//! * [`config`]: settings and where each came from.
+//! * [`runs`]: asking for runs, and what follows when one ends; [`worker`]: executing them;
+//! * [`jobs`], [`connections`]: what users store; [`templates`]: ready pipelines;
+//! * [`schedule`]: when jobs run by themselves; [`seal`]: secrets at rest;
+//! * [`monitoring`]: what is measured and watched; [`events`]: who is told;
+//! * [`telemetry`]: spans and log lines;
+//! * [`access`]: who asks; [`config`]: settings and where each came from.
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod config;
+pub mod connections;
+pub mod events;
+pub mod jobs;
+pub mod monitoring;
 pub mod platform;
+pub mod runs;
+pub mod schedule;
+pub mod seal;
+pub mod telemetry;
+pub mod templates;
+#[cfg(test)]
+mod testing;
 pub mod workbench;
+pub mod worker;
 
-pub use platform::Platform;
+pub use platform::{Platform, vault_keeper};

@@ -2,14 +2,98 @@
 
 use std::sync::Arc;
 
-use crate::config::Settings;
-use crate::workbench::Workbench;
+use weir_error::{Error, Kind, Result};
+use weir_secrets::vault::{Keeper, VaultConfig, VaultLogin};
+use weir_store::Store;
 
-/// The platform of one process. Cheap to clone.
+use crate::access::Access;
+use crate::config::{Settings, VaultAuth};
+use crate::monitoring::{self, Registry, SeriesStore};
+use crate::seal::KeyRing;
+use crate::workbench::Workbench;
+use crate::worker::{Errands, Launcher, Signals};
+
+/// Errands at the same time in one process.
+const ERRANDS: usize = 4;
+
+/// The platform of one process. Cheap to clone. Services get new fields here; [`Platform::open`] fills them.
 #[derive(Clone)]
 pub struct Platform {
     /// Settings in effect.
     pub settings: Arc<Settings>,
     /// Pipelines and connectors.
     pub workbench: Arc<dyn Workbench>,
+    /// The database.
+    pub store: Store,
+    /// Who asks.
+    pub access: Access,
+    /// The login at Vault, one for the process; `None` without Vault.
+    pub vault: Option<Arc<Keeper>>,
+    /// Keys of the sealed secrets.
+    pub keys: Arc<KeyRing>,
+    /// Starts the processes of runs and errands.
+    pub launcher: Launcher,
+    /// Connection tests, discoveries, previews.
+    pub errands: Errands,
+    /// Wakes this process's workers: a run was queued, a run was cancelled. Only saves time; the database decides.
+    pub signals: Signals,
+    /// What this process counts of itself.
+    pub metrics: Arc<Registry>,
+    /// Metric points.
+    pub series: Arc<dyn SeriesStore>,
+}
+
+impl Platform {
+    /// Opens the database and the keys that the settings name.
+    pub async fn open(settings: Settings, workbench: Arc<dyn Workbench>) -> Result<Self> {
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| Error::from(error).at(settings.data_dir.display().to_string()))?;
+        let store = Store::open(&settings.database_url, &settings.data_dir).await?;
+        let keys = KeyRing::load(&settings.data_dir, settings.seal_key.as_ref())?;
+        let access = Access::new(store.clone(), &settings)?;
+        let vault = vault_keeper(&settings)?;
+        let launcher = Launcher::new(None)?;
+        let errands = Errands::new(launcher.clone(), ERRANDS);
+        let series = monitoring::series_store(&settings, &store)?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            workbench,
+            store,
+            access,
+            vault,
+            keys: Arc::new(keys),
+            launcher,
+            errands,
+            signals: Signals::default(),
+            metrics: Arc::new(Registry::default()),
+            series,
+        })
+    }
+
+    /// The same with another program for the processes of runs and errands; for tests, whose own program knows no `execute`.
+    pub fn with_program(mut self, program: std::path::PathBuf) -> Result<Self> {
+        self.launcher = Launcher::new(Some(program))?;
+        self.errands = Errands::new(self.launcher.clone(), ERRANDS);
+        Ok(self)
+    }
+}
+
+/// The login at Vault that the settings name; nothing is asked of it yet.
+pub fn vault_keeper(settings: &Settings) -> Result<Option<Arc<Keeper>>> {
+    let Some((address, login)) = &settings.vault else { return Ok(None) };
+    let login = match login {
+        VaultAuth::Token(token) => VaultLogin::Token(token.clone()),
+        VaultAuth::AppRole { role_id, secret_id } => {
+            VaultLogin::AppRole { role_id: role_id.clone(), secret_id: secret_id.clone() }
+        }
+    };
+    let mut config = VaultConfig::new(address.clone(), login);
+    config.namespace.clone_from(&settings.vault_namespace);
+    config.ca_cert.clone_from(&settings.vault_ca_cert);
+    let keeper = Keeper::new(&config).map_err(|why| {
+        Error::new("WEIR-CONFIG-003", Kind::Spec, "Vault cannot be used as it is set")
+            .because(why)
+            .hint("`weir config show` prints VAULT_ADDRESS, VAULT_CACERT and where they come from")
+    })?;
+    Ok(Some(Arc::new(keeper)))
 }

@@ -221,6 +221,7 @@ impl Error {
             code: self.0.code,
             kind: self.0.kind,
             domain: self.domain(),
+            transient: self.0.retry != Retry::Never,
             message: self.0.what.clone(),
             place: self.0.place.clone(),
             cause: self.0.why.clone(),
@@ -238,6 +239,9 @@ pub struct ErrorBody {
     pub kind: Kind,
     /// Whose fault it is.
     pub domain: Domain,
+    /// Whether trying the same thing again can help; absent = no.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub transient: bool,
     /// What happened.
     pub message: String,
     /// Where.

@@ -268,9 +268,39 @@ fn orc(data_type: &DataType) -> SinkType {
         D::Int64 => exact("bigint"),
         D::Float32 => exact("float"),
         D::Float64 => exact("double"),
-        D::Utf8 | D::LargeUtf8 => exact("string"),
-        D::Binary | D::LargeBinary => exact("binary"),
-        other => unsupported(format!("Weir's ORC writer has no {other} yet; Parquet has")),
+        D::UInt8 => widening("smallint", "16 bits"),
+        D::UInt16 => widening("int", "32 bits"),
+        D::UInt32 => widening("bigint", "64 bits"),
+        D::UInt64 => widening("decimal(20,0)", "ORC has no unsigned numbers"),
+        D::Float16 => widening("float", "32 bits"),
+        D::Decimal32(p, s) | D::Decimal64(p, s) | D::Decimal128(p, s) | D::Decimal256(p, s) => {
+            let digits = i16::from(*p) - i16::from(*s).min(0);
+            match (digits > 38, *s < 0) {
+                (true, _) => unsupported("ORC's decimals have at most 38 digits"),
+                (_, true) => widening(format!("decimal({digits},0)"), "ORC's decimals have no negative scale"),
+                _ => exact(format!("decimal({p},{s})")),
+            }
+        }
+        D::Utf8 | D::LargeUtf8 | D::Utf8View => exact("string"),
+        D::Binary | D::LargeBinary | D::BinaryView => exact("binary"),
+        D::FixedSizeBinary(_) => widening("binary", "the width is not stored"),
+        D::Date32 => exact("date"),
+        D::Date64 => widening("date", "days; a time of day in it would be refused"),
+        D::Time32(_) | D::Time64(_) => widening("string", "ISO 8601 time; ORC has no times of day"),
+        D::Timestamp(_, None) => exact("timestamp"),
+        D::Timestamp(_, Some(_)) => exact("timestamp with local time zone"),
+        D::Duration(_) => lossy("bigint", "the unit is not stored"),
+        D::Interval(_) => unsupported("ORC has no intervals"),
+        D::Null => widening("string", "a column without values"),
+        D::Dictionary(_, value) => orc(value),
+        D::List(item) | D::LargeList(item) | D::FixedSizeList(item, _) => nested("array", std::iter::once(orc(item.data_type()))),
+        D::Struct(fields) if fields.is_empty() => unsupported("a struct without fields"),
+        D::Struct(fields) => nested("struct", fields.iter().map(|field| orc(field.data_type()))),
+        D::Map(entries, _) => match entries.data_type() {
+            D::Struct(pair) if pair.len() == 2 => nested("map", pair.iter().map(|field| orc(field.data_type()))),
+            _ => unsupported("a map without entries"),
+        },
+        other => unsupported(format!("ORC has no counterpart of {other}")),
     }
 }
 
@@ -288,14 +318,15 @@ mod tests {
         assert!(matches!(edge(Format::Parquet, DataType::Interval(IntervalUnit::MonthDayNano)), Edge::Unsupported { .. }));
         assert!(matches!(edge(Format::Avro, DataType::Time64(TimeUnit::Nanosecond)), Edge::Lossy { .. }));
         assert!(matches!(edge(Format::Ndjson, DataType::Float64), Edge::Widening { .. }));
-        assert!(matches!(edge(Format::Orc, DataType::Date32), Edge::Unsupported { .. }));
+        assert_eq!(edge(Format::Orc, DataType::Decimal256(38, 5)), Edge::Exact);
+        assert!(matches!(edge(Format::Orc, DataType::Decimal128(37, -2)), Edge::Unsupported { .. }));
         let list = DataType::new_list(DataType::Time64(TimeUnit::Nanosecond), true);
         assert!(matches!(edge(Format::Avro, list), Edge::Lossy { .. }));
     }
 
     #[test]
     fn a_schema_without_a_place_is_refused_before_writing() {
-        let schema = Schema::new(vec![Field::new("day", DataType::Date32, true)]);
+        let schema = Schema::new(vec![Field::new("price", DataType::Decimal256(39, 2), true)]);
         let error = check_writable(Format::Orc, &schema).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("WEIR-FMT-011", Kind::Unsupported));
         let twice = Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("a", DataType::Int64, true)]);

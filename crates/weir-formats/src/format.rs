@@ -77,12 +77,12 @@ impl Format {
     }
 }
 
-/// How a text file is compressed as a whole, or (when writing Parquet and Avro) how the blocks inside are.
+/// How a text file is compressed as a whole, or (when writing Parquet, Avro and ORC) how the blocks inside are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Reading: by the name's ending, and by the first bytes of the file, which win. Writing: none for text,
-    /// zstd for Parquet and Avro.
+    /// zstd for Parquet, Avro and ORC.
     #[default]
     Auto,
     /// Not compressed.

@@ -183,7 +183,8 @@ impl Default for JsonOptions {
 pub struct WriteOptions {
     /// Layout of the rows.
     pub format: Format,
-    /// Text: of the whole file. Parquet: `none`, `gzip`, `zstd`, `snappy`, `lz4`. Avro: `none`, `gzip` (its `deflate`), `zstd`, `snappy`. ORC: `none`.
+    /// Text: of the whole file. Parquet: `none`, `gzip`, `zstd`, `snappy`, `lz4`. Avro: `none`, `gzip` (its `deflate`), `zstd`, `snappy`.
+    /// ORC: `none`, `gzip` (its `zlib`), `zstd`, `snappy`, `lz4`.
     pub compression: Compression,
     /// Used for `csv` and `tsv`.
     pub csv: CsvWriteOptions,
@@ -215,7 +216,7 @@ impl WriteOptions {
     pub fn resolved_compression(&self) -> weir_error::Result<Compression> {
         use Compression as C;
         let choice = match (self.format, self.compression) {
-            (Format::Parquet | Format::Avro, C::Auto) => C::Zstd,
+            (Format::Parquet | Format::Avro | Format::Orc, C::Auto) => C::Zstd,
             (_, C::Auto) => C::None,
             (_, given) => given,
         };
@@ -223,9 +224,8 @@ impl WriteOptions {
             Format::Csv | Format::Tsv | Format::Json | Format::Ndjson => {
                 &[C::None, C::Gzip, C::Zstd, C::Snappy, C::Lz4, C::Bzip2]
             }
-            Format::Parquet => &[C::None, C::Gzip, C::Zstd, C::Snappy, C::Lz4],
+            Format::Parquet | Format::Orc => &[C::None, C::Gzip, C::Zstd, C::Snappy, C::Lz4],
             Format::Avro => &[C::None, C::Gzip, C::Zstd, C::Snappy],
-            Format::Orc => &[C::None],
         };
         if allowed.contains(&choice) {
             return Ok(choice);

@@ -14,6 +14,7 @@ use crate::format::Format;
 pub(crate) fn stored_type(format: Format, data_type: &DataType) -> DataType {
     let inner = |field: &Field| Arc::new(stored_field(format, field));
     match data_type {
+        other if format == Format::Orc => crate::orc::stored_type(other),
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         DataType::Date64 => DataType::Date32,

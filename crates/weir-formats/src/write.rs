@@ -51,6 +51,6 @@ pub fn encoder(schema: SchemaRef, options: &WriteOptions) -> Result<Box<dyn Enco
         Format::Json | Format::Ndjson => json::encoder(schema, options, compression),
         Format::Parquet => parquet::encoder(schema, options, compression),
         Format::Avro => avro::encoder(schema, options, compression),
-        Format::Orc => orc::encoder(schema, options),
+        Format::Orc => orc::encoder(schema, options, compression),
     }
 }

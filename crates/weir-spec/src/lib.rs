@@ -27,6 +27,7 @@ mod native;
 mod nodes;
 mod options;
 mod problems;
+mod texts;
 mod tree;
 mod uis;
 mod words;
@@ -35,12 +36,14 @@ mod yaml;
 pub use convert::to_native_yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{Alert, Connection, DeadLetterPolicy, Delivery, Input, Mode, Node, Pipeline, Role, Schedule, Span};
+pub use problems::nearest;
 pub use reference::{Reference, ReferenceError, Segment, secret_segments, segments};
 pub use schema::schema;
+pub use texts::{Scalar, Texts, texts};
 pub use vocabulary::{ConnectorWords, TransformWords, Vocabulary};
 pub use words::check_words;
 
-use problems::{Problems, nearest};
+use problems::Problems;
 use tree::Tree;
 
 /// What came out of a file: every pipeline in it that has a usable shape, and every problem found.

@@ -69,7 +69,7 @@ impl Path {
 }
 
 /// The valid word that was most likely meant, if one is near enough.
-pub(crate) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // Longer words are data, not typing mistakes, and the distance is quadratic in their length.
     if word.is_empty() || word.len() > 64 {
         return None;

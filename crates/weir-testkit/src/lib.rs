@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | PostgreSQL | [`PostgresServer::shared`], then [`PostgresServer::create_database`]; one to kill: [`PostgresServer::start`] |
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
+//! | Apache Pulsar, Apache Ignite | [`Pulsar::shared`], [`Ignite::shared`] |
+//! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an HTTP API | [`HttpFixture::start`] |
 //! | a network that breaks | [`FaultProxy::to`] |
 //! | rows | [`seeds`] |
@@ -19,18 +21,25 @@ pub mod cache;
 pub mod crash;
 pub mod fault;
 pub mod http;
+pub mod ignite;
+mod java;
 pub mod minio;
 pub mod oracle;
 pub mod postgres;
 pub mod process;
+pub mod pulsar;
 pub mod seeds;
 pub mod services;
 mod shared;
+pub mod vault;
 
 pub use fault::FaultProxy;
 pub use http::{HttpFixture, Recorded, Reply};
+pub use ignite::Ignite;
 pub use minio::{Bucket, Minio};
 pub use postgres::{Database, PostgresServer};
+pub use pulsar::Pulsar;
+pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};
 

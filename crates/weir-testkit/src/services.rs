@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::FileLock;
 use crate::postgres::{self, Version};
-use crate::{minio, process};
+use crate::{ignite, minio, process, pulsar, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,12 @@ pub enum Service {
     Postgres18,
     /// MinIO.
     Minio,
+    /// Apache Pulsar.
+    Pulsar,
+    /// Apache Ignite.
+    Ignite,
+    /// HashiCorp Vault.
+    Vault,
 }
 
 /// One that runs.
@@ -34,7 +40,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Postgres, Self::Postgres18, Self::Minio];
+    pub const ALL: [Self; 6] = [Self::Postgres, Self::Postgres18, Self::Minio, Self::Pulsar, Self::Ignite, Self::Vault];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +48,9 @@ impl Service {
             Self::Postgres => "postgres",
             Self::Postgres18 => "postgres18",
             Self::Minio => "minio",
+            Self::Pulsar => "pulsar",
+            Self::Ignite => "ignite",
+            Self::Vault => "vault",
         }
     }
 
@@ -51,6 +60,9 @@ impl Service {
             Self::Postgres => postgres::install::bin_dir(Version::System),
             Self::Postgres18 => postgres::install::bin_dir(Version::V18),
             Self::Minio => minio::install::binary(),
+            Self::Pulsar => pulsar::install::home(),
+            Self::Ignite => ignite::install::home(),
+            Self::Vault => vault::install::binary(),
         }
     }
 
@@ -70,6 +82,9 @@ impl Service {
             Self::Postgres => postgres::start_detached(Version::System, &home)?,
             Self::Postgres18 => postgres::start_detached(Version::V18, &home)?,
             Self::Minio => minio::start_detached(&home)?,
+            Self::Pulsar => pulsar::start_detached(&home)?,
+            Self::Ignite => ignite::start_detached(&home)?,
+            Self::Vault => vault::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;
@@ -80,7 +95,10 @@ impl Service {
     pub fn stop(self) -> Result<bool> {
         let _lock = self.lock()?;
         let Some(running) = self.running()? else { return Ok(false) };
-        process::signal(running.pid, if self == Self::Minio { libc::SIGTERM } else { libc::SIGINT })?;
+        process::signal(
+            running.pid,
+            if matches!(self, Self::Postgres | Self::Postgres18) { libc::SIGINT } else { libc::SIGTERM },
+        )?;
         if crate::wait_until("it has stopped", Duration::from_secs(20), || !process::is_alive(running.pid)).is_err() {
             bail!("{} (process {}) does not stop", self.name(), running.pid);
         }

@@ -122,3 +122,19 @@ async fn a_query_through_the_proxy_breaks_when_it_is_cut() {
     assert!(connection.await.unwrap().is_err());
     assert!(client.query_one("SELECT 1", &[]).await.is_err());
 }
+
+#[test]
+fn ignite_answers_sql_over_its_rest_api() {
+    let ignite = weir_testkit::Ignite::shared().unwrap();
+    let said = ignite.sql("SELECT 6 * 7").unwrap();
+    assert_eq!(said["items"], serde_json::json!([[42]]), "{said}");
+}
+
+#[test]
+fn pulsar_keeps_its_namespaces_over_a_kill() {
+    let mut pulsar = weir_testkit::Pulsar::start().unwrap();
+    pulsar.create_namespace("platformq/acme").unwrap();
+    pulsar.kill_9().unwrap();
+    pulsar.restart().unwrap();
+    assert_eq!(pulsar.namespaces("platformq").unwrap(), ["platformq/acme"]);
+}

@@ -54,11 +54,33 @@ pub enum Command {
     Query(Query),
     /// List connectors, or the options of one
     Connectors(Connectors),
+    /// Serve the API, the schedules and the runs of a team
+    Serve(Serve),
+    /// Look at what a server is set to
+    #[command(subcommand)]
+    Config(Config),
+    /// Look at everything that a server needs, and say what is wrong
+    Doctor(Doctor),
+    /// The commands of the ingestion runner
+    #[command(subcommand)]
+    Runner(Runner),
+    /// Write the server's database to a file, while it runs
+    Backup(Backup),
+    /// Fill an empty database from a backup
+    Restore(Restore),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(Audit),
     /// The pipeline file's own tools
     #[command(subcommand)]
     Spec(Spec),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Take runs from the queue and execute them, beside or instead of `weir serve`
+    Worker(Worker),
+    /// One attempt of a run, ordered on standard input by `weir serve` or `weir worker`
+    #[command(hide = true)]
+    Execute,
 }
 
 impl Command {
@@ -76,7 +98,17 @@ impl Command {
             Self::Dead(Dead::Replay(args)) => args.json,
             Self::Query(args) => args.json || args.output == Output::Json,
             Self::Connectors(args) => args.json,
-            Self::Init(_) | Self::State(State::Reset(_)) | Self::Spec(_) | Self::Completions(_) => false,
+            Self::Config(Config::Show(args)) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Audit(Audit::Verify(args)) => args.json,
+            Self::Runner(Runner::Sample(_)) => true,
+            Self::Serve(_) | Self::Backup(_) | Self::Restore(_) | Self::Runner(_) => false,
+            Self::Init(_)
+            | Self::State(State::Reset(_))
+            | Self::Spec(_)
+            | Self::Completions(_)
+            | Self::Worker(_)
+            | Self::Execute => false,
         }
     }
 }
@@ -324,6 +356,153 @@ pub struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// The JSON file with settings
+    #[arg(long, env = "WEIR_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of tenants' files and checkpoints, shared with `weir serve`, and of the database unless DATABASE_URL names another
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Runs at the same time [default: the cores]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub workers: Option<usize>,
+}
+
+/// Where settings come from, beside the environment.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// JSON file with settings (or WEIR_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of everything local: database, tenants' files, seal key, backups [default: weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Address of the API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// For one's own machine: no token is needed, and only this machine may reach it
+    #[arg(long)]
+    pub dev: bool,
+    /// Runs at the same time in this process; 0 leaves them to `weir worker` [default: the cores]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u32>,
+    /// Start nothing by schedule
+    #[arg(long)]
+    pub no_scheduler: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Show every setting, its value and where it comes from; secrets are hidden
+    Show(ConfigShow),
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigShow {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Runner {
+    /// Run one specification here and now; the result is one JSON object
+    Sample(RunnerSample),
+    /// Serve the API, with metrics on a port of their own
+    Server(RunnerServer),
+    /// Ask the server how it is; prints its answer
+    Health(RunnerAsk),
+    /// Show what this runner is and can do, as JSON
+    Info(RunnerAsk),
+}
+
+#[derive(Debug, Args)]
+pub struct RunnerSample {
+    /// The specification
+    pub spec: PathBuf,
+    /// JSON file with settings (or WEIR_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Token for Vault. Others on this machine can read it while the command runs: VAULT_TOKEN is better
+    #[arg(long, value_name = "TOKEN")]
+    pub vault_token: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+#[derive(Debug, Args)]
+pub struct RunnerServer {
+    /// IP address to listen on
+    #[arg(long, value_name = "IP")]
+    pub host: Option<String>,
+    /// Port to listen on
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct RunnerAsk {
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The new file
+    pub file: PathBuf,
+    /// JSON lines that either database can be restored from, instead of a copy of the SQLite file
+    #[arg(long)]
+    pub portable: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check that no row was changed, taken out or added
+    Verify(AuditVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// Only this tenant's log
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `512MiB`, `2GiB`, `64MB`, `1048576`.

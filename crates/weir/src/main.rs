@@ -2,6 +2,7 @@
 //!
 //! * [`cli`]: what may be typed; [`commands`]: what it does, one file each;
 //! * [`pipeline_file`]: from a file to a pipeline or its diagnostics; [`planning`]: from a pipeline to a plan;
+//! * [`workbench`]: pipelines and connectors for the platform;
 //! * [`report`]: reporters of a run; [`show`]: numbers, tables, colours;
 //! * [`outcome`]: exit codes; [`process`]: runtime, logging, signals.
 //!
@@ -17,6 +18,7 @@ mod process;
 mod reference;
 mod report;
 mod show;
+mod workbench;
 
 use std::process::ExitCode;
 

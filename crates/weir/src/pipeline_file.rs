@@ -38,9 +38,14 @@ impl PipelineFile {
             Some(parent) if !standard_input && parent != Path::new("") => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
+        Ok(Self::parse(text, name, base_dir, registry))
+    }
+
+    /// Parses a text that came another way. Problems are in `diagnostics`.
+    pub fn parse(text: String, name: String, base_dir: PathBuf, registry: &Registry) -> Self {
         let vocabulary = weir_plan::vocabulary(registry);
         let parsed = weir_spec::parse(&text, &name, &vocabulary);
-        Ok(Self { name, text, base_dir, pipelines: parsed.pipelines, diagnostics: parsed.diagnostics })
+        Self { name, text, base_dir, pipelines: parsed.pipelines, diagnostics: parsed.diagnostics }
     }
 
     /// Tells the diagnostics: on stderr with the source lines underlined, with `json` as one object on stdout.

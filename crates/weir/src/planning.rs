@@ -1,16 +1,16 @@
 //! From a pipeline to a plan: references resolved, connectors asked, every problem told at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use weir_connect::{Connector, OnLoss, Registry, Source, SourceContext, StreamInfo};
-use weir_error::{Error, Kind, Result};
+use weir_error::{Error, Kind, Result, Secret};
 use weir_plan::options::{Divided, divide};
 use weir_plan::{Plan, PlanFailure, Planner, ResolveReferences, Unresolved};
 use weir_query::TableName;
-use weir_secrets::{OptionFacts, Plain, Vault, unresolved_error};
+use weir_secrets::{OptionFacts, Plain, Provider, Vault, unresolved_error};
 use weir_spec::{Diagnostic, Node, Pipeline, Role, Vocabulary};
 
 use crate::cli;
@@ -23,30 +23,46 @@ pub struct Opened {
     pub registry: Registry,
     pub file: PipelineFile,
     pub pipeline: Arc<Pipeline>,
-    resolver: Arc<Resolver>,
+    pub resolver: Arc<Resolver>,
 }
 
 /// Opens the file and chooses the pipeline; the parser's problems are told.
 pub fn open(args: &cli::File, json: bool, context: &Context) -> Result<Opened, Failure> {
+    open_with(args, Vault::from_environment(), json, context)
+}
+
+/// The same with a Vault that was set in another way.
+pub fn open_with(args: &cli::File, vault: Vault, json: bool, context: &Context) -> Result<Opened, Failure> {
     let registry = weir_connectors::registry::registry();
     let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
     let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
-    let resolver = Arc::new(Resolver::new(&registry, &file));
+    let resolver = Arc::new(Resolver::of_machine(&registry, &file, vault));
     Ok(Opened { registry, file, pipeline, resolver })
+}
+
+/// Why there is no plan.
+pub enum NoPlan {
+    /// What is wrong with the pipeline, in file order; at least one is an error.
+    Problems(Vec<Diagnostic>),
+    /// Something else failed.
+    Error(Error),
 }
 
 /// What is wrong with a pipeline as far as that can be said without connecting, in file order.
 pub fn check(registry: &Registry, file: &PipelineFile, pipeline: &Pipeline) -> Vec<Diagnostic> {
-    let mut found = weir_spec::check_words(pipeline, &weir_plan::vocabulary(registry));
-    if found.is_empty() {
-        found = planner(registry, file, Arc::new(Unresolved), cores()).check(pipeline);
-    } else {
-        // The planner says the same of unknown words, without knowing the nearest right one.
-        let planned = planner(registry, file, Arc::new(Unresolved), cores()).check(pipeline);
-        found.extend(planned.into_iter().filter(|problem| !UNKNOWN_WORD.contains(&problem.code.as_str())));
-    }
+    let planner = planner(registry, file, Arc::new(Unresolved), cores());
+    file.with(problems(&weir_plan::vocabulary(registry), &planner, pipeline)).diagnostics
+}
+
+/// The same with a vocabulary and a planner that are there already; the file is not named.
+pub fn problems(words: &dyn Vocabulary, planner: &Planner, pipeline: &Pipeline) -> Vec<Diagnostic> {
+    let mut found = weir_spec::check_words(pipeline, words);
+    let planned = planner.check(pipeline);
+    // The planner says the same of unknown words, without knowing the nearest right one.
+    let told = !found.is_empty();
+    found.extend(planned.into_iter().filter(|problem| !told || !UNKNOWN_WORD.contains(&problem.code.as_str())));
     found.sort_by_key(|problem| problem.span.map_or(usize::MAX, |span| span.start));
-    file.with(found).diagnostics
+    found
 }
 
 /// The planner's codes for connectors and transforms that there are not, or not in this role.
@@ -75,20 +91,28 @@ impl Opened {
 
     /// Plans against the real systems. Next to a plan that must not run stands why.
     pub async fn look(&self, lanes: Option<usize>, json: bool, context: &Context) -> Result<(Plan, Vec<Diagnostic>), Failure> {
+        match self.try_plan(lanes).await {
+            Ok(looked) => Ok(looked),
+            Err(NoPlan::Error(error)) => Err(error.into()),
+            Err(NoPlan::Problems(problems)) => {
+                self.file.with(problems).tell(json, context)?;
+                Err(Failure::Told(2))
+            }
+        }
+    }
+
+    /// The same; nothing is told.
+    pub async fn try_plan(&self, lanes: Option<usize>) -> Result<(Plan, Vec<Diagnostic>), NoPlan> {
         let problems = self.file.with(check(&self.registry, &self.file, &self.pipeline));
         if problems.has_errors() {
-            problems.tell(json, context)?;
-            return Err(Failure::Told(2));
+            return Err(NoPlan::Problems(problems.diagnostics));
         }
         let planner = planner(&self.registry, &self.file, self.resolver.clone(), self.lanes(lanes));
         match planner.plan(self.pipeline.clone()).await {
             Ok(plan) => Ok((plan, Vec::new())),
             Err(PlanFailure::Refused(plan, refusals)) => Ok((*plan, refusals)),
-            Err(PlanFailure::Error(error)) => Err(error.into()),
-            Err(PlanFailure::Diagnostics(diagnostics)) => {
-                self.file.with(diagnostics).tell(json, context)?;
-                Err(Failure::Told(2))
-            }
+            Err(PlanFailure::Error(error)) => Err(NoPlan::Error(error)),
+            Err(PlanFailure::Diagnostics(diagnostics)) => Err(NoPlan::Problems(self.file.with(diagnostics).diagnostics)),
         }
     }
 
@@ -200,21 +224,70 @@ pub fn cores() -> usize {
 pub struct Resolver {
     base_dir: PathBuf,
     facts: OptionFacts,
-    vault: Arc<Vault>,
+    values: Values,
+}
+
+/// Where values come from.
+enum Values {
+    /// The environment, files and Vault of who runs the command.
+    Machine(Arc<Vault>),
+    /// Only what was handed over; secret files below the base folder.
+    Given(Arc<dyn Given>),
+}
+
+/// Values for a process that works for somebody who does not own the machine.
+pub trait Given: Send + Sync {
+    /// What `{{name}}` means for a pipeline with this `credentials_ref`.
+    fn credential(&self, credentials_ref: Option<&str>, name: &str) -> Result<Option<Secret>, String>;
+    /// What `vault://path#key` means.
+    fn vault(&self, locator: &str) -> Result<Option<Secret>, String>;
 }
 
 impl Resolver {
-    fn new(registry: &Registry, file: &PipelineFile) -> Self {
-        Self { base_dir: file.base_dir.clone(), facts: option_facts(registry), vault: Arc::new(Vault::from_environment()) }
+    fn of_machine(registry: &Registry, file: &PipelineFile, vault: Vault) -> Self {
+        let values = Values::Machine(Arc::new(vault));
+        Self { base_dir: file.base_dir.clone(), facts: option_facts(registry), values }
+    }
+
+    /// Nothing of the machine is reachable.
+    pub fn of_given(registry: &Registry, base_dir: &Path, given: Arc<dyn Given>) -> Self {
+        Self { base_dir: base_dir.to_path_buf(), facts: option_facts(registry), values: Values::Given(given) }
     }
 }
 
 impl ResolveReferences for Resolver {
     fn resolve(&self, options: &Value, credentials_ref: Option<&str>) -> Result<Value> {
-        weir_secrets::Resolver::new(&self.base_dir, credentials_ref, self.facts.clone())
-            .with_vault(self.vault.clone())
-            .resolve(options, "")
-            .map_err(|problems| unresolved_error(&problems))
+        let facts = self.facts.clone();
+        let resolver = match &self.values {
+            Values::Machine(vault) => {
+                weir_secrets::Resolver::new(&self.base_dir, credentials_ref, facts).with_vault(vault.clone())
+            }
+            Values::Given(given) => {
+                let vault = FromVault(given.clone());
+                weir_secrets::Resolver::confined(&self.base_dir, None, BTreeMap::new(), vault, facts)
+                    .with_credentials(Credential { given: given.clone(), of: credentials_ref.map(Into::into) })
+            }
+        };
+        resolver.resolve(options, "").map_err(|problems| unresolved_error(&problems))
+    }
+}
+
+struct FromVault(Arc<dyn Given>);
+
+impl Provider for FromVault {
+    fn get(&self, locator: &str) -> Result<Option<Secret>, String> {
+        self.0.vault(locator)
+    }
+}
+
+struct Credential {
+    given: Arc<dyn Given>,
+    of: Option<String>,
+}
+
+impl Provider for Credential {
+    fn get(&self, name: &str) -> Result<Option<Secret>, String> {
+        self.given.credential(self.of.as_deref(), name)
     }
 }
 

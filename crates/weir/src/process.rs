@@ -23,12 +23,23 @@ pub fn start_logging(verbose: u8) {
 
 /// Runs a future to its end on a runtime made for it, with the TLS provider installed.
 pub fn block_on<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    // Lanes wait for disks and networks as much as they compute: more workers than cores keep the cores busy.
+    block_on_workers((2 * cores()).max(4), future)
+}
+
+/// The same for the platform's own processes, which compute little themselves.
+pub fn block_on_platform<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    block_on_workers(cores().clamp(2, 8), future)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+fn block_on_workers<T, E: From<Error>>(workers: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     // An error means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Lanes wait for disks and networks as much as they compute: more workers than cores keep the cores busy.
-    let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
-    let workers = (2 * cores).max(4);
-    limit_arenas(cores.div_ceil(2));
+    limit_arenas(cores().div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().map_err(Error::from)?;
     let result = runtime.block_on(future);

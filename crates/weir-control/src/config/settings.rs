@@ -58,19 +58,29 @@ pub struct Settings {
     pub runner_id: String,
     /// `TENANT_ID`: the tenant of requests to the API of seed 001 and of `--dev`. Default `default`.
     pub tenant_id: String,
+    /// `--no-scheduler`: whether this process starts jobs by their schedules. Default true.
+    pub scheduler: bool,
+    /// `WEIR_SEAL_KEY`: keys that seal stored secrets, separated by commas. Default: `seal.key` in the data folder.
+    pub seal_key: Option<Secret>,
     /// `MAX_CONCURRENT_JOBS`: runs at the same time in this process; 0 = none (`weir serve` with separate workers). Default: the cores.
     pub max_concurrent_jobs: usize,
     /// `JOB_TIMEOUT_SECONDS`. Default 3600.
     pub job_timeout_secs: u64,
     /// Memory of a run's process unless the tenant's quota is smaller. Default 1 GiB.
     pub run_memory_bytes: u64,
+    /// Seconds that runs have for a last checkpoint when the process is told to stop. Default 30.
+    pub drain_secs: u64,
     /// Folder that `spec_path` of `/jobs/execute` is confined to. Default `specs` in the data folder.
     pub spec_root: PathBuf,
     /// `VAULT_ENABLED`, `VAULT_ADDRESS`, and one of the ways to log in.
     pub vault: Option<(String, VaultAuth)>,
+    /// `VAULT_NAMESPACE`.
+    pub vault_namespace: Option<String>,
+    /// `VAULT_CACERT`: a PEM file; only its authorities are trusted for Vault then.
+    pub vault_ca_cert: Option<PathBuf>,
     /// `KUBERNETES_ENABLED`, `KUBERNETES_NAMESPACE`: kept for the engine that uses it.
     pub kubernetes_namespace: Option<String>,
-    /// `TRACING_ENABLED`, `TRACING_ENDPOINT`.
+    /// `TRACING_ENABLED`, `TRACING_ENDPOINT`: an OTLP collector, as [`super::OtlpEndpoint::parse`] reads it.
     pub tracing_endpoint: Option<String>,
     /// `TRACING_SERVICE_NAME`. Default `weir`.
     pub tracing_service_name: String,
@@ -84,6 +94,8 @@ pub struct Settings {
     pub ignite_hosts: Vec<String>,
     /// `ALERT_WEBHOOK_URL`.
     pub alert_webhook_url: Option<String>,
+    /// `ALERT_WEBHOOK_KEY`: signs what is posted there.
+    pub alert_webhook_key: Option<Secret>,
     /// `MINIO_ENDPOINT`, `MINIO_ACCESS_KEY`, `MINIO_SECRET_KEY`: defaults of `minio` and `s3` nodes that name none.
     pub minio: Option<(String, String, Secret)>,
     /// `AIRFLOW_ENABLED`.
@@ -98,6 +110,14 @@ pub struct Settings {
     pub engine_configs: BTreeMap<String, Value>,
     /// USD per hour of a core, per GiB-hour of memory, per GiB read or written; for the estimated cost of a run.
     pub cost: CostSettings,
+}
+
+impl Settings {
+    /// What a process has when nothing but its data folder is set.
+    pub fn defaults(data_dir: &std::path::Path) -> weir_error::Result<Self> {
+        let inputs = super::Inputs::default().flag("data_dir", "--data", Some(data_dir.display().to_string()));
+        Ok(super::load(&inputs)?.settings)
+    }
 }
 
 /// `OIDC_*`.

@@ -5,5 +5,6 @@ mod binary;
 mod csv;
 mod given;
 mod json;
+mod orc;
 mod round_trip;
 mod splits;

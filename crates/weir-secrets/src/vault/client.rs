@@ -1,4 +1,4 @@
-//! Reading one secret over Vault's HTTP API.
+//! Vault's HTTP API: logging in, renewing, reading one secret.
 //!
 //! The path of a reference does not say where the engine's mount ends and whether the engine has versions, so Vault is asked first
 //! (as `vault kv get` does). Where the token may not ask, the first part is taken as the mount, and both layouts are tried.
@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Response, StatusCode, Url};
-use serde_json::{Map, Value};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde_json::{Map, Value, json};
+use weir_error::Secret;
 
-use super::config::VaultConfig;
+use super::config::{VaultConfig, VaultLogin};
 
 /// How often a request is sent at most.
 const TRIES: u32 = 3;
@@ -23,6 +24,28 @@ pub(super) enum Failed {
     Server(String),
     /// Something about this path.
     Path(String),
+    /// Vault refuses the token for this path: it lacks a capability, or has ended.
+    Refused(String),
+}
+
+/// A token, and how long Vault keeps it.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub token: Secret,
+    /// `None` = it does not end.
+    pub life: Option<Duration>,
+    pub renewable: bool,
+}
+
+/// How Vault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultHealth {
+    /// Whether it was ever set up.
+    pub initialized: bool,
+    /// A sealed one answers nothing.
+    pub sealed: bool,
+    /// Whether it forwards to another.
+    pub standby: bool,
 }
 
 /// A status with the JSON that came with it, `Null` if none did.
@@ -46,7 +69,9 @@ impl Client {
         let mut headers = HeaderMap::new();
         // Agents that forward requests for others refuse those without it.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
-        headers.insert("x-vault-token", header("the Vault token", config.token.expose())?);
+        if let VaultLogin::Token(token) = &config.login {
+            header("the Vault token", token.expose())?;
+        }
         if let Some(namespace) = &config.namespace {
             headers.insert("x-vault-namespace", header("VAULT_NAMESPACE", namespace)?);
         }
@@ -69,19 +94,68 @@ impl Client {
         Ok(Self { http, base, headers, config: config.clone() })
     }
 
+    /// Logs in with an AppRole.
+    pub(super) async fn log_in(&self, role_id: &str, secret_id: &Secret) -> Result<Grant, Failed> {
+        let body = json!({"role_id": role_id, "secret_id": secret_id.expose()});
+        let answer = self.send_until(Method::POST, &["auth", "approle", "login"], None, Some(&body)).await?;
+        let refused = self.refusal(&answer, secret_id);
+        grant(&answer.body).ok_or_else(|| {
+            Failed::Server(format!(
+                "Vault refuses the AppRole ({}{refused}): check VAULT_ROLE_ID and VAULT_SECRET_ID; the secret may have ended or be used up",
+                answer.status.as_u16()
+            ))
+        })
+    }
+
+    /// Prolongs a token.
+    pub(super) async fn renew(&self, token: &Secret) -> Result<Grant, Failed> {
+        let answer = self.send_until(Method::POST, &["auth", "token", "renew-self"], Some(token), Some(&json!({}))).await?;
+        let refused = self.refusal(&answer, token);
+        grant(&answer.body)
+            .ok_or_else(|| Failed::Refused(format!("Vault does not renew the token ({}{refused})", answer.status.as_u16())))
+    }
+
+    /// What Vault says of a token.
+    pub(super) async fn look_up(&self, token: &Secret) -> Result<Grant, Failed> {
+        let answer = self.send_until(Method::GET, &["auth", "token", "lookup-self"], Some(token), None).await?;
+        let refused = self.refusal(&answer, token);
+        let data = answer.body.get("data").filter(|_| answer.status.is_success());
+        let Some(ttl) = data.and_then(|data| data.get("ttl")).and_then(Value::as_u64) else {
+            return Err(Failed::Refused(format!("Vault does not know the token ({}{refused})", answer.status.as_u16())));
+        };
+        let renewable = data.and_then(|data| data.get("renewable")).and_then(Value::as_bool).unwrap_or(false);
+        Ok(Grant { token: token.clone(), life: (ttl > 0).then(|| Duration::from_secs(ttl)), renewable })
+    }
+
+    /// How Vault is; asked once, without a token.
+    pub(super) async fn health(&self) -> Result<VaultHealth, String> {
+        let url = self.url(&["sys", "health"]).map_err(|()| "VAULT_ADDR cannot have a path")?;
+        let shown = self.shown();
+        let answer = self.once(&Method::GET, url, None, None).await.map_err(|broken| match broken {
+            Broken::Passing(why) | Broken::Final(why) => format!("Vault at {shown} {why}"),
+        })?;
+        let truth = |name: &str| answer.body.get(name).and_then(Value::as_bool);
+        match (truth("initialized"), truth("sealed")) {
+            (Some(initialized), Some(sealed)) => {
+                Ok(VaultHealth { initialized, sealed, standby: truth("standby").unwrap_or(false) })
+            }
+            _ => Err(format!("what answers at {shown} is no Vault (status {})", answer.status.as_u16())),
+        }
+    }
+
     /// The entries of the secret at a path.
-    pub(super) async fn secret(&self, path: &str) -> Result<Map<String, Value>, Failed> {
+    pub(super) async fn secret(&self, path: &str, token: &Secret) -> Result<Map<String, Value>, Failed> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
             return Err(Failed::Path("the path has an empty part, `.` or `..`".into()));
         }
-        let mount = self.mount(&parts).await?;
+        let mount = self.mount(&parts, token).await?;
         let (length, versions) = mount.unwrap_or((1, true));
         if parts.len() <= length {
             return Err(Failed::Path(format!("`{path}` is a whole engine; name a secret in it: vault://{path}/NAME#key")));
         }
         let place = if versions { versioned(&parts, length) } else { parts.clone() };
-        let answer = self.get(&place).await?;
+        let answer = self.get(&place, token).await?;
         let mut tried = vec![place.join("/")];
         let mut statuses = vec![answer.status];
         if answer.status.is_success() {
@@ -91,9 +165,9 @@ impl Client {
         if versions && let Some(reason) = gone(&answer.body) {
             return Err(Failed::Path(reason));
         }
-        let refused = self.refusal(&answer);
+        let refused = self.refusal(&answer, token);
         if mount.is_none() && matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) {
-            let answer = self.get(&parts).await?;
+            let answer = self.get(&parts, token).await?;
             tried.push(parts.join("/"));
             statuses.push(answer.status);
             if answer.status.is_success() {
@@ -102,7 +176,7 @@ impl Client {
         }
         let tried = tried.iter().map(|place| format!("`{place}`")).collect::<Vec<_>>().join(" or ");
         if statuses.contains(&StatusCode::FORBIDDEN) {
-            return Err(Failed::Path(format!(
+            return Err(Failed::Refused(format!(
                 "Vault refuses it (403{refused}): give the token's policy the capability `read` on {tried}; or the token has expired"
             )));
         }
@@ -117,9 +191,9 @@ impl Client {
     }
 
     /// How many parts of the path are the engine's mount, and whether the engine has versions. `None`: Vault does not say.
-    async fn mount(&self, parts: &[&str]) -> Result<Option<(usize, bool)>, Failed> {
+    async fn mount(&self, parts: &[&str], token: &Secret) -> Result<Option<(usize, bool)>, Failed> {
         let place: Vec<&str> = ["sys", "internal", "ui", "mounts"].into_iter().chain(parts.iter().copied()).collect();
-        let answer = self.get(&place).await?;
+        let answer = self.get(&place, token).await?;
         if !answer.status.is_success() {
             return Ok(None);
         }
@@ -129,19 +203,30 @@ impl Client {
         Ok(parts.starts_with(&mount).then_some((mount.len(), versions)))
     }
 
-    /// Sends a request until it works, fails for good, or was tried often enough.
-    async fn get(&self, place: &[&str]) -> Result<Answer, Failed> {
+    async fn get(&self, place: &[&str], token: &Secret) -> Result<Answer, Failed> {
+        self.send_until(Method::GET, place, Some(token), None).await
+    }
+
+    fn url(&self, place: &[&str]) -> Result<Url, ()> {
         let mut url = self.base.clone();
-        match url.path_segments_mut() {
-            Ok(mut segments) => {
-                segments.pop_if_empty().push("v1").extend(place);
-            }
-            Err(()) => return Err(Failed::Server("VAULT_ADDR cannot have a path".into())),
-        }
+        url.path_segments_mut()?.pop_if_empty().push("v1").extend(place);
+        Ok(url)
+    }
+
+    /// Sends a request until it works, fails for good, or was tried often enough.
+    async fn send_until(
+        &self,
+        method: Method,
+        place: &[&str],
+        token: Option<&Secret>,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failed> {
+        let url = self.url(place).map_err(|()| Failed::Server("VAULT_ADDR cannot have a path".into()))?;
+        let unseen = Secret::default();
         let mut tries = 0;
         loop {
             tries += 1;
-            let problem = match self.once(url.clone()).await {
+            let problem = match self.once(&method, url.clone(), token, body).await {
                 Ok(answer) if answer.status.is_success() || !passing(answer.status) => return Ok(answer),
                 // Nobody unseals it within a second: waiting would only hide what is wrong.
                 Ok(answer) if told(&answer.body).to_ascii_lowercase().contains("sealed") => {
@@ -150,7 +235,7 @@ impl Client {
                         self.shown()
                     )));
                 }
-                Ok(answer) => format!("answers {}{}", answer.status.as_u16(), self.refusal(&answer)),
+                Ok(answer) => format!("answers {}{}", answer.status.as_u16(), self.refusal(&answer, token.unwrap_or(&unseen))),
                 Err(Broken::Final(why)) => return Err(Failed::Server(format!("Vault at {} {why}", self.shown()))),
                 Err(Broken::Passing(why)) => why,
             };
@@ -162,8 +247,8 @@ impl Client {
     }
 
     /// One try. A standby server sends its clients to the active one: that is followed once.
-    async fn once(&self, url: Url) -> Result<Answer, Broken> {
-        let mut response = self.send(url).await?;
+    async fn once(&self, method: &Method, url: Url, token: Option<&Secret>, body: Option<&Value>) -> Result<Answer, Broken> {
+        let mut response = self.send(method, url, token, body).await?;
         if response.status().is_redirection()
             && let Some(target) = response.headers().get(LOCATION).and_then(|place| place.to_str().ok())
         {
@@ -171,7 +256,7 @@ impl Client {
             if response.url().scheme() == "https" && target.scheme() != "https" {
                 return Err(Broken::Final("redirects from https to http; the token is not sent there".into()));
             }
-            response = self.send(target).await?;
+            response = self.send(method, target, token, body).await?;
         }
         let status = response.status();
         let mut bytes = Vec::new();
@@ -185,8 +270,15 @@ impl Client {
         Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
-    async fn send(&self, url: Url) -> Result<Response, Broken> {
-        self.http.get(url).headers(self.headers.clone()).send().await.map_err(|error| self.broken(&error))
+    async fn send(&self, method: &Method, url: Url, token: Option<&Secret>, body: Option<&Value>) -> Result<Response, Broken> {
+        let mut request = self.http.request(method.clone(), url).headers(self.headers.clone());
+        if let Some(token) = token {
+            request = request.header("x-vault-token", header("the Vault token", token.expose()).map_err(Broken::Final)?);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await.map_err(|error| self.broken(&error))
     }
 
     fn broken(&self, error: &reqwest::Error) -> Broken {
@@ -200,10 +292,14 @@ impl Client {
         Broken::Passing(format!("cannot be reached: {why}; check VAULT_ADDR"))
     }
 
-    /// What Vault says about a refusal, as `: text`. Its messages hold no values; the token is taken out all the same.
-    fn refusal(&self, answer: &Answer) -> String {
+    /// What Vault says about a refusal, as `: text`. Its messages hold no values; what was sent is taken out all the same.
+    fn refusal(&self, answer: &Answer, sent: &Secret) -> String {
         let text: String = told(&answer.body).chars().take(300).collect();
-        if text.is_empty() { text } else { format!(": {}", text.replace(self.config.token.expose(), "***")) }
+        match sent.expose() {
+            _ if text.is_empty() => text,
+            "" => format!(": {text}"),
+            sent => format!(": {}", text.replace(sent, "***")),
+        }
     }
 
     fn strange(&self, place: &str, answer: &Answer) -> Failed {
@@ -240,6 +336,15 @@ fn versioned<'a>(parts: &[&'a str], mount: usize) -> Vec<&'a str> {
         place.insert(mount, "data");
     }
     place
+}
+
+/// The token that an answer grants.
+fn grant(body: &Value) -> Option<Grant> {
+    let auth = body.get("auth")?;
+    let token = auth.get("client_token")?.as_str().filter(|token| !token.is_empty())?;
+    let life = auth.get("lease_duration").and_then(Value::as_u64).filter(|secs| *secs > 0).map(Duration::from_secs);
+    let renewable = auth.get("renewable").and_then(Value::as_bool).unwrap_or(false);
+    Some(Grant { token: Secret::new(token), life, renewable })
 }
 
 fn entries(data: Option<&Value>) -> Option<Map<String, Value>> {

@@ -10,8 +10,8 @@ use weir_error::Secret;
 pub struct VaultConfig {
     /// Address of the server, `https://vault.example.org:8200`. A path in it is kept, for servers behind a proxy.
     pub address: String,
-    /// The token that is sent with every request.
-    pub token: Secret,
+    /// How to log in.
+    pub login: VaultLogin,
     /// The namespace, for servers that have several.
     pub namespace: Option<String>,
     /// A file with PEM certificates. Only these are trusted then, as Vault's own tools do it; default: the system's.
@@ -22,9 +22,35 @@ pub struct VaultConfig {
     pub pause: Duration,
 }
 
+/// How to log in to Vault.
+#[derive(Debug, Clone)]
+pub enum VaultLogin {
+    /// A token that somebody made.
+    Token(Secret),
+    /// An AppRole, mounted at `approle`: it gets a token of its own, which is renewed and replaced as it ages.
+    AppRole {
+        /// The role.
+        role_id: String,
+        /// Its secret.
+        secret_id: Secret,
+    },
+}
+
 impl VaultConfig {
-    /// `VAULT_ADDR`, `VAULT_TOKEN` (else the file `~/.vault-token`, which `vault login` writes), `VAULT_NAMESPACE`, `VAULT_CACERT`.
-    /// The error says what to set.
+    /// A server with the usual times: 10 s for a request, 250 ms before it is tried again.
+    pub fn new(address: impl Into<String>, login: VaultLogin) -> Self {
+        Self {
+            address: address.into(),
+            login,
+            namespace: None,
+            ca_cert: None,
+            timeout: Duration::from_secs(10),
+            pause: Duration::from_millis(250),
+        }
+    }
+
+    /// `VAULT_ADDR` (or `VAULT_ADDRESS`), `VAULT_TOKEN`, else `VAULT_ROLE_ID` with `VAULT_SECRET_ID`, else the file `~/.vault-token`, which
+    /// `vault login` writes; `VAULT_NAMESPACE`, `VAULT_CACERT`. The error says what to set.
     pub fn from_environment() -> Result<Self, String> {
         let text = |name: &str| std::env::var(name).ok();
         Self::from_variables(text, std::env::var_os("HOME").map(PathBuf::from).as_deref())
@@ -32,19 +58,17 @@ impl VaultConfig {
 
     pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>, home: Option<&Path>) -> Result<Self, String> {
         let set = |name: &str| variable(name).map(|text| text.trim().to_string()).filter(|text| !text.is_empty());
-        let address = set("VAULT_ADDR").ok_or("set VAULT_ADDR to Vault's address, for example https://vault.example.org:8200")?;
-        let token = match set("VAULT_TOKEN") {
-            Some(token) => token,
-            None => token_file(home)?,
+        let address = set("VAULT_ADDR")
+            .or_else(|| set("VAULT_ADDRESS"))
+            .ok_or("set VAULT_ADDR to Vault's address, for example https://vault.example.org:8200")?;
+        let login = match (set("VAULT_TOKEN"), set("VAULT_ROLE_ID"), set("VAULT_SECRET_ID")) {
+            (Some(token), _, _) => VaultLogin::Token(Secret::new(token)),
+            (None, Some(role_id), Some(secret_id)) => VaultLogin::AppRole { role_id, secret_id: Secret::new(secret_id) },
+            (None, Some(_), None) => return Err("VAULT_ROLE_ID is set and VAULT_SECRET_ID is not: an AppRole needs both".into()),
+            (None, None, _) => VaultLogin::Token(Secret::new(token_file(home)?)),
         };
-        Ok(Self {
-            address,
-            token: Secret::new(token),
-            namespace: set("VAULT_NAMESPACE"),
-            ca_cert: set("VAULT_CACERT").map(PathBuf::from),
-            timeout: Duration::from_secs(10),
-            pause: Duration::from_millis(250),
-        })
+        let (namespace, ca_cert) = (set("VAULT_NAMESPACE"), set("VAULT_CACERT").map(PathBuf::from));
+        Ok(Self { namespace, ca_cert, ..Self::new(address, login) })
     }
 }
 
@@ -86,9 +110,29 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join(".vault-token"), "hvs.login\n").unwrap();
         let config = from(&[("VAULT_ADDR", "http://v:8200"), ("VAULT_NAMESPACE", "team/a")], Some(home.path())).unwrap();
-        assert_eq!((config.token.expose(), config.namespace.as_deref()), ("hvs.login", Some("team/a")));
+        assert_eq!((token(&config), config.namespace.as_deref()), (Some("hvs.login"), Some("team/a")));
         assert!(!format!("{config:?}").contains("hvs."));
         let config = from(&[("VAULT_ADDR", "http://v:8200"), ("VAULT_TOKEN", "hvs.set")], Some(home.path())).unwrap();
-        assert_eq!(config.token.expose(), "hvs.set");
+        assert_eq!(token(&config), Some("hvs.set"));
+    }
+
+    #[test]
+    fn an_app_role_needs_its_secret_and_comes_before_the_file() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(".vault-token"), "hvs.login\n").unwrap();
+        let role = [("VAULT_ADDRESS", "http://v:8200"), ("VAULT_ROLE_ID", "r"), ("VAULT_SECRET_ID", "s3cr3t")];
+        let config = from(&role, Some(home.path())).unwrap();
+        assert!(
+            matches!(&config.login, VaultLogin::AppRole { role_id, secret_id } if role_id == "r" && secret_id.expose() == "s3cr3t")
+        );
+        assert!(!format!("{config:?}").contains("s3cr3t"));
+        assert!(from(&role[..2], None).unwrap_err().contains("VAULT_SECRET_ID"));
+    }
+
+    fn token(config: &VaultConfig) -> Option<&str> {
+        match &config.login {
+            VaultLogin::Token(token) => Some(token.expose()),
+            VaultLogin::AppRole { .. } => None,
+        }
     }
 }

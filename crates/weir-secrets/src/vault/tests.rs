@@ -10,14 +10,8 @@ use super::*;
 const TOKEN: &str = "hvs.unseen";
 
 fn config(server: &HttpFixture) -> VaultConfig {
-    VaultConfig {
-        address: server.url(),
-        token: Secret::new(TOKEN),
-        namespace: None,
-        ca_cert: None,
-        timeout: Duration::from_secs(5),
-        pause: Duration::from_millis(1),
-    }
+    let (timeout, pause) = (Duration::from_secs(5), Duration::from_millis(1));
+    VaultConfig { timeout, pause, ..VaultConfig::new(server.url(), VaultLogin::Token(Secret::new(TOKEN))) }
 }
 
 fn refused(status: u16, errors: &[&str]) -> Reply {
@@ -203,7 +197,7 @@ fn settings_that_cannot_work_are_told_without_asking() {
     assert!(told(|config| config.address = "vault.example.org".into()).contains("VAULT_ADDR"));
     assert!(told(|config| config.ca_cert = Some("/none.pem".into())).contains("VAULT_CACERT /none.pem"));
     assert!(told(|config| config.ca_cert = Some("Cargo.toml".into())).contains("no PEM certificate"));
-    assert!(told(|config| config.token = Secret::new("hunter2\n")).contains("cannot be sent"));
+    assert!(told(|config| config.login = VaultLogin::Token(Secret::new("hunter2\n"))).contains("cannot be sent"));
     let vault = Vault::new(config(&server));
     for locator in ["secret//lake#k", "../sys/seal-status#k", "secret/./lake#k"] {
         assert!(reason(&vault, locator).contains("the path has"), "{locator}");

@@ -184,3 +184,22 @@ pub struct NewToken {
     /// Until when.
     pub expires_at: Option<DateTime<Utc>>,
 }
+
+/// How much there is, for gauges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Tenants.
+    pub tenants: u64,
+    /// Jobs that are not deleted.
+    pub jobs: u64,
+    /// Runs that wait.
+    pub queued_runs: u64,
+    /// Runs now.
+    pub running_runs: u64,
+    /// Alerts that hold.
+    pub firing_alerts: u64,
+    /// Deliveries that wait, be it for their next try.
+    pub pending_deliveries: u64,
+    /// Deliveries that were given up.
+    pub dead_deliveries: u64,
+}

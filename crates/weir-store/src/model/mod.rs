@@ -2,21 +2,27 @@
 
 mod access;
 mod connection;
+mod idempotency;
 mod ids;
 mod job;
 mod monitoring;
 mod run;
 mod trail;
 
-pub use access::{ApiToken, NewToken, Principal, PrincipalKind, Quotas, Role, Tenant, TenantStatus, Usage};
+pub use access::{ApiToken, Counts, NewToken, Principal, PrincipalKind, Quotas, Role, Tenant, TenantStatus, Usage};
 pub use connection::{Connection, NewConnection, SealedSecret, SecretName};
+pub use idempotency::{Idempotent, StoredResponse};
 pub use ids::{AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SubscriptionId, TenantId, TokenId};
 pub use job::{
     CatchUp, Dependency, Job, JobFilter, JobStatus, JobSummary, JobVersion, NewJob, Overlap, RetryPolicy, Schedule, ScheduleRow,
 };
-pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, Silence};
-pub use run::{Claimed, Lease, LogLine, NewRun, Outcome, Run, RunFilter, RunStatus, StreamCounts, Trigger};
-pub use trail::{AuditEntry, AuditRow, Delivery, Event, OutboxRow, Subscription};
+pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, RunTotal, Silence};
+pub use run::{
+    Claimed, Heartbeat, Lease, LogLine, NewLogLine, NewRun, Outcome, Run, RunFilter, RunStatus, StreamCounts, Trigger,
+};
+pub use trail::{
+    AuditCheck, AuditEntry, AuditFilter, AuditRow, Broken, Delivery, Event, NewSubscription, OutboxRow, Subscription,
+};
 
 /// One page of a listing, oldest or newest first as the method says.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -128,3 +128,16 @@ pub struct Drift {
     /// When.
     pub at: DateTime<Utc>,
 }
+
+/// A total over all runs that ever ended, or what one run adds to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunTotal {
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// The counter's name.
+    pub metric: String,
+    /// Its labels, without the tenant.
+    pub labels: BTreeMap<String, String>,
+    /// How much.
+    pub value: f64,
+}

@@ -198,3 +198,25 @@ pub struct LogLine {
     /// The engine's event as JSON, if it is one.
     pub event: Option<Value>,
 }
+
+/// A line to be appended to a run's log; its number is given by the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLogLine {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `debug`, `info`, `warning`, `error`.
+    pub level: String,
+    /// For people; without secrets.
+    pub message: String,
+    /// The engine's event as JSON, if it is one.
+    pub event: Option<Value>,
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The lease, renewed.
+    pub lease: Lease,
+    /// Somebody asked to stop the run.
+    pub cancel_requested: bool,
+}

@@ -105,3 +105,47 @@ pub struct Subscription {
     /// When.
     pub created_at: DateTime<Utc>,
 }
+
+/// A subscription to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSubscription {
+    /// Where to.
+    pub url: String,
+    /// Which kinds; empty = all.
+    pub kinds: Vec<String>,
+    /// `cloudevents` or `slack`.
+    pub format: String,
+    /// The sealed HMAC key.
+    pub sealed_key: Option<super::SealedSecret>,
+}
+
+/// Which audit rows; all conditions hold. Newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Exactly this action.
+    pub action: Option<String>,
+    /// This principal's id.
+    pub actor: Option<String>,
+    /// At or after.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// What a check of the audit log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditCheck {
+    /// Rows looked at.
+    pub rows: u64,
+    /// The first fault, if any.
+    pub broken: Option<Broken>,
+}
+
+/// Where an audit log is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Whose log.
+    pub tenant_id: TenantId,
+    /// The first row that does not fit.
+    pub seq: i64,
+    /// What is wrong with it.
+    pub why: String,
+}

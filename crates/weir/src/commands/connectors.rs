@@ -38,15 +38,20 @@ pub fn execute(args: &Connectors, context: &Context) -> Outcome {
     };
     let descriptor = connector.descriptor();
     if args.json {
-        let mut body = summary(descriptor);
-        body["connection"] = descriptor.connection.clone();
-        body["source"] = descriptor.source.clone().unwrap_or(Value::Null);
-        body["sink"] = descriptor.sink.clone().unwrap_or(Value::Null);
-        writeln!(out, "{}", serde_json::to_string_pretty(&body).map_err(std::io::Error::from)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&whole(descriptor)).map_err(std::io::Error::from)?)?;
     } else {
         write!(out, "{}", reference(descriptor, context.out, width().clamp(60, 110)))?;
     }
     Ok(0)
+}
+
+/// A connector with the schemas of its options.
+pub fn whole(descriptor: &Descriptor) -> Value {
+    let mut body = summary(descriptor);
+    body["connection"] = descriptor.connection.clone();
+    body["source"] = descriptor.source.clone().unwrap_or(Value::Null);
+    body["sink"] = descriptor.sink.clone().unwrap_or(Value::Null);
+    body
 }
 
 fn roles(descriptor: &Descriptor) -> &'static str {
@@ -58,7 +63,7 @@ fn roles(descriptor: &Descriptor) -> &'static str {
     }
 }
 
-fn summary(descriptor: &Descriptor) -> Value {
+pub fn summary(descriptor: &Descriptor) -> Value {
     json!({
         "name": descriptor.name, "aliases": descriptor.aliases, "summary": descriptor.summary,
         "is_source": descriptor.source.is_some(), "is_sink": descriptor.sink.is_some(),

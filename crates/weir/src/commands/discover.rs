@@ -85,7 +85,8 @@ fn source_type(field: &arrow::datatypes::Field) -> Option<String> {
     field.metadata().get(weir_connect::fidelity::SOURCE_TYPE).cloned()
 }
 
-fn body(origin: &str, stream: &StreamInfo) -> Value {
+/// A stream as JSON.
+pub(super) fn body(origin: &str, stream: &StreamInfo) -> Value {
     let columns: Vec<Value> = stream
         .schema
         .fields()

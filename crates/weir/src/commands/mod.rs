@@ -1,20 +1,28 @@
 //! What the commands do, one file each. A command reads its options, calls the crates, and prints: data to stdout, talk to
 //! stderr.
 
+mod audit;
+mod backup;
 mod check;
 mod completions;
+mod config;
 pub mod connectors;
 mod dead;
 mod discover;
+mod doctor;
+mod execute;
 mod init;
 mod plan;
 mod preview;
 mod query;
 mod run;
+mod runner;
+mod serve;
 mod spec;
 mod state;
+mod worker;
 
-use crate::cli::{Color, Command, Dead, State};
+use crate::cli::{Audit, Color, Command, Config, Dead, Runner, State};
 use crate::outcome::Outcome;
 use crate::show::style::{Stream, Style, colored};
 
@@ -51,7 +59,19 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Dead(Dead::Replay(args)) => dead::replay(&args, context),
         Command::Query(args) => query::execute(&args, context),
         Command::Connectors(args) => connectors::execute(&args, context),
+        Command::Serve(args) => serve::execute(&args, context),
+        Command::Config(Config::Show(args)) => config::show(&args, context),
+        Command::Doctor(args) => doctor::execute(&args, context),
+        Command::Runner(Runner::Sample(args)) => runner::sample(&args, context),
+        Command::Runner(Runner::Server(args)) => runner::server(&args, context),
+        Command::Runner(Runner::Health(args)) => runner::health(&args, context),
+        Command::Runner(Runner::Info(args)) => runner::info(&args, context),
+        Command::Backup(args) => backup::backup(&args, context),
+        Command::Restore(args) => backup::restore(&args, context),
+        Command::Audit(Audit::Verify(args)) => audit::verify(&args, context),
         Command::Spec(args) => spec::execute(&args, context),
         Command::Completions(args) => completions::execute(&args),
+        Command::Worker(args) => worker::execute(&args, context),
+        Command::Execute => execute::execute(context),
     }
 }

@@ -19,12 +19,20 @@ use crate::process::block_on;
 use crate::show::{number, rows};
 
 /// What one output of a flow would be given.
-struct Sample {
-    title: String,
+pub(super) struct Sample {
+    pub(super) title: String,
     schema: SchemaRef,
     rows: Vec<RecordBatch>,
-    filtered: u64,
-    dead: Vec<String>,
+    pub(super) filtered: u64,
+    pub(super) dead: Vec<String>,
+}
+
+impl Sample {
+    /// The first rows, as one batch.
+    pub(super) fn batch(&self, limit: usize) -> Result<RecordBatch> {
+        let batch = concat_batches(&self.schema, &self.rows).map_err(|error| cannot(error.into()))?;
+        Ok(batch.slice(0, batch.num_rows().min(limit)))
+    }
 }
 
 pub fn execute(args: &Preview, context: &Context) -> Outcome {
@@ -52,8 +60,7 @@ fn print(
     masked: &mut BTreeSet<String>,
 ) -> Result<(), crate::outcome::Failure> {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let batch = concat_batches(&sample.schema, &sample.rows).map_err(|error| cannot(error.into()))?;
-    let batch = batch.slice(0, batch.num_rows().min(args.limit));
+    let batch = sample.batch(args.limit)?;
     let batch = if args.show {
         batch
     } else {
@@ -79,7 +86,7 @@ fn print(
     Ok(())
 }
 
-async fn sample(flow: &Flow, limit: usize, lanes: usize) -> Result<Vec<Sample>> {
+pub(super) async fn sample(flow: &Flow, limit: usize, lanes: usize) -> Result<Vec<Sample>> {
     match &flow.program {
         Program::RowLocal(program) => row_local(flow, program.as_ref(), limit).await,
         Program::Relational(program) => relational(flow, program.as_ref(), limit, lanes).await,

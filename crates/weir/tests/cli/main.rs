@@ -7,8 +7,11 @@ mod harness;
 mod mistakes;
 mod plans;
 mod secrets;
+mod serving;
+mod settings;
 mod starter;
 mod stopping;
+mod vault;
 
 /// Compares what a command said with the snapshot of that name.
 #[macro_export]

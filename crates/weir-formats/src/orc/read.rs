@@ -1,33 +1,29 @@
-//! ORC, through the `orc-rust` crate: reading by stripes; writing of the few types that its writer has.
+//! Reads ORC by stripes, through the `orc-rust` crate.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use orc_rust::arrow_reader::ArrowReaderBuilder;
-use orc_rust::arrow_writer::{ArrowWriter, ArrowWriterBuilder};
-use orc_rust::error::OrcError;
 use orc_rust::projection::ProjectionMask;
 use orc_rust::reader::{AsyncChunkReader, ChunkReader};
+use orc_rust::schema::DataType as OrcType;
 use weir_error::{Error, Kind, Result};
 
 use crate::conform::Conform;
 use crate::input::Input;
-use crate::options::{ReadOptions, WriteOptions};
-use crate::out_buffer::OutBuffer;
+use crate::options::ReadOptions;
 use crate::parquet::{Account, rows_per_batch};
 use crate::read::{DecodeStream, Decoded, FilePosition, FileSplit, Inferred, Layout};
-use crate::stored::stored_batch;
-use crate::text::{blocking, decode_on_thread, guard};
-use crate::write::Encoder;
+use crate::text::{blocking, decode_on_thread};
 
-fn failed(error: impl std::fmt::Display) -> Error {
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::new("WEIR-FMT-004", Kind::Data, "the ORC file is cut off or corrupted")
         .because(error)
         .hint("write or fetch the file again")
@@ -117,10 +113,64 @@ struct Found {
     stripes: Vec<(u64, u64, u64)>,
 }
 
+/// The file's columns. Its timestamps have nanoseconds, unless the file tells the unit they were written in.
+fn in_written_units<R>(builder: &ArrowReaderBuilder<R>) -> SchemaRef {
+    let metadata = builder.file_metadata();
+    let notes = metadata.user_custom_metadata().get(super::UNITS_KEY);
+    let units: HashMap<usize, TimeUnit> = notes
+        .and_then(|notes| std::str::from_utf8(notes).ok())
+        .into_iter()
+        .flat_map(|notes| notes.split(','))
+        .filter_map(|note| {
+            let (column, unit) = note.split_once('=')?;
+            let unit = match unit {
+                "s" => TimeUnit::Second,
+                "ms" => TimeUnit::Millisecond,
+                "us" => TimeUnit::Microsecond,
+                _ => return None,
+            };
+            Some((column.parse().ok()?, unit))
+        })
+        .collect();
+    let columns = metadata.root_data_type().children().iter();
+    let schema = builder.schema();
+    let fields = schema.fields().iter().zip(columns).map(|(field, column)| {
+        let data_type = with_units(column.data_type(), field.data_type(), &units);
+        field.as_ref().clone().with_data_type(data_type)
+    });
+    // The writer's own notes in the metadata are not part of the rows.
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn with_units(column: &OrcType, data_type: &DataType, units: &HashMap<usize, TimeUnit>) -> DataType {
+    let part = |column: &OrcType, field: &Field| {
+        let data_type = with_units(column, field.data_type(), units);
+        field.clone().with_data_type(data_type)
+    };
+    match (column, data_type) {
+        (OrcType::Timestamp { .. } | OrcType::TimestampWithLocalTimezone { .. }, DataType::Timestamp(unit, zone)) => {
+            DataType::Timestamp(*units.get(&column.column_index()).unwrap_or(unit), zone.clone())
+        }
+        (OrcType::List { child, .. }, DataType::List(item)) => DataType::List(Arc::new(part(child, item))),
+        (OrcType::Struct { children, .. }, DataType::Struct(fields)) => {
+            DataType::Struct(children.iter().zip(fields).map(|(child, field)| part(child.data_type(), field)).collect())
+        }
+        (OrcType::Map { key, value, .. }, DataType::Map(entries, sorted)) => match entries.data_type() {
+            DataType::Struct(pair) if pair.len() == 2 => {
+                let pair = DataType::Struct(vec![part(key, &pair[0]), part(value, &pair[1])].into());
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(pair)), *sorted)
+            }
+            _ => data_type.clone(),
+        },
+        _ => data_type.clone(),
+    }
+}
+
 async fn look(input: &Arc<dyn Input>) -> Result<Found> {
     if input.size() < 4 {
         return Err(failed(format!("{} bytes are no ORC file", input.size())));
     }
+    super::tail::check(input).await?;
     fn found<R>(builder: &ArrowReaderBuilder<R>) -> Found {
         let stripes = builder
             .file_metadata()
@@ -128,7 +178,7 @@ async fn look(input: &Arc<dyn Input>) -> Result<Found> {
             .iter()
             .map(|s| (s.offset(), s.index_length() + s.data_length() + s.footer_length(), s.number_of_rows()))
             .collect();
-        Found { schema: builder.schema(), stripes }
+        Found { schema: in_written_units(builder), stripes }
     }
     if let Some(path) = input.local_path() {
         let path = path.to_owned();
@@ -145,9 +195,7 @@ async fn look(input: &Arc<dyn Input>) -> Result<Found> {
 
 pub(crate) async fn infer(input: &Arc<dyn Input>, options: &ReadOptions) -> Result<Inferred> {
     let found = look(input).await?;
-    // The writer's own notes in the metadata are not part of the rows.
-    let schema = Schema::new(found.schema.fields().clone());
-    let schema = crate::inference::with_declared(schema, options.declared.as_ref(), input.name())?;
+    let schema = crate::inference::with_declared(found.schema.as_ref().clone(), options.declared.as_ref(), input.name())?;
     Ok(Inferred {
         schema: Arc::new(schema),
         layout: Layout::SelfDescribing,
@@ -195,6 +243,7 @@ pub(crate) async fn read(
     let rows = split.rows.unwrap_or(0);
     let batch_rows = rows_per_batch(split.bytes.saturating_mul(3), rows, options);
     let range = split.start as usize..split.end as usize;
+    let stored = Arc::new(found.schema.project(&conform.needed).map_err(failed)?);
     let mut skipper =
         Skip { left: skip, account: Account { conform, rows, bytes: split.bytes, done: skip, name: input.name().to_owned() } };
     if let Some(path) = input.local_path() {
@@ -202,7 +251,8 @@ pub(crate) async fn read(
         return Ok(decode_on_thread(input.name().to_owned(), move |output| {
             let builder = ArrowReaderBuilder::try_new(LocalFile::open(&path)?).map_err(failed)?;
             let mask = ProjectionMask::named_roots(builder.file_metadata().root_data_type(), &names);
-            let reader = builder.with_projection(mask).with_batch_size(batch_rows).with_file_byte_range(range).build();
+            let builder = builder.with_projection(mask).with_schema(stored);
+            let reader = builder.with_batch_size(batch_rows).with_file_byte_range(range).build();
             for batch in reader {
                 if let Some(decoded) = skipper.take(batch.map_err(failed)?)? {
                     output.send(decoded)?;
@@ -215,7 +265,8 @@ pub(crate) async fn read(
     let made = AssertUnwindSafe(ArrowReaderBuilder::try_new_async(reader)).catch_unwind().await;
     let builder = made.map_err(|_| panicked())?.map_err(failed)?;
     let mask = ProjectionMask::named_roots(builder.file_metadata().root_data_type(), &names);
-    let stream = builder.with_projection(mask).with_batch_size(batch_rows).with_file_byte_range(range).build_async();
+    let builder = builder.with_projection(mask).with_schema(stored);
+    let stream = builder.with_batch_size(batch_rows).with_file_byte_range(range).build_async();
     let guarded = AssertUnwindSafe(stream).catch_unwind().boxed();
     Ok(Box::pin(futures::stream::try_unfold((guarded, skipper), |(mut stream, mut skipper)| async move {
         loop {
@@ -247,86 +298,5 @@ impl Skip {
             return Ok(None);
         }
         self.account.take(batch.slice(drop, batch.num_rows() - drop)).map(Some)
-    }
-}
-
-pub(crate) fn encoder(schema: SchemaRef, options: &WriteOptions) -> Result<Box<dyn Encoder>> {
-    let out = OutBuffer::default();
-    let stripe = options.orc.stripe_bytes.max(1 << 16);
-    let (batches, received) = mpsc::sync_channel::<RecordBatch>(1);
-    let (target, stored) = (out.clone(), schema.clone());
-    let worker = std::thread::Builder::new().name("orc-writer".into()).spawn(move || {
-        guard(|| {
-            let mut writer: ArrowWriter<OutBuffer> =
-                ArrowWriterBuilder::new(target, stored).with_stripe_byte_size(stripe).try_build().map_err(not_written)?;
-            for batch in received {
-                writer.write(&batch).map_err(not_written)?;
-            }
-            writer.close().map_err(not_written)
-        })
-    })?;
-    Ok(Box::new(OrcEncoder { schema, batches: Some(batches), worker: Some(worker), out, stripe, held: 0, flushed: 0, rows: 0 }))
-}
-
-fn not_written(error: OrcError) -> Error {
-    Error::new("WEIR-FMT-032", Kind::Data, "the rows cannot be written as ORC").because(error)
-}
-
-/// The ORC crate's writer must stay on one thread; it has its own.
-struct OrcEncoder {
-    schema: SchemaRef,
-    batches: Option<mpsc::SyncSender<RecordBatch>>,
-    worker: Option<JoinHandle<Result<()>>>,
-    out: OutBuffer,
-    stripe: usize,
-    /// Bytes of batches that the writer may still hold, and the output when that was counted anew.
-    held: usize,
-    flushed: u64,
-    rows: u64,
-}
-
-impl OrcEncoder {
-    /// Ends the writer and gives its verdict.
-    fn join(&mut self) -> Result<()> {
-        self.batches = None;
-        match self.worker.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(_)) | None => Err(Error::internal("the ORC writer is gone")),
-        }
-    }
-}
-
-impl Encoder for OrcEncoder {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let batch = stored_batch(batch, &self.schema)?;
-        self.rows += batch.num_rows() as u64;
-        let total = self.out.total();
-        if total > self.flushed {
-            (self.flushed, self.held) = (total, 0);
-        }
-        self.held += batch.get_array_memory_size();
-        let sent = self.batches.as_ref().is_some_and(|batches| batches.send(batch).is_ok());
-        if sent { Ok(()) } else { self.join().and(Err(Error::internal("the ORC writer is gone"))) }
-    }
-
-    fn drain(&mut self) -> Vec<Bytes> {
-        self.out.take()
-    }
-
-    fn buffered(&self) -> usize {
-        self.out.ready() + self.held.min(self.stripe)
-    }
-
-    fn estimated_bytes(&self) -> u64 {
-        self.out.total() + self.held.min(self.stripe) as u64
-    }
-
-    fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<Vec<Bytes>> {
-        self.join()?;
-        Ok(self.out.take())
     }
 }

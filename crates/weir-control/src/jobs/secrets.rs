@@ -1,0 +1,412 @@
+//! Secrets written in clear in a spec: they are taken out, and a reference `{{job.ID.N}}` stands in their place.
+//!
+//! What is a secret: what the checker says is one (options marked so, keys of free maps that sound so, passwords in URLs), keys that sound so
+//! anywhere else, secret parameters in URLs, and, in comments, whatever follows a key that sounds so. The rest of the text stays byte for
+//! byte. Proof at the end: the new text reads as the same pipeline once the values are back, and the checker finds no secret in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+use weir_error::{Error, Kind, Result, Secret};
+use weir_spec::{Diagnostic, Pipeline, Reference, Scalar, Segment, codes, secret_segments};
+
+use crate::workbench::Checked;
+
+use super::refused::Refused;
+use super::spelling::{as_yaml, edited, embedded, sounds_secret, telling};
+
+/// A text without its secrets.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub text: String,
+    /// New secrets by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// What the checker says of the new text.
+    pub checked: Checked,
+}
+
+/// Names of secrets that belong to a job.
+pub(super) const PREFIX: &str = "job.";
+
+/// Makes names and remembers which value got which.
+struct Names<'a> {
+    job: &'a str,
+    next: u64,
+    by_value: BTreeMap<String, String>,
+}
+
+impl Names<'_> {
+    /// The reference that stands for a value.
+    fn reference(&mut self, value: &str) -> String {
+        let name = self.by_value.entry(value.into()).or_insert_with(|| {
+            self.next += 1;
+            format!("{PREFIX}{}.{}", self.job, self.next - 1)
+        });
+        format!("{{{{{name}}}}}")
+    }
+}
+
+/// Takes the secrets out of a text that the checker has no errors for (or only such that the caller accepts).
+/// `job` is the job's id; names that the text uses already are not given again, `first` is the least new number.
+pub(super) fn take_out(
+    text: &str,
+    checked: Checked,
+    job: &str,
+    first: u64,
+    check: &dyn Fn(&str) -> Checked,
+) -> Result<Taken, Refused> {
+    let Some(texts) = weir_spec::texts(text) else { return Err(Refused::Diagnostics(checked.diagnostics)) };
+    let found = literal_secrets(&checked.diagnostics);
+    for decoded in [false, true] {
+        let mut names = Names { job, next: first, by_value: BTreeMap::new() };
+        let mut edits: Vec<(usize, usize, String)> = Vec::new();
+        for scalar in &texts.scalars {
+            let said = found
+                .iter()
+                .find(|said| said.span.is_some_and(|span| span.start < scalar.span.end && scalar.span.start < span.end));
+            if let Some(new) = without_secret(scalar, said.copied(), decoded, &mut names) {
+                edits.push((scalar.span.start, scalar.span.end, as_yaml(&Value::String(new))));
+            }
+        }
+        let values: BTreeSet<&str> = names.by_value.keys().map(String::as_str).filter(|value| value.len() >= 6).collect();
+        for scalar in texts.scalars.iter().filter(|scalar| said_to_people(scalar)) {
+            let masked = masked(&scalar.text, &values);
+            if masked != scalar.text && !edits.iter().any(|(start, ..)| *start == scalar.span.start) {
+                edits.push((scalar.span.start, scalar.span.end, as_yaml(&Value::String(masked))));
+            }
+        }
+        for (start, end) in &texts.comments {
+            let masked = masked_comment(&text[*start..*end], &values);
+            if masked != text[*start..*end] {
+                edits.push((*start, *end, masked));
+            }
+        }
+        if edits.is_empty() && found.is_empty() {
+            return Ok(Taken { text: text.into(), secrets: BTreeMap::new(), checked });
+        }
+        let new = edited(text, edits);
+        let secrets: BTreeMap<String, String> = names.by_value.into_iter().map(|(value, name)| (name, value)).collect();
+        let rechecked = check(&new);
+        let clean = literal_secrets(&rechecked.diagnostics).is_empty() && errors(&rechecked) == errors(&checked);
+        if clean && same(&checked.pipelines, &rechecked.pipelines, &secrets) {
+            let secrets = secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+            return Ok(Taken { text: new, secrets, checked: rechecked });
+        }
+    }
+    Err(Refused::Diagnostics(
+        checked
+            .diagnostics
+            .into_iter()
+            .filter(|diagnostic| diagnostic.code == codes::LITERAL_SECRET)
+            .map(|diagnostic| Diagnostic { severity: weir_spec::Severity::Error, ..diagnostic })
+            .chain([Diagnostic::error(
+                "WEIR-JOB-010",
+                "a secret is written here in a way from which it cannot be taken out safely",
+            )
+            .help("write a reference instead: {{name}} of a stored secret, vault://path#key, or `connection: NAME`")])
+            .collect(),
+    ))
+}
+
+fn errors(checked: &Checked) -> usize {
+    checked.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+}
+
+fn literal_secrets(diagnostics: &[Diagnostic]) -> Vec<&Diagnostic> {
+    diagnostics.iter().filter(|diagnostic| diagnostic.code == codes::LITERAL_SECRET).collect()
+}
+
+/// Maps whose keys are the user's own words (columns, streams), and transforms: there a key says nothing about its value.
+const OWN_WORDS: [&str; 8] = ["transforms", "columns", "streams", "field_mapping", "rename", "labels", "on_loss", "tables"];
+
+/// Whether the key above a scalar sounds secret, at a place where keys tell.
+fn named(scalar: &Scalar) -> bool {
+    let mut keys = scalar.keys.iter().rev().filter(|key| key.parse::<usize>().is_err());
+    let (Some(key), parent) = (keys.next(), keys.next().map_or("", String::as_str)) else { return false };
+    let parameter = matches!(parent, "query_params" | "params") && matches!(key.to_lowercase().as_str(), "key" | "code");
+    (sounds_secret(key) || parameter) && !scalar.keys.iter().any(|key| OWN_WORDS.contains(&key.as_str()))
+}
+
+/// Whether the checker means the scalar as a whole, and not a part of a URL.
+fn whole(scalar: &Scalar, said: &Diagnostic) -> bool {
+    let option = said.message.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or_default();
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().split('[').next().unwrap_or_default().to_string();
+    let key = scalar.keys.iter().rev().find(|key| key.parse::<usize>().is_err());
+    said.message.contains("is a secret") && key.is_some_and(|key| last(option) == last(key))
+}
+
+/// The scalar's text with references in the place of its secrets, if it holds any.
+fn without_secret(scalar: &Scalar, said: Option<&Diagnostic>, decoded: bool, names: &mut Names<'_>) -> Option<String> {
+    let named = named(scalar);
+    if !scalar.is_text {
+        // A number: a PIN, a numeric token. Never a truth value.
+        return (named && scalar.text.len() >= 4 && scalar.text.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| names.reference(&scalar.text));
+    }
+    let parts = embedded(&scalar.text);
+    if said.is_some_and(|said| whole(scalar, said)) || ((named || said.is_some()) && parts.is_empty()) {
+        let out = replaced(&scalar.text, false, names);
+        return (out != scalar.text).then_some(out);
+    }
+    let mut out = String::new();
+    let mut at = 0;
+    for (start, end) in parts {
+        out.push_str(&scalar.text[at..start]);
+        out.push_str(&replaced(&scalar.text[start..end], decoded, names));
+        at = end;
+    }
+    out.push_str(&scalar.text[at..]);
+    (out != scalar.text).then_some(out)
+}
+
+/// The text with each literal part as a reference. References stay, their literal defaults do not.
+fn replaced(text: &str, decoded: bool, names: &mut Names<'_>) -> String {
+    let Ok(segments) = secret_segments(text) else { return text.into() };
+    let mut out = String::new();
+    for segment in segments {
+        match segment {
+            Segment::Text(part) if !telling(&part) => out.push_str(&part.replace("${", "$${")),
+            Segment::Text(part) if decoded => out.push_str(&names.reference(&percent_decoded(&part))),
+            Segment::Text(part) => out.push_str(&names.reference(&part)),
+            Segment::Reference(Reference::Env { name, default }) => match default {
+                None => out.push_str(&format!("${{{name}}}")),
+                Some(default) => out.push_str(&format!("${{{name}:-{}}}", replaced(&default, decoded, names))),
+            },
+            Segment::Reference(Reference::Credential { name }) => out.push_str(&format!("{{{{{name}}}}}")),
+            Segment::Reference(Reference::Vault { path, key }) => out.push_str(&format!("vault://{path}#{key}")),
+            Segment::Reference(Reference::File { path }) => out.push_str(&format!("file://{path}")),
+            Segment::Reference(Reference::LastRunTime) => out.push_str("${last_run_time}"),
+            Segment::Reference(Reference::Cursor) => out.push_str("${cursor}"),
+        }
+    }
+    out
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code =
+            (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(code.unwrap_or(bytes[at]));
+        at += if code.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.into())
+}
+
+/// Text that no program reads.
+fn said_to_people(scalar: &Scalar) -> bool {
+    scalar.is_text && matches!(scalar.keys.last().map(String::as_str), Some("description" | "display_name"))
+}
+
+fn masked(text: &str, values: &BTreeSet<&str>) -> String {
+    let mut out = text.to_string();
+    let mut longest: Vec<&&str> = values.iter().collect();
+    longest.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    for value in longest {
+        out = out.replace(*value, "***");
+    }
+    let mut parts = embedded(&out);
+    parts.reverse();
+    for (start, end) in parts {
+        out.replace_range(start..end, "***");
+    }
+    out
+}
+
+/// A comment in which values after keys that sound secret are covered.
+fn masked_comment(text: &str, values: &BTreeSet<&str>) -> String {
+    static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"["']?([A-Za-z][A-Za-z0-9_.\-]*)["']?\s*[:=]\s*((?:Bearer|Basic)\s+\S+|"[^"]*"|'[^']*'|[^\s,}\]]+)"#).ok()
+    });
+    let mut out = masked(text, values);
+    let mut covered: Vec<(usize, usize)> = Vec::new();
+    for found in PAIR.iter().flat_map(|regex| regex.captures_iter(&out)) {
+        let (Some(name), Some(value)) = (found.get(1), found.get(2)) else { continue };
+        let reference = ["${", "{{", "\"${", "\"{{", "vault://"].iter().any(|start| value.as_str().starts_with(start));
+        if sounds_secret(name.as_str()) && !reference {
+            covered.push((value.start(), value.end()));
+        }
+    }
+    covered.reverse();
+    for (start, end) in covered {
+        out.replace_range(start..end, "***");
+    }
+    out
+}
+
+/// Whether the pipelines are equal once the values stand in the place of their references.
+fn same(before: &[Pipeline], after: &[Pipeline], secrets: &BTreeMap<String, String>) -> bool {
+    let plain = |pipelines: &[Pipeline]| -> Option<Value> {
+        let mut value = serde_json::to_value(pipelines).ok()?;
+        // What people read may be masked.
+        value.as_array_mut().into_iter().flatten().for_each(|pipeline| pipeline["description"] = Value::Null);
+        filled(&mut value, secrets);
+        Some(value)
+    };
+    plain(before).is_some_and(|before| plain(after) == Some(before))
+}
+
+fn filled(value: &mut Value, secrets: &BTreeMap<String, String>) {
+    match value {
+        Value::String(text) => {
+            for (name, secret) in secrets {
+                *text = text.replace(&format!("{{{{{name}}}}}"), secret);
+            }
+            *text = text.replace("$${", "${");
+        }
+        Value::Number(number) => *value = Value::String(number.to_string()),
+        Value::Array(items) => items.iter_mut().for_each(|item| filled(item, secrets)),
+        Value::Object(map) => map.values_mut().for_each(|item| filled(item, secrets)),
+        _ => {}
+    }
+}
+
+/// Names of `{{…}}` in a text, in whichever place.
+pub fn references(text: &str) -> BTreeSet<String> {
+    static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\{\{\s*([A-Za-z0-9_.\-]+)\s*\}\}").ok());
+    let found = NAME.iter().flat_map(|regex| regex.captures_iter(text));
+    found.filter_map(|found| found.get(1).map(|name| name.as_str().to_string())).collect()
+}
+
+/// The job that a secret's name belongs to, and its number.
+pub(super) fn owner(name: &str) -> Option<(&str, u64)> {
+    let (job, number) = name.strip_prefix(PREFIX)?.rsplit_once('.')?;
+    Some((job, number.parse().ok()?))
+}
+
+/// The text with one secret's name instead of another's.
+pub(super) fn renamed(text: &str, from: &str, to: &str) -> Result<String> {
+    let regex = Regex::new(&format!(r"\{{\{{\s*{}\s*\}}\}}", regex::escape(from)))
+        .map_err(|error| Error::new("WEIR-INTERNAL-001", Kind::Internal, "a pattern cannot be read").caused_by(error))?;
+    Ok(regex.replace_all(text, format!("{{{{{to}}}}}")).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use crate::workbench::Workbench;
+
+    fn taken(text: &str) -> Result<Taken, Refused> {
+        let bench = Bench::new();
+        let check = |text: &str| bench.check(text, "spec", &[]);
+        take_out(text, check(text), "j1", 1, &check)
+    }
+
+    /// The text with secrets replaced, and the values in order of their names.
+    fn shown(text: &str) -> (String, Vec<String>) {
+        let taken = taken(text).unwrap_or_else(|refused| panic!("{:?}", refused.into_error()));
+        (taken.text, taken.secrets.values().map(|value| value.expose().to_string()).collect())
+    }
+
+    const SINK: &str = "sink:\n  file: {path: out, format: csv}\n";
+
+    #[test]
+    fn a_secret_of_any_style_becomes_a_reference_and_the_rest_stays_as_it_was() {
+        for (written, after, value) in [
+            ("hunter2-pw # the login", "\"{{job.j1.1}}\" # the login", "hunter2-pw"),
+            ("'hunter2-''pw'", "\"{{job.j1.1}}\"", "hunter2-'pw"),
+            ("\"hunter2\\n\"", "\"{{job.j1.1}}\"", "hunter2\n"),
+            ("&pw hunter2-pw", "&pw \"{{job.j1.1}}\"", "hunter2-pw"),
+            ("|-\n      hunter2-pw\n", "\"{{job.j1.1}}\"\n", "hunter2-pw"),
+            ("pa$${x", "\"{{job.j1.1}}\"", "pa${x"),
+            ("${PW:-hunter2-pw}", "\"${PW:-{{job.j1.1}}}\"", "hunter2-pw"),
+            ("hunter2-{{half}}", "\"{{job.j1.1}}{{half}}\"", "hunter2-"),
+        ] {
+            let text = format!(
+                "# crm\npipeline: p   # name\nsource:\n  postgres:\n    host: db\n    password: {written}\n    table: t\n{SINK}"
+            );
+            let (new, values) = shown(&text);
+            assert_eq!(new, text.replace(written, after), "{written}");
+            assert_eq!(values, [value], "{written}");
+        }
+    }
+
+    #[test]
+    fn references_are_left_alone() {
+        for reference in ["${PW}", "{{pw}}", "vault://crm/db#password", "file:///run/secrets/pw", "${PW:-}", "${PW:-${OTHER}}"] {
+            let text = format!("pipeline: p\nsource:\n  postgres: {{password: \"{reference}\", table: t}}\n{SINK}");
+            assert_eq!(shown(&text), (text.clone(), vec![]), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_jobs_of_seed_000_lose_their_secrets_and_keep_their_comments() {
+        let text = include_str!("../../../weir-spec/tests/seeds/000_mysql_to_lake.json");
+        let (new, values) = shown(text);
+        assert_eq!(values, ["password", "minioadmin"]);
+        let expected = text
+            .replace("\"password\": \"password\"", "\"password\": \"{{job.j1.1}}\"")
+            .replace("\"minioadmin\"", "\"{{job.j1.2}}\"");
+        assert_eq!(new, expected);
+        assert!(new.contains("// Every 6 hours"));
+        let (new, values) = shown(include_str!("../../../weir-spec/tests/seeds/000_postgres_cdc_to_pulsar.json"));
+        assert_eq!((values, new.contains("\"password\": \"{{job.j1.1}}\"")), (vec!["password".to_string()], true));
+    }
+
+    #[test]
+    fn secrets_inside_of_urls_headers_and_parameters_are_found() {
+        for (source, secrets) in [
+            ("postgres: {url: \"postgresql://r:hunter2@db/x\", table: t}", vec!["hunter2"]),
+            ("postgres: {url: \"postgresql://r:hun/ter2@db/x\", table: t}", vec!["hun/ter2"]),
+            ("jdbc: {url: \"jdbc:postgresql://db/x?user=r&password=hunter%402\", table: t}", vec!["hunter@2"]),
+            ("jdbc: {url: \"jdbc:postgresql://r:hunter2@db/x\", table: t}", vec!["hunter2"]),
+            (
+                "http: {url: \"https://h/x\", headers: {Authorization: Bearer hunter2, Cookie: hunter3, Accept: json}}",
+                vec!["Bearer hunter2", "hunter3"],
+            ),
+            ("http: {url: \"https://h/x?api_key=hunter2&page=1\"}", vec!["hunter2"]),
+            ("http: {url: \"https://h/x\", query_params: {key: hunter2, page: 1}}", vec!["hunter2"]),
+            ("http: {url: \"https://h/x\", auth: {bearer: {token: hunter2}}}", vec!["hunter2"]),
+            ("http: {url: \"https://h/x\", auth: {api_key: {name: X-Key, value: hunter2, in: header}}}", vec!["hunter2"]),
+            (
+                "s3: {path: \"b/x.csv\", access_key: AKIAHUNTER, secret_key: hunter2, session_token: hunter3}",
+                vec!["AKIAHUNTER", "hunter2", "hunter3"],
+            ),
+        ] {
+            let text = format!("pipeline: p\nsource:\n  {source}\n{SINK}");
+            let (new, values) = shown(&text);
+            assert_eq!(values, secrets, "{new}");
+            assert!(!new.to_lowercase().contains("hunter"), "{new}");
+        }
+        let text = format!(
+            "pipeline: p\nsource: {{file: {{path: x.csv}}}}\ntransforms:\n  - mask: {{columns: {{password: redact}}, salt: hunter2}}\n{SINK}"
+        );
+        assert_eq!(
+            shown(&text),
+            (text.replace("hunter2", "\"{{job.j1.1}}\""), vec!["hunter2".into()]),
+            "columns are not secrets"
+        );
+    }
+
+    #[test]
+    fn the_same_value_is_one_secret_and_is_covered_in_comments_and_descriptions() {
+        let text = format!(
+            "# password: hunter2-pw, was: token=abc123\npipeline: p\ndescription: uses hunter2-pw\nsource:\n  postgres: {{password: hunter2-pw, table: t}} # hunter2-pw\n\
+             connections:\n  a: {{postgres: {{password: hunter2-pw}}}}\n  # b: postgresql://u:other@h/x\n{SINK}"
+        );
+        let (new, values) = shown(&text);
+        assert_eq!(values, ["hunter2-pw"]);
+        for secret in ["hunter2", "abc123", "other@"] {
+            assert!(!new.contains(secret), "{new}");
+        }
+        assert!(
+            new.contains("# password: ***, was: token=***")
+                && new.contains("description: \"uses ***\"")
+                && new.contains("# ***\n"),
+            "{new}"
+        );
+        assert_eq!(new.matches("{{job.j1.1}}").count(), 2);
+    }
+
+    #[test]
+    fn a_reference_in_a_comment_or_text_is_named_once() {
+        assert_eq!(references("a: {{x}} {{ job.j1.2 }} {{x}} {y} {{}}"), ["job.j1.2", "x"].map(String::from).into());
+        assert_eq!((owner("job.0192-ab.7"), owner("job.x"), owner("api_key")), (Some(("0192-ab", 7)), None, None));
+        assert_eq!(renamed("{{ job.a.1 }} {{job.a.11}}", "job.a.1", "job.b.5").unwrap(), "{{job.b.5}} {{job.a.11}}");
+    }
+}

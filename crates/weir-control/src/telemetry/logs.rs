@@ -1,0 +1,19 @@
+//! Log lines of `weir serve` and `weir worker`: on stderr, for people or one JSON object a line.
+//!
+//! Fields that belong together have one name everywhere: `tenant`, `job`, `run`, `trace_id`, `request_id`. What a person typed is
+//! escaped by the formatter; secrets are a type that does not print.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, Settings};
+
+/// Starts logging; a second call changes nothing. `LOG_LEVEL` is a level or a filter (`info,weir_store=debug`).
+pub fn start(settings: &Settings) {
+    let filter = EnvFilter::try_new(&settings.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that somebody else has started it already.
+    let _ = match settings.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        LogFormat::Text => builder.with_target(false).try_init(),
+    };
+}

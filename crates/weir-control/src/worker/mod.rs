@@ -1,0 +1,32 @@
+//! Executing runs, each in a process of its own (`weir execute`), so that a bad job never harms the server.
+//!
+//! * [`Pool`]: claims runs while there are free slots; `supervisor`: one attempt of one run; `keeper`: its lease; `record`: its progress;
+//! * [`Errands`]: connection tests, discoveries and previews, in processes like that of a run;
+//! * [`outfit`]: from a claimed run to its order, with secrets opened; [`order`]: the order itself; [`Launcher`]: starts children;
+//! * [`lines`], [`said`], [`scrub`]: what a child says, bounded, clean and without secrets; [`meter`], [`limits`]: what it uses, and may use;
+//! * [`Signals`]: wakes the workers of this process; [`Observer`]: is told of runs.
+//!
+//! What is not here: what an ending means for the run ([`crate::runs::lifecycle`]), the work itself (the binary's `weir execute`).
+
+mod errand;
+mod keeper;
+mod launch;
+pub mod limits;
+pub mod lines;
+pub mod meter;
+mod observer;
+pub mod order;
+pub mod outfit;
+mod pool;
+mod record;
+pub mod said;
+pub mod scrub;
+mod signals;
+mod supervisor;
+
+pub use errand::Errands;
+pub use launch::Launcher;
+pub use meter::Resources;
+pub use observer::{Column, Mark, Observer, Schemas, StreamSchema};
+pub use pool::Pool;
+pub use signals::Signals;

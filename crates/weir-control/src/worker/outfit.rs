@@ -1,0 +1,263 @@
+//! From a claimed run to its work order: stored connections and secrets opened, folders made, limits set. The only place where secrets are
+//! opened for a run, and only those that its spec names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use weir_error::{Error, Kind, Result, Secret};
+use weir_store::model::{Claimed, Connection, TenantId};
+use weir_store::{Actor, TenantScope, TenantStore};
+
+use super::order::{
+    Guard, Limits, ObjectStoreDefaults, SecretOptions, StoredConnection, VERSION, VaultAccess, VaultLogin, Verb, WorkOrder,
+};
+use crate::config::{Environment, VaultAuth};
+use crate::platform::Platform;
+use crate::seal::Place;
+
+/// Seconds that a connection test, a discovery or a preview may take.
+pub const ERRAND_SECS: u64 = 60;
+
+/// The order of a claimed run.
+pub async fn for_run(platform: &Platform, claimed: &Claimed) -> Result<WorkOrder> {
+    let (run, job) = (&claimed.run, &claimed.job);
+    let mut order = empty(platform, &run.tenant_id, Verb::Run).await?;
+    order.run_id = run.id.to_string();
+    order.attempt = run.attempt;
+    order.job = job.id.to_string();
+    order.spec.clone_from(&job.body.spec);
+    order.limits.time_secs = job.body.timeout_secs.unwrap_or(platform.settings.job_timeout_secs);
+    order.state_dir = folder(platform, &run.tenant_id, &["state", safe(job.id.as_str())?])?;
+    order.lease_until_ms = claimed.lease.until.timestamp_millis();
+    order.trace_parent = run.trace_id.as_deref().map(trace_parent);
+    fill(platform, &run.tenant_id, &mut order, &job.body.connections).await?;
+    Ok(order)
+}
+
+/// The order of an errand: a connection test, a discovery, a preview. `spec` is empty when only a connection is looked at; `connections` are
+/// the stored ones that it uses.
+pub async fn for_errand(
+    platform: &Platform,
+    tenant: &TenantId,
+    verb: Verb,
+    spec: &str,
+    connections: &[String],
+) -> Result<WorkOrder> {
+    let mut order = empty(platform, tenant, verb).await?;
+    order.spec = spec.to_string();
+    order.limits.time_secs = ERRAND_SECS;
+    fill(platform, tenant, &mut order, connections).await?;
+    Ok(order)
+}
+
+async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<WorkOrder> {
+    let settings = &platform.settings;
+    let quotas = platform.store.system().tenant(tenant).await?.quotas;
+    let files = folder(platform, tenant, &["files"])?;
+    if let Some(limit) = quotas.max_storage_bytes {
+        within_storage(folder(platform, tenant, &[])?, limit).await?;
+    }
+    // The secrets of the process's own Vault and object store are the platform's; other tenants bring their own.
+    let own = tenant.as_str() == settings.tenant_id;
+    Ok(WorkOrder {
+        version: VERSION,
+        verb,
+        run_id: String::new(),
+        attempt: 1,
+        tenant: tenant.to_string(),
+        job: String::new(),
+        spec: String::new(),
+        connections: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        vault: settings.vault.as_ref().map(|(address, login)| VaultAccess {
+            address: address.clone(),
+            login: match login {
+                VaultAuth::Token(token) => VaultLogin::Token(token.clone()),
+                VaultAuth::AppRole { role_id, secret_id } => {
+                    VaultLogin::AppRole { role_id: role_id.clone(), secret_id: secret_id.clone() }
+                }
+            },
+            namespace: settings.vault_namespace.clone(),
+            ca_cert: settings.vault_ca_cert.clone(),
+            only_tenant: (!own).then(|| tenant.to_string()),
+        }),
+        object_store: settings.minio.as_ref().filter(|_| own).map(|(endpoint, access_key, secret_key)| ObjectStoreDefaults {
+            endpoint: endpoint.clone(),
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+        }),
+        state_dir: files.clone(),
+        guard: Guard {
+            file_root: files.clone(),
+            deny_private: settings.environment != Environment::Development,
+            egress_allow: settings.egress_allow.clone(),
+        },
+        base_dir: files,
+        limits: Limits {
+            memory_bytes: quotas
+                .max_memory_bytes_per_run
+                .map_or(settings.run_memory_bytes, |own| own.min(settings.run_memory_bytes)),
+            cpu_secs: quotas.max_cpu_secs_per_run,
+            time_secs: settings.job_timeout_secs,
+        },
+        trace_parent: None,
+        parent_pid: std::process::id(),
+        lease_until_ms: i64::MAX,
+    })
+}
+
+/// Opens the connections and the secrets that the order names.
+async fn fill(platform: &Platform, tenant: &TenantId, order: &mut WorkOrder, connections: &[String]) -> Result<()> {
+    let store = platform.store.tenant(&TenantScope::granted(tenant.clone(), Actor::system("worker")));
+    for name in connections {
+        // One that is gone is told by the planner, with the place in the file.
+        if let Some(connection) = store.connection_by_name(name).await? {
+            order.connections.insert(name.clone(), open(platform, tenant, &connection)?);
+        }
+    }
+    let mut wanted = BTreeSet::new();
+    names(&order.spec, &mut wanted);
+    for connection in order.connections.values() {
+        names_in(&connection.options, &mut wanted);
+        connection.secrets.0.values().for_each(|value| names_in(value, &mut wanted));
+    }
+    for name in wanted {
+        if let Some(secret) = secret(platform, &store, tenant, &name).await? {
+            order.secrets.insert(name, secret);
+        }
+    }
+    Ok(())
+}
+
+fn open(platform: &Platform, tenant: &TenantId, connection: &Connection) -> Result<StoredConnection> {
+    let body = &connection.body;
+    let secrets = match &body.sealed {
+        None => Map::new(),
+        Some(sealed) => {
+            let plain = platform.keys.open(&Place { tenant, table: "connection", row: &body.name }, sealed)?;
+            serde_json::from_slice(&plain).map_err(|_| {
+                Error::new("WEIR-WORKER-030", Kind::Data, "the sealed options of a connection are not readable")
+                    .at(format!("connection `{}`", body.name))
+                    .hint("set its secrets again")
+            })?
+        }
+    };
+    Ok(StoredConnection { kind: body.kind.clone(), options: body.options.clone(), secrets: SecretOptions(secrets) })
+}
+
+async fn secret(platform: &Platform, store: &TenantStore, tenant: &TenantId, name: &str) -> Result<Option<Secret>> {
+    let Some(sealed) = store.secret(name).await? else { return Ok(None) };
+    let plain = platform.keys.open(&Place { tenant, table: "secret", row: name }, &sealed)?;
+    let text = String::from_utf8(plain).map_err(|_| {
+        Error::new("WEIR-WORKER-031", Kind::Data, "a stored secret is no text")
+            .at(format!("secret `{name}`"))
+            .hint("set it again")
+    })?;
+    Ok(Some(Secret::new(text)))
+}
+
+/// The names in `{{name}}`; the same letters as in weir-secrets' grammar.
+fn names(text: &str, found: &mut BTreeSet<String>) {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let mut rest = text;
+    while let Some(at) = rest.find("{{") {
+        let body = &rest[at + 2..];
+        let end = body.find(|c: char| !letter(c) && !c.is_whitespace()).unwrap_or(body.len());
+        let name = body[..end].trim();
+        if body[end..].starts_with("}}") && !name.is_empty() && name.chars().all(letter) {
+            found.insert(name.to_string());
+        }
+        rest = &rest[at + 1..];
+    }
+}
+
+fn names_in(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => names(text, found),
+        Value::Array(items) => items.iter().for_each(|item| names_in(item, found)),
+        Value::Object(map) => map.values().for_each(|item| names_in(item, found)),
+        _ => {}
+    }
+}
+
+/// A folder of the tenant, made if it is not there, for this user only.
+fn folder(platform: &Platform, tenant: &TenantId, below: &[&str]) -> Result<PathBuf> {
+    let root = std::path::absolute(&platform.settings.data_dir).map_err(Error::from)?;
+    let mut path = root.join("tenants").join(safe(tenant.as_str())?);
+    path.extend(below);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)
+        .map_err(|error| Error::from(error).at(path.display().to_string()))?;
+    Ok(path)
+}
+
+/// Ids are made by the platform and hold nothing else; checked all the same, where a path is made of one.
+fn safe(id: &str) -> Result<&str> {
+    let good = !id.is_empty() && id.len() <= 128 && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if good { Ok(id) } else { Err(Error::internal("an id cannot be part of a path")) }
+}
+
+async fn within_storage(root: PathBuf, limit: u64) -> Result<()> {
+    let used = tokio::task::spawn_blocking(move || bytes_below(&root)).await.unwrap_or(0);
+    if used <= limit {
+        return Ok(());
+    }
+    Err(Error::new("WEIR-WORKER-023", Kind::Limit, "the tenant's folder is full")
+        .because(format!("it holds {used} bytes; its quota is {limit}"))
+        .hint("delete files that are not needed any more, or raise the tenant's max_storage_bytes"))
+}
+
+/// Bytes of all files below a folder; links are not followed.
+fn bytes_below(root: &Path) -> u64 {
+    let mut total = 0;
+    let mut open = vec![root.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => open.push(entry.path()),
+                Ok(metadata) if metadata.is_file() => total += metadata.len(),
+                _ => {}
+            }
+        }
+    }
+    total
+}
+
+/// A W3C `traceparent` for a child span of the run's trace.
+fn trace_parent(trace_id: &str) -> String {
+    format!("00-{trace_id}-{:016x}-01", rand::random::<u64>().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_as_the_grammar_writes_them() {
+        let mut found = BTreeSet::new();
+        names("a: Bearer {{api_key}}\nb: {{ other.key-1 }} {{no good}} {{}} {{x\n}} {{{y}}} {{", &mut found);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["api_key", "other.key-1", "x", "y"]);
+    }
+
+    #[test]
+    fn ids_that_could_leave_a_folder_are_refused() {
+        for id in ["", "..", "a/b", "a.b", "a\0b", &"x".repeat(200)] {
+            assert!(safe(id).is_err(), "{id:?}");
+        }
+        assert_eq!(safe("0192-ab_C").unwrap(), "0192-ab_C");
+    }
+
+    #[test]
+    fn a_folder_is_measured_without_following_links() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("sub")).unwrap();
+        std::fs::write(root.path().join("sub/a"), [0; 70]).unwrap();
+        std::fs::write(root.path().join("b"), [0; 30]).unwrap();
+        std::os::unix::fs::symlink("/", root.path().join("sub/everything")).unwrap();
+        assert_eq!(bytes_below(root.path()), 100);
+    }
+}

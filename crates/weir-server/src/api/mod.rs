@@ -1,0 +1,21 @@
+//! The API under `/api/v1`: one file per resource. A handler takes what was asked, calls one service or store method, and gives the
+//! answer its shape. What is not here: who may call what ([`crate::routes`]), and any decision.
+
+pub mod alerts;
+pub mod audit;
+pub mod connections;
+pub mod connectors;
+pub mod events;
+pub mod jobs;
+pub mod monitoring;
+pub mod page;
+pub mod pipelines;
+pub mod principals;
+pub mod runs;
+pub mod schedule;
+pub mod secrets;
+pub mod subscriptions;
+pub mod templates;
+pub mod tenants;
+pub mod tokens;
+pub mod words;

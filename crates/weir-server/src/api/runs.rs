@@ -1,0 +1,253 @@
+//! Runs: list, get, cancel, retry, logs (JSON or live).
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use weir_control::access::Caller;
+use weir_control::runs::RunService;
+use weir_store::TenantStore;
+use weir_store::model::{self, JobId, RunFilter, RunId};
+
+use super::page::Page;
+use super::words::{self, RunStatus};
+use crate::answer::{Answer, Reply, ReplyExt};
+use crate::ask::{Ask, MAX_LIMIT};
+use crate::stream::{self, Step};
+
+/// A run.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Run)]
+pub struct RunView {
+    /// Its id.
+    pub id: String,
+    /// Of which job.
+    pub job_id: String,
+    /// The job's version that it executes.
+    pub job_version: i64,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Why it exists.
+    pub trigger: TriggerView,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Somebody asked to stop it.
+    pub cancel_requested: bool,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub queued_at: DateTime<Utc>,
+    /// Of the newest attempt.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When nothing more will happen.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The worker that has or had it.
+    pub worker: Option<String>,
+    /// Rows and bytes per stream.
+    pub streams: Vec<StreamView>,
+    /// The engine's report, at the end.
+    pub report: Option<Value>,
+    /// Why it failed: code, kind, message, place, cause, hint.
+    pub error: Option<Value>,
+    /// W3C trace id.
+    pub trace_id: Option<String>,
+    /// CPU seconds, peak memory, bytes moved, estimated cost.
+    pub resources: Option<Value>,
+}
+
+/// Why a run exists.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Trigger)]
+pub struct TriggerView {
+    /// `manual`, `schedule`, `dependency`.
+    pub kind: &'static str,
+    /// The schedule's fire.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub fire_at: Option<DateTime<Utc>>,
+    /// The run that succeeded.
+    pub run_id: Option<String>,
+}
+
+/// Rows of one stream.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StreamCounts)]
+pub struct StreamView {
+    /// Stream.
+    pub name: String,
+    /// Out of the source.
+    #[schema(minimum = 0)]
+    pub rows_read: u64,
+    /// Visible in the sink.
+    #[schema(minimum = 0)]
+    pub rows_written: u64,
+    /// Taken out.
+    #[schema(minimum = 0)]
+    pub rows_filtered: u64,
+    /// Dead letters.
+    #[schema(minimum = 0)]
+    pub rows_dead: u64,
+    /// Read.
+    #[schema(minimum = 0)]
+    pub bytes_read: u64,
+    /// At the target.
+    #[schema(minimum = 0)]
+    pub bytes_written: u64,
+}
+
+impl From<model::Run> for RunView {
+    fn from(run: model::Run) -> Self {
+        let (kind, fire_at, run_id) = match run.trigger {
+            model::Trigger::Manual => ("manual", None, None),
+            model::Trigger::Schedule { fire_at } => ("schedule", Some(fire_at), None),
+            model::Trigger::Dependency { run_id } => ("dependency", None, Some(run_id.to_string())),
+        };
+        Self {
+            id: run.id.to_string(),
+            job_id: run.job_id.to_string(),
+            job_version: run.job_version,
+            status: run.status.into(),
+            trigger: TriggerView { kind, fire_at, run_id },
+            attempt: run.attempt,
+            cancel_requested: run.cancel_requested,
+            queued_at: run.queued_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            worker: run.worker,
+            streams: run.streams.into_iter().map(StreamView::from).collect(),
+            report: run.report,
+            error: run.error,
+            trace_id: run.trace_id,
+            resources: run.resources,
+        }
+    }
+}
+
+impl From<model::StreamCounts> for StreamView {
+    fn from(counts: model::StreamCounts) -> Self {
+        Self {
+            name: counts.name,
+            rows_read: counts.rows_read,
+            rows_written: counts.rows_written,
+            rows_filtered: counts.rows_filtered,
+            rows_dead: counts.rows_dead,
+            bytes_read: counts.bytes_read,
+            bytes_written: counts.bytes_written,
+        }
+    }
+}
+
+fn filter(ask: &Ask, job_id: Option<JobId>) -> RunFilter {
+    let status = words::read::<RunStatus>(ask.values.text("status"));
+    RunFilter { job_id, statuses: status.map(Into::into).into_iter().collect(), since: ask.values.time("since") }
+}
+
+/// `GET /runs`.
+pub async fn list(ask: Ask, me: Caller) -> Reply {
+    let job_id = ask.values.text("job_id").map(JobId::from);
+    let page = ask.app.tenant(&me.scope).list_runs(&filter(&ask, job_id), &ask.page()).await?;
+    Answer::json(&Page::<RunView>::of(page))
+}
+
+/// `GET /jobs/{job_id}/runs`.
+pub async fn list_of_job(ask: Ask, me: Caller) -> Reply {
+    let store = ask.app.tenant(&me.scope);
+    let job_id = JobId::from(ask.id("job_id"));
+    store.job(&job_id).await?;
+    let page = store.list_runs(&filter(&ask, Some(job_id)), &ask.page()).await?;
+    Answer::json(&Page::<RunView>::of(page))
+}
+
+/// `GET /runs/{run_id}`.
+pub async fn get(ask: Ask, me: Caller) -> Reply {
+    let run = ask.app.tenant(&me.scope).run(&RunId::from(ask.id("run_id"))).await?;
+    Answer::json(&RunView::from(run))
+}
+
+/// `POST /runs/{run_id}/cancel`.
+pub async fn cancel(ask: Ask, me: Caller) -> Reply {
+    let run = RunService::new(&ask.app.platform, &me.scope).cancel(&RunId::from(ask.id("run_id"))).await?;
+    Answer::json(&RunView::from(run))
+}
+
+/// `POST /runs/{run_id}/retry`.
+pub async fn retry(ask: Ask, me: Caller) -> Reply {
+    let run = RunService::new(&ask.app.platform, &me.scope).retry(&RunId::from(ask.id("run_id"))).await?;
+    queued(run)
+}
+
+/// 202 with the run and where it is.
+pub fn queued(run: model::Run) -> Reply {
+    let place = format!("/api/v1/runs/{}", run.id);
+    Answer::accepted(&RunView::from(run)).location(&place)
+}
+
+/// A line of a run's log.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LogLine)]
+pub struct LineView {
+    /// Number in the run, from 1.
+    pub seq: i64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: DateTime<Utc>,
+    /// `debug`, `info`, `warning`, `error`.
+    pub level: String,
+    /// For people.
+    pub message: String,
+    /// The engine's event, if it is one.
+    pub event: Option<Value>,
+}
+
+impl From<model::LogLine> for LineView {
+    fn from(line: model::LogLine) -> Self {
+        Self { seq: line.seq, at: line.at, level: line.level, message: line.message, event: line.event }
+    }
+}
+
+/// Lines of a run's log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Logs {
+    /// Where the run stood when the lines were read.
+    pub run_status: RunStatus,
+    /// Oldest first.
+    #[schema(max_items = 500)]
+    pub items: Vec<LineView>,
+    /// Give it as `after` to go on.
+    pub next_after: i64,
+}
+
+/// `GET /runs/{run_id}/logs`: JSON, or events with `Accept: text/event-stream`.
+pub async fn logs(ask: Ask, me: Caller) -> Reply {
+    let store = ask.app.tenant(&me.scope);
+    let id = RunId::from(ask.id("run_id"));
+    // The status first: lines that come after it are those of a run that may still go on.
+    let run = store.run(&id).await?;
+    let after = stream::last_event_id(&ask.headers).or(ask.values.integer("after")).unwrap_or(0);
+    if stream::wanted(&ask.headers) {
+        let state = Arc::new((store, id, std::sync::atomic::AtomicI64::new(after)));
+        return stream::follow(&ask, &me.scope, move || {
+            let state = state.clone();
+            async move { more(&state.0, &state.1, &state.2).await }
+        });
+    }
+    let lines = store.logs(&id, after, ask.page().limit).await?;
+    let next_after = lines.last().map_or(after, |line| line.seq);
+    Answer::json(&Logs { run_status: run.status.into(), items: lines.into_iter().map(LineView::from).collect(), next_after })
+}
+
+/// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
+/// look means that there is nothing more.
+async fn more(store: &TenantStore, id: &RunId, after: &std::sync::atomic::AtomicI64) -> weir_error::Result<Step> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let run = store.run(id).await?;
+    let lines = store.logs(id, after.load(Relaxed), MAX_LIMIT).await?;
+    if let Some(last) = lines.last() {
+        after.store(last.seq, Relaxed);
+    }
+    let more = !lines.is_empty();
+    let frames = lines.into_iter().map(|line| stream::frame(Some(line.seq), "log", &LineView::from(line))).collect();
+    Ok(Step { frames, over: run.status.is_final() && !more, more: more && run.status.is_final() })
+}

@@ -1,0 +1,440 @@
+//! The one table of routes: method, path, least role, operation id, handler. Router, OpenAPI document and tests are made from it.
+
+use std::sync::LazyLock;
+
+use axum::http::{Method, StatusCode};
+use weir_store::model::Role::{self, Admin, Editor, Operator, PlatformAdmin, Viewer};
+
+use crate::answer::Reply;
+use crate::api::page::{All, Page};
+use crate::api::words::{ALERT_STATES, JOB_STATUSES, MODES, RUN_STATUSES};
+use crate::api::*;
+use crate::ask::Ask;
+use crate::legacy;
+use crate::params::{Param, Shape};
+use crate::route::Route;
+use weir_control::access::Caller;
+
+/// All of them.
+pub static TABLE: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    [jobs_routes(), runs_routes(), monitoring_routes(), resources_routes(), access_routes(), legacy_routes()]
+        .into_iter()
+        .flatten()
+        .collect()
+});
+
+const LIMIT: Param = Param::query("limit", Shape::Integer { min: 1, max: 500, default: Some(50) }, "Rows at most.");
+const CURSOR: Param = Param::query("cursor", Shape::Text { max: 1000 }, "`next_cursor` of the page before.");
+const AFTER: Param =
+    Param::query("after", Shape::Integer { min: 0, max: 9_007_199_254_740_991, default: None }, "Go on after this number.");
+const SINCE: Param = Param::query("since", Shape::Time, "Not older than this.");
+const JOB: Param = Param::id("job_id", "The job.");
+const JOB_FILTER: Param = Param::query("job_id", Shape::Id, "Only of this job.");
+const RUN: Param = Param::id("run_id", "The run.");
+const RUN_STATUS: Param = Param::query("status", Shape::Word(RUN_STATUSES), "Only in this state.");
+
+/// The example of seed 000, shortened.
+const JOB_EXAMPLE: &str = r#"{"name": "orders to parquet", "source": {"connector_type": "file", "connection_params": {"path": "orders.csv"}},
+ "sink": {"connector_type": "file", "connection_params": {"path": "out/orders.parquet"}}, "sync_mode": "batch"}"#;
+
+fn get<F, R>(path: &'static str, role: Role, id: &'static str, run: F) -> Route
+where
+    F: Fn(Ask, Caller) -> R + Send + Sync + 'static,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    Route::guarded(Method::GET, path, role, id, run)
+}
+
+fn post<F, R>(path: &'static str, role: Role, id: &'static str, run: F) -> Route
+where
+    F: Fn(Ask, Caller) -> R + Send + Sync + 'static,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    Route::guarded(Method::POST, path, role, id, run)
+}
+
+fn put<F, R>(path: &'static str, role: Role, id: &'static str, run: F) -> Route
+where
+    F: Fn(Ask, Caller) -> R + Send + Sync + 'static,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    Route::guarded(Method::PUT, path, role, id, run)
+}
+
+fn delete<F, R>(path: &'static str, role: Role, id: &'static str, run: F) -> Route
+where
+    F: Fn(Ask, Caller) -> R + Send + Sync + 'static,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    Route::guarded(Method::DELETE, path, role, id, run)
+}
+
+fn jobs_routes() -> Vec<Route> {
+    let version =
+        Param::path("version", Shape::Integer { min: 1, max: 9_007_199_254_740_991, default: None }, "The version, from 1.");
+    vec![
+        get("/api/v1/jobs", Viewer, "listJobs", jobs::list)
+            .says("jobs", "List jobs, newest first")
+            .with(&[
+                LIMIT,
+                CURSOR,
+                Param::query("name", Shape::Text { max: 200 }, "Part of the name, in any case."),
+                Param::query("status", Shape::Word(JOB_STATUSES), "Only in this state."),
+                Param::query("mode", Shape::Word(MODES), "Only in this mode."),
+                Param::query("connector", Shape::Name, "Only with a source or sink of this kind."),
+                Param::query("label", Shape::Text { max: 300 }, "Only with this label: `name:value`."),
+            ])
+            .gives::<Page<jobs::JobSummaryView>>(),
+        post("/api/v1/jobs", Editor, "createJob", jobs::create)
+            .says("jobs", "Create a job")
+            .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .gives_with::<jobs::JobView>(StatusCode::CREATED)
+            .tagged()
+            .also(&[429]),
+        get("/api/v1/jobs/{job_id}", Viewer, "getJob", jobs::get)
+            .says("jobs", "Get a job with its spec")
+            .with(&[JOB])
+            .gives::<jobs::JobView>()
+            .tagged(),
+        put("/api/v1/jobs/{job_id}", Editor, "updateJob", jobs::update)
+            .says("jobs", "Replace a job's spec and settings; a changed spec is a new version")
+            .with(&[JOB])
+            .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .gives::<jobs::JobView>()
+            .tagged()
+            .conditional(),
+        delete("/api/v1/jobs/{job_id}", Editor, "deleteJob", jobs::delete)
+            .says("jobs", "Delete a job; its queued runs are cancelled, its history stays")
+            .with(&[JOB])
+            .gives_nothing()
+            .conditional(),
+        get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
+            .says("jobs", "List the kept versions of a job's spec, newest first")
+            .with(&[JOB, LIMIT, CURSOR])
+            .gives::<Page<jobs::VersionView>>(),
+        get("/api/v1/jobs/{job_id}/versions/{version}", Viewer, "getJobVersion", jobs::version)
+            .says("jobs", "Get a kept version of a job's spec")
+            .with(&[JOB, version])
+            .gives::<jobs::VersionView>(),
+        post("/api/v1/jobs/{job_id}/rollback", Editor, "rollbackJob", jobs::rollback)
+            .says("jobs", "Make a new version from a kept one")
+            .with(&[JOB])
+            .takes::<jobs::Rollback>()
+            .gives::<jobs::JobView>()
+            .tagged()
+            .conditional(),
+        post("/api/v1/jobs/{job_id}/clone", Editor, "cloneJob", jobs::copy)
+            .says("jobs", "Make a copy under another name; it begins paused")
+            .with(&[JOB])
+            .takes::<jobs::CloneBody>()
+            .gives_with::<jobs::JobView>(StatusCode::CREATED)
+            .tagged()
+            .also(&[429]),
+        post("/api/v1/jobs/{job_id}/run", Operator, "runJob", jobs::run)
+            .says("jobs", "Run a job now")
+            .with(&[JOB])
+            .gives_with::<runs::RunView>(StatusCode::ACCEPTED)
+            .also(&[429]),
+        post("/api/v1/jobs/{job_id}/pause", Operator, "pauseJob", jobs::pause)
+            .says("jobs", "Stop running a job by itself")
+            .with(&[JOB])
+            .gives::<jobs::JobView>()
+            .tagged(),
+        post("/api/v1/jobs/{job_id}/resume", Operator, "resumeJob", jobs::resume)
+            .says("jobs", "Run a job by itself again; fires of the pause are gone")
+            .with(&[JOB])
+            .gives::<jobs::JobView>()
+            .tagged(),
+    ]
+}
+
+fn runs_routes() -> Vec<Route> {
+    vec![
+        get("/api/v1/runs", Viewer, "listRuns", runs::list)
+            .says("runs", "List runs, newest first")
+            .with(&[LIMIT, CURSOR, JOB_FILTER, RUN_STATUS, SINCE])
+            .gives::<Page<runs::RunView>>(),
+        get("/api/v1/jobs/{job_id}/runs", Viewer, "listRunsOfJob", runs::list_of_job)
+            .says("runs", "List a job's runs, newest first")
+            .with(&[JOB, LIMIT, CURSOR, RUN_STATUS, SINCE])
+            .gives::<Page<runs::RunView>>(),
+        get("/api/v1/runs/{run_id}", Viewer, "getRun", runs::get)
+            .says("runs", "Get a run with its counts and report")
+            .with(&[RUN])
+            .gives::<runs::RunView>(),
+        get("/api/v1/runs/{run_id}/logs", Viewer, "getRunLogs", runs::logs)
+            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end`")
+            .with(&[RUN, LIMIT, AFTER])
+            .gives::<runs::Logs>()
+            .gives_media("text/event-stream"),
+        post("/api/v1/runs/{run_id}/cancel", Operator, "cancelRun", runs::cancel)
+            .says("runs", "Stop a run; a queued one at once, a running one within seconds, its checkpoint kept")
+            .with(&[RUN])
+            .gives::<runs::RunView>(),
+        post("/api/v1/runs/{run_id}/retry", Operator, "retryRun", runs::retry)
+            .says("runs", "Run the same version of the job again")
+            .with(&[RUN])
+            .gives_with::<runs::RunView>(StatusCode::ACCEPTED)
+            .also(&[429]),
+    ]
+}
+
+fn monitoring_routes() -> Vec<Route> {
+    let hours = Param::query("time_range_hours", Shape::Integer { min: 1, max: 720, default: Some(24) }, "How far back, hours.");
+    vec![
+        get("/api/v1/jobs/{job_id}/metrics", Viewer, "getJobMetrics", monitoring::of_job)
+            .says("monitoring", "Get a job's numbers: one value per measure, and all values over the time")
+            .with(&[JOB, hours])
+            .gives::<weir_control::monitoring::JobMetrics>(),
+        get("/api/v1/monitoring/dashboard", Viewer, "getMonitoringDashboard", monitoring::dashboard)
+            .says("monitoring", "Get what matters now: runs, failing jobs, throughput, lag, freshness, alerts, queue, cost")
+            .gives::<weir_control::monitoring::Dashboard>(),
+        get("/api/v1/monitoring/metrics/export", Viewer, "exportMetrics", monitoring::export)
+            .says("monitoring", "Export the tenant's metrics for Prometheus")
+            .gives_media("text/plain"),
+        post("/api/v1/jobs/{job_id}/alerts", Editor, "setAlertRules", alerts::put_rules)
+            .says("monitoring", "Set a job's alert rules: a list replaces all, a single rule is added")
+            .with(&[JOB])
+            .takes::<alerts::RulesBody>()
+            .gives::<All<alerts::RuleView>>(),
+        get("/api/v1/jobs/{job_id}/alerts", Viewer, "listAlertRules", alerts::rules)
+            .says("monitoring", "List a job's alert rules")
+            .with(&[JOB])
+            .gives::<All<alerts::RuleView>>(),
+        get("/api/v1/alerts", Viewer, "listAlerts", alerts::list)
+            .says("monitoring", "List alerts, newest first")
+            .with(&[LIMIT, CURSOR, JOB_FILTER, Param::query("state", Shape::Word(ALERT_STATES), "Only in this state.")])
+            .gives::<Page<alerts::AlertView>>(),
+        post("/api/v1/silences", Operator, "createSilence", alerts::silence)
+            .says("monitoring", "Send no notifications of a job, or of all, for a while")
+            .takes::<alerts::SilenceBody>()
+            .gives_with::<alerts::SilenceBody>(StatusCode::ACCEPTED)
+            .also(&[404]),
+        get("/api/v1/silences", Viewer, "listSilences", alerts::silences)
+            .says("monitoring", "List the silences that still hold")
+            .gives::<All<alerts::SilenceBody>>(),
+        get("/api/v1/events", Viewer, "listEvents", events::list)
+            .says("events", "Read events as CloudEvents; with `Accept: text/event-stream` live")
+            .with(&[LIMIT, AFTER])
+            .gives::<events::Events>()
+            .gives_media("text/event-stream"),
+        post("/api/v1/subscriptions", Admin, "createSubscription", subscriptions::create)
+            .says("events", "Send events to a URL, signed; the key is shown once")
+            .takes::<subscriptions::NewSubscriptionBody>()
+            .gives_with::<subscriptions::CreatedSubscription>(StatusCode::CREATED),
+        get("/api/v1/subscriptions", Admin, "listSubscriptions", subscriptions::list)
+            .says("events", "List subscriptions")
+            .gives::<All<subscriptions::SubscriptionView>>(),
+        get("/api/v1/subscriptions/{subscription_id}", Admin, "getSubscription", subscriptions::get)
+            .says("events", "Get a subscription")
+            .with(&[Param::id("subscription_id", "The subscription.")])
+            .gives::<subscriptions::SubscriptionView>(),
+        delete("/api/v1/subscriptions/{subscription_id}", Admin, "deleteSubscription", subscriptions::delete)
+            .says("events", "Delete a subscription")
+            .with(&[Param::id("subscription_id", "The subscription.")])
+            .gives_nothing(),
+    ]
+}
+
+fn resources_routes() -> Vec<Route> {
+    let connection = Param::id("connection_id", "The connection.");
+    let template = Param::id("template_id", "The template.");
+    let secret = Param::path("name", Shape::Name, "The secret's name.");
+    vec![
+        post("/api/v1/pipelines/validate", Viewer, "validatePipeline", pipelines::validate)
+            .says("pipelines", "Check a pipeline without storing it; problems are told, not refused")
+            .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .gives::<pipelines::ValidationView>(),
+        get("/api/v1/templates", Viewer, "listTemplates", templates::list)
+            .says("templates", "List templates by category")
+            .gives::<All<weir_control::templates::Template>>(),
+        get("/api/v1/templates/{template_id}", Viewer, "getTemplate", templates::get)
+            .says("templates", "Get a template with its text and an example")
+            .with(&[template])
+            .gives::<weir_control::templates::TemplateDetail>(),
+        post("/api/v1/templates/{template_id}/instantiate", Editor, "instantiateTemplate", templates::instantiate)
+            .says("templates", "Fill in a template's parameters; make a job of it if asked to")
+            .with(&[template])
+            .takes::<templates::InstantiateBody>()
+            .gives::<templates::Instantiated>()
+            .also(&[429]),
+        post("/api/v1/connections", Editor, "createConnection", connections::create)
+            .says("connections", "Store a connection that specs can name")
+            .takes::<connections::ConnectionBody>()
+            .gives_with::<connections::ConnectionView>(StatusCode::CREATED)
+            .tagged(),
+        get("/api/v1/connections", Viewer, "listConnections", connections::list)
+            .says("connections", "List stored connections, without their secrets")
+            .with(&[LIMIT, CURSOR])
+            .gives::<Page<connections::ConnectionView>>(),
+        get("/api/v1/connections/{connection_id}", Viewer, "getConnection", connections::get)
+            .says("connections", "Get a stored connection, without its secrets")
+            .with(&[connection])
+            .gives::<connections::ConnectionView>()
+            .tagged(),
+        put("/api/v1/connections/{connection_id}", Editor, "updateConnection", connections::update)
+            .says("connections", "Replace a connection's options")
+            .with(&[connection])
+            .takes::<connections::ConnectionBody>()
+            .gives::<connections::ConnectionView>()
+            .tagged()
+            .conditional(),
+        delete("/api/v1/connections/{connection_id}", Editor, "deleteConnection", connections::delete)
+            .says("connections", "Delete a connection that no job names")
+            .with(&[connection])
+            .gives_nothing()
+            .conditional(),
+        get("/api/v1/secrets", Editor, "listSecrets", secrets::list)
+            .says("secrets", "List the names of secrets")
+            .gives::<All<secrets::SecretView>>(),
+        put("/api/v1/secrets/{name}", Editor, "putSecret", secrets::put)
+            .says("secrets", "Store a value that specs write as `{{name}}`; it is never shown")
+            .with(&[secret])
+            .takes::<secrets::SecretValue>()
+            .gives_nothing(),
+        delete("/api/v1/secrets/{name}", Editor, "deleteSecret", secrets::delete)
+            .says("secrets", "Delete a secret")
+            .with(&[secret])
+            .gives_nothing()
+            .also(&[422]),
+        get("/api/v1/connectors", Viewer, "listConnectors", connectors::list)
+            .says("connections", "List the connectors with the schemas of their options")
+            .gives::<connectors::Connectors>(),
+        get("/api/v1/schedules/preview", Viewer, "previewSchedule", schedule::preview)
+            .says("schedules", "Say what a schedule means and when it fires next")
+            .with(&[
+                Param::query("cron", Shape::Text { max: 200 }, "Five cron fields.").needed(),
+                Param::query("timezone", Shape::Text { max: 64 }, "IANA zone; UTC if absent."),
+                Param::query("count", Shape::Integer { min: 1, max: 50, default: Some(5) }, "How many fires."),
+                Param::query("after", Shape::Time, "After this moment; now if absent."),
+            ])
+            .gives::<schedule::SchedulePreview>()
+            .also(&[422]),
+    ]
+}
+
+fn access_routes() -> Vec<Route> {
+    let tenant = Param::id("tenant_id", "The tenant.");
+    let principal = Param::id("principal_id", "The principal.");
+    vec![
+        get("/api/v1/quotas", Viewer, "getQuotas", tenants::quotas)
+            .says("tenants", "Get the own tenant's limits and what it has used of them")
+            .gives::<tenants::QuotaUse>(),
+        get("/api/v1/tenants", PlatformAdmin, "listTenants", tenants::list)
+            .says("tenants", "List tenants")
+            .with(&[LIMIT, CURSOR])
+            .gives::<Page<tenants::TenantView>>(),
+        post("/api/v1/tenants", PlatformAdmin, "createTenant", tenants::create)
+            .says("tenants", "Create a tenant")
+            .takes::<tenants::NewTenant>()
+            .gives_with::<tenants::TenantView>(StatusCode::CREATED)
+            .tagged(),
+        get("/api/v1/tenants/{tenant_id}", PlatformAdmin, "getTenant", tenants::get)
+            .says("tenants", "Get a tenant")
+            .with(&[tenant])
+            .gives::<tenants::TenantView>()
+            .tagged(),
+        put("/api/v1/tenants/{tenant_id}", PlatformAdmin, "updateTenant", tenants::update)
+            .says("tenants", "Change a tenant's name, status and limits")
+            .with(&[tenant])
+            .takes::<tenants::TenantUpdate>()
+            .gives::<tenants::TenantView>()
+            .tagged()
+            .conditional(),
+        get("/api/v1/principals", Admin, "listPrincipals", principals::list)
+            .says("access", "List users and service accounts")
+            .with(&[LIMIT, CURSOR])
+            .gives::<Page<principals::PrincipalView>>(),
+        post("/api/v1/principals", Admin, "createPrincipal", principals::create)
+            .says("access", "Create a user or service account")
+            .takes::<principals::NewPrincipal>()
+            .gives_with::<principals::PrincipalView>(StatusCode::CREATED)
+            .tagged(),
+        get("/api/v1/principals/{principal_id}", Admin, "getPrincipal", principals::get)
+            .says("access", "Get a user or service account")
+            .with(&[principal])
+            .gives::<principals::PrincipalView>()
+            .tagged(),
+        put("/api/v1/principals/{principal_id}", Admin, "updatePrincipal", principals::update)
+            .says("access", "Change the role, disable or enable")
+            .with(&[principal])
+            .takes::<principals::PrincipalUpdate>()
+            .gives::<principals::PrincipalView>()
+            .tagged()
+            .conditional(),
+        delete("/api/v1/principals/{principal_id}", Admin, "deletePrincipal", principals::delete)
+            .says("access", "Delete a user or service account with its tokens")
+            .with(&[principal])
+            .gives_nothing()
+            .also(&[409]),
+        get("/api/v1/tokens", Admin, "listTokens", tokens::list)
+            .says("access", "List tokens, without their secrets")
+            .with(&[LIMIT, CURSOR, Param::query("principal_id", Shape::Id, "Only of this principal.")])
+            .gives::<Page<tokens::TokenView>>(),
+        post("/api/v1/tokens", Admin, "createToken", tokens::create)
+            .says("access", "Create a token; its secret is shown once")
+            .takes::<tokens::NewTokenBody>()
+            .gives_with::<tokens::CreatedToken>(StatusCode::CREATED)
+            .also(&[404]),
+        delete("/api/v1/tokens/{token_id}", Admin, "revokeToken", tokens::revoke)
+            .says("access", "Revoke a token")
+            .with(&[Param::id("token_id", "The token.")])
+            .gives_nothing(),
+        get("/api/v1/audit", Admin, "listAudit", audit::list)
+            .says("audit", "Read the tenant's audit log, newest first")
+            .with(&[
+                LIMIT,
+                CURSOR,
+                SINCE,
+                Param::query("action", Shape::Text { max: 100 }, "Only this action: `job.create`."),
+                Param::query("actor", Shape::Text { max: 100 }, "Only by this principal."),
+            ])
+            .gives::<Page<audit::AuditView>>(),
+    ]
+}
+
+fn legacy_routes() -> Vec<Route> {
+    vec![
+        Route::open(Method::GET, "/health", "getHealth", legacy::health)
+            .says("runner", "Health of the runner")
+            .gives::<legacy::Health>()
+            .gives_with::<legacy::Health>(StatusCode::SERVICE_UNAVAILABLE),
+        post("/jobs/execute", Editor, "executeSpec", legacy::execute)
+            .says("runner", "Store the spec file of the server's folder as a job and run it")
+            .with(&[
+                Param::query("spec_path", Shape::Text { max: 1000 }, "The file, relative to the folder or absolute.").needed()
+            ])
+            .gives::<legacy::Executed>()
+            .also(&[404, 429]),
+        get("/jobs/active", Viewer, "listActiveJobs", legacy::active)
+            .says("runner", "List the runs that wait or go on")
+            .gives::<legacy::ActiveJobs>(),
+        delete("/jobs/{job_id}", Operator, "cancelJob", legacy::cancel)
+            .says("runner", "Stop a run")
+            .with(&[Param::id("job_id", "The run.")])
+            .gives::<legacy::CancelledJob>()
+            .also(&[409]),
+        get("/metrics", PlatformAdmin, "getMetrics", legacy::metrics)
+            .says("runner", "Metrics of the platform for Prometheus")
+            .gives_media("text/plain"),
+        Route::open(Method::GET, "/livez", "getLive", legacy::live)
+            .says("probes", "The process answers")
+            .gives::<legacy::Probe>(),
+        Route::open(Method::GET, "/readyz", "getReady", legacy::ready)
+            .says("probes", "The database answers too")
+            .gives::<legacy::Probe>()
+            .also(&[503]),
+        Route::open(Method::GET, "/openapi.json", "getOpenApi", legacy::openapi)
+            .says("probes", "This document")
+            .gives_media("application/json"),
+        Route::open(Method::GET, "/docs", "getDocs", legacy::docs)
+            .says("probes", "A page that lists and tries the operations")
+            .gives_media("text/html"),
+        Route::open(Method::GET, "/docs/app.js", "getDocsScript", legacy::docs_script)
+            .says("probes", "Its script")
+            .gives_media("text/javascript"),
+        Route::open(Method::GET, "/docs/app.css", "getDocsStyle", legacy::docs_style)
+            .says("probes", "Its style")
+            .gives_media("text/css"),
+    ]
+}

@@ -1,0 +1,15 @@
+//! The API over a real listening server with a SQLite file.
+
+mod abuse;
+mod conditional;
+mod harness;
+mod hold;
+mod idempotency;
+mod isolation;
+mod legacy;
+mod openapi;
+mod problems;
+mod resources;
+mod roles;
+mod seeds;
+mod streams;

@@ -1,0 +1,588 @@
+//! Jobs and their versions.
+
+use chrono::{DateTime, Utc};
+use serde_json::json as object;
+use weir_error::{Error, Kind, Result};
+
+use super::TenantStore;
+use super::monitoring::{put_rules, remove_rules};
+use super::runs::{self, RUN_COLUMNS, read_run};
+use crate::backend::{Columns, Row, Tx, Value, args, json, kept};
+use crate::fault;
+use crate::model::{
+    Dependency, Event, Job, JobFilter, JobId, JobStatus, JobSummary, JobVersion, NewJob, NewRule, Page, PageRequest, Schedule,
+    SealedSecret, TenantId,
+};
+use crate::page::Asked;
+use crate::writer::{Writer, done, event};
+
+/// A job with its newest spec, as [`read_job`] takes it.
+pub(crate) const JOB: &str = "SELECT j.id, j.tenant_id, j.status, j.version, j.revision, j.created_at, j.updated_at, j.created_by, j.name, \
+     j.description, v.spec, j.mode, j.source_kinds, j.sink_kinds, j.connections, j.schedule, j.next_fire_at, j.depends_on, j.retry, \
+     j.timeout_secs, j.labels FROM jobs j JOIN job_versions v ON v.tenant_id = j.tenant_id AND v.job_id = j.id AND v.version = j.version";
+
+impl TenantStore {
+    /// Stores a job, its first version and its rules. Audit `job.create`, event `seatunnel-pipeline-created-events`.
+    ///
+    /// Errors: quota `max_pipelines` `WEIR-STORE-030`; a name that is taken `WEIR-STORE-021`; a dependency on itself, in a circle or on a
+    /// job that is not there `WEIR-STORE-025`.
+    pub async fn create_job(&self, job: NewJob, rules: Vec<NewRule>) -> Result<Job> {
+        self.create_job_with(JobId::generate(), job, rules, Vec::new()).await
+    }
+
+    /// The same under an id that the caller made with [`JobId::generate`], with tenant secrets that are stored in the same transaction.
+    /// Secrets whose names begin with `job/<id>/` are deleted with the job.
+    pub async fn create_job_with(
+        &self,
+        id: JobId,
+        job: NewJob,
+        rules: Vec<NewRule>,
+        secrets: Vec<(String, SealedSecret)>,
+    ) -> Result<Job> {
+        let mut writer = self.write().await?;
+        if let Some(most) = writer.quotas.max_pipelines {
+            quota(&mut writer, most).await?;
+        }
+        check_dependencies(&mut writer, &id, &job.depends_on).await?;
+        let now = writer.now;
+        let made = Job {
+            id,
+            tenant_id: writer.tenant.clone(),
+            status: JobStatus::Active,
+            version: 1,
+            revision: 1,
+            body: normal(job),
+            created_at: now,
+            updated_at: now,
+            created_by: writer.actor.name.clone(),
+        };
+        let body = &made.body;
+        writer
+            .tx
+            .execute(
+                "INSERT INTO jobs (tenant_id, id, name, name_search, description, status, version, revision, mode, source_kinds, sink_kinds, \
+                 connections, depends_on, schedule, next_fire_at, retry, timeout_secs, labels, created_by, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, 'active', 1, 1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
+                args![
+                    &made.tenant_id,
+                    &made.id,
+                    &body.name,
+                    body.name.to_lowercase(),
+                    body.description.clone(),
+                    &body.mode,
+                    json(&body.source_kinds)?,
+                    json(&body.sink_kinds)?,
+                    json(&body.connections)?,
+                    json(&body.depends_on)?,
+                    body.schedule.as_ref().map(|(schedule, _)| json(schedule)).transpose()?,
+                    next_fire(body),
+                    json(&body.retry)?,
+                    timeout(body),
+                    json(&body.labels)?,
+                    &made.created_by,
+                    now
+                ],
+            )
+            .await
+            .map_err(|error| fault::on_taken(error, || name_taken(&body.name)))?;
+        put_version(&mut writer, &made, "created").await?;
+        put_uses(&mut writer, &made).await?;
+        put_rules(&mut writer, &made.id, &rules).await?;
+        for (name, sealed) in &secrets {
+            super::connections::put_secret(&mut writer, name, sealed).await?;
+        }
+        let entry = done("job.create", target(&made.id), object!({"name": body.name, "mode": body.mode, "version": 1}));
+        let created = event(
+            "seatunnel-pipeline-created-events",
+            &made.id,
+            object!({
+                "pipeline_id": made.id, "tenant_id": made.tenant_id, "name": body.name, "pattern": body.mode,
+                "configuration": configuration(&made), "created_by": made.created_by, "created_at": made.created_at,
+            }),
+        );
+        writer.commit(entry, vec![created]).await?;
+        Ok(made)
+    }
+
+    /// A job that is not deleted.
+    pub async fn job(&self, id: &JobId) -> Result<Job> {
+        let sql = format!("{JOB} WHERE j.tenant_id = $1 AND j.id = $2 AND j.deleted_at IS NULL");
+        let row = self.backend.fetch_optional(sql, args![self.tenant_id(), id]).await?.ok_or_else(missing)?;
+        read_job(&mut row.columns())
+    }
+
+    /// The job of that name, if there is one.
+    pub async fn job_by_name(&self, name: &str) -> Result<Option<Job>> {
+        let sql = format!("{JOB} WHERE j.tenant_id = $1 AND j.name = $2 AND j.deleted_at IS NULL");
+        let row = self.backend.fetch_optional(sql, args![self.tenant_id(), name]).await?;
+        row.map(|row| read_job(&mut row.columns())).transpose()
+    }
+
+    /// Jobs that are not deleted, newest first.
+    pub async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobSummary>> {
+        let asked = Asked::of("jobs", page)?;
+        let mut values = args![self.tenant_id()];
+        let mut sql = String::from(
+            "SELECT j.id, j.name, j.description, j.status, j.version, j.mode, j.source_kinds, j.sink_kinds, j.schedule, j.next_fire_at, \
+             (SELECT r.status FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id ORDER BY r.queued_at DESC, r.id DESC LIMIT 1), \
+             j.labels, j.created_at, j.updated_at FROM jobs j WHERE j.tenant_id = $1 AND j.deleted_at IS NULL",
+        );
+        if let Some(part) = &filter.name_contains {
+            values.push(Value::from(part.to_lowercase()));
+            sql += &format!(" AND {}", self.backend.contains("j.name_search", values.len()));
+        }
+        if let Some(status) = filter.status {
+            values.push(Value::from(status_word(status)));
+            sql += &format!(" AND j.status = ${}", values.len());
+        }
+        if let Some(mode) = &filter.mode {
+            values.push(Value::from(mode));
+            sql += &format!(" AND j.mode = ${}", values.len());
+        }
+        if let Some(kind) = &filter.kind {
+            values.push(Value::from(json(kind)?));
+            let (sources, sinks) =
+                (self.backend.contains("j.source_kinds", values.len()), self.backend.contains("j.sink_kinds", values.len()));
+            sql += &format!(" AND ({sources} OR {sinks})");
+        }
+        if let Some((name, value)) = &filter.label {
+            // A quote that is not escaped stands in the JSON text only where a name or value begins or ends.
+            let pair = format!("{}:{}", json(name)?, json(value)?);
+            values.push(Value::from(format!("{{{pair}")));
+            let first = self.backend.contains("j.labels", values.len());
+            values.push(Value::from(format!(",{pair}")));
+            let later = self.backend.contains("j.labels", values.len());
+            sql += &format!(" AND ({first} OR {later})");
+        }
+        sql += &asked.newest_first("j.created_at", "j.id", &mut values);
+        let rows = self.backend.fetch_all(sql, values).await?;
+        asked.page(&rows, |row| {
+            let summary = read_summary(row)?;
+            let key = (summary.created_at.timestamp_micros(), summary.id.as_str().to_owned());
+            Ok((summary, key))
+        })
+    }
+
+    /// Changes a job; a new version only if the spec differs. `rules`: `None` leaves them. A schedule that stays the same keeps its next
+    /// fire. Audit `job.update`, event `job.updated`. Errors as [`TenantStore::create_job`]; another revision `WEIR-STORE-022`.
+    pub async fn update_job(
+        &self,
+        id: &JobId,
+        expected_revision: Option<i64>,
+        job: NewJob,
+        note: &str,
+        rules: Option<Vec<NewRule>>,
+    ) -> Result<Job> {
+        let mut writer = self.write().await?;
+        let before = locked(&mut writer, id, expected_revision).await?;
+        check_dependencies(&mut writer, id, &job.depends_on).await?;
+        let mut body = normal(job);
+        if let (Some((new, next)), Some((old, stays))) = (&mut body.schedule, &before.body.schedule)
+            && new == old
+        {
+            *next = *stays;
+        }
+        let new_version = body.spec != before.body.spec;
+        let after = Job {
+            version: before.version + i64::from(new_version),
+            revision: before.revision + 1,
+            body,
+            updated_at: writer.now,
+            ..before.clone()
+        };
+        let body = &after.body;
+        writer
+            .tx
+            .execute(
+                "UPDATE jobs SET name = $3, name_search = $4, description = $5, version = $6, revision = $7, mode = $8, source_kinds = $9, \
+                 sink_kinds = $10, connections = $11, depends_on = $12, schedule = $13, next_fire_at = $14, retry = $15, \
+                 timeout_secs = $16, labels = $17, updated_at = $18 WHERE tenant_id = $1 AND id = $2",
+                args![
+                    &after.tenant_id,
+                    id,
+                    &body.name,
+                    body.name.to_lowercase(),
+                    body.description.clone(),
+                    after.version,
+                    after.revision,
+                    &body.mode,
+                    json(&body.source_kinds)?,
+                    json(&body.sink_kinds)?,
+                    json(&body.connections)?,
+                    json(&body.depends_on)?,
+                    body.schedule.as_ref().map(|(schedule, _)| json(schedule)).transpose()?,
+                    next_fire(body),
+                    json(&body.retry)?,
+                    timeout(body),
+                    json(&body.labels)?,
+                    after.updated_at
+                ],
+            )
+            .await
+            .map_err(|error| fault::on_taken(error, || name_taken(&body.name)))?;
+        if new_version {
+            put_version(&mut writer, &after, note).await?;
+        }
+        if (&body.connections, &body.depends_on) != (&before.body.connections, &before.body.depends_on) {
+            writer.tx.execute("DELETE FROM job_uses WHERE tenant_id = $1 AND job_id = $2", args![&after.tenant_id, id]).await?;
+            put_uses(&mut writer, &after).await?;
+        }
+        let mut events = Vec::new();
+        if let Some(rules) = &rules {
+            events = super::monitoring::set_rules(&mut writer, id, rules).await?;
+        }
+        let entry = done(
+            "job.update",
+            target(id),
+            object!({"name": body.name, "version": after.version, "revision": after.revision, "note": note}),
+        );
+        events.push(changed("job.updated", &after));
+        writer.commit(entry, events).await?;
+        Ok(after)
+    }
+
+    /// Pauses or resumes. A fire that was due while the job was paused is due at once; [`TenantStore::resume_job`] forgets such fires.
+    /// Audit and event `job.pause`/`job.paused`, `job.resume`/`job.resumed`.
+    pub async fn set_job_status(&self, id: &JobId, status: JobStatus) -> Result<Job> {
+        self.change_status(id, status, None).await
+    }
+
+    /// Resumes a job whose next fire is `next_fire_at`, whatever it missed.
+    pub async fn resume_job(&self, id: &JobId, next_fire_at: Option<DateTime<Utc>>) -> Result<Job> {
+        self.change_status(id, JobStatus::Active, next_fire_at.map(kept)).await
+    }
+
+    async fn change_status(&self, id: &JobId, status: JobStatus, next: Option<DateTime<Utc>>) -> Result<Job> {
+        let mut writer = self.write().await?;
+        let mut job = locked(&mut writer, id, None).await?;
+        job.status = status;
+        job.revision += 1;
+        job.updated_at = writer.now;
+        if let (Some((_, at)), Some(next)) = (&mut job.body.schedule, next) {
+            *at = next;
+        }
+        let next = next_fire(&job.body);
+        writer
+            .tx
+            .execute(
+                "UPDATE jobs SET status = $3, revision = $4, updated_at = $5, next_fire_at = $6 WHERE tenant_id = $1 AND id = $2",
+                args![&job.tenant_id, id, status_word(status), job.revision, job.updated_at, next],
+            )
+            .await?;
+        let (action, kind) = match status {
+            JobStatus::Active => ("job.resume", "job.resumed"),
+            JobStatus::Paused => ("job.pause", "job.paused"),
+        };
+        let entry = done(action, target(id), object!({"name": job.body.name, "revision": job.revision}));
+        let told = changed(kind, &job);
+        writer.commit(entry, vec![told]).await?;
+        Ok(job)
+    }
+
+    /// Deletes a job: its queued runs are cancelled, running ones asked to stop, its rules and own secrets go; versions and runs stay for
+    /// history, the name is free. Audit `job.delete`, events `job.deleted` and those of the runs. Refused while another job waits for it
+    /// (`WEIR-STORE-025`).
+    pub async fn delete_job(&self, id: &JobId, expected_revision: Option<i64>) -> Result<()> {
+        let mut writer = self.write().await?;
+        let job = locked(&mut writer, id, expected_revision).await?;
+        let waiting = writer
+            .tx
+            .fetch_all(
+                "SELECT j.name FROM job_uses u JOIN jobs j ON j.tenant_id = u.tenant_id AND j.id = u.job_id \
+                 WHERE u.tenant_id = $1 AND u.kind = 'job' AND u.target = $2 ORDER BY j.name LIMIT 5",
+                args![&job.tenant_id, id],
+            )
+            .await?;
+        if !waiting.is_empty() {
+            let names = waiting.iter().map(|row| row.columns().text()).collect::<Result<Vec<_>>>()?;
+            return Err(Error::new("WEIR-STORE-025", Kind::Conflict, "other jobs wait for this job")
+                .because(format!("`depends_on` of {}", names.join(", ")))
+                .hint("change or delete those first"));
+        }
+        writer
+            .tx
+            .execute(
+                "UPDATE jobs SET deleted_at = $3, updated_at = $3, revision = revision + 1 WHERE tenant_id = $1 AND id = $2",
+                args![&job.tenant_id, id, writer.now],
+            )
+            .await?;
+        writer.tx.execute("DELETE FROM job_uses WHERE tenant_id = $1 AND job_id = $2", args![&job.tenant_id, id]).await?;
+        let own = format!("job/{id}/");
+        writer
+            .tx
+            .execute(
+                "DELETE FROM secrets WHERE tenant_id = $1 AND substr(name, 1, CAST($3 AS INTEGER)) = $2",
+                args![&job.tenant_id, &own, own.chars().count() as i64],
+            )
+            .await?;
+        let mut events = remove_rules(&mut writer, id, None).await?;
+        writer
+            .tx
+            .execute(
+                "UPDATE runs SET cancel_requested = 1 WHERE tenant_id = $1 AND job_id = $2 AND status = 'running'",
+                args![&job.tenant_id, id],
+            )
+            .await?;
+        let queued = writer
+            .tx
+            .fetch_all(
+                format!("SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1 AND r.job_id = $2 AND r.status = 'queued' ORDER BY r.queued_at, r.id"),
+                args![&job.tenant_id, id],
+            )
+            .await?;
+        let cancelled = queued.len();
+        for row in queued {
+            let run = read_run(&mut row.columns())?;
+            events.extend(runs::cancel_queued(&mut writer, run).await?.1);
+        }
+        events.push(changed("job.deleted", &job));
+        let entry = done("job.delete", target(id), object!({"name": job.body.name, "cancelled_runs": cancelled}));
+        writer.commit(entry, events).await
+    }
+
+    /// A job's versions, newest first.
+    pub async fn job_versions(&self, id: &JobId, page: &PageRequest) -> Result<Page<JobVersion>> {
+        let asked = Asked::of("job-versions", page)?;
+        self.job_exists(id).await?;
+        let mut values = args![self.tenant_id(), id];
+        let tail = asked.newest_number_first("version", &mut values);
+        let sql = format!(
+            "SELECT version, spec, created_by, created_at, note FROM job_versions WHERE tenant_id = $1 AND job_id = $2{tail}"
+        );
+        let rows = self.backend.fetch_all(sql, values).await?;
+        asked.page(&rows, |row| {
+            let version = read_version(row)?;
+            let key = (version.version, String::new());
+            Ok((version, key))
+        })
+    }
+
+    /// One version.
+    pub async fn job_version(&self, id: &JobId, version: i64) -> Result<JobVersion> {
+        self.job_exists(id).await?;
+        let row = self
+            .backend
+            .fetch_optional(
+                "SELECT version, spec, created_by, created_at, note FROM job_versions WHERE tenant_id = $1 AND job_id = $2 AND version = $3",
+                args![self.tenant_id(), id, version],
+            )
+            .await?;
+        read_version(&row.ok_or_else(|| fault::missing("version of this job"))?)
+    }
+
+    /// That the job is there and not deleted.
+    pub(super) async fn job_exists(&self, id: &JobId) -> Result<()> {
+        let row = self
+            .backend
+            .fetch_optional(
+                "SELECT version FROM jobs WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+                args![self.tenant_id(), id],
+            )
+            .await?;
+        row.map(drop).ok_or_else(missing)
+    }
+}
+
+/// The next fire of a schedule that never fires again: the end of the year 9999; NULL in the database.
+pub(crate) const NEVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+pub(crate) fn missing() -> Error {
+    fault::missing("job")
+}
+
+fn target(id: &JobId) -> String {
+    format!("job/{id}")
+}
+
+fn name_taken(name: &str) -> Error {
+    Error::new("WEIR-STORE-021", Kind::Conflict, format!("there is a job named `{name}` already"))
+        .hint("choose another name, or update that job")
+}
+
+fn timeout(body: &NewJob) -> Option<i64> {
+    body.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX))
+}
+
+fn next_fire(body: &NewJob) -> Option<DateTime<Utc>> {
+    body.schedule.as_ref().map(|(_, next)| *next).filter(|next| *next != NEVER)
+}
+
+fn normal(mut job: NewJob) -> NewJob {
+    if let Some((_, next)) = &mut job.schedule {
+        *next = kept(*next);
+    }
+    job
+}
+
+pub(crate) fn status_word(status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::Active => "active",
+        JobStatus::Paused => "paused",
+    }
+}
+
+fn configuration(job: &Job) -> serde_json::Value {
+    let body = &job.body;
+    object!({
+        "mode": body.mode, "sources": body.source_kinds, "sinks": body.sink_kinds, "connections": body.connections,
+        "schedule": body.schedule.as_ref().map(|(schedule, _)| schedule), "version": job.version,
+    })
+}
+
+fn changed(kind: &str, job: &Job) -> Event {
+    event(
+        kind,
+        &job.id,
+        object!({"job_id": job.id, "tenant_id": job.tenant_id, "name": job.body.name, "version": job.version, "revision": job.revision}),
+    )
+}
+
+async fn quota(writer: &mut Writer, most: u64) -> Result<()> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let row = writer
+        .tx
+        .fetch_optional(
+            "SELECT count(*) FROM (SELECT id FROM jobs WHERE tenant_id = $1 AND deleted_at IS NULL LIMIT $2) AS few",
+            args![&writer.tenant, most],
+        )
+        .await?;
+    let there = row.ok_or_else(|| Error::internal("an aggregate without a row"))?.columns().int()?;
+    if there >= most {
+        return Err(Error::new("WEIR-STORE-030", Kind::Limit, format!("the tenant may have {most} pipelines and has them"))
+            .hint("delete one, or ask for a larger quota (`max_pipelines`)"));
+    }
+    Ok(())
+}
+
+/// The job, unchanged until the writer ends; `WEIR-STORE-022` if it is not the revision that the caller saw.
+async fn locked(writer: &mut Writer, id: &JobId, expected_revision: Option<i64>) -> Result<Job> {
+    let sql = format!("{JOB} WHERE j.tenant_id = $1 AND j.id = $2 AND j.deleted_at IS NULL");
+    let row = writer.tx.fetch_optional(sql, args![&writer.tenant, id]).await?.ok_or_else(missing)?;
+    let job = read_job(&mut row.columns())?;
+    match expected_revision {
+        Some(expected) if expected != job.revision => Err(fault::stale("job")),
+        _ => Ok(job),
+    }
+}
+
+async fn put_version(writer: &mut Writer, job: &Job, note: &str) -> Result<()> {
+    let (by, at) = (writer.actor.name.clone(), writer.now);
+    let sql = "INSERT INTO job_versions (tenant_id, job_id, version, spec, created_by, created_at, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    writer.tx.execute(sql, args![&job.tenant_id, &job.id, job.version, &job.body.spec, by, at, note]).await.map(drop)
+}
+
+async fn put_uses(writer: &mut Writer, job: &Job) -> Result<()> {
+    let connections = job.body.connections.iter().map(|name| ("connection", name.as_str()));
+    let jobs = job.body.depends_on.iter().map(|dependency| ("job", dependency.job_id.as_str()));
+    for (kind, used) in connections.chain(jobs) {
+        let sql = "INSERT INTO job_uses (tenant_id, kind, target, job_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        writer.tx.execute(sql, args![&job.tenant_id, kind, used, &job.id]).await?;
+    }
+    Ok(())
+}
+
+/// Every dependency is a job of the tenant, and none leads back.
+async fn check_dependencies(writer: &mut Writer, id: &JobId, depends_on: &[Dependency]) -> Result<()> {
+    let refused = |why: String| {
+        Err(Error::new("WEIR-STORE-025", Kind::Conflict, "the job cannot wait for that job")
+            .because(why)
+            .hint("see `depends_on`"))
+    };
+    for Dependency { job_id } in depends_on {
+        if job_id == id {
+            return refused("it would wait for itself".into());
+        }
+        if !exists(&mut writer.tx, &writer.tenant, job_id).await? {
+            return refused(format!("there is no job `{job_id}`"));
+        }
+        let circle = writer
+            .tx
+            .fetch_optional(
+                "WITH RECURSIVE behind (id) AS (\
+                   SELECT u.target FROM job_uses u WHERE u.tenant_id = $1 AND u.kind = 'job' AND u.job_id = $2 \
+                   UNION SELECT u.target FROM behind b JOIN job_uses u ON u.tenant_id = $1 AND u.kind = 'job' AND u.job_id = b.id\
+                 ) SELECT id FROM behind WHERE id = $3 LIMIT 1",
+                args![&writer.tenant, job_id, id],
+            )
+            .await?;
+        if circle.is_some() {
+            return refused(format!("`{job_id}` waits for this job itself, directly or through others"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn exists(tx: &mut Tx, tenant: &TenantId, id: &JobId) -> Result<bool> {
+    let sql = "SELECT version FROM jobs WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL";
+    Ok(tx.fetch_optional(sql, args![tenant, id]).await?.is_some())
+}
+
+/// The columns of [`JOB`].
+pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<Job> {
+    Ok(Job {
+        id: columns.id()?,
+        tenant_id: columns.id()?,
+        status: columns.word()?,
+        version: columns.int()?,
+        revision: columns.int()?,
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+        created_by: columns.text()?,
+        body: NewJob {
+            name: columns.text()?,
+            description: columns.opt_text()?,
+            spec: columns.text()?,
+            mode: columns.text()?,
+            source_kinds: columns.json()?,
+            sink_kinds: columns.json()?,
+            connections: columns.json()?,
+            schedule: {
+                let schedule: Option<Schedule> = columns.opt_json()?;
+                let next = columns.opt_time()?;
+                schedule.map(|schedule| (schedule, next.unwrap_or(NEVER)))
+            },
+            depends_on: columns.json()?,
+            retry: columns.json()?,
+            timeout_secs: columns.opt_int()?.map(i64::unsigned_abs),
+            labels: columns.json()?,
+        },
+    })
+}
+
+fn read_summary(row: &Row) -> Result<JobSummary> {
+    let mut columns = row.columns();
+    let mut summary = JobSummary {
+        id: columns.id()?,
+        name: columns.text()?,
+        description: columns.opt_text()?,
+        status: columns.word()?,
+        version: columns.int()?,
+        mode: columns.text()?,
+        source_kinds: columns.json()?,
+        sink_kinds: columns.json()?,
+        cron: columns.opt_json::<Schedule>()?.map(|schedule| schedule.cron),
+        next_fire_at: columns.opt_time()?,
+        last_run_status: columns.opt_str()?.map(crate::backend::word).transpose()?,
+        labels: columns.json()?,
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+    };
+    if summary.status == JobStatus::Paused {
+        summary.next_fire_at = None;
+    }
+    Ok(summary)
+}
+
+fn read_version(row: &Row) -> Result<JobVersion> {
+    let mut columns = row.columns();
+    Ok(JobVersion {
+        version: columns.int()?,
+        spec: columns.text()?,
+        created_by: columns.text()?,
+        created_at: columns.time()?,
+        note: columns.text()?,
+    })
+}

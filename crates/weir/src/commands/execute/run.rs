@@ -1,0 +1,161 @@
+//! The verb `run`: as `weir run` does it, with what the order gives in place of what the machine has.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use weir_connectors::registry::registry;
+use weir_control::worker::order::WorkOrder;
+use weir_engine::RunOptions;
+use weir_error::{Error, Kind, Result};
+use weir_plan::Plan;
+use weir_spec::{Diagnostic, Severity};
+
+use super::link::Link;
+use super::{given, say};
+use crate::pipeline_file::PipelineFile;
+use crate::planning::{NoPlan, Opened, Resolver};
+
+/// Runs, tells the report, gives the exit code.
+pub async fn execute(order: &WorkOrder, stop: CancellationToken) -> u8 {
+    let begin = Instant::now();
+    match attempt(order, stop).await {
+        Ok(Done { report, code }) => {
+            say::report(&report);
+            code
+        }
+        Err(error) => {
+            let millis = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            say::report(&not_begun("", &error, millis));
+            error.exit_code()
+        }
+    }
+}
+
+struct Done {
+    report: Value,
+    code: u8,
+}
+
+async fn attempt(order: &WorkOrder, stop: CancellationToken) -> Result<Done> {
+    let link = Link::of(&order.state_dir, &order.run_id)?;
+    if let Some(report) = link.finished(&order.state_dir).await? {
+        let code = if report.get("status").and_then(Value::as_str) == Some("succeeded") { 0 } else { 4 };
+        return Ok(Done { report, code });
+    }
+    let opened = open(order)?;
+    let lanes = opened.lanes(None);
+    let mut options = RunOptions::new(&order.state_dir);
+    options.parallelism = lanes;
+    // The other half is for the process itself and what the sinks hold.
+    options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
+    options.checkpoint_interval =
+        opened.pipeline.checkpoint_interval_ms.map_or(options.checkpoint_interval, Duration::from_millis);
+    options.stop = stop.clone();
+    let plan = tokio::select! {
+        plan = plan(&opened, lanes) => plan?,
+        () = stop.cancelled() => return Err(Error::cancelled()),
+    };
+    say::schemas(&schemas(&plan));
+    // A link that cannot be written stops the run before it can end: its end could not be told from that of another.
+    let broken: Arc<Mutex<Option<Error>>> = Arc::default();
+    let told = broken.clone();
+    let mut reporter = say::Lines {
+        begun: |engine_run: &str| {
+            if let Err(error) = link.write(engine_run) {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                stop.cancel();
+            }
+        },
+    };
+    let report = weir_engine::run(plan, options, &mut reporter).await;
+    if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    let code = report.exit_code();
+    let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
+    Ok(Done { report, code })
+}
+
+/// The order's pipeline with its stored connections.
+pub fn open(order: &WorkOrder) -> Result<Opened> {
+    let registry = registry();
+    let mut file = PipelineFile::parse(order.spec.clone(), "pipeline.yaml".into(), order.base_dir.clone(), &registry);
+    if file.has_errors() {
+        return Err(refused(&file.diagnostics));
+    }
+    let (connections, given) = given::take(order);
+    for pipeline in &mut file.pipelines {
+        for (name, connection) in &connections {
+            pipeline.connections.entry(name.clone()).or_insert_with(|| connection.clone());
+        }
+    }
+    let [pipeline] = file.pipelines.as_slice() else {
+        return Err(Error::new("WEIR-WORKER-017", Kind::Spec, "a job is one pipeline")
+            .because(format!("its spec holds {}", file.pipelines.len()))
+            .hint("make a job of each"));
+    };
+    if pipeline.tenant.as_ref().is_some_and(|tenant| *tenant != order.tenant) {
+        return Err(Error::new("WEIR-WORKER-018", Kind::Spec, "the spec names another tenant than the job's")
+            .hint("leave `tenant` out; the job's own is meant"));
+    }
+    let pipeline = Arc::new(pipeline.clone());
+    let resolver = Arc::new(Resolver::of_given(&registry, &order.base_dir, given));
+    Ok(Opened { registry, file, pipeline, resolver })
+}
+
+/// The plan; one that would be refused is none.
+pub async fn plan(opened: &Opened, lanes: usize) -> Result<Plan> {
+    match opened.try_plan(Some(lanes)).await {
+        Ok((plan, refusals)) if refusals.is_empty() => Ok(plan),
+        Ok((_, refusals)) => Err(refused(&opened.file.with(refusals).diagnostics)),
+        Err(NoPlan::Problems(problems)) => Err(refused(&problems)),
+        Err(NoPlan::Error(error)) => Err(error),
+    }
+}
+
+/// Tells each problem on a line of its own; the error holds the first ones.
+fn refused(problems: &[Diagnostic]) -> Error {
+    problems.iter().for_each(say::diagnostic);
+    let errors: Vec<&Diagnostic> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    let shown = |problem: &&Diagnostic| {
+        let place = problem.span.map_or(String::new(), |span| format!(" (line {}, column {})", span.line, span.column));
+        format!("[{}] {}{place}", problem.code, problem.message)
+    };
+    let mut lines: Vec<String> = errors.iter().take(5).map(shown).collect();
+    if errors.len() > 5 {
+        lines.push(format!("and {} more", errors.len() - 5));
+    }
+    Error::new("WEIR-WORKER-015", Kind::Spec, "the pipeline cannot run as it is")
+        .because(lines.join("\n"))
+        .hint("mend the spec; POST /api/v1/pipelines/validate tells every problem with its place")
+}
+
+fn schemas(plan: &Plan) -> Value {
+    let streams = plan.flows.iter().flat_map(|flow| &flow.inputs).map(|input| {
+        let columns: Vec<Value> = input
+            .stream
+            .schema
+            .fields()
+            .iter()
+            .map(|field| json!({"name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable()}))
+            .collect();
+        json!({"stream": input.stream.name, "columns": columns})
+    });
+    Value::Array(streams.collect())
+}
+
+/// The report of a run that did not begin.
+pub fn not_begun(pipeline: &str, error: &Error, duration_ms: u64) -> Value {
+    let interrupted = error.kind() == Kind::Cancelled;
+    let status = if interrupted { "interrupted" } else { "failed" };
+    let mut report = json!({
+        "run_id": "", "pipeline": pipeline, "status": status, "streams": [], "duration_ms": duration_ms,
+        "guarantee": "", "checkpoint": null, "warnings": [],
+    });
+    if !interrupted {
+        report["error"] = serde_json::to_value(error.to_json()).unwrap_or_default();
+    }
+    report
+}

@@ -1,0 +1,61 @@
+//! Lines on standard output, one JSON object each. A parent that does not listen any more is noticed by [`super::life`], not here.
+
+use std::io::Write;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use weir_engine::{Reporter, RunEvent};
+use weir_error::Error;
+use weir_spec::Diagnostic;
+
+/// One line, in one write.
+fn line(value: &impl Serialize) {
+    if let Ok(mut line) = serde_json::to_vec(value) {
+        line.push(b'\n');
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(&line).and_then(|()| out.flush());
+    }
+}
+
+/// The last line of a run.
+pub fn report(report: &impl Serialize) {
+    line(&json!({"event": "report", "report": report}));
+}
+
+/// The last line of an errand.
+pub fn answer(ok: &Value) {
+    line(&json!({"event": "answer", "answer": {"ok": ok}}));
+}
+
+/// The last line of an errand that failed.
+pub fn answer_error(error: &Error) {
+    line(&json!({"event": "answer", "answer": {"error": error.to_json()}}));
+}
+
+/// A problem of the pipeline file.
+pub fn diagnostic(diagnostic: &Diagnostic) {
+    let mut body = serde_json::to_value(diagnostic).unwrap_or_default();
+    if let Some(map) = body.as_object_mut() {
+        map.insert("event".into(), "diagnostic".into());
+    }
+    line(&body);
+}
+
+/// The schemas as planned: `[{stream, columns: [{name, type, nullable}]}]`.
+pub fn schemas(streams: &Value) {
+    line(&json!({"event": "schemas", "streams": streams}));
+}
+
+/// Events of the engine; `begun` hears of the engine's run id before anything of the run can be final.
+pub struct Lines<F> {
+    pub begun: F,
+}
+
+impl<F: FnMut(&str) + Send> Reporter for Lines<F> {
+    fn event(&mut self, event: &RunEvent) {
+        if let RunEvent::Started { run_id, .. } = event {
+            (self.begun)(run_id);
+        }
+        line(event);
+    }
+}

@@ -1,0 +1,116 @@
+//! What runs beside the API: workers, scheduler, alerts, metrics, events, tracing, the login at Vault. Each loop is safe in several
+//! replicas and ends when the token is cancelled. One that ends by itself is a bug, and the process ends with it, to be started anew.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_control::config::Settings;
+use weir_control::telemetry::Tracing;
+use weir_control::worker::Pool;
+use weir_control::{Platform, events, monitoring, schedule};
+use weir_error::{Error, Result};
+
+use crate::outcome::Failure;
+
+/// Beyond the drain time: for the last requests and the last events.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// The loops of a process.
+pub struct Loops {
+    stop: CancellationToken,
+    running: JoinSet<(&'static str, Result<()>)>,
+}
+
+impl Loops {
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { stop, running: JoinSet::new() }
+    }
+
+    /// The API, and the second listener for metrics.
+    pub fn serve(&mut self, platform: &Platform, listener: TcpListener, metrics: Option<TcpListener>) {
+        let router = weir_server::router(platform.clone(), self.stop.clone());
+        self.start("API", weir_server::serve(listener, router, self.stop.clone()));
+        self.metrics(platform, metrics);
+    }
+
+    /// The second listener for metrics.
+    pub fn metrics(&mut self, platform: &Platform, listener: Option<TcpListener>) {
+        if let Some(listener) = listener {
+            let router = weir_server::metrics_router(platform.clone());
+            self.start("metrics", weir_server::serve(listener, router, self.stop.clone()));
+        }
+    }
+
+    /// Everything but the API.
+    pub fn all(&mut self, platform: &Platform) -> Result<()> {
+        if platform.settings.scheduler {
+            self.start("scheduler", schedule::run(platform.clone(), self.stop.clone()).map(Ok));
+        }
+        self.start("alerts", monitoring::alerts::run(platform.clone(), self.stop.clone()).map(Ok));
+        self.start("collector", monitoring::collector::run(platform.clone(), self.stop.clone()).map(Ok));
+        self.start("events", events::run(platform.clone(), self.stop.clone()).map(Ok));
+        self.work(platform)
+    }
+
+    /// What a worker needs.
+    pub fn work(&mut self, platform: &Platform) -> Result<()> {
+        if let Some(vault) = platform.vault.clone() {
+            let stop = self.stop.clone();
+            self.start("vault", async move {
+                vault.keep(stop.cancelled(), |problem| tracing::warn!(problem, "the login at Vault")).await;
+                Ok(())
+            });
+        }
+        if platform.settings.max_concurrent_jobs == 0 {
+            return Ok(());
+        }
+        let mut pool = Pool::new(platform.clone());
+        if let Some((tracing, sender)) = Tracing::new(&platform.settings)? {
+            pool = pool.with_observer(tracing);
+            self.start("tracing", sender.run(self.stop.clone()).map(Ok));
+        }
+        self.start("workers", pool.run(self.stop.clone()).map(Ok));
+        Ok(())
+    }
+
+    fn start(&mut self, name: &'static str, running: impl Future<Output = Result<()>> + Send + 'static) {
+        self.running.spawn(running.map(move |ended| (name, ended)));
+    }
+
+    /// Waits for the stop, then for every loop to end in its time.
+    pub async fn until_stopped(mut self, settings: &Settings) -> Result<u8, Failure> {
+        let broken = tokio::select! {
+            () = self.stop.cancelled() => None,
+            ended = self.running.join_next() => Some(by_itself(ended)),
+        };
+        self.stop.cancel();
+        let drain = Duration::from_secs(settings.drain_secs) + AFTER_DRAIN;
+        let drained = tokio::time::timeout(drain, async {
+            while let Some(ended) = self.running.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a part of the server did not end well");
+                }
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(parts = self.running.len(), "some parts of the server did not end in time");
+        }
+        match broken {
+            Some(error) => Err(error.into()),
+            None => Ok(0),
+        }
+    }
+}
+
+/// A loop that ended without being told to.
+fn by_itself(ended: Option<std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>>) -> Error {
+    match ended {
+        Some(Ok((_, Err(error)))) => error,
+        Some(Ok((name, Ok(())))) => Error::internal(format!("a part of the server ended by itself: {name}")),
+        Some(Err(error)) => Error::internal("a part of the server ended by itself").caused_by(error),
+        None => Error::internal("the server has no parts"),
+    }
+}

@@ -1,0 +1,11 @@
+//! The platform as a whole: a real database, real worker pools, and the real `weir` program for every run.
+//!
+//! * [`stage`]: a platform in a folder of its own; [`running`]: the whole path of a run; [`stopping`]: cancel, drain, limits;
+//! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+mod crash;
+mod order;
+mod running;
+mod stage;
+mod stopping;

@@ -1,0 +1,188 @@
+//! `weir execute` by itself: what it does with its order, and with a worker that is silent.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weir_control::worker::order::{Guard, Limits, ParentLine, SecretOptions, StoredConnection, VERSION, Verb, WorkOrder};
+use weir_testkit::http::{HttpFixture, Reply};
+
+use crate::stage::{WEIR, copy, csv, ids};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        std::fs::write(folder.path().join("files/in.csv"), csv(0..500)).unwrap();
+        Self(folder)
+    }
+
+    fn order(&self, verb: Verb, run_id: &str, spec: &str) -> WorkOrder {
+        let files = self.0.path().join("files");
+        WorkOrder {
+            version: VERSION,
+            verb,
+            run_id: run_id.into(),
+            attempt: 1,
+            tenant: "default".into(),
+            job: "j".into(),
+            spec: spec.into(),
+            connections: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            vault: None,
+            object_store: None,
+            state_dir: self.0.path().join("state"),
+            limits: Limits { memory_bytes: 1 << 30, cpu_secs: None, time_secs: 60 },
+            guard: Guard { file_root: files.clone(), deny_private: true, egress_allow: vec!["127.0.0.1".into()] },
+            base_dir: files,
+            trace_parent: None,
+            parent_pid: std::process::id(),
+            lease_until_ms: i64::MAX,
+        }
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        ids(&self.0.path().join("files/out"))
+    }
+}
+
+/// A child with its order given; its input stays open.
+fn start(order: &WorkOrder) -> (Child, ChildStdin) {
+    let mut child = Command::new(WEIR)
+        .arg("execute")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&order.to_line().unwrap()).unwrap();
+    (child, input)
+}
+
+/// Runs to the end; exit code and last line.
+fn run(order: &WorkOrder) -> (i32, Value, Vec<Value>) {
+    let (child, input) = start(order);
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let lines: Vec<Value> = output.stdout.split(|&b| b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let last = lines.last().cloned().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap_or(-1), last, lines)
+}
+
+#[test]
+fn an_attempt_whose_predecessor_ended_unheard_does_not_begin_anew() {
+    let folder = Folder::new();
+    let spec = copy("in.csv", "out", "append");
+    let (code, first, _) = run(&folder.order(Verb::Run, "run-1", &spec));
+    assert_eq!((code, &first["event"], &first["report"]["status"]), (0, &json!("report"), &json!("succeeded")), "{first:#}");
+    // The worker died before it heard: the same run again.
+    let (code, again, lines) = run(&folder.order(Verb::Run, "run-1", &spec));
+    assert_eq!((code, &again["report"]), (0, &first["report"]));
+    assert!(!lines.iter().any(|line| line["event"] == "started"), "{lines:#?}");
+    assert_eq!(folder.ids(), (0..500).collect::<Vec<_>>());
+    // Another run is another run.
+    let (code, other, _) = run(&folder.order(Verb::Run, "run-2", &spec));
+    assert_eq!(code, 0);
+    assert_ne!(other["report"]["run_id"], first["report"]["run_id"]);
+    assert_eq!(folder.ids().len(), 1_000);
+}
+
+#[test]
+fn a_child_ends_when_its_worker_is_gone() {
+    let folder = Folder::new();
+    let server = HttpFixture::start().unwrap();
+    server.on("/items", Reply::silence());
+    let spec = format!("pipeline: p\nsource:\n  http: {{url: \"{}/items\"}}\nsink:\n  file: {{path: out}}\n", server.url());
+    let order = folder.order(Verb::Run, "run-1", &spec);
+    let (mut child, input) = start(&order);
+    server.wait_for(1, Duration::from_secs(30)).unwrap();
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(97), "its input was closed");
+
+    let (mut child, mut input) = start(&WorkOrder { run_id: "run-2".into(), ..order.clone() });
+    server.wait_for(2, Duration::from_secs(30)).unwrap();
+    let past = chrono::Utc::now().timestamp_millis() - 1;
+    input.write_all(ParentLine::LeaseUntilMs(past).to_line().as_bytes()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(97), "its lease is over");
+
+    let begin = Instant::now();
+    let (mut child, _input) = start(&WorkOrder { run_id: "run-3".into(), ..order.clone() });
+    assert_eq!(child.wait().unwrap().code(), Some(97), "nobody speaks");
+    assert!((Duration::from_secs(10)..Duration::from_secs(13)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+
+    let (child, _input) = start(&WorkOrder { parent_pid: 1, ..order });
+    assert_ne!(child.wait_with_output().unwrap().status.code(), Some(0), "the order is another worker's");
+}
+
+#[test]
+fn a_child_that_is_spoken_to_goes_on_and_stops_when_asked() {
+    let folder = Folder::new();
+    let server = HttpFixture::start().unwrap();
+    server.on("/items", Reply::json(json!([{"id": 1}])).delay(Duration::from_secs(1)));
+    let spec = format!(
+        "pipeline: p\nsource:\n  http: {{url: \"{}/items\", pagination: {{page: {{}}}}}}\nsink:\n  file: {{path: out, format: ndjson}}\n",
+        server.url()
+    );
+    let (mut child, mut input) = start(&folder.order(Verb::Run, "run-1", &spec));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains("\"started\"")).unwrap().unwrap();
+    input.write_all(b"no line of ours\n").unwrap();
+    input.write_all(ParentLine::Cancel(true).to_line().as_bytes()).unwrap();
+    let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
+    assert_eq!((&last["report"]["status"], child.wait().unwrap().code()), (&json!("interrupted"), Some(130)));
+}
+
+#[test]
+fn what_is_no_order_is_refused() {
+    let mut child = Command::new(WEIR).arg("execute").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{\"secret\": \"hunter2\"}\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("WEIR-WORKER-001") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_connection_is_tested_with_its_secrets_in_place() {
+    let folder = Folder::new();
+    let server = HttpFixture::start().unwrap();
+    server.handle("*", |request| match request.header("authorization") {
+        Some("Bearer hunter2-right") => Reply::json(json!({})),
+        _ => Reply::status(401),
+    });
+    let mut order = folder.order(Verb::TestConnection { connection: "shop".into() }, "", "");
+    let mut with = |token: &str| {
+        let secrets = json!({"auth": {"bearer": {"token": token}}});
+        let shop = StoredConnection {
+            kind: "http".into(),
+            options: json!({"base_url": server.url()}),
+            secrets: SecretOptions(secrets.as_object().unwrap().clone()),
+        };
+        order.connections.insert("shop".into(), shop);
+        run(&order).1
+    };
+    let good = with("hunter2-right");
+    assert_eq!((&good["event"], &good["answer"]["ok"]["ok"]), (&json!("answer"), &json!(true)), "{good:#}");
+    assert!(good["answer"]["ok"]["latency_ms"].as_f64().unwrap() > 0.0);
+    let bad = with("hunter2-wrong");
+    assert_eq!(bad["answer"]["ok"]["ok"], false, "{bad:#}");
+    assert!(!bad.to_string().contains("hunter2"));
+}
+
+#[test]
+fn streams_and_rows_are_shown_without_writing() {
+    let folder = Folder::new();
+    let spec = copy("in.csv", "out", "append");
+    let (code, found, _) = run(&folder.order(Verb::Discover { connection: None }, "", &spec));
+    assert_eq!((code, &found["answer"]["ok"]["streams"][0]["name"]), (0, &json!("in")), "{found:#}");
+    let (code, shown, _) = run(&folder.order(Verb::Preview { limit: 3 }, "", &spec));
+    let output = &shown["answer"]["ok"]["outputs"][0];
+    assert_eq!((code, output["rows"].as_array().map(Vec::len), &output["rows"][2]["id"]), (0, Some(3), &json!(2)), "{shown:#}");
+    assert!(folder.ids().is_empty());
+}
