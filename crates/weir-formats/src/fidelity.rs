@@ -288,7 +288,7 @@ fn orc(data_type: &DataType) -> SinkType {
         D::Date64 => widening("date", "days; a time of day in it would be refused"),
         D::Time32(_) | D::Time64(_) => widening("string", "ISO 8601 time; ORC has no times of day"),
         D::Timestamp(_, None) => exact("timestamp"),
-        D::Timestamp(_, Some(_)) => exact("timestamp with local time zone"),
+        D::Timestamp(_, Some(_)) => exact("timestamp_instant"),
         D::Duration(_) => lossy("bigint", "the unit is not stored"),
         D::Interval(_) => unsupported("ORC has no intervals"),
         D::Null => widening("string", "a column without values"),

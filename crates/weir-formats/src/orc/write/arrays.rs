@@ -46,7 +46,8 @@ where
 pub(super) fn each_text<T: ByteArrayType<Native = str>>(array: &GenericByteArray<T>, texts: &mut Texts, bounds: &mut Bounds) {
     for value in array.iter().flatten() {
         texts.push(value.as_bytes());
-        if let Bounds::Text(range) = bounds {
+        if let Bounds::Text { range, bytes } = bounds {
+            *bytes += value.len() as u64;
             widen_text(range, value.as_bytes());
         }
     }

@@ -111,9 +111,9 @@ impl Column {
             DataType::Int8 => (Values::Tiny(Bytes::default()), || Bounds::Int(None)),
             DataType::Int16 | DataType::Int32 | DataType::Int64 => (ints(), || Bounds::Int(None)),
             DataType::Float32 | DataType::Float64 => {
-                (Values::Floats(Stream::default()), || Bounds::Double { range: None, nan: false })
+                (Values::Floats(Stream::default()), || Bounds::Double { range: None, sum: 0.0, nan: false })
             }
-            DataType::Utf8 | DataType::LargeUtf8 => (Values::Texts(Texts::new()), || Bounds::Text(None)),
+            DataType::Utf8 | DataType::LargeUtf8 => (Values::Texts(Texts::new()), || Bounds::Text { range: None, bytes: 0 }),
             DataType::Binary | DataType::LargeBinary => {
                 (Values::Binary { lengths: Ints::new(false), bytes: Stream::default() }, || Bounds::Bytes(0))
             }

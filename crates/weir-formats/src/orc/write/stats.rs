@@ -23,9 +23,14 @@ pub(super) enum Bounds {
     Int(Range<i64>),
     Double {
         range: Range<f64>,
+        sum: f64,
         nan: bool,
     },
-    Text(Range<Box<[u8]>>),
+    Text {
+        range: Range<Box<[u8]>>,
+        /// Bytes of all values.
+        bytes: u64,
+    },
     Bytes(u64),
     Date(Range<i64>),
     /// Milliseconds, rounded down.
@@ -83,7 +88,8 @@ impl Bounds {
     }
 
     pub(super) fn float(&mut self, value: f64) {
-        if let Bounds::Double { range, nan } = self {
+        if let Bounds::Double { range, sum, nan } = self {
+            *sum += value;
             if value.is_nan() {
                 *nan = true;
             } else {
@@ -109,12 +115,14 @@ impl Stats {
             (Bounds::Int(whole), Bounds::Int(part))
             | (Bounds::Date(whole), Bounds::Date(part))
             | (Bounds::Timestamp(whole), Bounds::Timestamp(part)) => join(whole, &part.take()),
-            (Bounds::Double { range, nan }, Bounds::Double { range: part, nan: part_nan }) => {
+            (Bounds::Double { range, sum, nan }, Bounds::Double { range: part, sum: part_sum, nan: part_nan }) => {
                 join(range, &part.take());
+                *sum += std::mem::take(part_sum);
                 *nan |= std::mem::take(part_nan);
             }
             (Bounds::Decimal { range, .. }, Bounds::Decimal { range: part, .. }) => join(range, &part.take()),
-            (Bounds::Text(whole), Bounds::Text(part)) => {
+            (Bounds::Text { range: whole, bytes }, Bounds::Text { range: part, bytes: part_bytes }) => {
+                *bytes += std::mem::take(part_bytes);
                 if let Some((low, high)) = part.take() {
                     widen_text(whole, &low);
                     widen_text(whole, &high);
@@ -135,15 +143,19 @@ impl Stats {
                 message.message(2, &inner);
             }
             // NaN is neither inside nor outside of any range.
-            Bounds::Double { range: Some((low, high)), nan: false } => {
+            Bounds::Double { range: Some((low, high)), sum, nan: false } => {
                 // Readers differ on whether the two zeros are equal.
                 inner.double(1, if *low == 0.0 { -0.0 } else { *low });
                 inner.double(2, if *high == 0.0 { 0.0 } else { *high });
+                if sum.is_finite() {
+                    inner.double(3, *sum);
+                }
                 message.message(3, &inner);
             }
-            Bounds::Text(Some((low, high))) if low.len().max(high.len()) <= LONGEST_BOUND => {
+            Bounds::Text { range: Some((low, high)), bytes } if low.len().max(high.len()) <= LONGEST_BOUND => {
                 inner.bytes(1, low);
                 inner.bytes(2, high);
+                inner.signed(3, *bytes as i64);
                 message.message(4, &inner);
             }
             Bounds::True(count) => {

@@ -5,7 +5,7 @@ use arrow::datatypes::TimeUnit;
 /// 2015-01-01T00:00:00Z.
 const EPOCH: i64 = 1_420_070_400;
 /// The last second of the year 262142: what readers take, give or take a year.
-const FARTHEST: i64 = 8_210_266_876_799;
+const FARTHEST: u64 = 8_210_266_876_799;
 
 pub(super) struct Moment {
     pub(super) seconds: i64,
@@ -27,7 +27,7 @@ pub(super) fn split(value: i64, unit: TimeUnit) -> Result<Moment, &'static str> 
     };
     let second = value.div_euclid(per_second);
     let nanos = value.rem_euclid(per_second) * nanos_per;
-    if second.abs() > FARTHEST {
+    if second.unsigned_abs() > FARTHEST {
         return Err("ORC's timestamps end with the year 262142");
     }
     let late = second < 0 && nanos > 999_999;
