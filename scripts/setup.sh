@@ -21,7 +21,7 @@ if [ "$want" = test ]; then
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
   have protoc || missing+=(protobuf-compiler)
-  if [ ! -x "$cache/minio/minio" ] && ! have go; then missing+=(golang-go); fi
+  if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || { echo "setup: please install: ${missing[*]}" >&2; exit 1; }

@@ -24,5 +24,6 @@ step "house rules"
 cargo xtask lint
 step "services"
 cargo xtask service install minio
+cargo xtask service install vault
 step "tests"
 exec cargo nextest run --workspace --locked --no-fail-fast --status-level fail --final-status-level slow "$@"

@@ -1,5 +1,6 @@
 //! Everything a service needs, made once.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use weir_error::{Error, Kind, Result};
@@ -46,7 +47,11 @@ pub struct Platform {
 impl Platform {
     /// Opens the database and the keys that the settings name.
     pub async fn open(settings: Settings, workbench: Arc<dyn Workbench>) -> Result<Self> {
-        std::fs::create_dir_all(&settings.data_dir)
+        // Databases, keys and tenants' files: for this user only, unless somebody has made the folder otherwise.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&settings.data_dir)
             .map_err(|error| Error::from(error).at(settings.data_dir.display().to_string()))?;
         let store = Store::open(&settings.database_url, &settings.data_dir).await?;
         let keys = KeyRing::load(&settings.data_dir, settings.seal_key.as_ref())?;

@@ -44,19 +44,17 @@ impl Ask {
         PageRequest { limit: limit.clamp(1, MAX_LIMIT), cursor: self.values.text("cursor").map(str::to_owned) }
     }
 
-    /// The version that `If-Match` asks for; `None` = any. A tag that was never ours asks for a version that never is.
-    pub fn expected(&self) -> Result<Option<i64>, Problem> {
+    /// The version that `If-Match` asks for; `None` = any. One tag is understood; a list of them, or a tag that was never ours, asks for a
+    /// version that never is, so that nothing is changed by mistake.
+    pub fn expected(&self) -> Option<i64> {
         let mut values = self.headers.get_all(header::IF_MATCH).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return match self.headers.contains_key(header::IF_MATCH) {
-                true => Err(two_tags()),
-                false => Ok(None),
-            };
-        };
-        match value.to_str().map(str::trim).unwrap_or_default() {
-            "*" => Ok(None),
-            text if text.contains(',') => Err(two_tags()),
-            text => Ok(Some(version_of(text).unwrap_or(NEVER))),
+        match (values.next(), values.next()) {
+            (None, _) => None,
+            (Some(value), None) => match value.to_str().map(str::trim).unwrap_or_default() {
+                "*" => None,
+                text => Some(version_of(text).unwrap_or(NEVER)),
+            },
+            _ => Some(NEVER),
         }
     }
 }
@@ -67,10 +65,6 @@ pub const DEFAULT_LIMIT: u32 = 50;
 pub const MAX_LIMIT: u32 = 500;
 /// No resource has this version.
 const NEVER: i64 = -1;
-
-fn two_tags() -> Problem {
-    Problem::bad_request("WEIR-API-013", "`If-Match` takes one ETag or `*`").hint("send the ETag of the version that you read")
-}
 
 /// `"7"` as 7. Weak tags never match for a change.
 fn version_of(tag: &str) -> Option<i64> {

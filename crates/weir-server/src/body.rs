@@ -20,6 +20,39 @@ pub struct Schemas {
 /// At most so many problems are told.
 const MAX_PROBLEMS: usize = 20;
 
+/// What a look at a body found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What is wrong.
+    pub problems: Vec<ProblemPart>,
+    /// JSON pointers of integers that are written with a fraction of zero.
+    pub whole: Vec<String>,
+}
+
+impl Found {
+    fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problems.push(ProblemPart::at(path, message));
+    }
+}
+
+/// Writes `5.0` as `5` at the places given.
+pub fn make_whole(body: &mut Value, places: &[String]) {
+    for place in places {
+        if let Some(value) = body.pointer_mut(place)
+            && let Some(number) = value.as_f64().filter(|number| is_whole(*number))
+        {
+            // Whole and within 2^53: the conversion is exact.
+            #[expect(clippy::cast_possible_truncation)]
+            let number = number as i64;
+            *value = Value::from(number);
+        }
+    }
+}
+
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0
+}
+
 impl Schemas {
     /// From `components.schemas` of the document.
     pub fn new(components: Map<String, Value>) -> Self {
@@ -32,16 +65,21 @@ impl Schemas {
 
     /// Everything in which the body differs from the component's schema.
     pub fn check(&self, component: &str, body: &Value) -> Vec<ProblemPart> {
-        let mut problems = Vec::new();
-        match self.components.get(component) {
-            Some(schema) => self.walk(schema, body, &mut String::new(), &mut problems),
-            None => problems.push(ProblemPart::at("", "this operation takes no such body")),
-        }
-        problems
+        self.look(component, body).problems
     }
 
-    fn walk(&self, schema: &Value, value: &Value, path: &mut String, out: &mut Vec<ProblemPart>) {
-        if out.len() >= MAX_PROBLEMS {
+    /// The same, and where the body has a whole number with a fraction of zero (`5.0`), which JSON Schema calls an integer.
+    pub fn look(&self, component: &str, body: &Value) -> Found {
+        let mut found = Found::default();
+        match self.components.get(component) {
+            Some(schema) => self.walk(schema, body, &mut String::new(), &mut found),
+            None => found.problem("", "this operation takes no such body"),
+        }
+        found
+    }
+
+    fn walk(&self, schema: &Value, value: &Value, path: &mut String, out: &mut Found) {
+        if out.problems.len() >= MAX_PROBLEMS {
             return;
         }
         let Some(schema) = schema.as_object() else { return };
@@ -61,14 +99,18 @@ impl Schemas {
         if let Some(types) = schema.get("type")
             && !has_type(types, value)
         {
-            out.push(ProblemPart::at(path.as_str(), format!("must be {}", words_of(types))));
-            return;
+            if value.as_f64().is_some_and(is_whole) && has_type(types, &Value::from(0)) {
+                out.whole.push(path.clone());
+            } else {
+                out.problem(path, format!("must be {}", words_of(types)));
+                return;
+            }
         }
         if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
             && !allowed.contains(value)
         {
             let words: Vec<String> = allowed.iter().map(plain).collect();
-            out.push(ProblemPart::at(path.as_str(), format!("must be one of: {}", words.join(", "))));
+            out.problem(path, format!("must be one of: {}", words.join(", ")));
             return;
         }
         match value {
@@ -79,7 +121,7 @@ impl Schemas {
                 if bound("maxItems").is_some_and(|max| items.len() as u64 > max)
                     || bound("minItems").is_some_and(|min| (items.len() as u64) < min)
                 {
-                    out.push(ProblemPart::at(path.as_str(), range_words("elements", bound("minItems"), bound("maxItems"))));
+                    out.problem(path, range_words("elements", bound("minItems"), bound("maxItems")));
                 }
                 if let Some(schema) = schema.get("items") {
                     for (index, item) in items.iter().enumerate() {
@@ -92,7 +134,7 @@ impl Schemas {
         }
     }
 
-    fn deeper(&self, schema: &Value, value: &Value, step: &str, path: &mut String, out: &mut Vec<ProblemPart>) {
+    fn deeper(&self, schema: &Value, value: &Value, step: &str, path: &mut String, out: &mut Found) {
         let length = path.len();
         path.push('/');
         path.extend(step.chars().take(80).filter(|c| !c.is_control()));
@@ -101,14 +143,16 @@ impl Schemas {
     }
 
     /// One option must fit. If none does, the one that is nearest says why.
-    fn walk_options(&self, options: &[Value], value: &Value, path: &str, out: &mut Vec<ProblemPart>) {
+    fn walk_options(&self, options: &[Value], value: &Value, path: &str, out: &mut Found) {
         let mut nearest: Option<Vec<ProblemPart>> = None;
         for option in
             options.iter().filter(|option| option.get("type").and_then(Value::as_str) != Some("null") || value.is_null())
         {
-            let mut problems = Vec::new();
-            self.walk(option, value, &mut path.to_owned(), &mut problems);
+            let mut found = Found::default();
+            self.walk(option, value, &mut path.to_owned(), &mut found);
+            let problems = found.problems;
             if problems.is_empty() {
+                out.whole.extend(found.whole);
                 return;
             }
             // A problem deeper in the value means that its outer form was right.
@@ -118,16 +162,16 @@ impl Schemas {
                 nearest = Some(problems);
             }
         }
-        out.extend(nearest.unwrap_or_else(|| vec![ProblemPart::at(path, "fits none of the allowed forms")]));
+        out.problems.extend(nearest.unwrap_or_else(|| vec![ProblemPart::at(path, "fits none of the allowed forms")]));
     }
 
-    fn walk_text(&self, schema: &Map<String, Value>, text: &str, path: &str, out: &mut Vec<ProblemPart>) {
+    fn walk_text(&self, schema: &Map<String, Value>, text: &str, path: &str, out: &mut Found) {
         let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
         let (min, max) = (bound("minLength"), bound("maxLength"));
         if min.is_some() || max.is_some() {
             let count = text.chars().count() as u64;
             if max.is_some_and(|max| count > max) || min.is_some_and(|min| count < min) {
-                out.push(ProblemPart::at(path, range_words("characters", min, max)));
+                out.problem(path, range_words("characters", min, max));
                 return;
             }
         }
@@ -139,33 +183,27 @@ impl Schemas {
             } else {
                 format!("must match {pattern}")
             };
-            out.push(ProblemPart::at(path, words));
+            out.problem(path, words);
         }
         match schema.get("format").and_then(Value::as_str) {
             Some("date-time") if DateTime::parse_from_rfc3339(text).is_err() => {
-                out.push(ProblemPart::at(path, "must be a time as RFC 3339 has it: 2026-01-31T12:00:00Z"));
+                out.problem(path, "must be a time as RFC 3339 has it: 2026-01-31T12:00:00Z");
             }
-            Some("uri") if url::Url::parse(text).is_err() => out.push(ProblemPart::at(path, "must be a URL")),
+            Some("uri") if url::Url::parse(text).is_err() => out.problem(path, "must be a URL"),
             _ => {}
         }
     }
 
-    fn walk_object(
-        &self,
-        schema: &Map<String, Value>,
-        fields: &Map<String, Value>,
-        path: &mut String,
-        out: &mut Vec<ProblemPart>,
-    ) {
+    fn walk_object(&self, schema: &Map<String, Value>, fields: &Map<String, Value>, path: &mut String, out: &mut Found) {
         let properties = schema.get("properties").and_then(Value::as_object);
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if !fields.contains_key(name) {
-                out.push(ProblemPart::at(path.as_str(), format!("`{name}` is missing")));
+                out.problem(path, format!("`{name}` is missing"));
             }
         }
         let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
         if bound("maxProperties").is_some_and(|max| fields.len() as u64 > max) {
-            out.push(ProblemPart::at(path.as_str(), range_words("entries", None, bound("maxProperties"))));
+            out.problem(path, range_words("entries", None, bound("maxProperties")));
             return;
         }
         for (name, value) in fields {
@@ -180,19 +218,19 @@ impl Schemas {
                 Some(Value::Bool(false)) => {
                     let known = properties.into_iter().flat_map(Map::keys).map(String::as_str).collect::<Vec<_>>();
                     let part = ProblemPart::at(path.as_str(), format!("`{}` is not a known key", shown(name)));
-                    out.push(ProblemPart { help: Some(format!("known keys: {}", known.join(", "))), ..part });
+                    out.problems.push(ProblemPart { help: Some(format!("known keys: {}", known.join(", "))), ..part });
                 }
                 Some(other) => self.deeper(other, value, name, path, out),
                 None => {}
             }
-            if out.len() >= MAX_PROBLEMS {
+            if out.problems.len() >= MAX_PROBLEMS {
                 return;
             }
         }
     }
 }
 
-fn walk_number(schema: &Map<String, Value>, number: f64, path: &str, out: &mut Vec<ProblemPart>) {
+fn walk_number(schema: &Map<String, Value>, number: f64, path: &str, out: &mut Found) {
     let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
     let (min, max) = (bound("minimum"), bound("maximum"));
     if max.is_some_and(|max| number > max) || min.is_some_and(|min| number < min) {
@@ -201,7 +239,7 @@ fn walk_number(schema: &Map<String, Value>, number: f64, path: &str, out: &mut V
             (Some(min), None) => format!("must be at least {min}"),
             (_, max) => format!("must be at most {}", max.unwrap_or(f64::MAX)),
         };
-        out.push(ProblemPart::at(path, words));
+        out.problem(path, words);
     }
 }
 
@@ -288,6 +326,17 @@ mod tests {
     fn a_body_that_fits_has_no_problems() {
         let body = json!({"name": "abc", "count": null, "retry": {"at": "2026-01-01T00:00:00Z"}, "labels": {"a": "b"}});
         assert!(schemas().check("Job", &body).is_empty());
+    }
+
+    #[test]
+    fn a_whole_number_with_a_fraction_of_zero_is_an_integer() {
+        let mut body = json!({"name": "abc", "count": 5.0});
+        let found = schemas().look("Job", &body);
+        assert!(found.problems.is_empty());
+        make_whole(&mut body, &found.whole);
+        assert_eq!(body["count"].as_u64(), Some(5));
+        assert!(!schemas().check("Job", &json!({"name": "abc", "count": 5.5})).is_empty());
+        assert!(!schemas().check("Job", &json!({"name": "abc", "count": 1e300})).is_empty());
     }
 
     #[test]

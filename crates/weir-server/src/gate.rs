@@ -14,6 +14,7 @@ use futures::FutureExt;
 use crate::answer::{Answer, Content, Reply};
 use crate::app::{App, DOCUMENT};
 use crate::ask::{Ask, malformed, none_match_names};
+use crate::body::make_whole;
 use crate::params::Values;
 use crate::problem::Problem;
 use crate::route::{Route, Run};
@@ -171,11 +172,16 @@ async fn read_body(route: &Route, headers: &HeaderMap, body: Body) -> Result<Byt
         .hint(if takes.yaml { "application/json or application/yaml" } else { "application/json" }));
     }
     if !takes.yaml {
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-        let errors = DOCUMENT.schemas.check(&(takes.component.name)(), &value);
+        let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+        let found = DOCUMENT.schemas.look(&(takes.component.name)(), &value);
+        let errors = found.problems;
         if let Some(first) = errors.first() {
             let place = first.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("the body");
             return Err(Problem::bad_request("WEIR-API-011", format!("{place}: {}", first.message)).errors(errors));
+        }
+        if !found.whole.is_empty() {
+            make_whole(&mut value, &found.whole);
+            return Ok(serde_json::to_vec(&value).unwrap_or_default().into());
         }
     }
     Ok(bytes)

@@ -13,6 +13,7 @@ pub mod app;
 pub mod ask;
 pub mod auth;
 pub mod body;
+mod connection;
 mod gate;
 mod idempotency;
 pub mod legacy;
@@ -71,7 +72,7 @@ pub fn metrics_router(platform: Platform) -> Router {
 
 /// Serves until `stop` is cancelled; then finishes what is under way and returns.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> weir_error::Result<()> {
-    axum::serve(listener, router)
+    axum::serve(connection::Limited::new(listener), router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
         .map_err(|error| Error::new("WEIR-API-060", Kind::Io, "the server stopped").caused_by(error))

@@ -284,6 +284,11 @@ fn resources_routes() -> Vec<Route> {
             .with(&[connection])
             .gives_nothing()
             .conditional(),
+        post("/api/v1/connections/{connection_id}/test", Operator, "testConnection", connections::test)
+            .says("connections", "Try a connection out: latency, version, privileges missing")
+            .with(&[connection])
+            .gives::<weir_control::connections::ConnectionTest>()
+            .also(&[429]),
         get("/api/v1/secrets", Editor, "listSecrets", secrets::list)
             .says("secrets", "List the names of secrets")
             .gives::<All<secrets::SecretView>>(),

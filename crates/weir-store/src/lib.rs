@@ -41,12 +41,7 @@ impl Store {
     /// SQLite is safe against `kill -9` at any moment; a power cut may lose the last commits unless `WEIR_SQLITE_SYNCHRONOUS=FULL`.
     pub async fn open(url: &Secret, data_dir: &Path) -> Result<Self> {
         let backend = Backend::connect(url).await?;
-        let migrations = Migrations::of(&backend);
-        let version = migrations.version().await?;
-        if version > 0 && version < SCHEMA_VERSION && backend.file().is_some() {
-            backup::before_migration(&backend, version, data_dir).await?;
-        }
-        migrations.up_to(SCHEMA_VERSION).await?;
+        migrate(&backend, &Migrations::of(&backend), data_dir).await?;
         Ok(Self { backend })
     }
 
@@ -93,6 +88,15 @@ impl Store {
     }
 }
 
+/// Brings a database to the newest schema; SQLite is copied first if there is something to lose.
+async fn migrate(backend: &Backend, migrations: &Migrations<'_>, data_dir: &Path) -> Result<()> {
+    let version = migrations.version().await?;
+    if version > 0 && version < migrations.newest() && backend.file().is_some() {
+        backup::before_migration(backend, version, data_dir).await?;
+    }
+    migrations.up_to(migrations.newest()).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +116,45 @@ mod tests {
             store.system().claim_deliveries(&["pulsar"], "w", std::time::Duration::from_secs(1), 1).await?;
             store.backup(Path::new("x")).await
         });
+    }
+
+    async fn sqlite(dir: &Path) -> Backend {
+        Backend::connect(&Secret::new(format!("sqlite:{}", dir.join("weir.db").display()))).await.unwrap()
+    }
+
+    const FIRST: backend::Step = ("first", "CREATE TABLE a (x BIGINT NOT NULL)", "");
+
+    #[tokio::test]
+    async fn a_migration_copies_the_file_first_and_keeps_the_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = sqlite(dir.path()).await;
+        migrate(&backend, &Migrations::with(&backend, &[FIRST]), dir.path()).await.unwrap();
+        backend.execute("INSERT INTO a (x) VALUES ($1)", args![7_i64]).await.unwrap();
+        assert!(!dir.path().join("backups").exists(), "a new database is not copied");
+        const SECOND: backend::Step =
+            ("second", "ALTER TABLE a ADD COLUMN y BIGINT NOT NULL DEFAULT 1; CREATE TABLE b (z BIGINT)", "");
+        for _ in 0..2 {
+            migrate(&backend, &Migrations::with(&backend, &[FIRST, SECOND]), dir.path()).await.unwrap();
+        }
+        let row = backend.fetch_optional("SELECT x, y FROM a", args![]).await.unwrap().unwrap();
+        let mut columns = row.columns();
+        assert_eq!((columns.int().unwrap(), columns.int().unwrap()), (7, 1));
+        let copies: Vec<_> = std::fs::read_dir(dir.path().join("backups")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(copies.len(), 1, "one copy for one migration");
+        let copy = Backend::connect(&Secret::new(format!("sqlite:{}", copies[0].display()))).await.unwrap();
+        assert_eq!(Migrations::with(&copy, &[FIRST]).version().await.unwrap(), 1);
+        assert!(copy.fetch_optional("SELECT x FROM a WHERE x = 7", args![]).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = sqlite(dir.path()).await;
+        migrate(&backend, &Migrations::with(&backend, &[FIRST]), dir.path()).await.unwrap();
+        const BROKEN: backend::Step = ("broken", "DROP TABLE a; CREATE TABLE c (z BIGINT); INSERT INTO nowhere VALUES (1)", "");
+        let failed = migrate(&backend, &Migrations::with(&backend, &[FIRST, BROKEN]), dir.path()).await.unwrap_err();
+        assert_eq!(failed.place(), Some("migration 0002_broken"));
+        assert_eq!(Migrations::with(&backend, &[FIRST]).version().await.unwrap(), 1);
+        backend.execute("INSERT INTO a (x) VALUES ($1)", args![7_i64]).await.unwrap();
     }
 }

@@ -77,15 +77,18 @@ fn is_test_file(path: &str) -> bool {
         || file.contains(".test.")
 }
 
+/// `mod x`, `pub mod x`, `pub(crate) mod x`.
+fn is_module(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("mod ") || (line.starts_with("pub") && line.contains(" mod "))
+}
+
 /// The lines before the module of tests at the end.
 fn without_tests(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let end = (0..lines.len()).find(|&i| {
         lines[i].trim() == "#[cfg(test)]"
-            && lines[i + 1..]
-                .iter()
-                .find(|l| !l.trim_start().starts_with("#["))
-                .is_some_and(|l| l.trim_start().starts_with("mod ") && l.contains('{'))
+            && lines[i + 1..].iter().find(|l| !l.trim_start().starts_with("#[")).is_some_and(|l| is_module(l) && l.contains('{'))
     });
     lines[..end.unwrap_or(lines.len())].to_vec()
 }
@@ -152,6 +155,8 @@ mod tests {
         let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "    let x = g().unwrap();\n".repeat(500));
         assert_eq!(texts("crates/a/src/b.rs", &format!("{code}{tests}")), Vec::<String>::new());
         assert_eq!(texts("crates/a/tests/b.rs", &"x.unwrap();\n".repeat(900)), Vec::<String>::new());
+        let shared = tests.replace("mod tests", "pub(super) mod tests");
+        assert_eq!(texts("crates/a/src/b.rs", &format!("{code}{shared}")), Vec::<String>::new());
     }
 
     #[test]

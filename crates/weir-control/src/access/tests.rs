@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
 use chrono::TimeDelta;
 use weir_error::Kind;
 use weir_store::model::{NewToken, Principal, PrincipalKind, Quotas, TokenId};
 
+use super::oidc::tests::Little;
 use super::*;
 
 struct Place {
@@ -163,4 +166,54 @@ async fn a_developer_needs_no_token_but_a_wrong_one_is_refused() {
     let caller = ask(None).await.unwrap();
     assert_eq!((caller.role, caller.scope.tenant().as_str()), (Role::PlatformAdmin, "trading-platform"));
     assert_eq!(ask(Some("weir_wrong")).await.unwrap_err().kind(), Kind::Auth);
+}
+
+#[tokio::test]
+async fn a_token_of_the_issuer_gives_what_issuer_and_platform_both_allow() {
+    let (mut place, little) = (place().await, Little::signing());
+    let mut settings = Settings::defaults(place._dir.path()).unwrap();
+    settings.oidc = Some(little.settings());
+    place.access = Access::new(place.store.clone(), &settings).unwrap();
+    place.tenant("acme").await;
+    let roles = |role: &str| ("realm_access", json!({"roles": [role]}));
+    let sub = |sub: &str| ("sub", json!(sub));
+
+    let caller = place.ask(Some(&little.token(&[roles("editor")])), None).await.unwrap();
+    assert_eq!((caller.scope.tenant().as_str(), caller.role), ("acme", Role::Editor));
+    assert_eq!(caller.scope.actor().name, "ada@example.org");
+    let again = place.ask(Some(&little.token(&[roles("admin")])), None).await.unwrap();
+    assert_eq!((again.principal, again.role), (caller.principal, Role::Admin), "who is not known here keeps one id");
+
+    let store = place.store.tenant(&scope("acme"));
+    let subject = |sub: &str| format!("{}|{sub}", little.settings().issuer);
+    store.create_principal(PrincipalKind::User, "bob", Role::Viewer, Some(&subject("u-bob"))).await.unwrap();
+    let known = place.ask(Some(&little.token(&[sub("u-bob"), roles("admin")])), None).await.unwrap();
+    assert_eq!((known.role, known.scope.actor().name.as_str()), (Role::Viewer, "bob"));
+    let no_role = ("realm_access", Value::Null);
+    assert_eq!(place.ask(Some(&little.token(&[sub("u-bob"), no_role.clone()])), None).await.unwrap().role, Role::Viewer);
+
+    let eve = store.create_principal(PrincipalKind::User, "eve", Role::Admin, Some(&subject("u-eve"))).await.unwrap();
+    store.update_principal(&eve.id, None, Role::Admin, true).await.unwrap();
+    let root = store.create_principal(PrincipalKind::User, "root", Role::PlatformAdmin, Some(&subject("u-root"))).await;
+    if root.is_ok() {
+        let token = little.token(&[sub("u-root"), no_role.clone()]);
+        assert_eq!(place.ask(Some(&token), None).await.unwrap().role, Role::Admin, "never above admin");
+    }
+    place.tenant("gone").await;
+    let (actor, gone) = (Actor::system("test"), "gone".into());
+    let system = place.store.system();
+    system.update_tenant(&actor, &gone, None, "gone", TenantStatus::Suspended, Quotas::default()).await.unwrap();
+    for (what, changes) in [
+        ("disabled here", vec![sub("u-eve"), roles("admin")]),
+        ("no role anywhere", vec![no_role]),
+        ("a role that there is not", vec![roles("king")]),
+        ("a tenant that there is not", vec![("tenant", json!("nobody"))]),
+        ("a suspended tenant", vec![("tenant", json!("gone"))]),
+        ("for somebody else", vec![("aud", json!("other"))]),
+    ] {
+        let error = place.ask(Some(&little.token(&changes)), None).await.unwrap_err();
+        assert_eq!(error.code(), "WEIR-AUTH-002", "{what}: {error}");
+    }
+    let error = place.ask(Some(&little.token(&[roles("admin")])), Some("default")).await.unwrap_err();
+    assert_eq!(error.code(), "WEIR-AUTH-003", "another tenant");
 }

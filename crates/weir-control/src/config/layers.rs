@@ -156,7 +156,11 @@ pub fn load(inputs: &Inputs) -> Result<Loaded> {
     }
     match settings {
         Some(settings) if wrong.is_empty() => Ok(Loaded { settings, effective, warnings }),
-        _ => Err(refused(&wrong)),
+        _ => {
+            // A mistyped name may well be the reason for what is missing.
+            wrong.extend(misspelt(&inputs.environment));
+            Err(refused(&wrong))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Settings of `weir serve`, `weir worker` and `weir runner`: defaults, then the JSON file, then the environment, then flags.
 //!
-//! * [`fields`]: the table of settings; parsing, `weir config show` and the reference page are made from it;
+//! * [`fields`] and `table`: the settings; parsing, `weir config show` and the reference page are made from it;
 //! * [`load`]: reads the layers, tells everything that is wrong at once, and remembers where each value came from;
 //! * [`show`]: the settings for people, without secrets;
 //! * [`OtlpEndpoint`]: what `TRACING_ENDPOINT` means.
@@ -13,6 +13,7 @@ mod layers;
 mod settings;
 pub mod shape;
 pub mod show;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tracing;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +86,7 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
     let kinds = kinds(&platform);
     let mut under_way = JoinSet::new();
     let mut pause = Duration::ZERO;
+    let mut next_claim = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -95,9 +95,11 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
                     platform.metrics.loop_error("events");
                     tracing::error!(%error, "a delivery broke off; it is tried again when its lease ends");
                 }
+                // The job's next event may be free now.
+                next_claim = tokio::time::Instant::now();
                 continue;
             }
-            () = tokio::time::sleep(pause), if under_way.len() < AT_ONCE => {}
+            () = tokio::time::sleep_until(next_claim), if under_way.len() < AT_ONCE => {}
         }
         let free = (AT_ONCE - under_way.len()) as u32;
         match platform.store.system().claim_deliveries(&kinds, &platform.settings.runner_id, LEASE, free).await {
@@ -114,6 +116,7 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
                 pause = (pause * 2).clamp(Duration::from_secs(1), Duration::from_secs(30));
             }
         }
+        next_claim = tokio::time::Instant::now() + pause;
     }
     while under_way.join_next().await.is_some() {}
 }
@@ -139,7 +142,7 @@ impl Post {
             platform: platform.clone(),
             tenants: Arc::new(Sender::new(tenant_policy(platform)?)),
             // The operator's own address is where the operator says it is: mostly inside.
-            operator: Arc::new(Sender::new(Policy::open())),
+            operator: Arc::new(Sender::operator()),
             breakers: Arc::default(),
             #[cfg(feature = "pulsar")]
             pulsar: Arc::new(super::pulsar::Producers::new(platform.settings.pulsar_url.clone().unwrap_or_default())),
@@ -217,7 +220,7 @@ impl Post {
         let row = &delivery.row;
         let Some(url) = &self.platform.settings.alert_webhook_url else { return Ok(Done::Gone) };
         let rule = &row.event.data["rule"];
-        let action = rule["action"].as_str().or_else(|| rule["body"]["action"].as_str()).unwrap_or("webhook");
+        let action = rule["action"].as_str().unwrap_or("webhook");
         if !row.event.kind.starts_with("alert.") || action == "none" {
             return Ok(Done::Gone);
         }
@@ -232,7 +235,7 @@ impl Post {
     async fn post(&self, sender: &Sender, url: &str, body: Body, key: Option<&Secret>, delivery: &Delivery) -> Result<Done> {
         let (value, content_type) = match body {
             Body::CloudEvent => (envelope(&delivery.row), cloudevent::CONTENT_TYPE),
-            Body::Slack => (slack::body(&delivery.row), "application/json"),
+            Body::Slack => (slack::body(&delivery.row, self.job_name(&delivery.row).await.as_deref()), "application/json"),
         };
         let bytes = serde_json::to_vec(&value).map_err(|error| Error::internal("an event is no JSON").caused_by(error))?;
         let mut headers = vec![
@@ -247,17 +250,22 @@ impl Post {
         sender.post(url, &headers, bytes).await.map(|()| Done::Delivered)
     }
 
+    /// For people; a job that is gone has none.
+    async fn job_name(&self, row: &OutboxRow) -> Option<String> {
+        let scope = TenantScope::granted(row.tenant_id.clone(), Actor::system("events"));
+        let job = self.platform.store.tenant(&scope).job(row.event.job_id.as_ref()?).await;
+        job.ok().map(|job| job.body.name)
+    }
+
     /// Whether somebody asked for silence about this alert. Other events are never silent.
     async fn silent(&self, row: &OutboxRow) -> Result<bool> {
         if !row.event.kind.starts_with("alert.") {
             return Ok(false);
         }
         let scope = TenantScope::granted(row.tenant_id.clone(), Actor::system("events"));
-        let job =
-            row.event.job_id.as_ref().map(|job| job.as_str()).or_else(|| row.event.data.get("job_id").and_then(Value::as_str));
-        let now = Utc::now();
+        let (job, now) = (row.event.job_id.as_ref(), Utc::now());
         let silences = self.platform.store.tenant(&scope).silences().await?;
-        Ok(silences.iter().any(|s| s.until > now && s.job_id.as_ref().is_none_or(|silenced| Some(silenced.as_str()) == job)))
+        Ok(silences.iter().any(|silence| silence.until > now && (silence.job_id.is_none() || silence.job_id.as_ref() == job)))
     }
 
     #[cfg(feature = "pulsar")]

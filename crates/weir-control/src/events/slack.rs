@@ -3,16 +3,15 @@
 use serde_json::{Value, json};
 use weir_store::model::OutboxRow;
 
-/// The body of an incoming webhook: one line of text and one coloured attachment.
-pub fn body(row: &OutboxRow) -> Value {
+/// The body of an incoming webhook: one line of text and one coloured attachment. `job`: the job's name, if it is still known.
+pub fn body(row: &OutboxRow, job: Option<&str>) -> Value {
     let data = &row.event.data;
     let (rule, alert) = (&data["rule"], &data["alert"]);
     let text = |value: &Value| value.as_str().map(escaped);
-    let job = text(&data["job_name"]).or_else(|| row.event.job_id.as_ref().map(|job| escaped(job.as_str())));
-    let job = job.unwrap_or_else(|| "unknown job".into());
-    let metric = text(&rule["metric"]).or_else(|| text(&rule["body"]["metric"])).unwrap_or_default();
-    let severity = text(&rule["severity"]).or_else(|| text(&rule["body"]["severity"])).unwrap_or_else(|| "info".into());
-    let threshold = rule["threshold"].as_f64().or_else(|| rule["body"]["threshold"].as_f64());
+    let job = job.or(row.event.job_id.as_ref().map(|job| job.as_str())).map_or_else(|| "unknown job".into(), escaped);
+    let metric = text(&rule["metric"]).unwrap_or_default();
+    let severity = text(&rule["severity"]).unwrap_or_else(|| "info".into());
+    let threshold = rule["threshold"].as_f64();
     let value = alert["value"].as_f64();
     let resolved = row.event.kind == "alert.resolved";
     let headline = match (resolved, row.event.kind.starts_with("alert.")) {
@@ -57,13 +56,13 @@ mod tests {
 
     #[test]
     fn an_alert_is_a_line_and_an_attachment_and_calls_nobody() {
-        let data = json!({"job_name": "<!channel> orders", "alert": {"value": 0.123456},
-                          "rule": {"body": {"metric": "error_rate", "threshold": 0.05, "severity": "critical"}}});
-        let said = body(&row("alert.firing", Some("j1"), data.clone()));
+        let data =
+            json!({"alert": {"value": 0.123456}, "rule": {"metric": "error_rate", "threshold": 0.05, "severity": "critical"}});
+        let said = body(&row("alert.firing", Some("j1"), data.clone()), Some("<!channel> orders"));
         assert_eq!(said["text"], "CRITICAL: error_rate of &lt;!channel&gt; orders");
         let attachment = &said["attachments"][0];
         assert_eq!((&attachment["color"], &attachment["fields"][2]["value"]), (&json!("danger"), &json!("0.1235")));
-        let over = body(&row("alert.resolved", Some("j1"), data));
+        let over = body(&row("alert.resolved", Some("j1"), data), Some("<!channel> orders"));
         assert_eq!(
             (&over["attachments"][0]["color"], &over["text"]),
             (&json!("good"), &json!("Resolved: error_rate of &lt;!channel&gt; orders"))

@@ -13,9 +13,10 @@ use weir_error::{Error, Kind, Result, Secret};
 use weir_spec::{Diagnostic, Pipeline, Reference, Scalar, Segment, codes, secret_segments};
 
 use crate::workbench::Checked;
+use weir_store::model::JobId;
 
 use super::refused::Refused;
-use super::spelling::{as_yaml, edited, embedded, sounds_secret, telling};
+use super::spelling::{as_yaml, edited, embedded, has_literal, sounds_secret, telling};
 
 /// A text without its secrets.
 #[derive(Debug)]
@@ -32,35 +33,30 @@ pub(super) const PREFIX: &str = "job.";
 
 /// Makes names and remembers which value got which.
 struct Names<'a> {
-    job: &'a str,
-    next: u64,
+    fresh: &'a dyn Fn() -> String,
     by_value: BTreeMap<String, String>,
 }
 
 impl Names<'_> {
     /// The reference that stands for a value.
     fn reference(&mut self, value: &str) -> String {
-        let name = self.by_value.entry(value.into()).or_insert_with(|| {
-            self.next += 1;
-            format!("{PREFIX}{}.{}", self.job, self.next - 1)
-        });
+        let name = self.by_value.entry(value.into()).or_insert_with(|| (self.fresh)());
         format!("{{{{{name}}}}}")
     }
 }
 
 /// Takes the secrets out of a text that the checker has no errors for (or only such that the caller accepts).
-/// `job` is the job's id; names that the text uses already are not given again, `first` is the least new number.
+/// `fresh` gives a name that no secret has yet.
 pub(super) fn take_out(
     text: &str,
     checked: Checked,
-    job: &str,
-    first: u64,
+    fresh: &dyn Fn() -> String,
     check: &dyn Fn(&str) -> Checked,
 ) -> Result<Taken, Refused> {
     let Some(texts) = weir_spec::texts(text) else { return Err(Refused::Diagnostics(checked.diagnostics)) };
     let found = literal_secrets(&checked.diagnostics);
     for decoded in [false, true] {
-        let mut names = Names { job, next: first, by_value: BTreeMap::new() };
+        let mut names = Names { fresh, by_value: BTreeMap::new() };
         let mut edits: Vec<(usize, usize, String)> = Vec::new();
         for scalar in &texts.scalars {
             let said = found
@@ -161,7 +157,20 @@ fn without_secret(scalar: &Scalar, said: Option<&Diagnostic>, decoded: bool, nam
     (out != scalar.text).then_some(out)
 }
 
-/// The text with each literal part as a reference. References stay, their literal defaults do not.
+/// A reference as people write it.
+fn written(reference: &Reference) -> String {
+    match reference {
+        Reference::Env { name, default: None } => format!("${{{name}}}"),
+        Reference::Env { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
+        Reference::Credential { name } => format!("{{{{{name}}}}}"),
+        Reference::Vault { path, key } => format!("vault://{path}#{key}"),
+        Reference::File { path } => format!("file://{path}"),
+        Reference::LastRunTime => "${last_run_time}".into(),
+        Reference::Cursor => "${cursor}".into(),
+    }
+}
+
+/// The text with each literal part as a reference. References stay, unless they have a literal default.
 fn replaced(text: &str, decoded: bool, names: &mut Names<'_>) -> String {
     let Ok(segments) = secret_segments(text) else { return text.into() };
     let mut out = String::new();
@@ -170,15 +179,11 @@ fn replaced(text: &str, decoded: bool, names: &mut Names<'_>) -> String {
             Segment::Text(part) if !telling(&part) => out.push_str(&part.replace("${", "$${")),
             Segment::Text(part) if decoded => out.push_str(&names.reference(&percent_decoded(&part))),
             Segment::Text(part) => out.push_str(&names.reference(&part)),
-            Segment::Reference(Reference::Env { name, default }) => match default {
-                None => out.push_str(&format!("${{{name}}}")),
-                Some(default) => out.push_str(&format!("${{{name}:-{}}}", replaced(&default, decoded, names))),
-            },
-            Segment::Reference(Reference::Credential { name }) => out.push_str(&format!("{{{{{name}}}}}")),
-            Segment::Reference(Reference::Vault { path, key }) => out.push_str(&format!("vault://{path}#{key}")),
-            Segment::Reference(Reference::File { path }) => out.push_str(&format!("file://{path}")),
-            Segment::Reference(Reference::LastRunTime) => out.push_str("${last_run_time}"),
-            Segment::Reference(Reference::Cursor) => out.push_str("${cursor}"),
+            // A run has no environment of its own: the default is the value.
+            Segment::Reference(Reference::Env { default: Some(default), .. }) if has_literal(&default) => {
+                out.push_str(&replaced(&default, decoded, names));
+            }
+            Segment::Reference(other) => out.push_str(&written(&other)),
         }
     }
     out
@@ -219,16 +224,21 @@ fn masked(text: &str, values: &BTreeSet<&str>) -> String {
 
 /// A comment in which values after keys that sound secret are covered.
 fn masked_comment(text: &str, values: &BTreeSet<&str>) -> String {
-    static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"["']?([A-Za-z][A-Za-z0-9_.\-]*)["']?\s*[:=]\s*((?:Bearer|Basic)\s+\S+|"[^"]*"|'[^']*'|[^\s,}\]]+)"#).ok()
-    });
+    static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"["']?([A-Za-z][A-Za-z0-9_.\-]*)["']?\s*[:=]\s*"#).ok());
+    static VALUE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"^(?:(?i:bearer|basic)\s+\S+|"[^"]*"|'[^']*'|[^\s,}\]]+)"#).ok());
     let mut out = masked(text, values);
     let mut covered: Vec<(usize, usize)> = Vec::new();
-    for found in PAIR.iter().flat_map(|regex| regex.captures_iter(&out)) {
-        let (Some(name), Some(value)) = (found.get(1), found.get(2)) else { continue };
-        let reference = ["${", "{{", "\"${", "\"{{", "vault://"].iter().any(|start| value.as_str().starts_with(start));
-        if sounds_secret(name.as_str()) && !reference {
-            covered.push((value.start(), value.end()));
+    for found in KEY.iter().flat_map(|regex| regex.captures_iter(&out)) {
+        let (Some(all), Some(name)) = (found.get(0), found.get(1)) else { continue };
+        let rest = &out[all.end()..];
+        let Some(value) = VALUE.as_ref().and_then(|regex| regex.find(rest)).filter(|_| sounds_secret(name.as_str())) else {
+            continue;
+        };
+        let reference =
+            ["${", "{{", "vault://"].iter().any(|start| value.as_str().trim_start_matches(['"', '\'']).starts_with(start));
+        if !reference {
+            covered.push((all.end(), all.end() + value.end()));
         }
     }
     covered.reverse();
@@ -252,17 +262,27 @@ fn same(before: &[Pipeline], after: &[Pipeline], secrets: &BTreeMap<String, Stri
 
 fn filled(value: &mut Value, secrets: &BTreeMap<String, String>) {
     match value {
-        Value::String(text) => {
-            for (name, secret) in secrets {
-                *text = text.replace(&format!("{{{{{name}}}}}"), secret);
-            }
-            *text = text.replace("$${", "${");
-        }
+        Value::String(text) => *text = read(text, secrets),
         Value::Number(number) => *value = Value::String(number.to_string()),
         Value::Array(items) => items.iter_mut().for_each(|item| filled(item, secrets)),
         Value::Object(map) => map.values_mut().for_each(|item| filled(item, secrets)),
         _ => {}
     }
+}
+
+/// The text as a run would read it, as far as the values are known.
+fn read(text: &str, secrets: &BTreeMap<String, String>) -> String {
+    let Ok(segments) = secret_segments(text) else { return text.into() };
+    let mut out = String::new();
+    for segment in segments {
+        match segment {
+            Segment::Text(part) => out.push_str(&part),
+            Segment::Reference(Reference::Env { default: Some(default), .. }) => out.push_str(&read(&default, secrets)),
+            Segment::Reference(Reference::Credential { name }) if secrets.contains_key(&name) => out.push_str(&secrets[&name]),
+            Segment::Reference(other) => out.push_str(&written(&other)),
+        }
+    }
+    out
 }
 
 /// Names of `{{…}}` in a text, in whichever place.
@@ -272,10 +292,14 @@ pub fn references(text: &str) -> BTreeSet<String> {
     found.filter_map(|found| found.get(1).map(|name| name.as_str().to_string())).collect()
 }
 
-/// The job that a secret's name belongs to, and its number.
-pub(super) fn owner(name: &str) -> Option<(&str, u64)> {
-    let (job, number) = name.strip_prefix(PREFIX)?.rsplit_once('.')?;
-    Some((job, number.parse().ok()?))
+/// The job that a secret's name belongs to.
+pub(super) fn owner(name: &str) -> Option<&str> {
+    Some(name.strip_prefix(PREFIX)?.rsplit_once('.')?.0)
+}
+
+/// A name that no secret has yet.
+pub(super) fn fresh_name(job: &JobId) -> String {
+    format!("{PREFIX}{job}.{:016x}", rand::random::<u64>())
 }
 
 /// The text with one secret's name instead of another's.
@@ -294,7 +318,17 @@ mod tests {
     fn taken(text: &str) -> Result<Taken, Refused> {
         let bench = Bench::new();
         let check = |text: &str| bench.check(text, "spec", &[]);
-        take_out(text, check(text), "j1", 1, &check)
+        let count = std::cell::Cell::new(0);
+        let fresh = || {
+            count.set(count.get() % 9 + 1);
+            format!("job.j1.{}", count.get())
+        };
+        let checked = check(text);
+        // As the service does.
+        if checked.diagnostics.iter().any(|problem| problem.is_error() && problem.code != codes::UNKNOWN_CONNECTOR) {
+            return Err(Refused::Diagnostics(checked.diagnostics));
+        }
+        take_out(text, checked, &fresh, &check)
     }
 
     /// The text with secrets replaced, and the values in order of their names.
@@ -314,7 +348,9 @@ mod tests {
             ("&pw hunter2-pw", "&pw \"{{job.j1.1}}\"", "hunter2-pw"),
             ("|-\n      hunter2-pw\n", "\"{{job.j1.1}}\"\n", "hunter2-pw"),
             ("pa$${x", "\"{{job.j1.1}}\"", "pa${x"),
-            ("${PW:-hunter2-pw}", "\"${PW:-{{job.j1.1}}}\"", "hunter2-pw"),
+            ("${PW:-hunter2-pw}", "\"{{job.j1.1}}\"", "hunter2-pw"),
+            ("${PW:-${OTHER:-hunter2-pw}}", "\"{{job.j1.1}}\"", "hunter2-pw"),
+            ("a$${B:-c}d", "\"{{job.j1.1}}\"", "a${B:-c}d"),
             ("hunter2-{{half}}", "\"{{job.j1.1}}{{half}}\"", "hunter2-"),
         ] {
             let text = format!(
@@ -406,7 +442,73 @@ mod tests {
     #[test]
     fn a_reference_in_a_comment_or_text_is_named_once() {
         assert_eq!(references("a: {{x}} {{ job.j1.2 }} {{x}} {y} {{}}"), ["job.j1.2", "x"].map(String::from).into());
-        assert_eq!((owner("job.0192-ab.7"), owner("job.x"), owner("api_key")), (Some(("0192-ab", 7)), None, None));
+        assert_eq!((owner("job.0192-ab.7"), owner("job.x"), owner("api_key")), (Some("0192-ab"), None, None));
         assert_eq!(renamed("{{ job.a.1 }} {{job.a.11}}", "job.a.1", "job.b.5").unwrap(), "{{job.b.5}} {{job.a.11}}");
+    }
+
+    /// A scalar in one of YAML's styles, for a key that stands at `indent`.
+    fn styled(value: &str, style: u8, indent: usize) -> Option<String> {
+        let pad = " ".repeat(indent + 2);
+        let one_line = !value.contains('\n') && value.trim() == value;
+        Some(match style {
+            0 if value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => value.to_string(),
+            1 if one_line => format!("'{}'", value.replace('\'', "''")),
+            2 => Value::String(value.into()).to_string(),
+            3 if one_line => format!("|-\n{pad}{value}"),
+            4 if one_line => format!(">-\n\n{pad}{value}\n"),
+            5 if one_line => format!("&anchor |2- # a comment\n{pad}{value}"),
+            6 => format!("!!str {}", Value::String(value.into())),
+            _ => return None,
+        })
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 600, ..Default::default() })]
+        #[test]
+        fn whatever_a_secret_looks_like_it_is_gone_or_refused(
+            tail in "[ -~]{0,12}",
+            style in 0u8..7,
+            place in 0usize..5,
+            crlf in proptest::bool::ANY,
+            mark in proptest::bool::ANY,
+            wide in "[äß語😀# ]{0,6}",
+            as_json in proptest::bool::ANY,
+        ) {
+            let value = format!("CANARY{tail}");
+            let (head, key) = [
+                ("source:\n  postgres:\n    table: t\n", "password"),
+                ("source:\n  s3:\n    path: b/x.csv\n", "secret_key"),
+                ("source:\n  s3:\n    path: b/x.csv\n", "access_key"),
+                ("source:\n  http:\n    url: \"https://h/x\"\n    headers:\n", "  X-Api-Key"),
+                ("source: {file: {path: x.csv}}\ntransforms:\n  - mask:\n      columns: {a: redact}\n", "  salt"),
+            ][place];
+            let text = if as_json {
+                let secret = Value::String(value.clone());
+                format!("{{\"pipeline\": \"p\", \"description\": {},\t// {wide}\n \"source\": {{\"postgres\": {{\"table\": \"t\",\n\t\"password\"\t: {secret} , \"host\": \"db\"}}}}, // x\n \"sink\": {{\"file\": {{\"path\": \"o\", \"format\": \"csv\"}}}}}}", Value::String(wide.clone()))
+            } else {
+                let Some(scalar) = styled(&value, style, 6) else { return Ok(()) };
+                let text = format!("# {wide}\npipeline: p\ndescription: \"{wide}\"\n{head}    {key}: {scalar}\n{SINK}");
+                if crlf { text.replace('\n', "\r\n") } else { text }
+            };
+            let text = if mark { format!("\u{feff}{text}") } else { text };
+            match taken(&text) {
+                Ok(taken) => {
+                    proptest::prop_assert!(!taken.text.contains("CANARY"), "{}", taken.text);
+                    // References in the value stay; the rest of it comes back.
+                    let known = taken.secrets.iter().map(|(name, value)| (name.clone(), value.expose().to_string())).collect();
+                    let check = |text: &str| Bench::new().check(text, "spec", &[]);
+                    proptest::prop_assert!(same(&check(&text).pipelines, &taken.checked.pipelines, &known));
+                    proptest::prop_assert!(taken.secrets.values().any(|value| value.expose().contains("CANARY")));
+                    let lines = |text: &str| text.lines().filter(|line| line.contains("# ") || line.contains("sink")).count();
+                    proptest::prop_assert!(as_json || style == 5 || lines(&text) == lines(&taken.text), "{}\n{}", text, taken.text);
+                }
+                Err(refused) => {
+                    let shown = format!("{:?}", refused.diagnostics());
+                    proptest::prop_assert!(!shown.contains("CANARY"), "{}", shown);
+                    // Only values that are broken references, or that no text form can carry, are refused.
+                    proptest::prop_assert!(value.contains(['$', '{']), "{} refused: {}", text, shown);
+                }
+            }
+        }
     }
 }

@@ -75,7 +75,7 @@ impl JobService {
 
     async fn create_as(&self, scope: &TenantScope, id: JobId, body: Body) -> Result<Saved, Refused> {
         let store = self.store.tenant(scope);
-        let ready = self.ready(scope, &store, &id, body, 1).await?;
+        let ready = self.ready(scope, &store, &id, body).await?;
         let sealed = ready.secrets.iter().map(|(name, _)| name.clone()).collect();
         let mut job = store.create_job_with(id, ready.job, ready.rules, ready.secrets).await?;
         if !ready.available {
@@ -95,8 +95,7 @@ impl JobService {
     ) -> Result<Saved, Refused> {
         let store = self.store.tenant(scope);
         let before = store.job(id).await?;
-        let first = next_number(&store, id).await?;
-        let ready = self.ready(scope, &store, id, body::read(request)?, first).await?;
+        let ready = self.ready(scope, &store, id, body::read(request)?).await?;
         self.put(&store, &before, expected_revision, ready, "updated").await
     }
 
@@ -129,8 +128,7 @@ impl JobService {
             timeout_secs: old.timeout_secs,
             depends_on: old.depends_on.iter().map(|dependency| dependency.job_id.to_string()).collect(),
         };
-        let first = next_number(&store, id).await?;
-        let ready = self.ready(scope, &store, id, body, first).await?;
+        let ready = self.ready(scope, &store, id, body).await?;
         self.put(&store, &before, expected_revision, ready, &format!("rolled back to {version}")).await
     }
 
@@ -150,12 +148,20 @@ impl JobService {
         }
         // Rules that somebody set by themselves stay unless the spec has some.
         let rules = (!ready.rules.is_empty()).then_some(ready.rules);
-        let sealed = ready.secrets.iter().map(|(name, _)| name.clone()).collect();
-        // Before the spec that names them; numbers are not given again, so that one too many harms nobody.
-        for (name, value) in ready.secrets {
-            store.set_secret(&name, value).await?;
+        let sealed: Vec<String> = ready.secrets.iter().map(|(name, _)| name.clone()).collect();
+        // Before the spec that names them.
+        for (name, value) in &ready.secrets {
+            store.set_secret(name, value.clone()).await?;
         }
-        let mut job = store.update_job(&before.id, expected_revision, ready.job, note, rules).await?;
+        let mut job = match store.update_job(&before.id, expected_revision, ready.job, note, rules).await {
+            Ok(job) => job,
+            Err(error) => {
+                for (name, _) in &ready.secrets {
+                    store.delete_secret(name).await?;
+                }
+                return Err(error.into());
+            }
+        };
         if !ready.available && job.status == JobStatus::Active {
             job = store.set_job_status(&job.id, JobStatus::Paused).await?;
         }
@@ -225,6 +231,13 @@ impl JobService {
         let (mut diagnostics, mut valid) = (checked.diagnostics.clone(), !checked.has_errors());
         let pipeline = match derive::derive(&checked, scope.tenant(), self.kinds()) {
             Ok(mut derived) => {
+                let name = job_name(body.name.unwrap_or_else(|| derived.name.clone())).map(|name| derived.name = name);
+                derived.labels.extend(body.labels);
+                for refused in [name, labels_rule(&derived.labels)].into_iter().filter_map(Result::err) {
+                    valid = false;
+                    diagnostics.extend_from_slice(refused.diagnostics());
+                }
+                derived.name = derived.name.chars().take(200).collect();
                 if let Some(schedule) = body.schedule {
                     derived.schedule = schedule;
                 }
@@ -251,24 +264,16 @@ impl JobService {
         Ok(Validation { valid, diagnostics, pipeline })
     }
 
-    async fn ready(
-        &self,
-        scope: &TenantScope,
-        store: &TenantStore,
-        id: &JobId,
-        body: Body,
-        first_secret: u64,
-    ) -> Result<Ready, Refused> {
+    async fn ready(&self, scope: &TenantScope, store: &TenantStore, id: &JobId, body: Body) -> Result<Ready, Refused> {
         let stored = stored_connections(store, &body.spec).await?;
         let check = |text: &str| self.workbench.check(text, FILE, &stored);
-        let (spec, copied) = self.copied_secrets(scope, store, id, body.spec, first_secret).await?;
+        let (spec, copied) = self.copied_secrets(scope, store, id, body.spec).await?;
         let checked = check(&spec);
         let available = !checked.has_errors();
         if !available && !derive::only_unavailable(&checked, self.kinds()) {
             return Err(Refused::Diagnostics(checked.diagnostics));
         }
-        let Taken { text, secrets, checked } =
-            secrets::take_out(&spec, checked, id.as_str(), first_secret + copied.len() as u64, &check)?;
+        let Taken { text, secrets, checked } = secrets::take_out(&spec, checked, &|| secrets::fresh_name(id), &check)?;
         let derived = derive::derive(&checked, scope.tenant(), self.kinds())?;
         self.missing_connections(store, &derived.connections).await?;
         self.missing_secrets(store, &checked, &text, &secrets, &copied).await?;
@@ -319,11 +324,10 @@ impl JobService {
         store: &TenantStore,
         id: &JobId,
         mut spec: String,
-        first: u64,
     ) -> Result<(String, BTreeMap<String, Secret>), Refused> {
         let mut copies = BTreeMap::new();
         for name in secrets::references(&spec) {
-            let Some((job, _)) = secrets::owner(&name).filter(|(job, _)| *job != id.as_str()) else { continue };
+            let Some(job) = secrets::owner(&name).filter(|job| *job != id.as_str()) else { continue };
             let Some(sealed) = store.secret(&name).await? else {
                 return Err(Refused::at(
                     "WEIR-JOB-006",
@@ -333,7 +337,7 @@ impl JobService {
                 ));
             };
             let value = self.keys.open_text(&Place { tenant: scope.tenant(), table: SECRETS, row: &name }, &sealed)?;
-            let copy = format!("{}{id}.{}", secrets::PREFIX, first + copies.len() as u64);
+            let copy = secrets::fresh_name(id);
             spec = secrets::renamed(&spec, &name, &copy)?;
             copies.insert(copy, value);
         }
@@ -400,13 +404,6 @@ async fn stored_connections(store: &TenantStore, spec: &str) -> Result<Vec<(Stri
             None => return Ok(out),
         }
     }
-}
-
-/// One more than the highest number that any version of the job uses.
-async fn next_number(store: &TenantStore, id: &JobId) -> Result<u64, Refused> {
-    let names = store.secret_names().await?;
-    let own = names.iter().filter_map(|secret| secrets::owner(&secret.name)).filter(|(job, _)| *job == id.as_str());
-    Ok(own.map(|(_, number)| number + 1).max().unwrap_or(1))
 }
 
 async fn dependencies(store: &TenantStore, jobs: Vec<String>) -> Result<Vec<Dependency>, Refused> {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::Value;
-use weir_spec::{Segment, secret_segments};
+use weir_spec::{Reference, Segment, secret_segments};
 
 /// Looks at keys only; never at a value.
 pub(crate) fn sounds_secret(key: &str) -> bool {
@@ -55,10 +55,12 @@ pub(crate) fn telling(part: &str) -> bool {
 
 /// Whether a text tells something by itself, beside its references.
 pub(crate) fn has_literal(text: &str) -> bool {
-    match secret_segments(text) {
-        Ok(segments) => segments.iter().any(|segment| matches!(segment, Segment::Text(part) if telling(part))),
-        Err(_) => true,
-    }
+    let tells = |segment: &Segment| match segment {
+        Segment::Text(part) => telling(part),
+        Segment::Reference(Reference::Env { default: Some(default), .. }) => has_literal(default),
+        Segment::Reference(_) => false,
+    };
+    secret_segments(text).map_or(true, |segments| segments.iter().any(tells))
 }
 
 /// Byte ranges of secrets inside of a text: passwords of URLs, parameters that sound secret. Not overlapping, in order.
@@ -124,8 +126,9 @@ fn login(text: &str, at: usize) -> Option<(usize, usize)> {
             (colon + 1 < login.len()).then_some((start + colon + 1, start + login.len()))
         }
         Some(_) => None,
-        None => (whole && text[..at].ends_with("http") || whole && text[..at].ends_with("https"))
-            .then_some((start, start + login.len())),
+        None => {
+            (whole && (text[..at].ends_with("http") || text[..at].ends_with("https"))).then_some((start, start + login.len()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Jobs on a real database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_error::Secret;
@@ -83,7 +84,10 @@ async fn the_job_of_seed_000_is_stored_as_printed_without_its_secrets() {
     assert_eq!((rules[0].body.metric.as_str(), rules[0].body.threshold, rules[0].body.window_secs), ("error_rate", 0.05, 300));
     assert_eq!(job.body.spec.matches("{{job.").count(), 3);
     assert!(!job.body.spec.contains("minioadmin") && job.body.spec.contains("// Every 6 hours"), "{}", job.body.spec);
-    assert_eq!(scene.opened().await.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), ["password", "minioadmin"]);
+    assert_eq!(
+        scene.opened().await.into_iter().map(|(_, value)| value).collect::<BTreeSet<_>>(),
+        ["password", "minioadmin"].map(String::from).into()
+    );
     assert!(matches!(scene.jobs.resume(&scene.scope, &job.id).await, Err(Refused::Diagnostics(_))), "it cannot run yet");
 }
 
@@ -179,7 +183,7 @@ async fn updates_make_versions_and_a_rollback_brings_one_back_with_its_secrets()
     let first = scene.jobs.create(&scene.scope, &spec("hunter2-one", 1)).await.unwrap();
     let id = first.job.id.clone();
     let second = scene.jobs.update(&scene.scope, &id, Some(first.job.revision), &spec("hunter2-two", 2)).await.unwrap();
-    assert_eq!((second.job.version, second.sealed), (2, vec![format!("job.{id}.2")]));
+    assert_eq!((second.job.version, second.sealed.len()), (2, 1));
     let stale = scene.jobs.update(&scene.scope, &id, Some(first.job.revision), &spec("x", 3)).await.unwrap_err();
     assert_eq!(stale.into_error().code(), "WEIR-STORE-022");
     // What was shown can be sent back: nothing changes.
@@ -189,8 +193,10 @@ async fn updates_make_versions_and_a_rollback_brings_one_back_with_its_secrets()
     assert_eq!((back.version, &back.body.spec), (3, &first.job.body.spec));
     assert_eq!(back.body.schedule.unwrap().0.cron, "0 1 * * *");
     let values = scene.opened().await;
-    assert_eq!(values[0], (format!("job.{id}.1"), "hunter2-one".into()));
-    assert_eq!(values[1], (format!("job.{id}.2"), "hunter2-two".into()));
+    let mut texts: Vec<&str> = values.iter().map(|(_, value)| value.as_str()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["hunter2-one", "hunter2-two"], "the stale update left none behind");
+    assert!(values.iter().all(|(name, _)| name.starts_with(&format!("job.{id}."))));
 }
 
 #[tokio::test]
@@ -200,9 +206,10 @@ async fn a_copy_has_its_own_secrets_and_a_deleted_job_takes_its_own_along() {
     let of = scene.jobs.create(&scene.scope, text).await.unwrap().job;
     let copy = scene.jobs.clone_job(&scene.scope, &of.id, "crm copy").await.unwrap().job;
     assert_eq!((copy.status, copy.body.name.as_str()), (JobStatus::Paused, "crm copy"));
-    assert!(copy.body.spec.contains(&format!("{{{{job.{}.1}}}}", copy.id)) && !copy.body.spec.contains(of.id.as_str()));
+    assert!(copy.body.spec.contains(&format!("{{{{job.{}.", copy.id)) && !copy.body.spec.contains(of.id.as_str()));
     scene.jobs.delete(&scene.scope, &of.id, None).await.unwrap();
-    assert_eq!(scene.opened().await, [(format!("job.{}.1", copy.id), "hunter2-one".to_string())]);
+    let [(name, value)] = &scene.opened().await[..] else { panic!("one secret is left") };
+    assert_eq!((name.starts_with(&format!("job.{}.", copy.id)), value.as_str()), (true, "hunter2-one"));
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ pub(super) async fn last_success(
     Ok(runs.iter().filter(earlier).filter_map(|run| run.ended_at).max())
 }
 
-/// The loop: ends of runs at once, looks every ten seconds, old points away every hour. It does not end by an error.
+/// The loop: ends of runs at once, looks every ten seconds, old points and whatever else has served away every hour. It does not end by an error.
 pub async fn run(platform: Platform, stop: CancellationToken) {
     /// How long points are kept.
     const KEPT: chrono::Duration = chrono::Duration::days(30);
@@ -186,11 +186,15 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
                     if let Err(error) = platform.series.prune(Utc::now() - KEPT).await {
                         tracing::warn!(%error, "old metric points could not be deleted");
                     }
+                    if let Err(error) = platform.store.system().sweep(Utc::now()).await {
+                        tracing::warn!(%error, "what has served could not be deleted from the database");
+                    }
                 }
             }
             () = tokio::time::sleep(pause) => {
                 pause = match collector.take_ended().await {
-                    Ok(taken) if taken as u32 >= BATCH => Duration::ZERO,
+                    // Of each job one at a time: there may be more at once.
+                    Ok(taken) if taken > 0 => Duration::ZERO,
                     Ok(_) => Duration::from_millis(500),
                     Err(error) => {
                         platform.metrics.loop_error("monitoring");

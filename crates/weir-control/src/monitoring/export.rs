@@ -14,8 +14,7 @@ use crate::Platform;
 pub async fn export(platform: &Platform) -> String {
     let mut text = Text::default();
     let asked = from_store(platform).await;
-    text.family("weir_store_up", Kind::Gauge, "Whether the database answered.");
-    text.sample("weir_store_up", &[], f64::from(u8::from(asked.is_ok())));
+    store_up(&mut text, asked.is_ok());
     match asked {
         Ok((run_totals, depths, running, counts)) => {
             totals::write(&mut text, &run_totals, None);
@@ -39,6 +38,23 @@ pub async fn export_tenant(platform: &Platform, asker: &TenantScope) -> Result<S
     totals::write(&mut text, &run_totals, Some(asker.tenant()));
     queue(&mut text, &ours(depths), &ours(running));
     Ok(text.finish())
+}
+
+/// Every family of the platform's page.
+#[cfg(test)]
+pub(super) fn families() -> Vec<(String, Kind, String)> {
+    let mut text = Text::default();
+    store_up(&mut text, true);
+    totals::write(&mut text, &[], None);
+    queue(&mut text, &[], &[]);
+    gauges(&mut text, &Counts::default());
+    super::Registry::default().write(&mut text);
+    text.families().to_vec()
+}
+
+fn store_up(text: &mut Text, up: bool) {
+    text.family("weir_store_up", Kind::Gauge, "Whether the database answered.");
+    text.sample("weir_store_up", &[], f64::from(u8::from(up)));
 }
 
 type FromStore = (Vec<RunTotal>, Vec<(TenantId, u64)>, Vec<(TenantId, u64)>, Counts);

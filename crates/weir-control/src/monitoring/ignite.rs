@@ -1,6 +1,7 @@
 //! Metric points in Apache Ignite, over its REST API: one SQL table, its key led by the tenant, all values bound as arguments.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,6 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
 use url::Url;
 use weir_error::{Error, Kind, Result};
 use weir_store::model::{MetricPoint, MetricQuery, TenantId};
@@ -32,7 +32,8 @@ const INDEX: &str = "CREATE INDEX IF NOT EXISTS WEIR_POINTS_TIME ON PUBLIC.WEIR_
 pub struct Ignite {
     hosts: Vec<Url>,
     client: Client,
-    ready: OnceCell<()>,
+    /// Whether the table was seen. A cluster that keeps nothing on disk forgets it when it restarts.
+    ready: AtomicBool,
 }
 
 impl Ignite {
@@ -49,17 +50,22 @@ impl Ignite {
             .no_proxy()
             .build()
             .map_err(|error| Error::internal("no HTTP client").caused_by(error))?;
-        Ok(Self { hosts, client, ready: OnceCell::new() })
+        Ok(Self { hosts, client, ready: AtomicBool::new(false) })
     }
 
-    async fn table(&self) -> Result<()> {
-        let make = || async {
+    /// A statement about the table, which is made first if it was not seen; after a refusal it is looked for again the next time.
+    async fn on_table(&self, statement: &str, arguments: &[String]) -> Result<Vec<Vec<Value>>> {
+        if !self.ready.load(Ordering::Relaxed) {
             self.command(&[("cmd", "getorcreate".into()), ("cacheName", CACHE.into())]).await?;
             self.sql(TABLE, &[]).await?;
             self.sql(INDEX, &[]).await?;
-            Ok(())
-        };
-        self.ready.get_or_try_init(make).await.copied()
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        let outcome = self.sql(statement, arguments).await;
+        if outcome.is_err() {
+            self.ready.store(false, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// One statement, all pages of its answer. The arguments are bound by Ignite.
@@ -160,20 +166,18 @@ impl SeriesStore for Ignite {
     }
 
     async fn write(&self, points: &[MetricPoint]) -> Result<()> {
-        self.table().await?;
         for batch in points.chunks(BATCH) {
-            let row = format!("({})", vec!["?"; COLUMNS].join(","));
+            let row = format!("({})", ["?"; COLUMNS].join(","));
             let rows = vec![row; batch.len()].join(",");
             let statement =
                 format!("MERGE INTO PUBLIC.WEIR_POINTS (TENANT, ID, JOB, RUN, METRIC, LABELS, AT_US, AMOUNT) VALUES {rows}");
             let arguments: Vec<String> = batch.iter().flat_map(arguments_of).collect();
-            self.sql(&statement, &arguments).await?;
+            self.on_table(&statement, &arguments).await?;
         }
         Ok(())
     }
 
     async fn query(&self, tenant: &TenantId, query: &MetricQuery) -> Result<Vec<MetricPoint>> {
-        self.table().await?;
         let mut conditions = String::from("TENANT = ? AND AT_US >= ? AND AT_US < ?");
         let mut arguments =
             vec![tenant.to_string(), query.from.timestamp_micros().to_string(), query.to.timestamp_micros().to_string()];
@@ -189,15 +193,15 @@ impl SeriesStore for Ignite {
             "SELECT JOB, RUN, METRIC, LABELS, AT_US, AMOUNT FROM PUBLIC.WEIR_POINTS WHERE {conditions} ORDER BY AT_US DESC, ID DESC LIMIT {}",
             query.limit
         );
-        let rows = self.sql(&statement, &arguments).await?;
+        let rows = self.on_table(&statement, &arguments).await?;
         let mut points: Vec<MetricPoint> = rows.iter().map(|row| point_of(tenant, row)).collect::<Result<_>>()?;
         points.reverse();
         Ok(points)
     }
 
     async fn prune(&self, before: DateTime<Utc>) -> Result<u64> {
-        self.table().await?;
-        let gone = self.sql("DELETE FROM PUBLIC.WEIR_POINTS WHERE AT_US < ?", &[before.timestamp_micros().to_string()]).await?;
+        let gone =
+            self.on_table("DELETE FROM PUBLIC.WEIR_POINTS WHERE AT_US < ?", &[before.timestamp_micros().to_string()]).await?;
         Ok(gone.first().and_then(|row| row.first()).and_then(Value::as_u64).unwrap_or(0))
     }
 

@@ -68,12 +68,12 @@ pub fn measure_of(name: &str) -> Option<&'static Measure> {
 ///
 /// Of a run that was looked at several times only the newest look counts, so that a long run does not count more than once.
 pub fn fold<'a>(metric: &str, points: impl IntoIterator<Item = &'a MetricPoint>) -> Option<f64> {
-    let mut newest: BTreeMap<Option<(&RunId, &BTreeMap<String, String>)>, &MetricPoint> = BTreeMap::new();
+    let mut newest: BTreeMap<(&RunId, &BTreeMap<String, String>), &MetricPoint> = BTreeMap::new();
     let mut loose = Vec::new();
     for point in points.into_iter().filter(|point| point.value.is_finite()) {
         match &point.run_id {
             Some(run) => {
-                let held = newest.entry(Some((run, &point.labels))).or_insert(point);
+                let held = newest.entry((run, &point.labels)).or_insert(point);
                 if point.at >= held.at {
                     *held = point;
                 }

@@ -16,6 +16,8 @@ mod ignite;
 pub mod measures;
 pub mod points;
 mod process;
+#[cfg(test)]
+mod reference;
 mod registry;
 mod series;
 mod text;

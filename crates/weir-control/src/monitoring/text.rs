@@ -1,6 +1,5 @@
 //! The Prometheus text format, version 0.0.4.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Content type of what [`Text`] writes.
@@ -17,6 +16,17 @@ pub enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// As written after `# TYPE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// Labels in the order in which they are written.
 pub type Labels<'a> = [(&'a str, &'a str)];
 
@@ -25,18 +35,15 @@ pub type Labels<'a> = [(&'a str, &'a str)];
 pub struct Text {
     out: String,
     head: String,
-    seen: BTreeSet<String>,
+    families: Vec<(String, Kind, String)>,
 }
 
 impl Text {
     /// Begins a family: all samples until the next one belong to it.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        debug_assert!(self.seen.insert(name.to_owned()), "family {name} twice");
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
+        debug_assert!(!self.families.iter().any(|(known, ..)| known == name), "family {name} twice");
+        self.families.push((name.to_owned(), kind, help.to_owned()));
+        let kind = kind.as_str();
         self.head = format!("# HELP {name} {}\n# TYPE {name} {kind}\n", help.replace('\\', "\\\\").replace('\n', "\\n"));
     }
 
@@ -79,6 +86,12 @@ impl Text {
         }
         self.sample(&format!("{name}_sum"), labels, sum);
         self.sample(&format!("{name}_count"), labels, so_far);
+    }
+
+    /// What was begun, with samples or without: name, kind, help.
+    #[cfg(test)]
+    pub fn families(&self) -> &[(String, Kind, String)] {
+        &self.families
     }
 
     /// The text.

@@ -24,7 +24,7 @@ pub(super) const ERROR_TYPES: [(&str, &str); 8] = [
     ("WEIR-WORKER-021", "cpu_limit"),
     ("WEIR-WORKER-012", "killed"),
     ("WEIR-WORKER-014", "lost_worker"),
-    ("WEIR-RUN-002", "lost_worker"),
+    ("WEIR-STORE-031", "lost_worker"),
     ("WEIR-WORKER-040", "dead_letters_exceeded"),
     (RATE_LIMITED, "rate_limit"),
 ];

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use weir_error::Result;
 use weir_store::model::{Overlap, ScheduleRow};
+use weir_store::system::Fire;
 use weir_store::{Store, System};
 
 use super::decide::{Decision, decide};
@@ -15,7 +16,7 @@ use crate::Platform;
 
 /// Jobs that are looked at together.
 const BATCH: u32 = 500;
-/// Fires that are stored at the same time.
+/// Questions about unfinished runs at the same time.
 const AT_ONCE: usize = 8;
 /// New and changed schedules are seen after this at the latest.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -72,27 +73,12 @@ impl Scheduler {
             let now = (self.clock)();
             let due = self.system.due_schedules(now, BATCH).await?;
             let whole = due.len() >= BATCH as usize;
-            let mut fires = futures::stream::iter(due).map(|row| self.take(row, now)).buffer_unordered(AT_ONCE);
-            let (mut moved, mut failed, mut runs) = (0usize, None, 0usize);
-            while let Some(taken) = fires.next().await {
-                match taken {
-                    Ok(Some(n)) => {
-                        moved += 1;
-                        runs += n;
-                    }
-                    Ok(None) => {}
-                    Err(error) => failed = Some(error),
-                }
-            }
-            drop(fires);
+            let decided = futures::stream::iter(due).map(|row| self.decided(row, now)).buffered(AT_ONCE);
+            let decided: Vec<_> = decided.try_collect().await?;
+            let taken = self.system.fire_all(&decided).await?;
+            let runs = decided.iter().zip(taken).filter(|(_, taken)| *taken).map(|((_, fires, _), _)| fires.len()).sum();
             if runs > 0 {
                 (self.fired)(runs);
-            }
-            match failed {
-                // Others may be due behind those that fail.
-                Some(error) if moved == 0 => return Err(error),
-                Some(error) => tracing::warn!(error = ?error, "a schedule could not be fired; trying again"),
-                None => {}
             }
             if !whole {
                 break;
@@ -103,14 +89,13 @@ impl Scheduler {
         Ok((next - (self.clock)()).to_std().unwrap_or_default().clamp(Duration::from_millis(5), LONGEST_SLEEP))
     }
 
-    /// Runs that one row gave; `None` when somebody else was quicker.
-    async fn take(&self, row: ScheduleRow, now: DateTime<Utc>) -> Result<Option<usize>> {
+    /// A row with what becomes of it.
+    async fn decided(&self, row: ScheduleRow, now: DateTime<Utc>) -> Result<(ScheduleRow, Vec<Fire>, Option<DateTime<Utc>>)> {
         let unfinished = row.schedule.overlap == Overlap::Skip && self.system.has_unfinished_run(&row.job_id).await?;
-        let decision = decide(&row, now, unfinished).unwrap_or_else(|error| {
+        let Decision { fires, next } = decide(&row, now, unfinished).unwrap_or_else(|error| {
             tracing::error!(tenant = %row.tenant_id, job = %row.job_id, error = ?error, "a schedule that cannot be read is switched off");
             Decision { fires: Vec::new(), next: None }
         });
-        let won = self.system.fire(&row, &decision.fires, decision.next).await?;
-        Ok(won.then_some(decision.fires.len()))
+        Ok((row, fires, next))
     }
 }

@@ -106,7 +106,7 @@ fn months(cron: &Cron) -> Option<String> {
 /// The distance between values that begin at 0 and divide `whole` evenly.
 fn step(values: &[u32], whole: u32) -> Option<u32> {
     let count = values.len() as u32;
-    if count == 0 || whole % count != 0 {
+    if !whole.is_multiple_of(count) {
         return None;
     }
     let step = whole / count;

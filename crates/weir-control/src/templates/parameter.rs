@@ -21,11 +21,9 @@ pub struct Parameter {
     pub required: bool,
     /// What it is when it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub default: Option<Value>,
     /// A value that would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub example: Option<Value>,
     /// The words of a `choice`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -61,6 +61,11 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
     }
     // The secrets of the process's own Vault and object store are the platform's; other tenants bring their own.
     let own = tenant.as_str() == settings.tenant_id;
+    // One login serves the whole process. Without an answer the run tries itself, and only if it needs a secret.
+    let vault_token = match &platform.vault {
+        Some(keeper) => keeper.token().await.ok(),
+        None => None,
+    };
     Ok(WorkOrder {
         version: VERSION,
         verb,
@@ -73,9 +78,10 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
         secrets: BTreeMap::new(),
         vault: settings.vault.as_ref().map(|(address, login)| VaultAccess {
             address: address.clone(),
-            login: match login {
-                VaultAuth::Token(token) => VaultLogin::Token(token.clone()),
-                VaultAuth::AppRole { role_id, secret_id } => {
+            login: match (vault_token, login) {
+                (Some(token), _) => VaultLogin::Token(token),
+                (None, VaultAuth::Token(token)) => VaultLogin::Token(token.clone()),
+                (None, VaultAuth::AppRole { role_id, secret_id }) => {
                     VaultLogin::AppRole { role_id: role_id.clone(), secret_id: secret_id.clone() }
                 }
             },

@@ -44,11 +44,7 @@ impl Scrubber {
             return;
         }
         match value {
-            Value::String(text) => {
-                if self.words.iter().any(|word| text.contains(word.as_str())) {
-                    *text = self.text(text);
-                }
-            }
+            Value::String(text) if self.words.iter().any(|word| text.contains(word.as_str())) => *text = self.text(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(map) => map.values_mut().for_each(|item| self.value(item)),
             _ => {}

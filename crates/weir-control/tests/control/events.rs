@@ -142,7 +142,7 @@ async fn alerts_go_to_the_operators_webhook_unless_somebody_asked_for_silence() 
     assert_eq!(server.requests().len(), 2);
     let bodies: Vec<serde_json::Value> = seen.iter().map(|request| request.json().unwrap()).collect();
     let event = bodies.iter().find(|body| body["type"] == "alert.firing").unwrap();
-    assert_eq!(event["data"]["job_id"], loud.id.as_str());
+    assert_eq!(event["source"], format!("/weir/tenants/acme/jobs/{}", loud.id));
     let slack = bodies.iter().find(|body| body.get("attachments").is_some()).unwrap();
     assert_eq!((&slack["text"], &slack["attachments"][0]["color"]), (&"CRITICAL: run_failed of loud".into(), &"danger".into()));
     assert!(seen.iter().all(|r| signature::verify(
@@ -188,4 +188,24 @@ async fn a_receiver_that_never_answers_does_not_hold_up_the_others() {
     requests(&alive, 20).await;
     assert!(begin.elapsed() < Duration::from_secs(9), "the dead receiver's ten seconds were waited for: {:?}", begin.elapsed());
     running.end().await;
+}
+
+#[tokio::test]
+async fn two_replicas_deliver_each_event_once() {
+    for stage in Stage::both().await {
+        let server = HttpFixture::start().unwrap();
+        server.on("/hook", Reply::status(200));
+        subscribe(&stage, "acme", &format!("{}/hook", server.url()), &["seatunnel-pipeline-created-events"], "cloudevents", None)
+            .await;
+        for n in 0..60 {
+            stage.job("acme", &format!("job-{n}"), vec![]).await;
+        }
+        let (one, other) = (Loop::start(&stage), Loop::start(&stage));
+        requests(&server, 60).await;
+        one.end().await;
+        other.end().await;
+        let seen = server.requests();
+        let ids: std::collections::BTreeSet<&str> = seen.iter().filter_map(|request| request.header("x-weir-event-id")).collect();
+        assert_eq!((seen.len(), ids.len()), (60, 60));
+    }
 }

@@ -54,25 +54,26 @@ async fn the_names_and_labels_of_the_seed_are_there_and_the_page_is_strict_prome
 
 #[tokio::test]
 async fn totals_outlive_a_restart_and_a_run_counts_once_however_often_its_end_is_seen() {
-    let stage = Stage::new().await;
-    let job = stage.job("acme", "quotes", vec![]).await;
-    stage.ran(&job, RunStatus::Succeeded, 10, 0).await;
-    stage.collect().await;
-    stage.collect().await;
-    // Two replicas at the same time.
-    for _ in 0..20 {
-        stage.ran(&job, RunStatus::Succeeded, 1, 0).await;
+    for stage in Stage::both().await {
+        let job = stage.job("acme", "quotes", vec![]).await;
+        stage.ran(&job, RunStatus::Succeeded, 10, 0).await;
+        stage.collect().await;
+        stage.collect().await;
+        // Two replicas at the same time.
+        for _ in 0..20 {
+            stage.ran(&job, RunStatus::Succeeded, 1, 0).await;
+        }
+        let (one, other) = (stage.platform.clone(), stage.platform.clone());
+        let drain = async |platform: Platform| {
+            let mut collector = Collector::new(platform);
+            while collector.take_ended().await.unwrap() > 0 {}
+        };
+        tokio::join!(drain(one), drain(other));
+        let again = Platform::open(stage.platform.settings.as_ref().clone(), stage.platform.workbench.clone()).await.unwrap();
+        let page = read(&export(&again).await);
+        let labels = [("status", "completed"), ("provider_type", "rest_api"), ("tenant_id", "acme")];
+        assert_eq!(page.value("uis_runner_jobs_total", &labels), Some(21.0));
     }
-    let (one, other) = (stage.platform.clone(), stage.platform.clone());
-    let drain = async |platform: Platform| {
-        let mut collector = Collector::new(platform);
-        while collector.take_ended().await.unwrap() > 0 {}
-    };
-    tokio::join!(drain(one), drain(other));
-    let again = Platform::open(stage.platform.settings.as_ref().clone(), stage.platform.workbench.clone()).await.unwrap();
-    let page = read(&export(&again).await);
-    let labels = [("status", "completed"), ("provider_type", "rest_api"), ("tenant_id", "acme")];
-    assert_eq!(page.value("uis_runner_jobs_total", &labels), Some(21.0));
 }
 
 #[tokio::test]

@@ -99,6 +99,11 @@ async fn apache_ignite_keeps_points() {
     twice.value = 2.0;
     again.write(&[twice.clone()]).await.unwrap();
     let query = MetricQuery { to: at(10_000_000), ..all(10) };
+    assert_eq!(again.query(&tenant, &query).await.unwrap(), [twice.clone()]);
+    // A cluster that lost its memory gets the table again; what waits is written by the next try.
+    server.sql("DROP TABLE PUBLIC.WEIR_POINTS").unwrap();
+    assert_eq!(again.write(std::slice::from_ref(&twice)).await.unwrap_err().retryable(), weir_error::Retry::Transient);
+    again.write(std::slice::from_ref(&twice)).await.unwrap();
     assert_eq!(again.query(&tenant, &query).await.unwrap(), [twice]);
 }
 

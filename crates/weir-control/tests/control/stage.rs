@@ -17,6 +17,7 @@ pub struct Stage {
     pub platform: Platform,
     /// Kept for its life: the database is in it.
     _dir: tempfile::TempDir,
+    _database: Option<weir_testkit::Database>,
 }
 
 struct NoBench;
@@ -41,13 +42,22 @@ impl Stage {
         Self::with(|_| ()).await
     }
 
+    /// The same on SQLite and on PostgreSQL, for what depends on locking.
+    pub async fn both() -> [Self; 2] {
+        let database = weir_testkit::PostgresServer::shared().unwrap().create_database().unwrap();
+        let url = weir_error::Secret::new(database.url());
+        let mut stage = Self::with(|settings| settings.database_url = url).await;
+        stage._database = Some(database);
+        [Self::new().await, stage]
+    }
+
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::defaults(dir.path()).unwrap();
         settings.egress_allow = vec!["127.0.0.1".into()];
         change(&mut settings);
         let platform = Platform::open(settings, Arc::new(NoBench)).await.unwrap();
-        let stage = Self { platform, _dir: dir };
+        let stage = Self { platform, _dir: dir, _database: None };
         for tenant in ["acme", "other"] {
             stage.create_tenant(tenant).await;
         }

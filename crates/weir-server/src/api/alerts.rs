@@ -142,7 +142,7 @@ const UNITS: [(char, u32); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)
 
 /// 300 as `5m`.
 fn in_words(secs: u32) -> String {
-    let (unit, size) = UNITS.into_iter().find(|(_, size)| secs >= *size && secs % size == 0).unwrap_or(('s', 1));
+    let (unit, size) = UNITS.into_iter().find(|(_, size)| secs >= *size && secs.is_multiple_of(*size)).unwrap_or(('s', 1));
     format!("{}{unit}", secs / size)
 }
 

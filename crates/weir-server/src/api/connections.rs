@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use weir_control::access::Caller;
-use weir_control::connections::{ConnectionRequest, Shown};
+use weir_control::connections::{self, ConnectionRequest, Shown};
 use weir_store::model::ConnectionId;
 
 use super::page::Page;
@@ -109,12 +109,17 @@ pub async fn update(ask: Ask, me: Caller) -> Reply {
         return Err(Problem::unprocessable("WEIR-API-033", "a connection's name cannot be changed")
             .errors(vec![ProblemPart::at("/name", "specs name it; make a new connection")]));
     }
-    let expected = ask.expected()?.unwrap_or(before.version);
+    let expected = ask.expected().unwrap_or(before.version);
     tagged(ask.app.connections.put(&me.scope, body.into(), Some(expected)).await?)
 }
 
 /// `DELETE /connections/{connection_id}`.
 pub async fn delete(ask: Ask, me: Caller) -> Reply {
-    ask.app.connections.delete(&me.scope, &id_of(&ask), ask.expected()?).await?;
+    ask.app.connections.delete(&me.scope, &id_of(&ask), ask.expected()).await?;
     Answer::no_content()
+}
+
+/// `POST /connections/{connection_id}/test`.
+pub async fn test(ask: Ask, me: Caller) -> Reply {
+    Answer::json(&connections::test(&ask.app.platform, &me.scope, &id_of(&ask)).await?)
 }

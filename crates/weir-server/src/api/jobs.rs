@@ -387,7 +387,7 @@ pub async fn get(ask: Ask, me: Caller) -> Reply {
 
 /// `DELETE /jobs/{job_id}`.
 pub async fn delete(ask: Ask, me: Caller) -> Reply {
-    ask.app.jobs.delete(&me.scope, &JobId::from(ask.id("job_id")), ask.expected()?).await?;
+    ask.app.jobs.delete(&me.scope, &JobId::from(ask.id("job_id")), ask.expected()).await?;
     Answer::no_content()
 }
 
@@ -448,14 +448,14 @@ pub async fn create(ask: Ask, me: Caller) -> Reply {
 /// `PUT /jobs/{job_id}`.
 pub async fn update(ask: Ask, me: Caller) -> Reply {
     let id = JobId::from(ask.id("job_id"));
-    changed(ask.app.jobs.update(&me.scope, &id, ask.expected()?, text_of(&ask)?).await?)
+    changed(ask.app.jobs.update(&me.scope, &id, ask.expected(), text_of(&ask)?).await?)
 }
 
 /// `POST /jobs/{job_id}/rollback`.
 pub async fn rollback(ask: Ask, me: Caller) -> Reply {
     let body: Rollback = ask.json()?;
     let id = JobId::from(ask.id("job_id"));
-    changed(ask.app.jobs.rollback(&me.scope, &id, ask.expected()?, body.version).await?)
+    changed(ask.app.jobs.rollback(&me.scope, &id, ask.expected(), body.version).await?)
 }
 
 /// `POST /jobs/{job_id}/clone`.

@@ -119,7 +119,7 @@ pub async fn update(ask: Ask, me: Caller) -> Reply {
     let role = model::Role::from(new.role);
     let before = store.principal(&id).await?;
     not_above(&me, role.max(before.role))?;
-    let expected = ask.expected()?.unwrap_or(before.version);
+    let expected = ask.expected().unwrap_or(before.version);
     let principal = store.update_principal(&id, Some(expected), role, new.disabled).await?;
     ask.app.platform.access.forget();
     let version = principal.version;

@@ -156,7 +156,7 @@ pub async fn update(ask: Ask, me: Caller) -> Reply {
     let system = ask.app.platform.store.system();
     let id = TenantId::from(ask.id("tenant_id"));
     let tenant =
-        system.update_tenant(me.scope.actor(), &id, ask.expected()?, &new.name, new.status.into(), new.quotas.into()).await?;
+        system.update_tenant(me.scope.actor(), &id, ask.expected(), &new.name, new.status.into(), new.quotas.into()).await?;
     ask.app.platform.access.forget();
     let version = tenant.version;
     Answer::json(&TenantView::from(tenant)).etag(version)

@@ -35,7 +35,7 @@ async fn an_update_needs_the_version_that_was_read_if_one_is_named() {
     let gone = server.put("/api/v1/jobs/nobody", &body).header("if-match", &tag).send().await.unwrap();
     assert_eq!(gone.status(), StatusCode::NOT_FOUND);
     let several = server.put(&path, &body).header("if-match", format!("{tag}, {next}")).send().await.unwrap();
-    assert_eq!(several.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(several.status(), StatusCode::PRECONDITION_FAILED);
     expect(server.get(&path).header("if-none-match", &tag).send().await.unwrap(), StatusCode::OK).await;
     expect(server.put(&path, &body).header("if-match", "*").send().await.unwrap(), StatusCode::OK).await;
     expect(server.put(&path, &body).send().await.unwrap(), StatusCode::OK).await;

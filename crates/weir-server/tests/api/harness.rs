@@ -136,11 +136,15 @@ pub fn settings(folder: &Path, environment: Environment) -> Settings {
     settings
 }
 
+/// A spec with this in it makes the workbench panic.
+pub const PANIC: &str = "panic_please";
+
 /// Pipelines without an engine.
 pub struct Bench;
 
 impl Workbench for Bench {
     fn check(&self, text: &str, file: &str, _stored: &[(String, String)]) -> Checked {
+        assert!(!text.contains(PANIC), "a spec of the tests asked for this panic");
         let parsed = weir_spec::parse(text, file, &Words);
         let mut diagnostics = parsed.diagnostics;
         diagnostics.extend(parsed.pipelines.iter().flat_map(|pipeline| weir_spec::check_words(pipeline, &Words)));

@@ -1,4 +1,5 @@
 //! The API over a real listening server with a SQLite file.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod abuse;
 mod conditional;

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weir_store::model::Role;
 
-use crate::harness::{OURS, Server, expect, job};
+use crate::harness::{OURS, PANIC, Server, expect, job};
 
 /// Checks the shape that every refusal has, and gives its body.
 async fn problem(answer: reqwest::Response, status: u16, code: &str) -> Value {
@@ -63,6 +63,21 @@ async fn a_pipeline_with_mistakes_is_refused_with_all_of_them_and_their_places()
     let errors = body["errors"].as_array().unwrap();
     assert!(errors.len() >= 2, "{body}");
     assert!(errors.iter().any(|error| error["line"] == 4) && errors.iter().any(|error| error["line"] == 6), "{body}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_problem_and_the_server_goes_on() {
+    let server = Server::start().await;
+    let body = json!({"spec": format!("pipeline: {PANIC}\n")});
+    problem(server.post("/api/v1/jobs", &body).send().await.unwrap(), 500, "WEIR-INTERNAL-001").await;
+    for _ in 0..2 {
+        // Not kept: the next try with the key is a new one.
+        let answer = server.post("/api/v1/jobs", &body).header("idempotency-key", "p1").send().await.unwrap();
+        assert!(answer.headers().get("idempotent-replayed").is_none());
+        problem(answer, 500, "WEIR-INTERNAL-001").await;
+    }
+    expect(server.get("/api/v1/jobs").send().await.unwrap(), StatusCode::OK).await;
     server.stop().await;
 }
 

@@ -5,14 +5,22 @@ use weir_error::{Error, Kind, Result};
 use super::{Backend, Turn, args, now};
 
 /// The steps, oldest first: name, SQLite, PostgreSQL. The number is the place in the list, from 1. A step that was released is never changed.
-const STEPS: &[(&str, &str, &str)] = &[
+const STEPS: &[Step] = &[
     ("start", include_str!("../../migrations/sqlite/0001_start.sql"), include_str!("../../migrations/postgres/0001_start.sql")),
     (
         "run_totals",
         include_str!("../../migrations/sqlite/0002_run_totals.sql"),
         include_str!("../../migrations/postgres/0002_run_totals.sql"),
     ),
+    (
+        "points_by_time",
+        include_str!("../../migrations/sqlite/0003_points_by_time.sql"),
+        include_str!("../../migrations/postgres/0003_points_by_time.sql"),
+    ),
 ];
+
+/// Name, SQLite, PostgreSQL.
+pub(crate) type Step = (&'static str, &'static str, &'static str);
 
 /// The schema's version of this program.
 pub(crate) const CURRENT: i64 = STEPS.len() as i64;
@@ -23,11 +31,23 @@ const TABLE: &str =
 /// Migrations of one database.
 pub(crate) struct Migrations<'a> {
     backend: &'a Backend,
+    steps: &'static [Step],
 }
 
 impl<'a> Migrations<'a> {
     pub(crate) fn of(backend: &'a Backend) -> Self {
-        Self { backend }
+        Self { backend, steps: STEPS }
+    }
+
+    /// Other steps than those of this program.
+    #[cfg(test)]
+    pub(crate) fn with(backend: &'a Backend, steps: &'static [Step]) -> Self {
+        Self { backend, steps }
+    }
+
+    /// The newest version that it knows.
+    pub(crate) fn newest(&self) -> i64 {
+        self.steps.len() as i64
     }
 
     /// The version of what is there; 0 = an empty database. A newer one than this program's is an error.
@@ -38,9 +58,9 @@ impl<'a> Migrations<'a> {
         let row = tx.fetch_optional("SELECT coalesce(max(version), 0) FROM schema_versions", args![]).await?;
         let version = row.ok_or_else(|| Error::internal("an aggregate without a row"))?.columns().int()?;
         tx.commit().await?;
-        if version > CURRENT {
+        if version > self.newest() {
             return Err(Error::new("WEIR-STORE-005", Kind::Unsupported, "the database was made by a newer version of weir")
-                .because(format!("its schema is {version}, this program knows {CURRENT}"))
+                .because(format!("its schema is {version}, this program knows {}", self.newest()))
                 .hint("use the newer program, or restore a backup made before the upgrade"));
         }
         Ok(version)
@@ -49,7 +69,7 @@ impl<'a> Migrations<'a> {
     /// Brings the database to `target`. Several processes may do so at once: each step is done by one of them.
     pub(crate) async fn up_to(&self, target: i64) -> Result<()> {
         let mut version = self.version().await?;
-        for (number, (name, sqlite, postgres)) in (1_i64..).zip(STEPS).take_while(|(number, _)| *number <= target) {
+        for (number, (name, sqlite, postgres)) in (1_i64..).zip(self.steps).take_while(|(number, _)| *number <= target) {
             if number <= version {
                 continue;
             }

@@ -15,6 +15,8 @@ use sqlx::{PgPool, Postgres, Transaction};
 use weir_error::{Error, Kind, Result, Secret};
 
 use crate::fault;
+#[cfg(test)]
+pub(crate) use migrate::Step;
 pub(crate) use migrate::{CURRENT as SCHEMA_VERSION, Migrations};
 pub(crate) use value::{Columns, Row, Value, args, from_micros, json, kept, now, word};
 
@@ -39,6 +41,7 @@ const CHUNK: usize = 32;
 
 /// Locks that PostgreSQL's replicas take in turn; SQLite has one writer anyway.
 #[derive(Clone, Copy)]
+#[repr(i64)]
 pub(crate) enum Turn {
     /// Migrations.
     Migrate = 0x7765_6972_0001,

@@ -88,8 +88,8 @@ fn read(row: &Row, columns: &[(String, Type)]) -> Result<Json> {
 enum Scan {
     /// By row number.
     Sqlite { sql: String, after: i64 },
-    /// By a cursor of the database.
-    Postgres,
+    /// By a cursor of the database, called after the table: each has a statement of its own in the driver's cache.
+    Postgres { cursor: String },
 }
 
 impl Scan {
@@ -101,12 +101,10 @@ impl Scan {
                 Ok(Self::Sqlite { sql, after: i64::MIN })
             }
             Tx::Postgres(_) => {
-                tx.execute(
-                    format!("DECLARE scan NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT), {columns} FROM {table}"),
-                    args![],
-                )
-                .await?;
-                Ok(Self::Postgres)
+                let cursor = format!("scan_{table}");
+                let declare = format!("DECLARE {cursor} NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT), {columns} FROM {table}");
+                tx.execute(declare, args![]).await?;
+                Ok(Self::Postgres { cursor })
             }
         }
     }
@@ -120,14 +118,14 @@ impl Scan {
                 }
                 Ok(rows)
             }
-            Self::Postgres => tx.fetch_all(format!("FETCH {CHUNK} FROM scan"), args![]).await,
+            Self::Postgres { cursor } => tx.fetch_all(format!("FETCH {CHUNK} FROM {cursor}"), args![]).await,
         }
     }
 
     async fn end(self, tx: &mut Tx) -> Result<()> {
         match self {
             Self::Sqlite { .. } => Ok(()),
-            Self::Postgres => tx.execute("CLOSE scan", args![]).await.map(drop),
+            Self::Postgres { cursor } => tx.execute(format!("CLOSE {cursor}"), args![]).await.map(drop),
         }
     }
 }

@@ -41,6 +41,7 @@ const TABLES: &[&str] = &[
     "deliveries",
     "inbox",
     "idempotency",
+    "run_totals",
 ];
 
 /// What a column holds.

@@ -21,7 +21,7 @@ pub use run::{
     Claimed, Heartbeat, Lease, LogLine, NewLogLine, NewRun, Outcome, Run, RunFilter, RunStatus, StreamCounts, Trigger,
 };
 pub use trail::{
-    AuditCheck, AuditEntry, AuditFilter, AuditRow, Broken, Delivery, Event, NewSubscription, OutboxRow, Subscription,
+    AuditCheck, AuditEntry, AuditFilter, AuditRow, Broken, Delivery, Event, NewSubscription, OutboxRow, Subscription, Undelivered,
 };
 
 /// One page of a listing, oldest or newest first as the method says.

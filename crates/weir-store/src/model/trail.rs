@@ -149,3 +149,16 @@ pub struct Broken {
     /// What is wrong with it.
     pub why: String,
 }
+
+/// An event that a subscription was not sent yet, or never will be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undelivered {
+    /// The event.
+    pub row: OutboxRow,
+    /// Tries so far.
+    pub attempts: u32,
+    /// The next try, or the end of the one that is under way; `None` = given up.
+    pub next_at: Option<DateTime<Utc>>,
+    /// Why the last try failed.
+    pub error: Option<String>,
+}

@@ -10,7 +10,7 @@ mod sweep;
 mod tenants;
 mod totals;
 
-pub use schedules::Fire;
+pub use schedules::{Due, Fire};
 pub use sweep::Swept;
 
 use crate::backend::Backend;

@@ -37,7 +37,8 @@ impl System {
         if self.backend.fetch_optional(over, args![asked]).await?.is_some() {
             self.expire_leases(asked).await?;
         }
-        for tenant in self.tenants_with_work(asked).await? {
+        // A run that was just given back is ready from then on, which is later than `asked`.
+        for tenant in self.tenants_with_work(now()).await? {
             let writer = Writer::within(self.backend.begin().await?, &tenant, &Actor::system("worker")).await?;
             if let Some(claimed) = claim_in(writer, worker, lease).await? {
                 return Ok(Some(claimed));
@@ -360,8 +361,9 @@ async fn start_dependents(writer: &mut Writer, run: &Run) -> Result<Vec<Event>> 
     let rows = writer
         .tx
         .fetch_all(
-            "SELECT j.id, j.version, j.depends_on FROM job_uses u JOIN jobs j ON j.tenant_id = u.tenant_id AND j.id = u.job_id \
-             WHERE u.tenant_id = $1 AND u.kind = 'job' AND u.target = $2 AND j.status = 'active' AND j.deleted_at IS NULL ORDER BY j.id",
+            // The cross join tells SQLite where to begin: at the few that wait, not at all jobs.
+            "SELECT j.id, j.version, j.depends_on FROM job_uses u CROSS JOIN jobs j WHERE j.tenant_id = u.tenant_id AND j.id = u.job_id \
+             AND u.tenant_id = $1 AND u.kind = 'job' AND u.target = $2 AND j.status = 'active' AND j.deleted_at IS NULL ORDER BY u.job_id",
             args![&writer.tenant, &run.job_id],
         )
         .await?;

@@ -15,6 +15,9 @@ use crate::writer::Writer;
 /// A fire: its time, not before when its run may begin, `queued` or `skipped`.
 pub type Fire = (DateTime<Utc>, DateTime<Utc>, RunStatus);
 
+/// A due job, the fires to be taken, and its next fire.
+pub type Due = (ScheduleRow, Vec<Fire>, Option<DateTime<Utc>>);
+
 /// Jobs that fire in one transaction.
 const TOGETHER: usize = 500;
 
@@ -66,7 +69,7 @@ impl System {
 
     /// The same for many jobs, those of one tenant in one transaction (at most 500 at a time, so that others get in between); the answers
     /// are in the order of the rows.
-    pub async fn fire_all(&self, due: &[(ScheduleRow, Vec<Fire>, Option<DateTime<Utc>>)]) -> Result<Vec<bool>> {
+    pub async fn fire_all(&self, due: &[Due]) -> Result<Vec<bool>> {
         let mut of_tenant: BTreeMap<&TenantId, Vec<usize>> = BTreeMap::new();
         for (index, (row, ..)) in due.iter().enumerate() {
             of_tenant.entry(&row.tenant_id).or_default().push(index);

@@ -169,8 +169,8 @@ pub(super) async fn put_secret(writer: &mut Writer, name: &str, sealed: &SealedS
 }
 
 async fn users(tx: &mut Tx, tenant: &TenantId, name: &str) -> Result<Vec<String>> {
-    let sql = "SELECT j.name FROM job_uses u JOIN jobs j ON j.tenant_id = u.tenant_id AND j.id = u.job_id \
-               WHERE u.tenant_id = $1 AND u.kind = 'connection' AND u.target = $2 ORDER BY j.name LIMIT 5";
+    let sql = "SELECT j.name FROM job_uses u CROSS JOIN jobs j WHERE j.tenant_id = u.tenant_id AND j.id = u.job_id \
+               AND u.tenant_id = $1 AND u.kind = 'connection' AND u.target = $2 ORDER BY j.name LIMIT 5";
     tx.fetch_all(sql, args![tenant, name]).await?.iter().map(|row| row.columns().text()).collect()
 }
 

@@ -31,7 +31,7 @@ impl TenantStore {
     }
 
     /// The same under an id that the caller made with [`JobId::generate`], with tenant secrets that are stored in the same transaction.
-    /// Secrets whose names begin with `job/<id>/` are deleted with the job.
+    /// Secrets whose names begin with `job.<id>.` are deleted with the job.
     pub async fn create_job_with(
         &self,
         id: JobId,
@@ -173,6 +173,19 @@ impl TenantStore {
         note: &str,
         rules: Option<Vec<NewRule>>,
     ) -> Result<Job> {
+        self.update_job_with(id, expected_revision, job, note, rules, Vec::new()).await
+    }
+
+    /// The same, with tenant secrets that are stored in the same transaction.
+    pub async fn update_job_with(
+        &self,
+        id: &JobId,
+        expected_revision: Option<i64>,
+        job: NewJob,
+        note: &str,
+        rules: Option<Vec<NewRule>>,
+        secrets: Vec<(String, SealedSecret)>,
+    ) -> Result<Job> {
         let mut writer = self.write().await?;
         let before = locked(&mut writer, id, expected_revision).await?;
         check_dependencies(&mut writer, id, &job.depends_on).await?;
@@ -226,6 +239,9 @@ impl TenantStore {
         if (&body.connections, &body.depends_on) != (&before.body.connections, &before.body.depends_on) {
             writer.tx.execute("DELETE FROM job_uses WHERE tenant_id = $1 AND job_id = $2", args![&after.tenant_id, id]).await?;
             put_uses(&mut writer, &after).await?;
+        }
+        for (name, sealed) in &secrets {
+            super::connections::put_secret(&mut writer, name, sealed).await?;
         }
         let mut events = Vec::new();
         if let Some(rules) = &rules {
@@ -288,8 +304,8 @@ impl TenantStore {
         let waiting = writer
             .tx
             .fetch_all(
-                "SELECT j.name FROM job_uses u JOIN jobs j ON j.tenant_id = u.tenant_id AND j.id = u.job_id \
-                 WHERE u.tenant_id = $1 AND u.kind = 'job' AND u.target = $2 ORDER BY j.name LIMIT 5",
+                "SELECT j.name FROM job_uses u CROSS JOIN jobs j WHERE j.tenant_id = u.tenant_id AND j.id = u.job_id \
+                 AND u.tenant_id = $1 AND u.kind = 'job' AND u.target = $2 ORDER BY j.name LIMIT 5",
                 args![&job.tenant_id, id],
             )
             .await?;
@@ -307,7 +323,7 @@ impl TenantStore {
             )
             .await?;
         writer.tx.execute("DELETE FROM job_uses WHERE tenant_id = $1 AND job_id = $2", args![&job.tenant_id, id]).await?;
-        let own = format!("job/{id}/");
+        let own = format!("job.{id}.");
         writer
             .tx
             .execute(

@@ -59,7 +59,9 @@ impl TenantStore {
         }
         if !filter.statuses.is_empty() {
             let words: Vec<_> = filter.statuses.iter().map(|status| format!("'{}'", status.as_str())).collect();
-            sql += &format!(" AND r.status IN ({})", words.join(", "));
+            // Of one job the index by job is the right one; SQLite would take the one by status.
+            let status = if filter.job_id.is_some() { "coalesce(r.status, '')" } else { "r.status" };
+            sql += &format!(" AND {status} IN ({})", words.join(", "));
         }
         if let Some(since) = filter.since {
             values.push(Value::from(since));

@@ -9,7 +9,7 @@ use crate::chain::{self, Link};
 use crate::fault;
 use crate::model::{
     AuditEntry, AuditFilter, AuditRow, Event, NewSubscription, OutboxRow, Page, PageRequest, SealedSecret, Subscription,
-    SubscriptionId,
+    SubscriptionId, Undelivered,
 };
 use crate::page::Asked;
 use crate::writer::done;
@@ -116,6 +116,27 @@ impl TenantStore {
             writer.tx.execute(sql, args![&writer.tenant, id]).await?;
         }
         writer.commit(done("subscription.delete", format!("subscription/{id}"), object!({})), Vec::new()).await
+    }
+
+    /// What a subscription was not sent, given up or to be tried again, newest first. What was delivered is not kept.
+    pub async fn undelivered(&self, id: &SubscriptionId, page: &PageRequest) -> Result<Page<Undelivered>> {
+        let asked = Asked::of("undelivered", page)?;
+        self.subscription(id).await?;
+        let mut values = args![self.tenant_id(), id];
+        let tail = asked.newest_number_first("d.seq", &mut values);
+        let sql = format!(
+            "SELECT d.attempts, d.due_at, d.error, {OUTBOX_COLUMNS} FROM deliveries d \
+             JOIN outbox o ON o.tenant_id = d.tenant_id AND o.seq = d.seq WHERE d.tenant_id = $1 AND d.destination = $2{tail}"
+        );
+        let rows = self.backend.fetch_all(sql, values).await?;
+        asked.page(&rows, |row| {
+            let mut columns = row.columns();
+            let attempts = u32::try_from(columns.int()?).unwrap_or(u32::MAX);
+            let (next_at, error) = (columns.opt_time()?, columns.opt_text()?);
+            let undelivered = Undelivered { row: read_outbox(&mut columns)?, attempts, next_at, error };
+            let key = (undelivered.row.seq, String::new());
+            Ok((undelivered, key))
+        })
     }
 
     /// The tenant's events after `seq`, oldest first. Numbers have no gaps and follow the order of the commits, so a reader that goes on

@@ -24,7 +24,7 @@ import (
 func main() { os.Exit(command.Run(os.Args[1:])) }
 "#;
 
-/// The binary, built when missing (about eight minutes of two cores and 9 GB of Go caches, with the Go tool chain and its module proxy).
+/// The binary, built when missing (about eight minutes of two cores and 9 GB of disk while it lasts, with the Go tool chain and its module proxy).
 /// `WEIR_VAULT_BIN` names another one.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WEIR_VAULT_BIN").filter(|v| !v.is_empty()) {
@@ -48,9 +48,12 @@ fn build(dir: &Path) -> Result<()> {
     let sdk = "github.com/hashicorp/vault/sdk";
     std::fs::write(source.join("go.mod"), format!("module weir.invalid/vault\n\ngo 1.26.0\n\nreplace {sdk} => {sdk} {SDK}\n"))?;
     std::fs::write(source.join("main.go"), MAIN)?;
+    // Caches of its own, which go with the build: nothing else would use these thousands of packages again.
+    let caches = dir.join("caches");
     let go = |args: &[&str]| -> Result<()> {
         let mut command = Command::new("go");
-        command.args(args).current_dir(&source).env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "0");
+        command.args(args).current_dir(&source).env("GOFLAGS", "-mod=mod -modcacherw").env("CGO_ENABLED", "0");
+        command.env("GOCACHE", caches.join("build")).env("GOMODCACHE", caches.join("modules"));
         run_checked(&mut command).context("Vault is built with the Go tool chain: install `go`, or set WEIR_VAULT_BIN")?;
         Ok(())
     };
@@ -59,6 +62,7 @@ fn build(dir: &Path) -> Result<()> {
     go(&["mod", "tidy"])?;
     go(&["build", "-trimpath", "-ldflags", "-s -w", "-o", "../vault", "."])?;
     std::fs::remove_dir_all(&source)?;
+    std::fs::remove_dir_all(&caches)?;
     std::fs::write(dir.join("VERSION"), format!("{VERSION}\n"))?;
     Ok(())
 }

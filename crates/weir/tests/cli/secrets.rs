@@ -23,7 +23,7 @@ fn masked(folder: &Folder, salt: &str) {
 }
 
 /// Every file below a folder that holds a text.
-fn holding(folder: &Path, text: &str) -> Vec<String> {
+pub fn holding(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -74,3 +74,16 @@ fn a_second_run_is_refused_while_the_first_goes_on() {
     assert_said!("second_run_refused", second);
     assert_eq!(lake(&folder), "n,different,low,high\n50,50,0,49\n");
 }
+
+#[test]
+fn a_sample_of_the_runner_is_stopped_when_its_time_is_over() {
+    let pages = Pages::serve(5, 10, Some(3));
+    let mut folder = Folder::new();
+    pipeline(&folder, &pages);
+    folder.set("JOB_TIMEOUT_SECONDS", "2");
+    let said = folder.weir(&["runner", "sample", "pages.yaml"]);
+    assert_eq!(said.code, 130, "{}", said.shown());
+    assert!(said.err.contains("JOB_TIMEOUT_SECONDS"), "{}", said.shown());
+    assert_eq!(said.json()["success"], false);
+    pages.release();
+}

@@ -1,7 +1,9 @@
 //! The platform as a whole: a real database, real worker pools, and the real `weir` program for every run.
 //!
 //! * [`stage`]: a platform in a folder of its own; [`running`]: the whole path of a run; [`stopping`]: cancel, drain, limits;
-//! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments.
+//! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments;
+//! * [`tracing`]: spans at a real collector;
+//! * [`templates`]: each passes `weir check`, those of files run.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod crash;
@@ -9,3 +11,5 @@ mod order;
 mod running;
 mod stage;
 mod stopping;
+mod templates;
+mod tracing;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weir_control::worker::order::{Guard, Limits, ParentLine, SecretOptions, StoredConnection, VERSION, Verb, WorkOrder};
 use weir_testkit::http::{HttpFixture, Reply};
 
-use crate::stage::{WEIR, copy, csv, ids};
+use crate::stage::{copy, csv, ids, weir};
 
 struct Folder(tempfile::TempDir);
 
@@ -52,7 +52,7 @@ impl Folder {
 
 /// A child with its order given; its input stays open.
 fn start(order: &WorkOrder) -> (Child, ChildStdin) {
-    let mut child = Command::new(WEIR)
+    let mut child = Command::new(weir())
         .arg("execute")
         .env_clear()
         .stdin(Stdio::piped())
@@ -124,9 +124,12 @@ fn a_child_ends_when_its_worker_is_gone() {
 fn a_child_that_is_spoken_to_goes_on_and_stops_when_asked() {
     let folder = Folder::new();
     let server = HttpFixture::start().unwrap();
-    server.on("/items", Reply::json(json!([{"id": 1}])).delay(Duration::from_secs(1)));
+    server.handle("/items", |request| {
+        let page: u64 = request.param("page").and_then(|page| page.parse().ok()).unwrap_or(1);
+        Reply::json(json!({"data": [{"id": page}]})).delay(Duration::from_millis(200))
+    });
     let spec = format!(
-        "pipeline: p\nsource:\n  http: {{url: \"{}/items\", pagination: {{page: {{}}}}}}\nsink:\n  file: {{path: out, format: ndjson}}\n",
+        "pipeline: p\nsource:\n  http: {{url: \"{}/items\", records: data, pagination: {{page: {{}}}}}}\nsink:\n  file: {{path: out, format: ndjson}}\n",
         server.url()
     );
     let (mut child, mut input) = start(&folder.order(Verb::Run, "run-1", &spec));
@@ -140,7 +143,7 @@ fn a_child_that_is_spoken_to_goes_on_and_stops_when_asked() {
 
 #[test]
 fn what_is_no_order_is_refused() {
-    let mut child = Command::new(WEIR).arg("execute").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(weir()).arg("execute").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"{\"secret\": \"hunter2\"}\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

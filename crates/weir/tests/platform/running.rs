@@ -81,7 +81,7 @@ async fn a_spec_error_is_told_with_its_place_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_system_that_is_away_is_tried_again_as_often_as_the_policy_says() {
     let stage = Stage::new().await;
-    let port = weir_testkit::free_port().unwrap();
+    let port = weir_testkit::process::free_port().unwrap();
     let spec = format!(
         "pipeline: p\nsource:\n  postgres: {{url: \"postgres://u:p@127.0.0.1:{port}/db\", table: t}}\nsink:\n  file: {{path: out}}\n"
     );

@@ -16,8 +16,11 @@ use weir_control::worker::{Observer, Pool};
 use weir_store::model::{Job, LogLine, NewJob, NewRun, RetryPolicy, Run, RunId, Trigger};
 use weir_store::{Actor, TenantScope, TenantStore};
 
-/// The built program.
-pub const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+/// The built program; `WEIR_BIN` names another.
+pub fn weir() -> PathBuf {
+    std::env::var_os("WEIR_BIN").map_or_else(|| env!("CARGO_BIN_EXE_weir").into(), PathBuf::from)
+}
+
 /// Nothing here takes so long on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -180,7 +183,7 @@ async fn open(folder: &Path, change: impl FnOnce(&mut Settings)) -> Platform {
     settings.max_concurrent_jobs = 2;
     settings.egress_allow = vec!["127.0.0.1".into()];
     change(&mut settings);
-    Platform::open(settings, Arc::new(Unasked)).await.unwrap().with_program(WEIR.into()).unwrap()
+    Platform::open(settings, Arc::new(Unasked)).await.unwrap().with_program(weir()).unwrap()
 }
 
 /// A pool at work.
@@ -211,7 +214,7 @@ pub fn csv(rows: std::ops::Range<u64>) -> String {
 /// CSV → NDJSON.
 pub fn copy(from: &str, to: &str, mode: &str) -> String {
     format!(
-        "pipeline: copy\ncheckpoint_interval: 100ms\nsource:\n  file: {{path: {from}}}\n\
+        "pipeline: copy\ncheckpoint_interval_ms: 100\nsource:\n  file: {{path: {from}}}\n\
          sink:\n  file: {{path: {to}, format: ndjson, write_mode: {mode}}}\n"
     )
 }

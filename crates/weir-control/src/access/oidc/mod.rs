@@ -4,7 +4,7 @@
 
 mod keys;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
@@ -51,7 +51,7 @@ impl Claims {
 pub(super) struct Issuer {
     settings: OidcSettings,
     algorithms: Vec<Algorithm>,
-    pub(super) keys: Keys,
+    keys: Keys,
 }
 
 /// Whether a text has the shape of a JWS; what has not is not looked at.

@@ -48,12 +48,27 @@ fn ec() -> EncodingKey {
     EncodingKey::from_ec_pem(&EC).unwrap()
 }
 
-struct Little {
-    server: HttpFixture,
+pub struct Little {
+    pub server: HttpFixture,
     issuer: Issuer,
 }
 
 impl Little {
+    /// One that signs with [`Little::token`].
+    pub fn signing() -> Self {
+        Self::new(json!([public(&rsa(&RSA), Algorithm::RS256, "r1")]))
+    }
+
+    /// The settings that take its tokens.
+    pub fn settings(&self) -> OidcSettings {
+        self.issuer.settings.clone()
+    }
+
+    /// A good token with these claims changed; `null` takes one out.
+    pub fn token(&self, changes: &[(&str, Value)]) -> String {
+        sign(&self.with_claims(changes), "r1")
+    }
+
     fn new(keys: Value) -> Self {
         Self::with(keys, &["RS256", "ES256"])
     }

@@ -20,13 +20,21 @@ const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 /// The loops of a process.
 pub struct Loops {
+    /// Cancelled first: nothing new is begun.
     stop: CancellationToken,
-    running: JoinSet<(&'static str, Result<()>)>,
+    /// Requests, runs, schedules.
+    running: Running,
+    /// Cancelled when those have ended: for what they still need, and what tells of their end.
+    stop_last: CancellationToken,
+    /// Events, metrics, spans, the login at Vault.
+    running_last: Running,
 }
+
+type Running = JoinSet<(&'static str, Result<()>)>;
 
 impl Loops {
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, running: JoinSet::new() }
+        Self { stop, running: Running::new(), stop_last: CancellationToken::new(), running_last: Running::new() }
     }
 
     /// The API, and the second listener for metrics.
@@ -50,16 +58,16 @@ impl Loops {
             self.start("scheduler", schedule::run(platform.clone(), self.stop.clone()).map(Ok));
         }
         self.start("alerts", monitoring::alerts::run(platform.clone(), self.stop.clone()).map(Ok));
-        self.start("collector", monitoring::collector::run(platform.clone(), self.stop.clone()).map(Ok));
-        self.start("events", events::run(platform.clone(), self.stop.clone()).map(Ok));
+        self.start_last("collector", monitoring::collector::run(platform.clone(), self.stop_last.clone()).map(Ok));
+        self.start_last("events", events::run(platform.clone(), self.stop_last.clone()).map(Ok));
         self.work(platform)
     }
 
     /// What a worker needs.
     pub fn work(&mut self, platform: &Platform) -> Result<()> {
         if let Some(vault) = platform.vault.clone() {
-            let stop = self.stop.clone();
-            self.start("vault", async move {
+            let stop = self.stop_last.clone();
+            self.start_last("vault", async move {
                 vault.keep(stop.cancelled(), |problem| tracing::warn!(problem, "the login at Vault")).await;
                 Ok(())
             });
@@ -70,7 +78,7 @@ impl Loops {
         let mut pool = Pool::new(platform.clone());
         if let Some((tracing, sender)) = Tracing::new(&platform.settings)? {
             pool = pool.with_observer(tracing);
-            self.start("tracing", sender.run(self.stop.clone()).map(Ok));
+            self.start_last("tracing", sender.run(self.stop_last.clone()).map(Ok));
         }
         self.start("workers", pool.run(self.stop.clone()).map(Ok));
         Ok(())
@@ -80,24 +88,24 @@ impl Loops {
         self.running.spawn(running.map(move |ended| (name, ended)));
     }
 
+    fn start_last(&mut self, name: &'static str, running: impl Future<Output = Result<()>> + Send + 'static) {
+        self.running_last.spawn(running.map(move |ended| (name, ended)));
+    }
+
     /// Waits for the stop, then for every loop to end in its time.
     pub async fn until_stopped(mut self, settings: &Settings) -> Result<u8, Failure> {
-        let broken = tokio::select! {
+        let ended = tokio::select! {
+            // First, because the loops end at the same moment as the token is cancelled.
+            biased;
             () = self.stop.cancelled() => None,
-            ended = self.running.join_next() => Some(by_itself(ended)),
+            ended = self.running.join_next() => ended,
+            ended = self.running_last.join_next(), if !self.running_last.is_empty() => ended,
         };
+        let broken = ended.filter(|_| !self.stop.is_cancelled()).map(by_itself);
         self.stop.cancel();
-        let drain = Duration::from_secs(settings.drain_secs) + AFTER_DRAIN;
-        let drained = tokio::time::timeout(drain, async {
-            while let Some(ended) = self.running.join_next().await {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a part of the server did not end well");
-                }
-            }
-        });
-        if drained.await.is_err() {
-            tracing::warn!(parts = self.running.len(), "some parts of the server did not end in time");
-        }
+        end(&mut self.running, Duration::from_secs(settings.drain_secs) + AFTER_DRAIN).await;
+        self.stop_last.cancel();
+        end(&mut self.running_last, AFTER_DRAIN).await;
         match broken {
             Some(error) => Err(error.into()),
             None => Ok(0),
@@ -105,12 +113,27 @@ impl Loops {
     }
 }
 
+/// Waits for all of them, at most so long.
+async fn end(running: &mut Running, limit: Duration) {
+    let ended = tokio::time::timeout(limit, async {
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok((_, Ok(()))) => {}
+                Ok((part, Err(error))) => tracing::error!(part, %error, "a part of the server did not end well"),
+                Err(error) => tracing::error!(%error, "a part of the server did not end well"),
+            }
+        }
+    });
+    if ended.await.is_err() {
+        tracing::warn!(parts = running.len(), "some parts of the server did not end in time");
+    }
+}
+
 /// A loop that ended without being told to.
-fn by_itself(ended: Option<std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>>) -> Error {
+fn by_itself(ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>) -> Error {
     match ended {
-        Some(Ok((_, Err(error)))) => error,
-        Some(Ok((name, Ok(())))) => Error::internal(format!("a part of the server ended by itself: {name}")),
-        Some(Err(error)) => Error::internal("a part of the server ended by itself").caused_by(error),
-        None => Error::internal("the server has no parts"),
+        Ok((_, Err(error))) => error,
+        Ok((name, Ok(()))) => Error::internal(format!("a part of the server ended by itself: {name}")),
+        Err(error) => Error::internal("a part of the server ended by itself").caused_by(error),
     }
 }
