@@ -17,6 +17,7 @@ use weir_plan::RowProgram;
 use crate::cursor::CursorTracker;
 use crate::flow::{FlowShared, Todo, poisoned};
 use crate::queue;
+use crate::run::PATIENCE;
 use crate::store::{Counts, EpochBody, SetAside};
 
 pub(crate) struct Lane {
@@ -113,7 +114,10 @@ impl Lane {
         let mut asked_to_stop: Option<Instant> = None;
         // Positions inside a split are one sink's resume points; with several sinks only whole splits are.
         let positions = self.writers.len() == 1;
-        while let Some(event) = events.next().await? {
+        let shared = self.shared.clone();
+        loop {
+            let Ok(event) = shared.context.unless_stopped(events.next()).await else { return Ok(SplitEnd::StoppedDirty) };
+            let Some(event) = event? else { break };
             if ahead.is_none() && events.task.is_finished() && !self.shared.context.stopping() {
                 *ahead = self.start(reader)?;
             }
@@ -155,7 +159,7 @@ impl Lane {
             } else if stopping {
                 // A split is small; it may end by itself. If not, its rows are read again by the next attempt.
                 let asked = asked_to_stop.get_or_insert_with(Instant::now);
-                if asked.elapsed() > std::time::Duration::from_secs(3) {
+                if asked.elapsed() > PATIENCE {
                     return Ok(SplitEnd::StoppedDirty);
                 }
             }

@@ -72,8 +72,8 @@ impl PartitionStream for Share {
                 None => None,
             };
             for split in &splits {
-                let mut events = reader.read(split, None).await?;
-                while let Some(event) = events.next().await {
+                let mut events = shared.context.unless_stopped(reader.read(split, None)).await??;
+                while let Some(event) = shared.context.unless_stopped(events.next()).await? {
                     if shared.context.stopping() {
                         return Err(Error::cancelled());
                     }
@@ -224,7 +224,7 @@ pub(crate) async fn run(
         let mut writer = target.sink.writer(0).await?;
         let mut rows = 0u64;
         let mut stream = frame.execute_stream().await.map_err(|error| query(error, &flow.name))?;
-        while let Some(batch) = stream.next().await {
+        while let Some(batch) = shared.context.unless_stopped(stream.next()).await? {
             if shared.context.stopping() {
                 return Err(Error::cancelled());
             }

@@ -75,7 +75,22 @@ impl RunContext {
     pub(crate) fn stopping(&self) -> bool {
         self.options.stop.is_cancelled()
     }
+    /// Waits for what may never come, but not for long once the run is to stop: then it is the error of a cancelled run.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let given_up = async {
+            self.options.stop.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = given_up => Err(Error::cancelled()),
+        }
+    }
 }
+
+/// What a source may take to come to a point from where the run can go on, once it is to stop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Executes a plan. Never panics and never returns early: whatever happens is in the report.
 ///
