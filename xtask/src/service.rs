@@ -30,6 +30,7 @@ enum Name {
     Pulsar,
     Ignite,
     Vault,
+    OtelCollector,
 }
 
 impl From<Name> for Service {
@@ -41,6 +42,7 @@ impl From<Name> for Service {
             Name::Pulsar => Self::Pulsar,
             Name::Ignite => Self::Ignite,
             Name::Vault => Self::Vault,
+            Name::OtelCollector => Self::OtelCollector,
         }
     }
 }

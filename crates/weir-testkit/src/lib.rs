@@ -6,6 +6,7 @@
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
 //! | Apache Pulsar, Apache Ignite | [`Pulsar::shared`], [`Ignite::shared`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
+//! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
 //! | a network that breaks | [`FaultProxy::to`] |
 //! | rows | [`seeds`] |

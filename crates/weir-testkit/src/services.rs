@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::FileLock;
 use crate::postgres::{self, Version};
-use crate::{ignite, minio, process, pulsar, vault};
+use crate::{ignite, minio, otel_collector, process, pulsar, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Service {
     Ignite,
     /// HashiCorp Vault.
     Vault,
+    /// The OpenTelemetry collector.
+    OtelCollector,
 }
 
 /// One that runs.
@@ -40,7 +42,8 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Postgres, Self::Postgres18, Self::Minio, Self::Pulsar, Self::Ignite, Self::Vault];
+    pub const ALL: [Self; 7] =
+        [Self::Postgres, Self::Postgres18, Self::Minio, Self::Pulsar, Self::Ignite, Self::Vault, Self::OtelCollector];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl Service {
             Self::Pulsar => "pulsar",
             Self::Ignite => "ignite",
             Self::Vault => "vault",
+            Self::OtelCollector => "otel-collector",
         }
     }
 
@@ -63,6 +67,7 @@ impl Service {
             Self::Pulsar => pulsar::install::home(),
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
+            Self::OtelCollector => otel_collector::install::binary(),
         }
     }
 
@@ -85,6 +90,7 @@ impl Service {
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
+            Self::OtelCollector => otel_collector::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;

@@ -37,21 +37,8 @@ impl OtelCollector {
 
     fn once() -> Result<Self> {
         let dir = open_tempdir("weir-otel-")?;
-        let (http, grpc) = (free_port()?, free_port()?);
-        let (file, log) = (dir.path().join("spans.jsonl"), dir.path().join("log"));
-        let config = format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:{grpc}}}, http: {{endpoint: 127.0.0.1:{http}}}}}}}}}\n\
-             exporters: {{file: {{path: {}, flush_interval: 100ms}}, debug: {{verbosity: basic}}}}\n\
-             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{traces: {{receivers: [otlp], exporters: [file, debug]}}}}\n",
-            file.display()
-        );
-        let place = dir.path().join("config.yaml");
-        std::fs::write(&place, config)?;
-        let mut command = Command::new(install::binary()?);
-        command.arg(format!("--config=file:{}", place.display())).current_dir(dir.path());
-        let mut process =
-            ServerProcess::spawn("the OpenTelemetry collector", &mut command, &log, Spawn { user: None, detached: false })?;
-        process.wait_ready(&log, Duration::from_secs(60), || listens(http) && listens(grpc))?;
+        let (http, grpc, file) = (free_port()?, free_port()?, dir.path().join(SPANS));
+        let process = spawn(dir.path(), http, grpc, false)?;
         Ok(Self { http, grpc, file, _process: process, _dir: dir })
     }
 
@@ -75,6 +62,35 @@ impl OtelCollector {
         crate::wait_until(&format!("{count} spans"), limit, || self.spans().is_ok_and(|spans| spans.len() >= count))?;
         self.spans()
     }
+}
+
+/// The file of spans in a collector's folder.
+const SPANS: &str = "spans.jsonl";
+
+/// One that stays, for trying things by hand: its process, and how to reach it.
+pub(crate) fn start_detached(home: &Path) -> Result<(u32, String)> {
+    let (http, grpc) = (free_port()?, free_port()?);
+    let process = spawn(home, http, grpc, true)?;
+    let address =
+        format!("http://127.0.0.1:{http}/v1/traces or grpc://127.0.0.1:{grpc}; spans in {}", home.join(SPANS).display());
+    Ok((process.leave_running(), address))
+}
+
+fn spawn(dir: &Path, http: u16, grpc: u16, detached: bool) -> Result<ServerProcess> {
+    let (file, log) = (dir.join(SPANS), dir.join("log"));
+    let config = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:{grpc}}}, http: {{endpoint: 127.0.0.1:{http}}}}}}}}}\n\
+         exporters: {{file: {{path: {}, flush_interval: 100ms}}, debug: {{verbosity: basic}}}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{traces: {{receivers: [otlp], exporters: [file, debug]}}}}\n",
+        file.display()
+    );
+    let place = dir.join("config.yaml");
+    std::fs::write(&place, config)?;
+    let mut command = Command::new(install::binary()?);
+    command.arg(format!("--config=file:{}", place.display())).current_dir(dir);
+    let mut process = ServerProcess::spawn("the OpenTelemetry collector", &mut command, &log, Spawn { user: None, detached })?;
+    process.wait_ready(&log, Duration::from_secs(60), || listens(http) && listens(grpc))?;
+    Ok(process)
 }
 
 fn listens(port: u16) -> bool {
