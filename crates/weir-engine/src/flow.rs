@@ -279,8 +279,12 @@ async fn read(
         })
         .collect();
     context.store.open_flow(&context.identity.run_id, &flow.name, &records).await?;
-    let estimated_rows = sum(flow.inputs.iter().map(|input| input.stream.estimated_rows));
-    let estimated_bytes = sum(flow.inputs.iter().map(|input| input.stream.estimated_bytes));
+    let estimates = Estimates {
+        rows: sum(flow.inputs.iter().map(|input| input.stream.estimated_rows)),
+        bytes: sum(flow.inputs.iter().map(|input| input.stream.estimated_bytes)),
+        started: Instant::now(),
+    };
+    let (estimated_rows, estimated_bytes) = (estimates.rows, estimates.bytes);
     context.tell(RunEvent::StreamStarted { stream: flow.name.clone(), estimated_rows, estimated_bytes });
     if relational_done {
         return Ok(records);
@@ -302,11 +306,12 @@ async fn read(
             (_, None) => Err(Error::internal(format!("flow `{}` has no input", flow.name))),
         }
     };
-    let ticker = tick(shared, estimated_rows, estimated_bytes);
     tokio::select! {
         outcome = work => outcome?,
-        never = ticker => match never {},
+        never = tick(shared, estimates) => match never {},
     }
+    // The last figures, also of a stream that was quicker than the clock.
+    tell_progress(shared, &estimates);
     Ok(records)
 }
 
@@ -467,26 +472,37 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
     Ok(FlowOutcome { report })
 }
 
-async fn tick(shared: &FlowShared, estimated_rows: Option<u64>, estimated_bytes: Option<u64>) -> std::convert::Infallible {
-    let started = Instant::now();
+async fn tick(shared: &FlowShared, estimates: Estimates) -> std::convert::Infallible {
     let mut clock = tokio::time::interval(Duration::from_millis(250));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
-        let gauges = &shared.gauges;
-        shared.context.tell(RunEvent::Progress(Progress {
-            stream: shared.flow.clone(),
-            rows_read: gauges.read.load(Ordering::Relaxed),
-            rows_written: gauges.written.load(Ordering::Relaxed),
-            bytes_read: gauges.bytes.load(Ordering::Relaxed),
-            rows_dead: gauges.dead.load(Ordering::Relaxed),
-            estimated_rows,
-            estimated_bytes,
-            memory_bytes: memory::resident_bytes(),
-            memory_limit_bytes: shared.context.budget.total as u64,
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }));
+        tell_progress(shared, &estimates);
     }
+}
+
+/// What a stream was thought to be when its reading began.
+#[derive(Clone, Copy)]
+struct Estimates {
+    rows: Option<u64>,
+    bytes: Option<u64>,
+    started: Instant,
+}
+
+fn tell_progress(shared: &FlowShared, estimates: &Estimates) {
+    let gauges = &shared.gauges;
+    shared.context.tell(RunEvent::Progress(Progress {
+        stream: shared.flow.clone(),
+        rows_read: gauges.read.load(Ordering::Relaxed),
+        rows_written: gauges.written.load(Ordering::Relaxed),
+        bytes_read: gauges.bytes.load(Ordering::Relaxed),
+        rows_dead: gauges.dead.load(Ordering::Relaxed),
+        estimated_rows: estimates.rows,
+        estimated_bytes: estimates.bytes,
+        memory_bytes: memory::resident_bytes(),
+        memory_limit_bytes: shared.context.budget.total as u64,
+        elapsed_ms: u64::try_from(estimates.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }));
 }
 
 fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {

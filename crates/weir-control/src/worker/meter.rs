@@ -109,6 +109,11 @@ impl Meter {
         now
     }
 
+    /// What the process itself says of its peak: it knows better than a look now and then.
+    pub fn peak(&mut self, bytes: u64) {
+        self.last.memory_peak_bytes = self.last.memory_peak_bytes.max(bytes);
+    }
+
     /// The last look.
     pub fn last(&self) -> Sample {
         self.last
@@ -126,6 +131,11 @@ fn parse_stat(text: &str) -> Option<(u64, bool)> {
 
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The most memory that this process has held.
+pub fn own_peak_bytes() -> u64 {
+    kibibytes(&std::fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:").unwrap_or(0)
 }
 
 fn kibibytes(text: &str, name: &str) -> Option<u64> {

@@ -18,8 +18,13 @@ pub enum Said {
     Schemas(Value),
     /// For the log.
     Log(NewLogLine),
-    /// The engine's report.
-    Report(Value),
+    /// The engine's report, and the most memory that the process held.
+    Report {
+        /// As the engine has it.
+        body: Value,
+        /// 0: it did not say.
+        memory_peak_bytes: u64,
+    },
     /// The answer to another verb.
     Answer(Value),
 }
@@ -63,7 +68,8 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
         "report" | "answer" => {
             let mut body = event.get_mut(&kind).map(Value::take).unwrap_or_default();
             scrubber.value(&mut body);
-            return Some(if kind == "report" { Said::Report(body) } else { Said::Answer(body) });
+            let memory_peak_bytes = number(&event, "memory_peak_bytes");
+            return Some(if kind == "report" { Said::Report { body, memory_peak_bytes } } else { Said::Answer(body) });
         }
         "schemas" => return Some(Said::Schemas(event.get_mut("streams").map(Value::take).unwrap_or_default())),
         _ => {}
@@ -171,8 +177,9 @@ mod tests {
         assert_eq!(started.event.unwrap()["run_id"], "e");
         let retry = logged(said(r#"{"event":"retry","stream":"s","message":"gone","attempt":2,"delay_ms":250}"#, Pipe::Output));
         assert_eq!((retry.level.as_str(), retry.message.as_str()), ("warning", "s: gone; try 2 in 250 ms"));
-        let report = said(r#"{"event":"report","report":{"status":"succeeded"}}"#, Pipe::Output);
-        assert_eq!(report, Said::Report(serde_json::json!({"status": "succeeded"})));
+        let report = said(r#"{"event":"report","report":{"status":"succeeded"},"memory_peak_bytes":9}"#, Pipe::Output);
+        let body = serde_json::json!({"status": "succeeded"});
+        assert_eq!(report, Said::Report { body, memory_peak_bytes: 9 });
         let done = said(
             r#"{"event":"stream_finished","stream":"s","rows_written":7,"bytes_written":70,"places":["lake/s"]}"#,
             Pipe::Output,

@@ -144,7 +144,8 @@ impl Supervisor {
                             remember(&mut last_words, &line.message);
                         }
                         match record.take(heard) {
-                            Some(Said::Report(body)) => {
+                            Some(Said::Report { body, memory_peak_bytes }) => {
+                                meter.peak(memory_peak_bytes);
                                 self.mark(claimed, Mark::Reported);
                                 report = Some(body);
                             }
@@ -210,17 +211,19 @@ impl Supervisor {
             }
         }
         // The last figures: a process that has ended but was not waited for still shows them.
-        let sample = meter.look();
+        meter.look();
         let exit = gone(&mut child).await;
         // What was written before the end may still be in the pipes.
         while let Ok(Some((pipe, heard))) = tokio::time::timeout(Duration::from_millis(500), said.recv()).await {
             if let (Pipe::Errors, Said::Log(line)) = (pipe, &heard) {
                 remember(&mut last_words, &line.message);
             }
-            if let Some(Said::Report(body)) = record.take(heard) {
+            if let Some(Said::Report { body, memory_peak_bytes }) = record.take(heard) {
+                meter.peak(memory_peak_bytes);
                 report = Some(body);
             }
         }
+        let sample = meter.last();
         if lost {
             return Watched { ending: None, sample };
         }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use weir_control::worker::meter::own_peak_bytes;
 use weir_engine::{Reporter, RunEvent};
 use weir_error::Error;
 use weir_spec::Diagnostic;
@@ -19,7 +20,7 @@ fn line(value: &impl Serialize) {
 
 /// The last line of a run.
 pub fn report(report: &impl Serialize) {
-    line(&json!({"event": "report", "report": report}));
+    line(&json!({"event": "report", "report": report, "memory_peak_bytes": own_peak_bytes()}));
 }
 
 /// The last line of an errand.
