@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Bounded load on `weir serve` with SQLite, over loopback, the load generator (wrk) on the same cores.
 
-Usage: bench/platform.py [--jobs 10000] [--seconds 10] [--connections 64]
+Usage: bench/serve.py [--jobs 10000] [--seconds 10] [--connections 64]
 
 Measures: process start to the first 200 on /health, resident memory when idle, GET of a job, a list of 50, POST of a job.
-Needs wrk (Debian package `wrk`). Results with the machine go to bench/results/platform-*.json.
+Needs wrk (Debian package `wrk`). Results with the machine go to bench/results/serve-*.json.
 """
-import argparse, concurrent.futures, datetime, http.client, json, os, pathlib, platform, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import argparse, concurrent.futures, datetime, http.client, json, os, pathlib, re, shutil, signal, socket, subprocess, sys, tempfile, time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = pathlib.Path(os.environ.get("WEIR_CACHE", pathlib.Path.home() / ".cache" / "weir"))
@@ -26,21 +26,24 @@ class Server:
         self.log = open(os.path.join(folder, "log"), "wb")
         begin = time.perf_counter()
         env = {**os.environ, "METRICS_ENABLED": "false", "LOG_LEVEL": "warn"}
-        self.process = subprocess.Popen([WEIR, "serve", "--dev", "--listen", f"127.0.0.1:{self.port}", "--data", os.path.join(folder, "data")],
+        self.process = subprocess.Popen([WEIR, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", os.path.join(folder, "data")],
                                         stdout=self.log, stderr=self.log, env=env)
         while True:
             if self.process.poll() is not None:
                 sys.exit("the server ended: " + open(os.path.join(folder, "log")).read())
             try:
-                if self.call("GET", "/health")[0] == 200:
+                if self.call("GET", "/health", {})[0] == 200:
                     break
             except OSError:
                 time.sleep(0.002)
         self.ready_ms = (time.perf_counter() - begin) * 1000
+        # As an administrator with a token: what every request of a real client goes through.
+        token = re.search(r"weir_[A-Za-z0-9_\-]+", open(os.path.join(folder, "log")).read())
+        self.headers = {"content-type": "application/json", "authorization": "Bearer " + token[0]}
 
-    def call(self, method, path, body=None, headers=None):
+    def call(self, method, path, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, body and json.dumps(body), {"content-type": "application/json", **(headers or {})})
+        connection.request(method, path, headers=self.headers if headers is None else headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
@@ -58,7 +61,7 @@ def fill(server, count):
     def some(numbers):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         for number in numbers:
-            connection.request("POST", "/api/v1/jobs", json.dumps({"spec": SPEC % f"fill_{number}"}), {"content-type": "application/json"})
+            connection.request("POST", "/api/v1/jobs", json.dumps({"spec": SPEC % f"fill_{number}"}), server.headers)
             answer = connection.getresponse()
             text = answer.read()
             if answer.status != 201:
@@ -70,7 +73,9 @@ def fill(server, count):
     return count / (time.perf_counter() - begin)
 
 
-def wrk(url, seconds, connections, script):
+def wrk(server, path, seconds, connections, script):
+    url = f"http://127.0.0.1:{server.port}{path}"
+    script = "".join(f"wrk.headers['{name}'] = '{value}'\n" for name, value in server.headers.items()) + script
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script + """
 done = function(summary, latency, requests)
@@ -98,6 +103,7 @@ def main():
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder:
             server = Server(folder)
+            time.sleep(3)  # idle: the loops have been round once
             starts.append((server.ready_ms, server.rss_mb()))
             server.stop()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,14 +112,13 @@ def main():
             filled = fill(server, args.jobs)
             page = json.loads(server.call("GET", "/api/v1/jobs?limit=50")[1])
             ids = [job.get("id") or job.get("job_id") for job in page.get("items", page.get("jobs", []))]
-            base = f"http://127.0.0.1:{server.port}"
             names = ", ".join(f'"{i}"' for i in ids)
-            get = wrk(base, args.seconds, args.connections,
+            get = wrk(server, "/", args.seconds, args.connections,
                       f"local ids = {{{names}}}\nlocal n = 0\nrequest = function() n = n + 1; return wrk.format('GET', '/api/v1/jobs/' .. ids[n % #ids + 1]) end")
-            listed = wrk(base + "/api/v1/jobs?limit=50", args.seconds, args.connections, "")
+            listed = wrk(server, "/api/v1/jobs?limit=50", args.seconds, args.connections, "")
             body = json.dumps(json.dumps({"spec": SPEC % "load_NUMBER"}))
-            post = wrk(base, args.seconds, args.connections,
-                       f"local body = {body}\nlocal n = 0\nwrk.headers['content-type'] = 'application/json'\n"
+            post = wrk(server, "/", args.seconds, args.connections,
+                       f"local body = {body}\nlocal n = 0\n"
                        "request = function() n = n + 1; return wrk.format('POST', '/api/v1/jobs', nil, (body:gsub('NUMBER', tostring(n)))) end")
             busy = server.rss_mb()
         finally:
@@ -122,12 +127,12 @@ def main():
     idle = max(s[1] for s in starts)
     result = {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "kernel": platform.release()},
+        "machine": {"cores": os.cpu_count(), "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "kernel": os.uname().release},
         "jobs": args.jobs, "connections": args.connections, "filled_per_second": round(filled),
         "start": {"first_200_ms": round(ready, 1), "idle_rss_mb": round(idle, 1), "after_load_rss_mb": round(busy, 1)},
         "get_job": get, "list_50": listed, "post_job": post,
     }
-    out = HERE / "results" / f"platform-{datetime.datetime.now():%Y%m%d-%H%M%S}.json"
+    out = HERE / "results" / f"serve-{datetime.datetime.now():%Y%m%d-%H%M%S}.json"
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"first 200 on /health {ready:.0f} ms (<= 300)   idle {idle:.0f} MB (<= 80)   after load {busy:.0f} MB")
     for name, row, bar in (("GET job", get, 5000), ("list of 50", listed, 1500), ("POST job", post, 1000)):
