@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 mod secret;
+pub mod veil;
 pub use secret::Secret;
 
 /// `Result` with Weir's [`Error`].
@@ -98,7 +99,7 @@ impl Error {
             code,
             kind,
             retry: Retry::Never,
-            what: what.into(),
+            what: clear(what.into()),
             place: None,
             why: None,
             hint: None,
@@ -122,7 +123,7 @@ impl Error {
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
         if self.0.place.is_none() {
-            self.0.place = Some(place.into());
+            self.0.place = Some(clear(place.into()));
         }
         self
     }
@@ -130,14 +131,18 @@ impl Error {
     /// Why it happened, in the words of the failing system if possible.
     #[must_use]
     pub fn because(mut self, why: impl fmt::Display) -> Self {
-        self.0.why = Some(why.to_string());
+        self.0.why = Some(clear(why.to_string()));
         self
     }
 
     /// What the reader should do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.0.hint = Some(hint.into());
+        // A text that the program holds is nobody's secret.
+        self.0.hint = Some(match hint.into() {
+            Cow::Owned(text) => Cow::Owned(clear(text)),
+            fixed => fixed,
+        });
         self
     }
 
@@ -160,7 +165,7 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         if self.0.why.is_none() {
-            self.0.why = Some(chain(source.as_ref()));
+            self.0.why = Some(clear(chain(source.as_ref())));
         }
         self.0.source = Some(source);
         self
@@ -253,6 +258,14 @@ pub struct ErrorBody {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// The text without secrets: whoever failed may have quoted one.
+fn clear(text: String) -> String {
+    match veil::veiled(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(veiled) => veiled,
+    }
 }
 
 /// The messages of an error and its sources, outermost first, without repeating a message that

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
-use weir_error::{Error, Kind, Secret};
+use weir_error::{Error, Kind, Secret, veil};
 
 use crate::provider::{Credentials, Environment, Provider, SecretFiles};
 use crate::reference::{Part, Reference, Template, splice};
@@ -178,7 +178,7 @@ impl Resolver {
 
     fn text(&self, text: &str, path: &str, secret: bool, problems: &mut Vec<Unresolved>) -> String {
         match Template::parse(text, secret) {
-            Ok(template) => self.fill(&template, path, problems),
+            Ok(template) => self.fill(&template, path, secret, problems),
             Err(reason) => {
                 problems.push(Unresolved { path: path.into(), reference: String::new(), reason });
                 String::new()
@@ -186,13 +186,12 @@ impl Resolver {
         }
     }
 
-    fn fill(&self, template: &Template, path: &str, problems: &mut Vec<Unresolved>) -> String {
+    fn fill(&self, template: &Template, path: &str, secret: bool, problems: &mut Vec<Unresolved>) -> String {
         let mut built = String::new();
         for (index, part) in template.parts.iter().enumerate() {
             match part {
                 Part::Text(text) => built.push_str(text),
                 Part::Reference(reference) => {
-                    let value = self.value(reference, path, problems);
                     let following: String = template.parts[index + 1..]
                         .iter()
                         .map(|part| match part {
@@ -200,14 +199,21 @@ impl Resolver {
                             Part::Reference(_) => "",
                         })
                         .collect();
+                    // What is spliced in before an `@` is the password of a URL.
+                    let value = self.value(reference, path, secret || following.starts_with('@'), problems);
                     splice(&mut built, value.expose(), &following);
                 }
             }
         }
+        if secret {
+            veil::remember(&built);
+        }
         built
     }
 
-    fn value(&self, reference: &Reference, path: &str, problems: &mut Vec<Unresolved>) -> Secret {
+    /// The value behind a reference. That it is a secret is made known before anybody can say it again; what stands in the environment is
+    /// one only where one is expected.
+    fn value(&self, reference: &Reference, path: &str, secret: bool, problems: &mut Vec<Unresolved>) -> Secret {
         let found = match reference {
             Reference::Environment { name, .. } => self.environment.get(name),
             Reference::Credential { name } => match &self.credentials_in_vault {
@@ -223,11 +229,16 @@ impl Resolver {
         };
         let reason = match (found, reference) {
             (Ok(Some(value)), Reference::Environment { default: Some(default), .. }) if value.is_empty() => {
-                return Secret::new(self.fill(default, path, problems));
+                return Secret::new(self.fill(default, path, secret, problems));
             }
-            (Ok(Some(value)), _) => return value,
+            (Ok(Some(value)), reference) => {
+                if secret || !matches!(reference, Reference::Environment { .. }) {
+                    veil::remember(value.expose());
+                }
+                return value;
+            }
             (Ok(None), Reference::Environment { default: Some(default), .. }) => {
-                return Secret::new(self.fill(default, path, problems));
+                return Secret::new(self.fill(default, path, secret, problems));
             }
             (Ok(None), Reference::Environment { .. }) => "the environment variable is not set".to_string(),
             (Ok(None), Reference::Credential { .. }) => "the credentials have no such entry".to_string(),

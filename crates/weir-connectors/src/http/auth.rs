@@ -9,8 +9,9 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 use weir_connect::{Error, Kind, Result, Secret};
+use weir_error::veil;
 
-use super::client::{read_body, shown, transport};
+use super::client::{read_body, shown, snippet, transport};
 use super::config::{Auth, ClientAuth, ClientCredentials, KeyPlace, spec};
 
 /// A token is renewed this long before it expires.
@@ -146,15 +147,15 @@ async fn fetch(http: &reqwest::Client, oauth: &ClientCredentials) -> Result<Toke
     }
     let body = read_body(response, 1 << 20, &place).await?;
     if !status.is_success() {
-        // RFC 6749 errors are short and carry no secret of ours.
         return Err(Error::new("WEIR-HTTP-003", Kind::Auth, format!("the token server refuses the client: {status}"))
             .at(place)
-            .because(String::from_utf8_lossy(&body[..body.len().min(300)]))
+            .because(snippet(&body))
             .hint("check client_id, client_secret, scope and client_auth"));
     }
     let begin = Instant::now();
     let parsed: TokenResponse = serde_json::from_slice(&body)
         .map_err(|_| Error::new("WEIR-HTTP-003", Kind::Auth, "the token server's answer has no access_token").at(place))?;
+    veil::remember(parsed.access_token.expose());
     // Some servers send the seconds as text.
     let seconds = match parsed.expires_in {
         Some(serde_json::Value::Number(number)) => number.as_f64(),

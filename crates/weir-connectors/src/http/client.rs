@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
 use weir_connect::{Error, Kind, Result, Retry};
+use weir_error::veil;
 
 use super::auth::{Authenticator, header, header_name};
 use super::config::{HeaderText, HttpConnection, spec};
@@ -154,21 +155,30 @@ impl Client {
         shown(url, self.auth.secret_param())
     }
 
-    /// An address without the API key, for positions: the key is added again when the address is asked.
-    pub fn without_key(&self, mut url: Url) -> Url {
-        if let Some(secret) = self.auth.secret_param()
-            && url.query_pairs().any(|(name, _)| name == secret)
-        {
-            let kept: Vec<(String, String)> =
-                url.query_pairs().filter(|(name, _)| name != secret).map(|(name, value)| (name.into(), value.into())).collect();
-            url.query_pairs_mut().clear().extend_pairs(kept);
-        }
-        url
+    /// An address without secrets, for positions: the API key is added again when the address is asked, and for the secret parameters that
+    /// the API repeats (`own` are those that the pipeline names) stands a mark, which [`Self::with_secrets`] replaces.
+    pub fn without_secrets(&self, url: Url, own: &[(String, String)]) -> Url {
+        let key = self.auth.secret_param();
+        rewritten(url, |name, value| match () {
+            () if key == Some(name) => None,
+            () if own.iter().any(|(n, v)| n == name && v == value) => Some(HIDDEN.into()),
+            () => Some(value.into()),
+        })
+    }
+
+    /// The address as the API wrote it.
+    pub fn with_secrets(&self, url: Url, own: &[(String, String)]) -> Url {
+        let known = |name: &str| own.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        rewritten(url, |name, value| Some(if value == HIDDEN { known(name) } else { None }.unwrap_or_else(|| value.into())))
     }
 
     /// Sends until it works, fails for good, or was tried often enough. The error of the last try is returned, still marked transient
     /// if a later run may have more luck.
     pub async fn send(&self, request: &Request, pace: &Pace) -> Result<Response> {
+        // An address may be a secret as a whole; its parameters are then nowhere else.
+        for (_, value) in secret_pairs(request.home.query_pairs(), self.auth.secret_param()) {
+            veil::remember(&value);
+        }
         let mut attempt = 0;
         loop {
             pace.wait().await;
@@ -305,20 +315,42 @@ pub fn header_map(headers: &std::collections::BTreeMap<String, HeaderText>) -> R
     headers.iter().map(|(name, value)| Ok((header_name(name)?, header(&format!("headers.{name}"), &value.0)?))).collect()
 }
 
+/// Whether a parameter of that name carries a secret.
+fn hides(name: &str, secret_param: Option<&str>) -> bool {
+    let lower = name.to_lowercase();
+    secret_param == Some(name) || ["token", "key", "secret", "password", "sig", "auth"].iter().any(|word| lower.contains(word))
+}
+
+/// Those of some parameters that carry a secret.
+pub fn secret_pairs<N: AsRef<str>>(pairs: impl IntoIterator<Item = (N, N)>, secret_param: Option<&str>) -> Vec<(String, String)> {
+    let pairs = pairs.into_iter().map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned()));
+    pairs.filter(|(name, _)| hides(name, secret_param)).collect()
+}
+
+/// What stands for a secret parameter in a position.
+const HIDDEN: &str = "***";
+
+/// The address with other parameters; as it was written, if they are the same.
+fn rewritten(mut url: Url, value: impl Fn(&str, &str) -> Option<String>) -> Url {
+    let old: Vec<(String, String)> = url.query_pairs().map(|(name, value)| (name.into(), value.into())).collect();
+    let new: Vec<(String, String)> = old.iter().filter_map(|(name, old)| Some((name.clone(), value(name, old)?))).collect();
+    if new != old {
+        url.query_pairs_mut().clear().extend_pairs(new);
+    }
+    url
+}
+
 /// An address for people: without credentials in parameters.
 pub fn shown(url: &Url, secret_param: Option<&str>) -> String {
     let mut shown = url.clone();
     let _ = shown.set_password(None);
     let _ = shown.set_username("");
     if url.query().is_some() {
-        let hides = |name: &str| {
-            let lower = name.to_lowercase();
-            secret_param == Some(name)
-                || ["token", "key", "secret", "password", "sig", "auth"].iter().any(|word| lower.contains(word))
-        };
         let pairs: Vec<(String, String)> = url
             .query_pairs()
-            .map(|(name, value)| (name.to_string(), if hides(&name) { "***".to_owned() } else { value.to_string() }))
+            .map(|(name, value)| {
+                (name.to_string(), if hides(&name, secret_param) { "***".to_owned() } else { value.to_string() })
+            })
             .collect();
         shown.query_pairs_mut().clear().extend_pairs(pairs);
     }
@@ -420,7 +452,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
 
 /// The beginning of a body, for people.
 pub fn snippet(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(400)]);
+    // Servers quote what they refuse; cleared before it is shortened, or half a secret would be left.
+    let text = String::from_utf8_lossy(body);
+    let text = veil::veiled(&text);
     let short: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     short
 }
@@ -434,6 +468,26 @@ mod tests {
         let url = Url::parse("https://u:p@x.example/a?page=2&api_key=s3cret&k=s3cret&access_token=s3cret").unwrap();
         let text = shown(&url, Some("k"));
         assert!(!text.contains("s3cret") && !text.contains("u:p") && text.contains("page=2"), "{text}");
+    }
+
+    #[test]
+    fn a_position_has_no_secret_and_the_address_gets_it_back() {
+        let client = Client::new(&serde_json::from_value(serde_json::json!({})).unwrap()).unwrap();
+        let own = secret_pairs([("api_key", "s3cret/1"), ("size", "5")], None);
+        assert_eq!(own, [("api_key".to_owned(), "s3cret/1".to_owned())]);
+        let next = Url::parse("https://x.example/a?api_key=s3cret%2F1&page=2&page_token=of-the-api").unwrap();
+        let kept = client.without_secrets(next.clone(), &own);
+        assert_eq!(kept.query(), Some("api_key=***&page=2&page_token=of-the-api"));
+        assert_eq!(client.with_secrets(kept, &own), next);
+        let without = Url::parse("https://x.example/a?page=3").unwrap();
+        assert_eq!(client.with_secrets(client.without_secrets(without.clone(), &own), &own), without, "nothing is added");
+    }
+
+    #[test]
+    fn a_servers_words_are_cleared_before_they_are_cut() {
+        veil::remember("s3cret-of-the-snippet");
+        let body = format!("{} s3cret-of-the-snippet", "x".repeat(190));
+        assert!(!snippet(body.as_bytes()).contains("s3"), "{}", snippet(body.as_bytes()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use twox_hash::XxHash3_64;
 use url::Url;
 use weir_connect::{Error, Kind, Result};
 
-use super::client::{Client, Pace, Request, Response, header_map, snippet};
+use super::client::{Client, Pace, Request, Response, header_map, secret_pairs, snippet};
 use super::config::{CursorFormat, Format, Pagination, ParamPlace, ReadMethod, Stop, spec};
 use super::endpoint::Endpoint;
 use super::json::{JsonError, JsonValue, Scanner, parse};
@@ -173,8 +173,9 @@ impl Pager {
         let paging = self.paging_params();
         if let Next::Url(address) = &self.state.next {
             // The API's own address carries every parameter already.
-            url =
+            let address =
                 Url::parse(address).map_err(|error| Error::internal("a next address in a position is broken").because(error))?;
+            url = self.client.with_secrets(address, &self.secrets());
         } else {
             let mut params: Vec<(String, String)> = Vec::new();
             for (name, value) in &endpoint.query_params {
@@ -216,6 +217,15 @@ impl Pager {
             body: body.map(|body| ("application/json", body.into())),
             repeatable: true,
         })
+    }
+
+    /// Parameters with secrets that the pipeline names.
+    fn secrets(&self) -> Vec<(String, String)> {
+        let own = self.endpoint.query_params.iter();
+        let own = own.flat_map(|(name, value)| self.param(value).into_iter().map(|value| (name.clone(), value)));
+        let mut all = secret_pairs(self.endpoint.url.query_pairs(), None);
+        all.extend(secret_pairs(own, None));
+        all
     }
 
     /// The values of one parameter; a list gives one each.
@@ -315,7 +325,7 @@ impl Pager {
                 Error::new("WEIR-HTTP-017", Kind::Data, "the next address is not an address")
                     .because(format!("{address}: {error}"))
             })?;
-            Ok::<_, Error>(Next::Url(self.client.without_key(joined).to_string()))
+            Ok::<_, Error>(Next::Url(self.client.without_secrets(joined, &self.secrets()).to_string()))
         };
         let text_at = |path: &super::path::Path| -> Result<Option<String>> {
             let found = path.first(body).map_err(|error| broken(response, &error))?;

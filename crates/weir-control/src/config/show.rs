@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use weir_error::veil;
 
 use super::fields::{Default, Hidden, SECTIONS};
 use super::layers::Effective;
@@ -28,6 +29,21 @@ pub fn text(effective: &Effective) -> String {
         Some(Value::Array(items)) if items.is_empty() => "-".into(),
         Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
         Some(other) => other.to_string(),
+    }
+}
+
+/// Makes the secrets of the settings known, so that no error and no log line shows one.
+pub fn remember_secrets(effective: &[Effective]) {
+    for one in effective {
+        let Some(text) = one.value.as_ref().and_then(Value::as_str) else { continue };
+        match one.field.hidden {
+            Hidden::All => std::iter::once(text).chain(text.split(',')).for_each(veil::remember),
+            Hidden::Login | Hidden::Nothing => {}
+        }
+        let Ok(url) = url::Url::parse(text) else { continue };
+        url.password().into_iter().for_each(veil::remember);
+        let named = url.query_pairs().filter(|(name, _)| is_secret_name(name));
+        named.for_each(|(_, value)| veil::remember(&value));
     }
 }
 

@@ -7,6 +7,7 @@
 //! What is not here: when a job runs ([`crate::schedule`]), what a run is ([`crate::runs`]), HTTP. Reading jobs needs no service: ask the store.
 
 mod body;
+mod covered;
 mod derive;
 mod refused;
 mod secrets;
@@ -16,6 +17,7 @@ pub(crate) mod spelling;
 mod tests;
 
 pub use body::MAX_SPEC_BYTES;
+pub(crate) use covered::check;
 pub(crate) use derive::kinds;
 pub use refused::{Refused, Understood, Validation};
 pub use secrets::references as secret_references;

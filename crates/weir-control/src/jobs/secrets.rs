@@ -59,9 +59,7 @@ pub(super) fn take_out(
         let mut names = Names { fresh, by_value: BTreeMap::new() };
         let mut edits: Vec<(usize, usize, String)> = Vec::new();
         for scalar in &texts.scalars {
-            let said = found
-                .iter()
-                .find(|said| said.span.is_some_and(|span| span.start < scalar.span.end && scalar.span.start < span.end));
+            let said = found.iter().find(|said| meant(scalar, said));
             if let Some(new) = without_secret(scalar, said.copied(), decoded, &mut names) {
                 edits.push((scalar.span.start, scalar.span.end, as_yaml(&Value::String(new))));
             }
@@ -104,6 +102,26 @@ pub(super) fn take_out(
             .help("write a reference instead: {{name}} of a stored secret, vault://path#key, or `connection: NAME`")])
             .collect(),
     ))
+}
+
+/// The secrets that a text holds in clear, as far as it can be read. Nothing is taken out.
+pub(super) fn literal_values(text: &str, diagnostics: &[Diagnostic]) -> BTreeSet<String> {
+    let Some(texts) = weir_spec::texts(text) else { return BTreeSet::new() };
+    let found = literal_secrets(diagnostics);
+    let fresh = || "value".to_string();
+    let mut names = Names { fresh: &fresh, by_value: BTreeMap::new() };
+    for scalar in &texts.scalars {
+        let said = found.iter().find(|said| meant(scalar, said));
+        for decoded in [false, true] {
+            let _ = without_secret(scalar, said.copied(), decoded, &mut names);
+        }
+    }
+    names.by_value.into_keys().collect()
+}
+
+/// Whether a problem is about this scalar.
+fn meant(scalar: &Scalar, said: &Diagnostic) -> bool {
+    said.span.is_some_and(|span| span.start < scalar.span.end && scalar.span.start < span.end)
 }
 
 fn errors(checked: &Checked) -> usize {

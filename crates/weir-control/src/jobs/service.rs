@@ -14,6 +14,7 @@ use crate::seal::{KeyRing, Place};
 use crate::workbench::{Checked, Workbench};
 
 use super::body::{self, Body};
+use super::covered;
 use super::derive::{self, Derived};
 use super::refused::{Refused, Validation};
 use super::secrets::{self, Taken};
@@ -112,7 +113,7 @@ impl JobService {
         let before = store.job(id).await?;
         let wanted = store.job_version(id, version).await?;
         let stored = stored_connections(&store, &before.body.spec).await?;
-        let present = self.workbench.check(&before.body.spec, FILE, &stored);
+        let present = covered::check(self.workbench.as_ref(), &before.body.spec, FILE, &stored);
         let present = derive::derive(&present, scope.tenant(), self.kinds()).ok();
         let follows = |value: &dyn Fn(&Derived) -> bool| present.as_ref().is_some_and(value);
         let old = &before.body;
@@ -206,7 +207,7 @@ impl JobService {
         let store = self.store.tenant(scope);
         let job = store.job(id).await?;
         let stored = stored_connections(&store, &job.body.spec).await?;
-        let checked = self.workbench.check(&job.body.spec, FILE, &stored);
+        let checked = covered::check(self.workbench.as_ref(), &job.body.spec, FILE, &stored);
         if checked.has_errors() {
             return Err(Refused::Diagnostics(checked.diagnostics));
         }
@@ -227,7 +228,7 @@ impl JobService {
             Err(refused) => return Err(refused),
         };
         let stored = stored_connections(&store, &body.spec).await?;
-        let checked = self.workbench.check(&body.spec, FILE, &stored);
+        let checked = covered::check(self.workbench.as_ref(), &body.spec, FILE, &stored);
         let (mut diagnostics, mut valid) = (checked.diagnostics.clone(), !checked.has_errors());
         let pipeline = match derive::derive(&checked, scope.tenant(), self.kinds()) {
             Ok(mut derived) => {
@@ -266,7 +267,7 @@ impl JobService {
 
     async fn ready(&self, scope: &TenantScope, store: &TenantStore, id: &JobId, body: Body) -> Result<Ready, Refused> {
         let stored = stored_connections(store, &body.spec).await?;
-        let check = |text: &str| self.workbench.check(text, FILE, &stored);
+        let check = |text: &str| covered::check(self.workbench.as_ref(), text, FILE, &stored);
         let (spec, copied) = self.copied_secrets(scope, store, id, body.spec).await?;
         let checked = check(&spec);
         let available = !checked.has_errors();

@@ -87,7 +87,7 @@ pub fn instantiate(
         .into());
     }
     let spec = fill::fill(&file.body, &template.parameters, given)?;
-    let checked = workbench.check(&spec, id, stored);
+    let checked = crate::jobs::check(workbench, &spec, id, stored);
     if checked.has_errors() {
         return Err(Refused::Diagnostics(checked.diagnostics));
     }

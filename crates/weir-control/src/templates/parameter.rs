@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::jobs::spelling;
 use crate::schedule::Cron;
 
 /// What can be chosen.
@@ -123,7 +124,14 @@ impl Parameter {
             ParameterType::Integer => (value.is_i64() || value.is_u64(), "a whole number".into()),
             ParameterType::Boolean => (value.is_boolean(), "true or false".into()),
         };
-        (!fine).then_some(expected)
+        match fine {
+            false => Some(expected),
+            // The filled-in template is shown.
+            true if holds_secret(value) => {
+                Some(format!("{expected}, without a password or key in it: write {{{{name}}}} of a stored secret"))
+            }
+            true => None,
+        }
     }
 
     /// Whether its value may stand inside of a longer text.
@@ -136,6 +144,16 @@ impl Parameter {
                 | ParameterType::Choice
                 | ParameterType::Integer
         )
+    }
+}
+
+/// Whether a text of the value has a secret in clear inside: the password or a key of an address.
+fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => spelling::embedded(text).iter().any(|(start, end)| spelling::has_literal(&text[*start..*end])),
+        Value::Array(items) => items.iter().any(holds_secret),
+        Value::Object(map) => map.values().any(holds_secret),
+        _ => false,
     }
 }
 

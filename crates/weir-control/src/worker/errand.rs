@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tokio::io::BufReader;
+use tokio::io::{AsyncBufRead, BufReader};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use weir_error::{Error, Kind, Result};
@@ -24,6 +24,9 @@ use super::supervisor::{gone, speak};
 
 /// How often the process is measured.
 const MEASURE: Duration = Duration::from_millis(250);
+
+/// How long the pipe of a process that has ended is read: a process that it left behind may hold it open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs errands, a few at a time. Cheap to clone.
 #[derive(Clone)]
@@ -79,6 +82,7 @@ impl Errands {
                 _ = measure.tick() => {
                     let sample = meter.look();
                     if sample.ended {
+                        answer = last_answer(&mut lines, &scrubber).await.or(answer);
                         break None;
                     }
                     if let Some(error) = bounds.exceeded(&sample) {
@@ -109,4 +113,20 @@ impl Errands {
             }
         }
     }
+}
+
+/// What a process that has ended said last: it may have ended before anybody read its answer.
+async fn last_answer<R: AsyncBufRead + Unpin>(lines: &mut Lines<R>, scrubber: &Scrubber) -> Option<Value> {
+    let mut answer = None;
+    let reading = async {
+        while let Ok(Some(line)) = lines.next().await {
+            if let Some(Said::Answer(body)) = understand(&line, Pipe::Output, scrubber) {
+                answer = Some(body);
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, reading).await.is_err() {
+        tracing::debug!("an errand's process left its output open");
+    }
+    answer
 }

@@ -20,24 +20,24 @@ pub struct Line {
 pub struct Lines<R> {
     reader: R,
     limit: usize,
+    /// What is known of the line under way: whoever waits for it may stop waiting and come back.
+    begun: Option<Line>,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     /// Lines of at most `limit` bytes.
     pub fn new(reader: R, limit: usize) -> Self {
-        Self { reader, limit }
+        Self { reader, limit, begun: None }
     }
 
-    /// The next line, also one that ends without a line break; `None` at the end.
+    /// The next line, also one that ends without a line break; `None` at the end. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> std::io::Result<Option<Line>> {
-        let mut line = Line { bytes: Vec::new(), cut: false };
-        let mut begun = false;
         loop {
             let available = self.reader.fill_buf().await?;
             if available.is_empty() {
-                return Ok(begun.then_some(line));
+                return Ok(self.begun.take());
             }
-            begun = true;
+            let line = self.begun.get_or_insert_with(|| Line { bytes: Vec::new(), cut: false });
             let end = available.iter().position(|&byte| byte == b'\n');
             let piece = &available[..end.unwrap_or(available.len())];
             let taken = piece.len().min(self.limit - line.bytes.len());
@@ -46,7 +46,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             let used = piece.len() + usize::from(end.is_some());
             self.reader.consume(used);
             if end.is_some() {
-                return Ok(Some(line));
+                return Ok(self.begun.take());
             }
         }
     }
@@ -111,6 +111,19 @@ mod tests {
         input.extend_from_slice(b"\nnext\n");
         let found = all(&input, 10).await;
         assert_eq!(found, [("xxxxxxxxxx".to_string(), true), ("next".to_string(), false)]);
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_in_the_middle_of_a_line_gets_all_of_it_later() {
+        use tokio::io::AsyncWriteExt;
+        let (mut ours, theirs) = tokio::io::duplex(64);
+        let mut lines = Lines::new(tokio::io::BufReader::new(theirs), 100);
+        for piece in ["{\"answer\"", ": ", "1"] {
+            ours.write_all(piece.as_bytes()).await.unwrap();
+            assert!(tokio::time::timeout(std::time::Duration::from_millis(20), lines.next()).await.is_err());
+        }
+        ours.write_all(b"}\n").await.unwrap();
+        assert_eq!(lines.next().await.unwrap().unwrap().bytes, b"{\"answer\": 1}");
     }
 
     #[test]

@@ -49,8 +49,11 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
     };
     let Some(mut event) = parsed else {
         let level = if pipe == Pipe::Errors { "warning" } else { "info" };
-        return Some(Said::Log(log(level, scrubber.text(&clean(&line.bytes, line.cut)), None)));
+        // Cleared before it is shortened, or half a secret would be left.
+        let text = scrubber.text(&String::from_utf8_lossy(&line.bytes), line.cut);
+        return Some(Said::Log(log(level, clean(text.as_bytes(), line.cut), None)));
     };
+    scrubber.value(&mut event);
     let text = |event: &Value, name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
     let number = |event: &Value, name: &str| event.get(name).and_then(Value::as_u64).unwrap_or(0);
     let kind = text(&event, "event");
@@ -66,15 +69,13 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
             }));
         }
         "report" | "answer" => {
-            let mut body = event.get_mut(&kind).map(Value::take).unwrap_or_default();
-            scrubber.value(&mut body);
+            let body = event.get_mut(&kind).map(Value::take).unwrap_or_default();
             let memory_peak_bytes = number(&event, "memory_peak_bytes");
             return Some(if kind == "report" { Said::Report { body, memory_peak_bytes } } else { Said::Answer(body) });
         }
         "schemas" => return Some(Said::Schemas(event.get_mut("streams").map(Value::take).unwrap_or_default())),
         _ => {}
     }
-    scrubber.value(&mut event);
     let (level, message) = sentence(&kind, &event);
     // Every line of the log is bounded, its event too.
     let small = line.bytes.len() <= MAX_LOG_BYTES;

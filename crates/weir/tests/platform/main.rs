@@ -6,6 +6,7 @@
 //! * [`templates`]: each passes `weir check`, those of files run.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod canary;
 mod crash;
 mod order;
 mod running;

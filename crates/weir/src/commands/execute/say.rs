@@ -5,13 +5,16 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weir_control::worker::meter::own_peak_bytes;
+use weir_control::worker::scrub;
 use weir_engine::{Reporter, RunEvent};
-use weir_error::Error;
+use weir_error::{Error, veil};
 use weir_spec::Diagnostic;
 
-/// One line, in one write.
+/// One line, in one write. No secret that this process has opened leaves it.
 fn line(value: &impl Serialize) {
-    if let Ok(mut line) = serde_json::to_vec(value) {
+    let Ok(mut value) = serde_json::to_value(value) else { return };
+    scrub::cover(&mut value, &veil::veiled);
+    if let Ok(mut line) = serde_json::to_vec(&value) {
         line.push(b'\n');
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(&line).and_then(|()| out.flush());

@@ -1,7 +1,7 @@
 //! Settings from all layers, logging, signals: what every command of the platform begins with.
 
 use tokio_util::sync::CancellationToken;
-use weir_control::config::{Inputs, Loaded, Settings, load as load_layers};
+use weir_control::config::{Inputs, Loaded, Settings, load as load_layers, show};
 use weir_error::Result;
 
 use crate::cli;
@@ -24,6 +24,8 @@ pub fn load(inputs: &Inputs, context: &Context) -> Result<Settings> {
 /// The same with where each value came from.
 pub fn loaded(inputs: &Inputs, context: &Context) -> Result<Loaded> {
     let loaded = load_layers(inputs)?;
+    // Before anything is said of them.
+    show::remember_secrets(&loaded.effective);
     for warning in &loaded.warnings {
         eprintln!("{} {warning}", context.err.yellow("warning:"));
     }
