@@ -98,16 +98,22 @@ fn operation(route: &Route, components: &mut Components) -> Value {
     }
     out.insert("parameters".into(), json!(params));
     if let Some(takes) = route.takes {
-        let schema = components.add(takes.component);
+        let mut schema = components.add(takes.component);
+        if takes.anything {
+            // The first says what is useful, the second that nothing is refused for its shape.
+            schema = json!({"anyOf": [schema, {}], "description": "Anything may be sent: what is wrong with it is the answer."});
+        }
         let mut content = Map::new();
         content.insert("application/json".into(), json!({"schema": schema}));
         if takes.yaml {
-            content.insert("application/yaml".into(), json!({"schema": {"type": "string"}}));
+            content.insert("application/yaml".into(), json!({"schema": schema}));
         }
         if let Some(example) = takes.example
             && let Ok(example) = serde_json::from_str::<Value>(example)
         {
-            content["application/json"]["example"] = example;
+            for media in content.values_mut() {
+                media["example"] = example.clone();
+            }
         }
         out.insert("requestBody".into(), json!({"required": true, "content": content}));
     }

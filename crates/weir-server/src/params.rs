@@ -39,6 +39,8 @@ pub enum Shape {
     Time,
     /// A name as secrets and connections have.
     Name,
+    /// `name:value`, also with `=`.
+    Label,
 }
 
 /// A parameter.
@@ -54,27 +56,33 @@ pub struct Param {
     pub required: bool,
     /// For people.
     pub about: &'static str,
+    /// A value that works.
+    pub example: Option<&'static str>,
 }
 
 /// Names of connections, secrets, templates: what specs can write.
-pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$";
+pub const NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,127}$";
 /// Ids.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";
 /// Printable text.
 pub const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f]*$";
+/// A label's name and value.
+pub const LABEL_PATTERN: &str = r"^[^\x00-\x1f\x7f:=]+[:=][^\x00-\x1f\x7f]*$";
+/// A label as a filter at most, characters.
+const MAX_LABEL: usize = 300;
 
 impl Param {
     /// A path parameter that is an id.
     pub const fn id(name: &'static str, about: &'static str) -> Self {
-        Self { name, place: Place::Path, shape: Shape::Id, required: true, about }
+        Self { name, place: Place::Path, shape: Shape::Id, required: true, about, example: None }
     }
     /// A path parameter.
     pub const fn path(name: &'static str, shape: Shape, about: &'static str) -> Self {
-        Self { name, place: Place::Path, shape, required: true, about }
+        Self { name, place: Place::Path, shape, required: true, about, example: None }
     }
     /// An optional query parameter.
     pub const fn query(name: &'static str, shape: Shape, about: &'static str) -> Self {
-        Self { name, place: Place::Query, shape, required: false, about }
+        Self { name, place: Place::Query, shape, required: false, about, example: None }
     }
     /// A query parameter that must be there.
     pub const fn needed(mut self) -> Self {
@@ -82,13 +90,23 @@ impl Param {
         self
     }
 
+    /// A value that works, for the document.
+    pub const fn such_as(mut self, example: &'static str) -> Self {
+        self.example = Some(example);
+        self
+    }
+
     /// What is wrong with a value, if something is.
     pub fn refuse(&self, value: &str) -> Option<String> {
         match self.shape {
             Shape::Id => (!is_id(value)).then(|| format!("`{}` must be an id", self.name)),
-            Shape::Name => (!is_name(value)).then(|| {
-                format!("`{}` must be letters, digits, `_`, `.` or `-`, at most 128, the first a letter or digit", self.name)
-            }),
+            Shape::Name => (!is_name(value))
+                .then(|| format!("`{}` must be letters, digits, `_`, `.` or `-`, at most 128, the first a letter", self.name)),
+            Shape::Label => {
+                let named = value.split_once([':', '=']).is_some_and(|(name, _)| !name.is_empty());
+                let fits = named && value.chars().count() <= MAX_LABEL && !value.chars().any(|c| c.is_ascii_control());
+                (!fits).then(|| format!("`{}` must be `name:value`, at most {MAX_LABEL} characters", self.name))
+            }
             Shape::Text { max } => {
                 let count = value.chars().count();
                 if count == 0 || count > max {
@@ -117,6 +135,7 @@ impl Param {
         let schema = match self.shape {
             Shape::Id => json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": ID_PATTERN}),
             Shape::Name => json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": NAME_PATTERN}),
+            Shape::Label => json!({"type": "string", "minLength": 2, "maxLength": MAX_LABEL, "pattern": LABEL_PATTERN}),
             Shape::Text { max } => json!({"type": "string", "minLength": 1, "maxLength": max, "pattern": TEXT_PATTERN}),
             Shape::Integer { min, max, default } => {
                 let mut schema = json!({"type": "integer", "format": "int64", "minimum": min, "maximum": max});
@@ -132,24 +151,27 @@ impl Param {
             Place::Path => "path",
             Place::Query => "query",
         };
-        json!({"name": self.name, "in": place, "required": self.required, "description": self.about, "schema": schema})
+        let mut out =
+            json!({"name": self.name, "in": place, "required": self.required, "description": self.about, "schema": schema});
+        if let Some(example) = self.example {
+            out["example"] = json!(example);
+        }
+        out
     }
 }
 
 fn is_id(text: &str) -> bool {
-    is_word(text, 64, b"_-")
+    text.len() <= 64 && is_word(text, u8::is_ascii_alphanumeric, b"_-")
 }
 
 /// Whether a text may be the name of a connection or secret.
 pub fn is_name(text: &str) -> bool {
-    is_word(text, 128, b"_.-")
+    text.len() <= 128 && is_word(text, u8::is_ascii_alphabetic, b"_.-")
 }
 
-fn is_word(text: &str, max: usize, inner: &[u8]) -> bool {
+fn is_word(text: &str, first: fn(&u8) -> bool, inner: &[u8]) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() <= max
-        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || inner.contains(b))
+    bytes.first().is_some_and(first) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || inner.contains(b))
 }
 
 /// Plain decimal digits with an optional minus; `+5`, ` 5` and `5.0` are not numbers here.
@@ -163,7 +185,8 @@ fn number(text: &str) -> Option<i64> {
 pub struct Values(Vec<(&'static str, String)>);
 
 impl Values {
-    /// Checks path and query against what is declared. An ill-formed id in a path is an id that does not exist.
+    /// Checks path and query against what is declared. An ill-formed id in a path is an id that does not exist; a name in a path is chosen
+    /// by the caller, who is told how one looks.
     pub fn read<'a>(
         declared: &[Param],
         path: impl Iterator<Item = (&'a str, &'a str)>,
@@ -172,7 +195,10 @@ impl Values {
         let mut values = Vec::new();
         for (name, value) in path {
             let Some(param) = declared.iter().find(|param| param.place == Place::Path && param.name == name) else { continue };
-            if param.refuse(value).is_some() {
+            if let Some(why) = param.refuse(value) {
+                if matches!(param.shape, Shape::Name) {
+                    return Err(Problem::unprocessable("WEIR-API-013", why));
+                }
                 return Err(Problem::from(weir_error::Error::new(
                     "WEIR-API-404",
                     weir_error::Kind::NotFound,
@@ -254,6 +280,26 @@ mod tests {
             "limi=3",
         ] {
             assert_eq!(read("a", bad).unwrap_err().status(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_path_says_how_names_look() {
+        let name = [Param::path("name", Shape::Name, "")];
+        let read = |text: &'static str| Values::read(&name, [("name", text)].into_iter(), None);
+        assert_eq!(read("db.password-1").unwrap().text("name"), Some("db.password-1"));
+        for bad in ["", "1st", "-a", "a b", "é"] {
+            assert_eq!(read(bad).unwrap_err().status(), 422, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_has_a_name() {
+        let label = Param::query("label", Shape::Label, "");
+        let pattern = regex::Regex::new(LABEL_PATTERN).unwrap();
+        for (text, yes) in [("team:data", true), ("team=", true), ("a:b:c", true), ("team", false), (":x", false), ("", false)] {
+            assert_eq!(label.refuse(text).is_none(), yes, "{text:?}");
+            assert_eq!(pattern.is_match(text), yes, "{text:?}");
         }
     }
 

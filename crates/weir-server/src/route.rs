@@ -58,6 +58,8 @@ pub struct Takes {
     pub component: Component,
     /// Also as YAML text; then the handler, not the schema, says what is wrong inside.
     pub yaml: bool,
+    /// Nothing is refused for its shape: what is wrong with it is told in the answer.
+    pub anything: bool,
     /// An example that works.
     pub example: Option<&'static str>,
 }
@@ -152,12 +154,22 @@ impl Route {
     }
     /// A JSON body.
     pub fn takes<T: ToSchema>(mut self) -> Self {
-        self.takes = Some(Takes { component: Component::of::<T>(), yaml: false, example: None });
+        self.takes = Some(Takes { component: Component::of::<T>(), yaml: false, anything: false, example: None });
         self
     }
     /// A pipeline: JSON or YAML.
     pub fn takes_pipeline<T: ToSchema>(mut self, example: &'static str) -> Self {
-        self.takes = Some(Takes { component: Component::of::<T>(), yaml: true, example: Some(example) });
+        self.takes = Some(Takes { component: Component::of::<T>(), yaml: true, anything: false, example: Some(example) });
+        self
+    }
+    /// Whatever is sent is looked at, and what is wrong with it is the answer.
+    pub fn anything(mut self) -> Self {
+        self.takes = self.takes.map(|takes| Takes { anything: true, ..takes });
+        self
+    }
+    /// An example of its JSON body.
+    pub fn such_as(mut self, example: &'static str) -> Self {
+        self.takes = self.takes.map(|takes| Takes { example: Some(example), ..takes });
         self
     }
     /// 200 with JSON.

@@ -82,7 +82,7 @@ fn jobs_routes() -> Vec<Route> {
                 Param::query("status", Shape::Word(JOB_STATUSES), "Only in this state."),
                 Param::query("mode", Shape::Word(MODES), "Only in this mode."),
                 Param::query("connector", Shape::Name, "Only with a source or sink of this kind."),
-                Param::query("label", Shape::Text { max: 300 }, "Only with this label: `name:value`."),
+                Param::query("label", Shape::Label, "Only with this label: `name:value`.").such_as("team:data"),
             ])
             .gives::<Page<jobs::JobSummaryView>>(),
         post("/api/v1/jobs", Editor, "createJob", jobs::create)
@@ -120,6 +120,7 @@ fn jobs_routes() -> Vec<Route> {
             .says("jobs", "Make a new version from a kept one")
             .with(&[JOB])
             .takes::<jobs::Rollback>()
+            .such_as(r#"{"version": 1}"#)
             .gives::<jobs::JobView>()
             .tagged()
             .conditional(),
@@ -127,6 +128,7 @@ fn jobs_routes() -> Vec<Route> {
             .says("jobs", "Make a copy under another name; it begins paused")
             .with(&[JOB])
             .takes::<jobs::CloneBody>()
+            .such_as(r#"{"name": "orders to parquet, for trying out"}"#)
             .gives_with::<jobs::JobView>(StatusCode::CREATED)
             .tagged()
             .also(&[429]),
@@ -196,6 +198,9 @@ fn monitoring_routes() -> Vec<Route> {
             .says("monitoring", "Set a job's alert rules: a list replaces all, a single rule is added")
             .with(&[JOB])
             .takes::<alerts::RulesBody>()
+            .such_as(
+                r#"[{"metric": "error_rate", "threshold": 0.05, "window": "5m", "severity": "critical", "action": "webhook"}]"#,
+            )
             .gives::<All<alerts::RuleView>>(),
         get("/api/v1/jobs/{job_id}/alerts", Viewer, "listAlertRules", alerts::rules)
             .says("monitoring", "List a job's alert rules")
@@ -208,6 +213,7 @@ fn monitoring_routes() -> Vec<Route> {
         post("/api/v1/silences", Operator, "createSilence", alerts::silence)
             .says("monitoring", "Send no notifications of a job, or of all, for a while")
             .takes::<alerts::SilenceBody>()
+            .such_as(r#"{"until": "2099-01-01T06:00:00Z", "reason": "maintenance of the warehouse"}"#)
             .gives_with::<alerts::SilenceBody>(StatusCode::ACCEPTED)
             .also(&[404]),
         get("/api/v1/silences", Viewer, "listSilences", alerts::silences)
@@ -221,6 +227,7 @@ fn monitoring_routes() -> Vec<Route> {
         post("/api/v1/subscriptions", Admin, "createSubscription", subscriptions::create)
             .says("events", "Send events to a URL, signed; the key is shown once")
             .takes::<subscriptions::NewSubscriptionBody>()
+            .such_as(r#"{"url": "https://hooks.example.com/weir", "kinds": ["run.finished"]}"#)
             .gives_with::<subscriptions::CreatedSubscription>(StatusCode::CREATED),
         get("/api/v1/subscriptions", Admin, "listSubscriptions", subscriptions::list)
             .says("events", "List subscriptions")
@@ -244,6 +251,7 @@ fn resources_routes() -> Vec<Route> {
         post("/api/v1/pipelines/validate", Viewer, "validatePipeline", pipelines::validate)
             .says("pipelines", "Check a pipeline without storing it; problems are told, not refused")
             .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .anything()
             .gives::<pipelines::ValidationView>(),
         get("/api/v1/templates", Viewer, "listTemplates", templates::list)
             .says("templates", "List templates by category")
@@ -256,11 +264,13 @@ fn resources_routes() -> Vec<Route> {
             .says("templates", "Fill in a template's parameters; make a job of it if asked to")
             .with(&[template])
             .takes::<templates::InstantiateBody>()
+            .such_as(r#"{"parameters": {"name": "orders"}, "create_job": false}"#)
             .gives::<templates::Instantiated>()
             .also(&[429]),
         post("/api/v1/connections", Editor, "createConnection", connections::create)
             .says("connections", "Store a connection that specs can name")
             .takes::<connections::ConnectionBody>()
+            .such_as(r#"{"name": "warehouse", "kind": "postgres", "options": {"host": "db.example.com", "database": "shop", "user": "weir", "password": "{{warehouse_password}}"}}"#)
             .gives_with::<connections::ConnectionView>(StatusCode::CREATED)
             .tagged(),
         get("/api/v1/connections", Viewer, "listConnections", connections::list)
@@ -276,6 +286,7 @@ fn resources_routes() -> Vec<Route> {
             .says("connections", "Replace a connection's options")
             .with(&[connection])
             .takes::<connections::ConnectionBody>()
+            .such_as(r#"{"name": "warehouse", "kind": "postgres", "options": {"host": "db.example.com", "database": "shop", "user": "weir", "password": "{{warehouse_password}}"}}"#)
             .gives::<connections::ConnectionView>()
             .tagged()
             .conditional(),
@@ -296,6 +307,7 @@ fn resources_routes() -> Vec<Route> {
             .says("secrets", "Store a value that specs write as `{{name}}`; it is never shown")
             .with(&[secret])
             .takes::<secrets::SecretValue>()
+            .such_as(r#"{"value": "correct horse battery staple"}"#)
             .gives_nothing(),
         delete("/api/v1/secrets/{name}", Editor, "deleteSecret", secrets::delete)
             .says("secrets", "Delete a secret")
@@ -308,8 +320,8 @@ fn resources_routes() -> Vec<Route> {
         get("/api/v1/schedules/preview", Viewer, "previewSchedule", schedule::preview)
             .says("schedules", "Say what a schedule means and when it fires next")
             .with(&[
-                Param::query("cron", Shape::Text { max: 200 }, "Five cron fields.").needed(),
-                Param::query("timezone", Shape::Text { max: 64 }, "IANA zone; UTC if absent."),
+                Param::query("cron", Shape::Text { max: 200 }, "Five cron fields.").needed().such_as("0 6 * * 1-5"),
+                Param::query("timezone", Shape::Text { max: 64 }, "IANA zone; UTC if absent.").such_as("Europe/Berlin"),
                 Param::query("count", Shape::Integer { min: 1, max: 50, default: Some(5) }, "How many fires."),
                 Param::query("after", Shape::Time, "After this moment; now if absent."),
             ])
@@ -332,6 +344,7 @@ fn access_routes() -> Vec<Route> {
         post("/api/v1/tenants", PlatformAdmin, "createTenant", tenants::create)
             .says("tenants", "Create a tenant")
             .takes::<tenants::NewTenant>()
+            .such_as(r#"{"id": "team-a", "name": "Team A", "quotas": {"max_pipelines": 100}}"#)
             .gives_with::<tenants::TenantView>(StatusCode::CREATED)
             .tagged(),
         get("/api/v1/tenants/{tenant_id}", PlatformAdmin, "getTenant", tenants::get)
@@ -343,6 +356,7 @@ fn access_routes() -> Vec<Route> {
             .says("tenants", "Change a tenant's name, status and limits")
             .with(&[tenant])
             .takes::<tenants::TenantUpdate>()
+            .such_as(r#"{"name": "Team A", "status": "active", "quotas": {"max_pipelines": 200}}"#)
             .gives::<tenants::TenantView>()
             .tagged()
             .conditional(),
@@ -353,6 +367,7 @@ fn access_routes() -> Vec<Route> {
         post("/api/v1/principals", Admin, "createPrincipal", principals::create)
             .says("access", "Create a user or service account")
             .takes::<principals::NewPrincipal>()
+            .such_as(r#"{"kind": "service_account", "name": "deployer", "role": "editor"}"#)
             .gives_with::<principals::PrincipalView>(StatusCode::CREATED)
             .tagged(),
         get("/api/v1/principals/{principal_id}", Admin, "getPrincipal", principals::get)
@@ -364,6 +379,7 @@ fn access_routes() -> Vec<Route> {
             .says("access", "Change the role, disable or enable")
             .with(&[principal])
             .takes::<principals::PrincipalUpdate>()
+            .such_as(r#"{"role": "operator", "disabled": false}"#)
             .gives::<principals::PrincipalView>()
             .tagged()
             .conditional(),

@@ -18,10 +18,10 @@ use super::breaker::Breakers;
 use super::cloudevent::{self, envelope};
 use super::signature;
 use super::slack;
+use super::target;
 use super::webhook::Sender;
 use crate::Platform;
 use crate::config::Environment;
-use crate::seal::Place;
 
 /// Kind of the tenants' webhooks in the outbox.
 const SUBSCRIPTION: &str = weir_store::system::outbox::SUBSCRIPTION;
@@ -67,11 +67,6 @@ pub fn tenant_policy(platform: &Platform) -> Result<Policy> {
 /// Whether an address may be subscribed to; its name is not resolved yet.
 pub fn check_url(platform: &Platform, url: &str) -> Result<()> {
     Sender::new(tenant_policy(platform)?).check(url).map(|_| ())
-}
-
-/// Where the HMAC key of a subscription is sealed.
-pub fn key_place<'a>(scope: &'a TenantScope, url: &'a str) -> Place<'a> {
-    Place { tenant: scope.tenant(), table: "subscriptions", row: url }
 }
 
 /// The loop. It does not end by an error; when told to stop it lets what is under way end.
@@ -210,10 +205,9 @@ impl Post {
         if self.silent(&delivery.row).await? {
             return Ok(Done::Silenced);
         }
-        let key = subscription.sealed_key.as_ref();
-        let key = key.map(|sealed| self.platform.keys.open_text(&key_place(&scope, &subscription.url), sealed)).transpose()?;
+        let target = target::open(&self.platform.keys, &scope, &subscription)?;
         let body = if subscription.format == "slack" { Body::Slack } else { Body::CloudEvent };
-        self.post(&self.tenants, &subscription.url, body, key.as_ref(), delivery).await
+        self.post(&self.tenants, target.url.expose(), body, target.key.as_ref(), delivery).await
     }
 
     async fn alert_webhook(&self, delivery: &Delivery) -> Result<Done> {

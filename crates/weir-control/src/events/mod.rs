@@ -14,9 +14,10 @@ pub mod dispatcher;
 pub mod pulsar;
 pub mod signature;
 pub mod slack;
+pub mod target;
 pub mod webhook;
 
-pub use dispatcher::{check_url, key_place};
+pub use dispatcher::check_url;
 
 use tokio_util::sync::CancellationToken;
 

@@ -76,7 +76,7 @@ impl Sender {
         }
         let url = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         if !self.login && (!url.username().is_empty() || url.password().is_some()) {
-            return Err(wrong("it has a user or password, which would be shown to everybody who may see the subscription"));
+            return Err(wrong("it has a user or password; a receiver knows us by the signature"));
         }
         self.policy.permit_url(&url)?;
         Ok(url)

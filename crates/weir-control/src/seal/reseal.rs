@@ -8,7 +8,7 @@ use weir_store::{Actor, Store, TenantScope, TenantStore};
 use super::{KeyRing, Place};
 use crate::connections::{SECRETS_TABLE, TABLE as CONNECTIONS_TABLE};
 
-/// The table of subscriptions, as their seals know it; the row is the address.
+/// The table of subscriptions, as their seals know it; the row is the address as it is shown.
 const SUBSCRIPTIONS_TABLE: &str = "subscriptions";
 
 /// What was done.
@@ -36,7 +36,7 @@ pub async fn reseal(store: &Store, keys: &KeyRing) -> Result<Resealed> {
             secrets(&store, keys, &tenant.id, &mut done).await?;
             for subscription in store.list_subscriptions().await? {
                 let place = Place { tenant: &tenant.id, table: SUBSCRIPTIONS_TABLE, row: &subscription.url };
-                if let Some(sealed) = &subscription.sealed_key
+                if let Some(sealed) = &subscription.sealed
                     && anew(keys, &place, sealed, &mut done)?.is_some()
                 {
                     done.left.push(named(&place));

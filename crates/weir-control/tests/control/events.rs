@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
-use weir_control::events::{self, key_place, signature};
+use weir_control::events::{self, signature, target};
 use weir_control::monitoring::alerts::evaluate;
 use weir_error::Secret;
 use weir_store::model::{NewRule, NewSubscription, RunStatus, Silence};
@@ -32,9 +32,9 @@ impl Loop {
 
 async fn subscribe(stage: &Stage, tenant: &str, url: &str, kinds: &[&str], format: &str, key: Option<&str>) {
     let scope = stage.scope(tenant);
-    let sealed_key = key.map(|key| stage.platform.keys.seal_text(&key_place(&scope, url), &Secret::new(key)).unwrap());
+    let (url, sealed) = target::seal(&stage.platform.keys, &scope, url, key.map(Secret::new).as_ref()).unwrap();
     let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-    let new = NewSubscription { url: url.into(), kinds, format: format.into(), sealed_key };
+    let new = NewSubscription { url, kinds, format: format.into(), sealed: Some(sealed) };
     stage.store(tenant).create_subscription(new).await.unwrap();
 }
 

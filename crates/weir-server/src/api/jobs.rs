@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::openapi::schema::{OneOfBuilder, Schema};
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 use weir_control::access::Caller;
@@ -234,20 +234,22 @@ impl From<model::JobVersion> for VersionView {
     }
 }
 
-/// A job as it is sent: the job JSON of seed 000, or an envelope with the pipeline file as text.
+/// A job as it is sent: a pipeline file in any of its forms, or an envelope with one as text.
 #[derive(Debug)]
 pub struct JobBody;
 
 impl PartialSchema for JobBody {
     fn schema() -> RefOr<Schema> {
-        let one = OneOfBuilder::new()
+        let any = AnyOfBuilder::new()
             .item(Ref::from_schema_name("JobEnvelope"))
             .item(Ref::from_schema_name("JobJson"))
+            .item(Ref::from_schema_name("PipelineFile"))
+            .item(Ref::from_schema_name("IngestionSpec"))
             .description(Some(
-                "An envelope with the pipeline file as text, or the job JSON itself. As application/yaml: the pipeline file.",
+                "A pipeline file in one of its forms, or an envelope with one as text; as YAML just as well as JSON.",
             ))
             .build();
-        RefOr::T(Schema::OneOf(one))
+        RefOr::T(Schema::AnyOf(any))
     }
 }
 
@@ -255,6 +257,8 @@ impl ToSchema for JobBody {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push(("JobEnvelope".into(), JobEnvelope::schema()));
         schemas.push(("JobJson".into(), JobJson::schema()));
+        schemas.push(("PipelineFile".into(), PipelineFile::schema()));
+        schemas.push(("IngestionSpec".into(), IngestionSpec::schema()));
         JobEnvelope::schemas(schemas);
         JobJson::schemas(schemas);
     }
@@ -339,22 +343,36 @@ pub struct JobJson {
     pub schedule: Option<String>,
 }
 
+/// A pipeline file in the native form. `weir spec schema` has the whole schema of pipeline files.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code)]
+pub struct PipelineFile {
+    /// The pipeline's name.
+    #[schema(min_length = 1)]
+    pub pipeline: String,
+}
+
+/// A unified ingestion spec, v1.1. `weir spec schema` has the whole schema of pipeline files.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code)]
+pub struct IngestionSpec {
+    /// `1.1`.
+    pub version: String,
+    /// What is read: `connector_type` or `type`, and its parameters.
+    #[schema(value_type = Object)]
+    pub provider: Value,
+}
+
 /// `GET /jobs`.
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let text = |name: &str| ask.values.text(name).map(str::to_owned);
-    let label = match ask.values.text("label") {
-        None => None,
-        Some(label) => match label.split_once([':', '=']) {
-            Some((name, value)) if !name.is_empty() => Some((name.to_owned(), value.to_owned())),
-            _ => return Err(Problem::unprocessable("WEIR-API-029", "`label` must be `name:value`")),
-        },
-    };
+    let label = ask.values.text("label").and_then(|label| label.split_once([':', '=']));
     let filter = JobFilter {
         name_contains: text("name"),
         status: words::read::<JobStatus>(ask.values.text("status")).map(Into::into),
         mode: text("mode"),
         kind: text("connector"),
-        label,
+        label: label.map(|(name, value)| (name.to_owned(), value.to_owned())),
     };
     let page = ask.app.tenant(&me.scope).list_jobs(&filter, &ask.page()).await?;
     Answer::json(&Page::<JobSummaryView>::of(page))

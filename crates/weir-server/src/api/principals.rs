@@ -87,6 +87,15 @@ pub fn not_above(me: &Caller, role: model::Role) -> Result<(), Problem> {
         .hint("nobody gives more than they have"))
 }
 
+/// Nobody takes their own rights away: the last one who could give them back may be the one who asks.
+fn not_oneself(me: &Caller, id: &PrincipalId) -> Result<(), Problem> {
+    if *id != me.principal {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::CONFLICT, "WEIR-API-034", "nobody deletes or disables themselves or changes their own role")
+        .hint("another admin can do it"))
+}
+
 /// `POST /principals`.
 pub async fn create(ask: Ask, me: Caller) -> Reply {
     let new: NewPrincipal = ask.json()?;
@@ -119,6 +128,9 @@ pub async fn update(ask: Ask, me: Caller) -> Reply {
     let role = model::Role::from(new.role);
     let before = store.principal(&id).await?;
     not_above(&me, role.max(before.role))?;
+    if role != before.role || new.disabled {
+        not_oneself(&me, &id)?;
+    }
     let expected = ask.expected().unwrap_or(before.version);
     let principal = store.update_principal(&id, Some(expected), role, new.disabled).await?;
     ask.app.platform.access.forget();
@@ -131,6 +143,7 @@ pub async fn delete(ask: Ask, me: Caller) -> Reply {
     let store = ask.app.tenant(&me.scope);
     let id = PrincipalId::from(ask.id("principal_id"));
     not_above(&me, store.principal(&id).await?.role)?;
+    not_oneself(&me, &id)?;
     store.delete_principal(&id).await?;
     ask.app.platform.access.forget();
     Answer::no_content()

@@ -22,7 +22,7 @@ use crate::ask::Ask;
 pub struct SubscriptionView {
     /// Its id.
     pub id: String,
-    /// Where to.
+    /// Where to: scheme, host and port. What follows them may be a secret and is shown as `***`.
     pub url: String,
     /// Which kinds; empty = all.
     pub kinds: Vec<String>,
@@ -103,14 +103,17 @@ pub async fn create(ask: Ask, me: Caller) -> Reply {
         rand::rng().fill_bytes(&mut bytes);
         Secret::new(format!("whsec_{}", URL_SAFE_NO_PAD.encode(bytes)))
     });
-    let sealed_key = Some(ask.app.platform.keys.seal_text(&events::key_place(&me.scope, &url), &key)?);
+    let (url, sealed) = events::target::seal(&ask.app.platform.keys, &me.scope, &url, Some(&key))?;
     let format = match new.format {
         EventFormat::Cloudevents => "cloudevents",
         EventFormat::Slack => "slack",
     };
     let kinds = new.kinds.into_iter().map(|kind| kind.0).collect();
-    let subscription =
-        ask.app.tenant(&me.scope).create_subscription(NewSubscription { url, kinds, format: format.into(), sealed_key }).await?;
+    let subscription = ask
+        .app
+        .tenant(&me.scope)
+        .create_subscription(NewSubscription { url, kinds, format: format.into(), sealed: Some(sealed) })
+        .await?;
     let place = format!("/api/v1/subscriptions/{}", subscription.id);
     let info = SubscriptionView::from(subscription);
     let kept: Option<Bytes> = Answer::created(&CreatedSubscription { key: None, info: info.clone() })?.into_bytes();

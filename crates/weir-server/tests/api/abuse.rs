@@ -11,6 +11,32 @@ use weir_store::model::Role;
 
 use crate::harness::{OURS, Server, expect, job};
 
+/// The kinds of hostile requests and how many of each there are at least: together well above 200.
+const KINDS: &[(&str, usize)] = &[
+    ("bodies of 10 MB", 10),
+    ("bombs of YAML and JSON", 60),
+    ("fields that are not the caller's", 110),
+    ("spec_path out of its folder", 50),
+    ("webhooks to inner addresses", 120),
+    ("connections to inner addresses", 150),
+    ("paths of file connectors", 70),
+    ("hostile names", 40),
+    ("malformed requests", 20),
+];
+
+/// Says how many cases of a kind were tried without a hit; fewer than planned is a failure.
+pub fn counted(kind: &str, cases: usize) {
+    let (_, least) = KINDS.iter().find(|(name, _)| *name == kind).expect("a kind of the table");
+    println!("abuse: {kind}: {cases} cases, 0 hits");
+    assert!(cases >= *least, "{kind}: only {cases} cases");
+}
+
+#[test]
+fn there_are_at_least_200_cases_of_abuse() {
+    let all: usize = KINDS.iter().map(|(_, least)| least).sum();
+    assert!(all >= 200, "{all}");
+}
+
 /// Sends bytes as they are and gives the status line.
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = tokio::net::TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
@@ -23,6 +49,7 @@ async fn raw(server: &Server, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn bodies_that_are_too_long_are_refused_before_they_are_read() {
     let server = Server::start().await;
+    let mut cases = 0;
     let ten_megabytes = format!("{{\"spec\": \"{}\"}}", "x".repeat(10 << 20));
     for path in ["/api/v1/jobs", "/api/v1/pipelines/validate", "/api/v1/connections", "/api/v1/jobs/nobody/run", "/api/v1/tokens"]
     {
@@ -47,7 +74,9 @@ async fn bodies_that_are_too_long_are_refused_before_they_are_read() {
         if let Ok(answer) = answer {
             assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path} without a length");
         }
+        cases += 2;
     }
+    counted("bodies of 10 MB", cases);
     server.stop().await;
 }
 
@@ -88,8 +117,10 @@ async fn bombs_of_yaml_and_json_are_refused_quickly() {
         ("application/yaml", "\0".into()),
         ("application/yaml", "pipeline: \"\\0\"".into()),
     ];
+    let mut cases = 0;
     for path in ["/api/v1/jobs", "/api/v1/pipelines/validate"] {
         for (media, body) in &bodies {
+            cases += 1;
             let begin = Instant::now();
             let shown: String = body.chars().take(40).collect();
             let answer = server
@@ -118,7 +149,9 @@ async fn bombs_of_yaml_and_json_are_refused_quickly() {
             .await
             .unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{}", route.id);
+        cases += 1;
     }
+    counted("bombs of YAML and JSON", cases);
     server.stop().await;
 }
 
@@ -180,7 +213,7 @@ async fn fields_that_are_not_the_callers_to_set_are_refused() {
             cases += 1;
         }
     }
-    assert!(cases > 100);
+    counted("fields that are not the caller's", cases);
     server.stop().await;
 }
 
@@ -247,7 +280,9 @@ async fn hostile_names_are_refused_or_given_back_as_they_are() {
         "e\u{301}\u{301}\u{301}".into(),
         "🦀".repeat(100),
     ];
+    let mut cases = 0;
     for (index, name) in names.iter().enumerate() {
+        cases += 3;
         let refused = name.len() > 800 || name.is_empty() || name.chars().any(char::is_control);
         for (path, body) in
             [("/api/v1/jobs", job(name)), ("/api/v1/principals", json!({"kind": "user", "name": name, "role": "viewer"}))]
@@ -265,6 +300,7 @@ async fn hostile_names_are_refused_or_given_back_as_they_are() {
         let status = server.get("/api/v1/jobs").query(&[("name", name)]).send().await.unwrap().status();
         assert!(status == StatusCode::OK || status == StatusCode::BAD_REQUEST, "filter by name {index}: {status}");
     }
+    counted("hostile names", cases);
     // Wildcards of the database are letters to us.
     for wildcard in ["%", "_", "\\"] {
         let found = expect(server.get("/api/v1/jobs").query(&[("name", wildcard)]).send().await.unwrap(), StatusCode::OK).await;
@@ -280,6 +316,7 @@ async fn malformed_requests_never_break_the_server() {
     let server = Server::start().await;
     let token = server.token(OURS, Role::Viewer);
     let auth = format!("Host: x\r\nAuthorization: Bearer {token}\r\n");
+    let mut cases = 0;
     for bytes in [
         format!("GET /api/v1/jobs/%00 HTTP/1.1\r\n{auth}\r\n"),
         format!("GET /api/v1/jobs/..%2f..%2fetc HTTP/1.1\r\n{auth}\r\n"),
@@ -306,7 +343,9 @@ async fn malformed_requests_never_break_the_server() {
         let shown: String = bytes.chars().take(60).collect();
         let status = raw(&server, bytes.as_bytes()).await;
         assert!(!status.contains(" 200 ") && !status.contains(" 5"), "{shown}: {status}");
+        cases += 1;
     }
+    counted("malformed requests", cases);
     expect(server.get("/api/v1/jobs").send().await.unwrap(), StatusCode::OK).await;
     server.stop().await;
 }

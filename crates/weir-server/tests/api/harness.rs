@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -38,8 +39,15 @@ impl Server {
     }
 
     pub async fn start_in(environment: Environment) -> Self {
+        Self::start_with(environment, &[]).await
+    }
+
+    /// With inner addresses that webhooks may go to.
+    pub async fn start_with(environment: Environment, egress_allow: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let platform = Platform::open(settings(folder.path(), environment), Arc::new(Bench)).await.unwrap();
+        let settings = Settings { egress_allow: egress_allow.to_vec(), ..settings(folder.path(), environment) };
+        let platform = Platform::open(settings, Arc::new(Bench)).await.unwrap();
+        let platform = platform.with_program(errand(folder.path())).unwrap();
         let mut tokens = BTreeMap::new();
         for tenant in [OURS, THEIRS] {
             let actor = Actor::system("test");
@@ -109,6 +117,15 @@ impl Server {
         self.stop.cancel();
         self.task.await.unwrap();
     }
+}
+
+/// A program that answers every errand with what cannot be reached: the test's own program knows no errands.
+fn errand(folder: &Path) -> PathBuf {
+    let path = folder.join("errand.sh");
+    let answer = json!({"event": "answer", "answer": {"error": {"code": "WEIR-TEST-001", "kind": "connect", "message": "nothing is there"}}});
+    std::fs::write(&path, format!("#!/bin/sh\nread -r order\necho '{answer}'\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
 }
 
 /// The body, if the status is the expected one; else both are shown.

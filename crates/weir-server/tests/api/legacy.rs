@@ -127,6 +127,7 @@ async fn spec_path_leads_nowhere_but_to_the_folder() {
     let absolute =
         [shown(&outside), shown(&root.join("../outside.yaml")), shown(&root.parent().unwrap().join("specs-evil/a.yaml"))];
     let mut bodies = std::collections::BTreeSet::new();
+    let mut cases = 0;
     for path in paths.iter().map(|path| (*path).to_owned()).chain(absolute) {
         let answer = server
             .ask(Method::POST, "/jobs/execute", OURS, Role::Editor)
@@ -135,6 +136,7 @@ async fn spec_path_leads_nowhere_but_to_the_folder() {
             .send()
             .await
             .unwrap();
+        cases += 1;
         // `good.yaml/` names the file to the file system of some machines and nothing to others.
         if path == "good.yaml/" && answer.status() == StatusCode::OK {
             continue;
@@ -145,10 +147,12 @@ async fn spec_path_leads_nowhere_but_to_the_folder() {
     for raw in ["spec_path=good.yaml%00", "spec_path=a%0d%0ab", "spec_path=", "", "spec_path=good.yaml&spec_path=link.yaml"] {
         let answer = server.ask(Method::POST, &format!("/jobs/execute?{raw}"), OURS, Role::Editor).send().await.unwrap();
         expect(answer, StatusCode::BAD_REQUEST).await;
+        cases += 1;
     }
     // The folder belongs to one tenant.
     let theirs = server.ask(Method::POST, "/jobs/execute?spec_path=good.yaml", THEIRS, Role::Admin).send().await.unwrap();
     expect(theirs, StatusCode::NOT_FOUND).await;
+    crate::abuse::counted("spec_path out of its folder", cases + 1);
     server.stop().await;
 }
 

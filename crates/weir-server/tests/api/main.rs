@@ -10,6 +10,7 @@ mod isolation;
 mod legacy;
 mod openapi;
 mod problems;
+mod reach;
 mod resources;
 mod roles;
 mod seeds;

@@ -97,6 +97,27 @@ fn bodies_use_only_keywords_that_the_checker_knows() {
     }
 }
 
+#[test]
+fn every_example_has_the_shape_that_it_shows() {
+    let document = document();
+    let schemas = Schemas::new(document["components"]["schemas"].as_object().unwrap().clone());
+    let mut count = 0;
+    for route in weir_server::routes::TABLE.iter() {
+        let Some((takes, example)) = route.takes.and_then(|takes| Some((takes, takes.example?))) else { continue };
+        let example = serde_json::from_str(example).unwrap_or_else(|error| panic!("{}: {error}", route.id));
+        let problems = schemas.check(&(takes.component.name)(), &example);
+        assert!(problems.is_empty(), "{}: {problems:?}", route.id);
+        count += 1;
+    }
+    let bodies = weir_server::routes::TABLE.iter().filter(|route| route.takes.is_some()).count();
+    assert!(count + 1 >= bodies, "{count} examples of {bodies} bodies");
+    for route in weir_server::routes::TABLE.iter() {
+        for (param, example) in route.params.iter().filter_map(|param| Some((param, param.example?))) {
+            assert_eq!(param.refuse(example), None, "{}: {}", route.id, param.name);
+        }
+    }
+}
+
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let server = Server::start().await;

@@ -189,3 +189,20 @@ async fn a_schedule_is_explained() {
     }
     server.stop().await;
 }
+
+/// The process of an errand answers and ends, often before the server has looked at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_test_is_answered_however_quickly_its_process_ends() {
+    let server = Server::start().await;
+    let made = server.post("/api/v1/connections", &json!({"name": "db", "kind": "postgres", "options": {"host": "db"}}));
+    let made = expect(made.send().await.unwrap(), StatusCode::CREATED).await;
+    let path = format!("/api/v1/connections/{}/test", made["id"].as_str().unwrap());
+    for _ in 0..10 {
+        let answers = futures::future::join_all((0..8).map(|_| server.post(&path, &json!({})).send())).await;
+        for answer in answers {
+            let body = expect(answer.unwrap(), StatusCode::OK).await;
+            assert_eq!(body["error"]["code"], "WEIR-TEST-001");
+        }
+    }
+    server.stop().await;
+}

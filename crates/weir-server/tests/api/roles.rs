@@ -1,7 +1,7 @@
 //! Every route of the table with every role, and with no token.
 
-use reqwest::StatusCode;
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use weir_server::route::{Needs, Route};
 use weir_server::routes::TABLE;
 use weir_store::model::Role;
@@ -105,4 +105,23 @@ fn operations_are_unique_and_every_row_is_described() {
             assert!(route.params.iter().any(|param| param.name == name), "{}: `{name}` is not declared", route.id);
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_takes_their_own_rights_away() {
+    let server = Server::start().await;
+    let all = expect(server.get("/api/v1/principals").send().await.unwrap(), StatusCode::OK).await;
+    let own = all["items"].as_array().unwrap().iter().find(|one| one["role"] == "admin").unwrap();
+    let path = format!("/api/v1/principals/{}", own["id"].as_str().unwrap());
+    for change in [json!({"role": "viewer", "disabled": false}), json!({"role": "admin", "disabled": true})] {
+        let body = expect(server.put(&path, &change).send().await.unwrap(), StatusCode::CONFLICT).await;
+        assert_eq!(body["code"], "WEIR-API-034");
+    }
+    expect(server.delete(&path).send().await.unwrap(), StatusCode::CONFLICT).await;
+    // What changes nothing is no change, and another one may.
+    expect(server.put(&path, &json!({"role": "admin", "disabled": false})).send().await.unwrap(), StatusCode::OK).await;
+    let other = server.ask(Method::DELETE, &path, OURS, Role::PlatformAdmin).send().await.unwrap();
+    expect(other, StatusCode::NO_CONTENT).await;
+    expect(server.get("/api/v1/jobs").send().await.unwrap(), StatusCode::UNAUTHORIZED).await;
+    server.stop().await;
 }

@@ -94,14 +94,14 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Whose.
     pub tenant_id: TenantId,
-    /// Where to.
+    /// Where to, as it may be shown: an address may be a secret.
     pub url: String,
     /// Which kinds; empty = all.
     pub kinds: Vec<String>,
     /// `cloudevents` or `slack`.
     pub format: String,
-    /// The sealed HMAC key.
-    pub sealed_key: Option<super::SealedSecret>,
+    /// The sealed rest: the whole address and the HMAC key.
+    pub sealed: Option<super::SealedSecret>,
     /// When.
     pub created_at: DateTime<Utc>,
 }
@@ -109,14 +109,14 @@ pub struct Subscription {
 /// A subscription to be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSubscription {
-    /// Where to.
+    /// Where to, as it may be shown: an address may be a secret.
     pub url: String,
     /// Which kinds; empty = all.
     pub kinds: Vec<String>,
     /// `cloudevents` or `slack`.
     pub format: String,
-    /// The sealed HMAC key.
-    pub sealed_key: Option<super::SealedSecret>,
+    /// The sealed rest: the whole address and the HMAC key.
+    pub sealed: Option<super::SealedSecret>,
 }
 
 /// Which audit rows; all conditions hold. Newest first.

@@ -62,7 +62,7 @@ impl TenantStore {
             url: subscription.url,
             kinds: subscription.kinds,
             format: subscription.format,
-            sealed_key: subscription.sealed_key,
+            sealed: subscription.sealed,
             created_at: writer.now,
         };
         writer
@@ -75,7 +75,7 @@ impl TenantStore {
                     &made.url,
                     json(&made.kinds)?,
                     &made.format,
-                    made.sealed_key.as_ref(),
+                    made.sealed.as_ref(),
                     made.created_at
                 ],
             )
@@ -176,7 +176,7 @@ fn read_subscription(row: &Row) -> Result<Subscription> {
         url: columns.text()?,
         kinds: columns.json()?,
         format: columns.text()?,
-        sealed_key: columns.opt_blob()?.map(SealedSecret),
+        sealed: columns.opt_blob()?.map(SealedSecret),
         created_at: columns.time()?,
     })
 }

@@ -48,7 +48,7 @@ async fn furnish(world: &World, tenant: &TenantStore) -> Ids {
         expires_at: None,
     };
     let token = tenant.create_token(token).await.unwrap().id;
-    let hook = NewSubscription { url: "https://a.example".into(), kinds: vec![], format: "cloudevents".into(), sealed_key: None };
+    let hook = NewSubscription { url: "https://a.example".into(), kinds: vec![], format: "cloudevents".into(), sealed: None };
     let subscription = tenant.create_subscription(hook).await.unwrap().id;
     Ids { job, run, connection, principal, token, subscription }
 }

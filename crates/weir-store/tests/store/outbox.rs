@@ -17,7 +17,7 @@ fn hook(url: &str, kinds: &[&str]) -> NewSubscription {
         url: url.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         format: "cloudevents".into(),
-        sealed_key: Some(SealedSecret(vec![7])),
+        sealed: Some(SealedSecret(vec![7])),
     }
 }
 

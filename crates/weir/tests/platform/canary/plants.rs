@@ -148,14 +148,13 @@ impl<'a> Planted<'a> {
         }
     }
 
-    /// Who is told: keys of signatures, one with an address that does not exist.
+    /// Who is told: keys of signatures and secrets in addresses, one of which does not exist.
     pub fn subscriptions(&mut self, hooks: &HttpFixture) {
-        for url in [format!("{}/subscribed", hooks.url()), format!("http://{}.invalid/hook", self.marker)] {
-            let key = self.canaries.plant(if url.ends_with("subscribed") {
-                "key of a subscription"
-            } else {
-                "key of another subscription"
-            });
+        let asked = format!("{}/subscribed?token={}", hooks.url(), self.canaries.plant("parameter of a subscription's address"));
+        let path = self.canaries.plant("path of a subscription's address");
+        let nowhere = format!("http://{}.invalid/hook/{path}", self.marker);
+        for (url, name) in [(asked, "key of a subscription"), (nowhere, "key of another subscription")] {
+            let key = self.canaries.plant(name);
             let body = json!({"url": url, "key": key}).to_string();
             // The one answer that shows the key.
             let headers = [("content-type", "application/json"), ("idempotency-key", key.split_at(6).0)];
