@@ -10,7 +10,7 @@
 mod vocabulary;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use vocabulary::Words;
@@ -18,8 +18,8 @@ use weir_spec::{ConnectorWords, Diagnostic, TransformWords, Vocabulary, check_wo
 
 /// The words, made once: deriving schemas would take most of the time otherwise.
 struct Known {
-    connectors: BTreeMap<String, ConnectorWords>,
-    transforms: BTreeMap<String, TransformWords>,
+    connectors: BTreeMap<String, Arc<ConnectorWords>>,
+    transforms: BTreeMap<String, Arc<TransformWords>>,
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
@@ -28,13 +28,13 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
 });
 
 impl Vocabulary for Known {
-    fn connector(&self, name: &str) -> Option<ConnectorWords> {
+    fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>> {
         self.connectors.get(name).cloned()
     }
     fn connectors(&self) -> Vec<String> {
         self.connectors.keys().cloned().collect()
     }
-    fn transform(&self, name: &str) -> Option<TransformWords> {
+    fn transform(&self, name: &str) -> Option<Arc<TransformWords>> {
         self.transforms.get(name).cloned()
     }
     fn transforms(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! A workbench for tests: the parser with the options of real connectors (`tests/fixtures/connectors.json`), and no planner.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_spec::{ConnectorWords, Diagnostic, TransformWords, Vocabulary};
@@ -24,21 +25,21 @@ impl Bench {
 }
 
 impl Vocabulary for Bench {
-    fn connector(&self, name: &str) -> Option<ConnectorWords> {
+    fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>> {
         let found = self.find(name)?;
         let some = |key: &str| Some(found[key].clone()).filter(|schema| !schema.is_null());
-        Some(ConnectorWords {
+        Some(Arc::new(ConnectorWords {
             canonical: found["name"].as_str().unwrap().into(),
             connection: found["connection"].clone(),
             source: some("source"),
             sink: some("sink"),
             address_option: if found["name"] == "postgres" { "table" } else { "path" }.into(),
-        })
+        }))
     }
     fn connectors(&self) -> Vec<String> {
         self.connectors.iter().map(|connector| connector["name"].as_str().unwrap().to_string()).collect()
     }
-    fn transform(&self, name: &str) -> Option<TransformWords> {
+    fn transform(&self, name: &str) -> Option<Arc<TransformWords>> {
         let bare = match name {
             "sql" => Some("query"),
             "filter" => Some("where"),
@@ -46,7 +47,7 @@ impl Vocabulary for Bench {
             _ => return None,
         };
         let schema = json!({"type": "object", "properties": {"salt": {"type": "string", "x-weir-secret": true}}, "additionalProperties": true});
-        Some(TransformWords { canonical: name.into(), schema, bare: bare.map(Into::into) })
+        Some(Arc::new(TransformWords { canonical: name.into(), schema, bare: bare.map(Into::into) }))
     }
     fn transforms(&self) -> Vec<String> {
         ["sql", "filter", "field_mapper", "cast", "dedupe", "mask"].map(Into::into).into()

@@ -223,7 +223,8 @@ pub(crate) fn slug(text: &str) -> String {
 
 /// Nodes and the connections of the file fit together.
 fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, Connection>, drafts: &[Draft]) {
-    let canonical = |kind: &str| reader.vocabulary.connector(kind).map_or_else(|| kind.to_string(), |words| words.canonical);
+    let canonical =
+        |kind: &str| reader.vocabulary.connector(kind).map_or_else(|| kind.to_string(), |words| words.canonical.clone());
     let mut found = Vec::new();
     let mut meant: Vec<String> = Vec::new();
     for draft in drafts.iter().filter(|draft| draft.role != Role::Transform) {

@@ -1,7 +1,7 @@
 //! Reading nodes and connections: one connector or transform with its options, and perhaps `input` and `name`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value as Json, json};
@@ -62,8 +62,8 @@ pub(crate) struct Reader<'v, 'p> {
     connectors: BTreeSet<String>,
     transforms: BTreeSet<String>,
     /// Looked up once: a vocabulary hands out whole schemas.
-    connector_words: BTreeMap<String, Option<Rc<ConnectorWords>>>,
-    transform_words: BTreeMap<String, Option<Rc<TransformWords>>>,
+    connector_words: BTreeMap<String, Option<Arc<ConnectorWords>>>,
+    transform_words: BTreeMap<String, Option<Arc<TransformWords>>>,
 }
 
 impl<'v, 'p> Reader<'v, 'p> {
@@ -181,14 +181,14 @@ impl<'v, 'p> Reader<'v, 'p> {
     }
 
     /// What is known about a connector.
-    fn connector_words(&mut self, kind: &str) -> Option<Rc<ConnectorWords>> {
+    fn connector_words(&mut self, kind: &str) -> Option<Arc<ConnectorWords>> {
         let vocabulary = self.vocabulary;
-        self.connector_words.entry(kind.into()).or_insert_with(|| vocabulary.connector(kind).map(Rc::new)).clone()
+        self.connector_words.entry(kind.into()).or_insert_with(|| vocabulary.connector(kind)).clone()
     }
 
-    fn transform_words(&mut self, kind: &str) -> Option<Rc<TransformWords>> {
+    fn transform_words(&mut self, kind: &str) -> Option<Arc<TransformWords>> {
         let vocabulary = self.vocabulary;
-        self.transform_words.entry(kind.into()).or_insert_with(|| vocabulary.transform(kind).map(Rc::new)).clone()
+        self.transform_words.entry(kind.into()).or_insert_with(|| vocabulary.transform(kind)).clone()
     }
 
     fn known(&self, role: Role) -> &BTreeSet<String> {

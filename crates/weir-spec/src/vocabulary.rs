@@ -1,5 +1,7 @@
 //! The words a pipeline may use. The spec crate knows no connector: the binary hands the vocabulary in.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 /// What the spec needs to know about a connector to check options.
@@ -28,14 +30,14 @@ pub struct TransformWords {
     pub bare: Option<String>,
 }
 
-/// All words. Schemas may carry `x-weir-aliases` on properties; the parser renames aliases to the canonical name.
+/// All words, shared: a schema is large and asked for many times per file. Schemas may carry `x-weir-aliases` on properties; the parser renames aliases to the canonical name.
 pub trait Vocabulary {
     /// A connector by name or alias.
-    fn connector(&self, name: &str) -> Option<ConnectorWords>;
+    fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>>;
     /// Every connector name and alias.
     fn connectors(&self) -> Vec<String>;
     /// A transform by name or alias.
-    fn transform(&self, name: &str) -> Option<TransformWords>;
+    fn transform(&self, name: &str) -> Option<Arc<TransformWords>>;
     /// Every transform name.
     fn transforms(&self) -> Vec<String>;
 }

@@ -26,22 +26,24 @@ pub fn start_logging(verbose: u8) {
 /// Runs a future to its end on a runtime made for it, with the TLS provider installed.
 pub fn block_on<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     // Lanes wait for disks and networks as much as they compute: more workers than cores keep the cores busy.
-    block_on_workers((2 * cores()).max(4), future)
+    block_on_workers((2 * cores()).max(4), cores().div_ceil(2), future)
 }
 
-/// The same for the platform's own processes, which compute little themselves.
+/// The same for the platform's own processes, which compute little themselves. Requests are many and small: a heap for each worker, so that
+/// they do not wait for each other.
 pub fn block_on_platform<T, E: From<Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    block_on_workers(cores().clamp(2, 8), future)
+    let workers = cores().clamp(2, 8);
+    block_on_workers(workers, workers + 1, future)
 }
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-fn block_on_workers<T, E: From<Error>>(workers: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+fn block_on_workers<T, E: From<Error>>(workers: usize, heaps: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     // An error means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    limit_arenas(cores().div_ceil(2));
+    limit_arenas(heaps);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().map_err(Error::from)?;
     let result = runtime.block_on(future);
@@ -50,8 +52,8 @@ fn block_on_workers<T, E: From<Error>>(workers: usize, future: impl Future<Outpu
     result
 }
 
-/// Tells glibc to keep one heap for two cores instead of eight for each. Batches are made on one thread and freed on another, and each heap keeps
-/// what it once had: with the default a run holds twice the memory for the same speed. `MALLOC_ARENA_MAX` still wins.
+/// Tells glibc how many heaps to keep instead of eight for each core. A run has one for two cores: batches are made on one thread and freed on
+/// another, and each heap keeps what it once had; with the default a run holds twice the memory for the same speed. `MALLOC_ARENA_MAX` still wins.
 fn limit_arenas(arenas: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if std::env::var_os("MALLOC_ARENA_MAX").is_none() {

@@ -182,7 +182,7 @@ impl Workbench for Bench {
     }
 
     fn check_connection(&self, kind: &str, options: &Value) -> Vec<String> {
-        let words = Words.connector(kind).map(|words| words.connection).unwrap_or_default();
+        let words = Words.connector(kind).map(|words| words.connection.clone()).unwrap_or_default();
         let known = words["properties"].as_object().cloned().unwrap_or_default();
         let options = options.as_object().cloned().unwrap_or_default();
         options.keys().filter(|name| !known.contains_key(*name)).map(|name| format!("`{name}` is no option of {kind}")).collect()
@@ -201,13 +201,15 @@ fn texts(names: &[&str], secret: &[&str]) -> Value {
 }
 
 impl Vocabulary for Words {
-    fn connector(&self, name: &str) -> Option<ConnectorWords> {
-        let words = |canonical: &str, connection: Value, own: Value, address: &str| ConnectorWords {
-            canonical: canonical.into(),
-            connection,
-            source: Some(own.clone()),
-            sink: Some(own),
-            address_option: address.into(),
+    fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>> {
+        let words = |canonical: &str, connection: Value, own: Value, address: &str| {
+            Arc::new(ConnectorWords {
+                canonical: canonical.into(),
+                connection,
+                source: Some(own.clone()),
+                sink: Some(own),
+                address_option: address.into(),
+            })
         };
         match name {
             "file" => Some(words("file", texts(&[], &[]), texts(&["path", "format"], &[]), "path")),
@@ -236,11 +238,9 @@ impl Vocabulary for Words {
         ["file", "postgres", "jdbc", "s3", "minio", "http"].map(str::to_owned).into()
     }
 
-    fn transform(&self, name: &str) -> Option<TransformWords> {
-        (name == "sql").then(|| TransformWords {
-            canonical: "sql".into(),
-            schema: texts(&["query"], &[]),
-            bare: Some("query".into()),
+    fn transform(&self, name: &str) -> Option<Arc<TransformWords>> {
+        (name == "sql").then(|| {
+            Arc::new(TransformWords { canonical: "sql".into(), schema: texts(&["query"], &[]), bare: Some("query".into()) })
         })
     }
 

@@ -47,7 +47,8 @@ impl<'t> Provider<'t> {
                 let database =
                     self.config_entries().iter().find(|entry| entry.key == "database").and_then(|entry| entry.value.as_text());
                 let Some(database) = database else { return "database".into() };
-                let database = job.vocabulary.connector(database).map_or_else(|| database.to_string(), |words| words.canonical);
+                let database =
+                    job.vocabulary.connector(database).map_or_else(|| database.to_string(), |words| words.canonical.clone());
                 // Without a mode, a database is captured: that is what the spec's `database` is for.
                 let mode = self.parts.get("mode").and_then(|entry| entry.value.as_text()).unwrap_or_default().to_lowercase();
                 if matches!(mode.as_str(), "batch" | "incremental" | "micro_batch") {

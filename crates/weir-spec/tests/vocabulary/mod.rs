@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -278,7 +279,7 @@ const CONNECTORS: &[(&str, &[&str])] =
 const TRANSFORMS: &[&str] = &["sql", "filter", "field_mapper", "cast", "dedupe", "mask"];
 
 impl Vocabulary for Words {
-    fn connector(&self, name: &str) -> Option<ConnectorWords> {
+    fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>> {
         let (canonical, _) = CONNECTORS.iter().find(|(own, aliases)| *own == name || aliases.contains(&name))?;
         let (connection, source, sink, address) = match *canonical {
             "file" => (of::<FileConnection>(), of::<FileSource>(), of::<FileSink>(), "path"),
@@ -287,13 +288,13 @@ impl Vocabulary for Words {
             "clock" => (of::<FileConnection>(), of::<Clock>(), Value::Null, "name"),
             _ => (of::<HttpConnection>(), of::<HttpSource>(), of::<HttpSink>(), "path"),
         };
-        Some(ConnectorWords {
+        Some(Arc::new(ConnectorWords {
             canonical: (*canonical).into(),
             connection,
             source: Some(source),
             sink: Some(sink).filter(|sink| !sink.is_null()),
             address_option: address.into(),
-        })
+        }))
     }
 
     fn connectors(&self) -> Vec<String> {
@@ -304,7 +305,7 @@ impl Vocabulary for Words {
             .collect()
     }
 
-    fn transform(&self, name: &str) -> Option<TransformWords> {
+    fn transform(&self, name: &str) -> Option<Arc<TransformWords>> {
         let (schema, bare) = match name {
             "sql" => (of::<Sql>(), Some("query")),
             "filter" => (of::<Filter>(), Some("where")),
@@ -314,7 +315,7 @@ impl Vocabulary for Words {
             "mask" => (of::<Mask>(), None),
             _ => return None,
         };
-        Some(TransformWords { canonical: name.into(), schema, bare: bare.map(Into::into) })
+        Some(Arc::new(TransformWords { canonical: name.into(), schema, bare: bare.map(Into::into) }))
     }
 
     fn transforms(&self) -> Vec<String> {
