@@ -103,6 +103,8 @@ impl Sqlite {
             .synchronous(synchronous)
             .statement_cache_capacity(256)
             .pragma("temp_store", "memory")
+            // Moving the log into the file waits for the disk: seldom, then; the log grows to 32 MB.
+            .pragma("wal_autocheckpoint", "8000")
             .disable_statement_logging();
         let failed = |error: sqlx::Error| match &error {
             sqlx::Error::Database(inner) if inner.message().contains("not a database") => {

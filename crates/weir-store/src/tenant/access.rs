@@ -158,6 +158,13 @@ impl TenantStore {
         })
     }
 
+    /// A token.
+    pub async fn token(&self, id: &TokenId) -> Result<ApiToken> {
+        let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens k WHERE k.tenant_id = $1 AND k.id = $2");
+        let row = self.backend.fetch_optional(sql, args![self.tenant_id(), id]).await?;
+        read_token(&mut row.ok_or_else(|| fault::missing("token"))?.columns())
+    }
+
     /// Refuses a token from now on; one that is refused already stays so. Audit `token.revoke`.
     pub async fn revoke_token(&self, id: &TokenId) -> Result<()> {
         let mut writer = self.write().await?;

@@ -89,6 +89,7 @@ async fn ask(tenant: &TenantStore, ids: &Ids) -> Vec<(&'static str, Result<(), E
         ("principal", tenant.principal(&ids.principal).await.map(drop)),
         ("update_principal", tenant.update_principal(&ids.principal, None, Role::Admin, false).await.map(drop)),
         ("create_token", tenant.create_token(token).await.map(drop)),
+        ("token", tenant.token(&ids.token).await.map(drop)),
         ("revoke_token", tenant.revoke_token(&ids.token).await),
         ("delete_principal", tenant.delete_principal(&ids.principal).await),
         ("rules", tenant.rules(&ids.job).await.map(drop)),
