@@ -225,7 +225,8 @@ async fn nobody_gives_more_than_they_have() {
     let boss = expect(boss, StatusCode::CREATED).await;
     let boss_path = format!("/api/v1/principals/{}", boss["id"].as_str().unwrap());
     let theirs = server.ask(Method::POST, "/api/v1/tokens", OURS, Role::PlatformAdmin);
-    let theirs = theirs.json(&json!({"principal_id": boss["id"], "name": "boss", "role": "platform-admin"})).send().await.unwrap();
+    let theirs =
+        theirs.json(&json!({"principal_id": boss["id"], "name": "boss", "role": "platform-admin"})).send().await.unwrap();
     let theirs = expect(theirs, StatusCode::CREATED).await;
     let forbidden = [
         server.delete(&format!("/api/v1/tokens/{}", theirs["info"]["id"].as_str().unwrap())),
