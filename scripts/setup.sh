@@ -14,6 +14,7 @@ have cc || missing+=(gcc libc6-dev)
 have curl || missing+=(curl)
 if [ "$want" = test ]; then
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+  [ -x /usr/sbin/mariadbd ] || have mariadbd || missing+=(mariadb-server libaio1 libnuma1)
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
   have python3 || missing+=(python3 python3-venv)
@@ -27,7 +28,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || { echo "setup: please install: ${missing[*]}" >&2; exit 1; }
   echo "setup: installing ${missing[*]}"
   as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  # RUNLEVEL: no package shall start its server.
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
 
 # The callers put ~/.cargo/bin on their PATH.

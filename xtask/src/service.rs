@@ -26,6 +26,8 @@ enum Action {
 enum Name {
     Postgres,
     Postgres18,
+    Mariadb,
+    Mysql,
     Minio,
     Pulsar,
     Ignite,
@@ -38,6 +40,8 @@ impl From<Name> for Service {
         match name {
             Name::Postgres => Self::Postgres,
             Name::Postgres18 => Self::Postgres18,
+            Name::Mariadb => Self::Mariadb,
+            Name::Mysql => Self::Mysql,
             Name::Minio => Self::Minio,
             Name::Pulsar => Self::Pulsar,
             Name::Ignite => Self::Ignite,

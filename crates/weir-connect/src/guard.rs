@@ -2,7 +2,7 @@
 //!
 //! On the command line nothing is refused: the user's own rights are the limit. A run of the platform is a process of its own, for one tenant; it
 //! installs a guard before anything else, once, for good. Every connector asks it at three places: before it connects
-//! ([`Guard::resolve`], [`Guard::permit_url`]), before it opens a path ([`Guard::root`], [`Guard::file`]), and before it
+//! ([`Guard::resolve`], [`Guard::permit_url`]), before it opens a path ([`Guard::files`], [`Guard::file`]), and before it
 //! uses credentials that belong to the machine ([`Guard::is_open`]).
 
 use std::net::SocketAddr;
@@ -11,23 +11,58 @@ use std::sync::OnceLock;
 
 use url::Url;
 pub use weir_egress::Policy;
-use weir_error::{Error, Kind, Result};
+use weir_error::{Error, Kind, Result, Secret};
+
+/// Where the files are that paths of a pipeline mean.
+#[derive(Debug)]
+pub enum Files {
+    /// Wherever the user may go.
+    Anywhere,
+    /// In this folder, and no path leads out of it.
+    Below(PathBuf),
+    /// In this part of a bucket; nothing on the local disk can be named.
+    Bucket(Bucket),
+}
+
+/// A part of a bucket that holds one tenant's files. The platform names it, never a pipeline: its address is not subject to the egress policy.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Address of the service; `None` = AWS.
+    pub endpoint: Option<String>,
+    /// The bucket's region.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with, without slashes at the ends; never empty.
+    pub prefix: String,
+    /// Access key.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: Secret,
+}
 
 /// The limits of a process.
 #[derive(Debug)]
 pub struct Guard {
-    file_root: Option<PathBuf>,
+    files: Files,
     egress: Policy,
 }
 
-static OPEN: Guard = Guard { file_root: None, egress: Policy::open() };
+static OPEN: Guard = Guard { files: Files::Anywhere, egress: Policy::open() };
 static INSTALLED: OnceLock<Guard> = OnceLock::new();
 
-/// Installs the guard of this process. The root must exist. A second call is an error: a guard is never loosened.
-pub fn install(file_root: &Path, egress: Policy) -> Result<()> {
-    let root = file_root.canonicalize().map_err(|error| Error::from(error).at(file_root.display().to_string()))?;
-    let guard = Guard { file_root: Some(root), egress };
-    INSTALLED.set(guard).map_err(|_| Error::internal("the guard of this process is installed already"))
+/// Installs the guard of this process. A folder must exist. A second call is an error: a guard is never loosened.
+pub fn install(files: Files, egress: Policy) -> Result<()> {
+    let files = match files {
+        Files::Below(root) => {
+            Files::Below(root.canonicalize().map_err(|error| Error::from(error).at(root.display().to_string()))?)
+        }
+        Files::Bucket(bucket) if bucket.prefix.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+            return Err(Error::internal("a tenant's part of a bucket has no proper prefix"));
+        }
+        other => other,
+    };
+    INSTALLED.set(Guard { files, egress }).map_err(|_| Error::internal("the guard of this process is installed already"))
 }
 
 /// The guard in effect; open unless one was installed.
@@ -38,18 +73,30 @@ pub fn current() -> &'static Guard {
 impl Guard {
     /// Whether nothing is refused.
     pub fn is_open(&self) -> bool {
-        self.file_root.is_none() && self.egress.is_open()
+        matches!(self.files, Files::Anywhere) && self.egress.is_open()
     }
 
-    /// The folder that all local paths must lie in, canonical; `None` = anywhere.
-    pub fn root(&self) -> Option<&Path> {
-        self.file_root.as_deref()
+    /// Where the files are that paths mean. A folder is canonical.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// A file that an option names beside the data (a certificate): itself if it may be read, after links are followed. Relative paths start at the
     /// root.
     pub fn file(&self, path: &Path) -> Result<PathBuf> {
-        let Some(root) = &self.file_root else { return Ok(path.to_owned()) };
+        let root = match &self.files {
+            Files::Anywhere => return Ok(path.to_owned()),
+            Files::Below(root) => root,
+            Files::Bucket(_) => {
+                return Err(Error::new(
+                    "WEIR-GUARD-003",
+                    Kind::Unsupported,
+                    "this platform keeps files in a bucket, so no option can name one",
+                )
+                .at(path.display().to_string())
+                .hint("write the PEM text itself in its place, or store it as a secret and write {{name}}"));
+            }
+        };
         let real = root.join(path).canonicalize().map_err(|error| Error::from(error).at(path.display().to_string()));
         match real {
             Ok(real) if real.starts_with(root) => Ok(real),
@@ -61,9 +108,9 @@ impl Guard {
 
     /// A local socket is outside of every tenant's reach.
     pub fn permit_local_socket(&self, path: &str) -> Result<()> {
-        match self.file_root {
-            None => Ok(()),
-            Some(_) => {
+        match self.files {
+            Files::Anywhere => Ok(()),
+            Files::Below(_) | Files::Bucket(_) => {
                 Err(Error::new("WEIR-GUARD-002", Kind::Privilege, "the platform does not let pipelines use local sockets")
                     .at(path)
                     .hint("name a host"))

@@ -3,6 +3,7 @@
 //! * [`connector`]: [`Connector`], its [`Descriptor`] and what it is given ([`SourceContext`], [`SinkContext`]).
 //! * [`source`]: [`Source`] → [`StreamReader`] → events; splits, positions, resumption.
 //! * [`sink`]: [`Sink`] → [`StreamSink`] → [`StreamWriter`]; the two-step commit.
+//! * [`change`]: [`ChangeSource`] → [`ChangeLog`] → changes of several tables in order; [`ChangeWriter`] applies them.
 //! * [`stream`]: names and shapes of streams, contracts, write modes, dead letters.
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
@@ -12,6 +13,7 @@
 //! This crate depends on Arrow, `weir-error` and `weir-egress` only, so a connector outside this repository is a small crate.
 #![deny(missing_docs)]
 
+pub mod change;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod connector;
@@ -22,6 +24,10 @@ pub mod sink;
 pub mod source;
 pub mod stream;
 
+pub use change::{
+    Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, DeleteMode, Op,
+    SchemaChange, TransactionMark,
+};
 pub use connector::{CheckItem, CheckReport, Connector, Descriptor, OptionSchema, RunIdentity, SinkContext, SourceContext};
 pub use fidelity::{Edge, SinkType};
 pub use registry::Registry;

@@ -19,8 +19,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_error::Result;
+use weir_error::{Error, Result};
 
+use crate::change::{ChangeWriter, DeleteMode};
 use crate::connector::RunIdentity;
 use crate::fidelity::SinkType;
 use crate::source::SplitProgress;
@@ -68,6 +69,8 @@ pub struct StreamTarget {
     pub write_mode: WriteMode,
     /// What to do when the target's schema differs.
     pub on_schema_change: SchemaChangePolicy,
+    /// The stream is written by [`StreamSink::change_writer`], not by [`StreamSink::writer`]: nothing is staged for the run.
+    pub changes: bool,
 }
 
 /// What a flush belongs to.
@@ -142,6 +145,12 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
+    /// Whether [`StreamSink::change_writer`] works: updates and deletes by key, each flush visible at once. A sink that cannot takes changes
+    /// as rows, in `write_mode: append`.
+    fn applies_changes(&self) -> bool {
+        false
+    }
+
     /// Makes the target ready: creates or evolves tables, checks the contract, makes the staging area. Idempotent; called
     /// again on resume.
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>>;
@@ -159,6 +168,11 @@ pub trait StreamSink: Send + Sync {
 
     /// A writer for one lane. Lanes write concurrently.
     async fn writer(&self, lane: usize) -> Result<Box<dyn StreamWriter>>;
+
+    /// The writer of changes; see [`Sink::applies_changes`].
+    async fn change_writer(&self, _deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        Err(Error::internal("this sink applies no changes"))
+    }
 
     /// Makes everything that `tokens` names visible, atomically as far as the target allows. Idempotent: called again
     /// with the same tokens after a crash in the middle, it finishes the rest and returns the same report.

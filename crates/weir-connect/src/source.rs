@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_error::Result;
 
+use crate::change::ChangeSource;
 use crate::stream::{DeadLetter, StreamInfo};
 
 /// The ordered, opaque resume point inside a split. Only the connector that made it reads it.
@@ -168,6 +169,11 @@ pub trait Source: Send + Sync {
             reason: format!("this source cannot read single records of `{stream}` again; correct them at the source"),
             ..letter.clone()
         })])
+    }
+
+    /// The log of changes, if this source has one (`mode: cdc`).
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        None
     }
 
     /// The engine has made everything of this stream durable and committed. Sources that hold something for us

@@ -11,7 +11,11 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::files::Files::file())).add(Arc::new(crate::files::Files::s3()));
     #[cfg(feature = "http")]
     registry.add(Arc::new(crate::http::HttpConnector::default()));
+    #[cfg(feature = "mysql")]
+    registry.add(Arc::new(crate::mysql::Mysql::default()));
     #[cfg(feature = "postgres")]
-    registry.add(Arc::new(crate::postgres::Postgres::default()));
+    registry
+        .add(Arc::new(crate::postgres::Postgres::default()))
+        .add(Arc::new(crate::postgres::PostgresCdc::default()));
     registry
 }

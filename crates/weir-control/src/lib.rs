@@ -8,6 +8,7 @@
 //! * [`schedule`]: when jobs run by themselves; [`seal`]: secrets at rest;
 //! * [`monitoring`]: what is measured and watched; [`events`]: who is told;
 //! * [`telemetry`]: spans and log lines;
+//! * [`files`]: where tenants' files are;
 //! * [`access`]: who asks; [`config`]: settings and where each came from.
 #![deny(missing_docs)]
 
@@ -15,6 +16,7 @@ pub mod access;
 pub mod config;
 pub mod connections;
 pub mod events;
+pub mod files;
 pub mod jobs;
 pub mod monitoring;
 pub mod platform;

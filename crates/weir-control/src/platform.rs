@@ -9,10 +9,11 @@ use weir_store::Store;
 
 use crate::access::Access;
 use crate::config::{Settings, VaultAuth};
+use crate::files::TenantFiles;
 use crate::monitoring::{self, Registry, SeriesStore};
 use crate::seal::KeyRing;
 use crate::workbench::Workbench;
-use crate::worker::{Errands, Launcher, Signals};
+use crate::worker::{Checkpoints, Errands, Launcher, Signals};
 
 /// Errands at the same time in one process.
 const ERRANDS: usize = 4;
@@ -40,8 +41,12 @@ pub struct Platform {
     pub signals: Signals,
     /// What this process counts of itself.
     pub metrics: Arc<Registry>,
+    /// Where tenants' files are.
+    pub files: Arc<TenantFiles>,
     /// Metric points.
     pub series: Arc<dyn SeriesStore>,
+    /// Where runs keep their checkpoints; `None` = in the job's folder.
+    pub checkpoints: Option<Arc<dyn Checkpoints>>,
 }
 
 impl Platform {
@@ -60,6 +65,7 @@ impl Platform {
         let launcher = Launcher::new(None)?;
         let errands = Errands::new(launcher.clone(), ERRANDS);
         let series = monitoring::series_store(&settings, &store)?;
+        let files = TenantFiles::new(settings.files.clone())?;
         Ok(Self {
             settings: Arc::new(settings),
             workbench,
@@ -71,8 +77,16 @@ impl Platform {
             errands,
             signals: Signals::default(),
             metrics: Arc::new(Registry::default()),
+            files: Arc::new(files),
             series,
+            checkpoints: None,
         })
+    }
+
+    /// The same with checkpoints in a database that machines share.
+    pub fn with_checkpoints(mut self, checkpoints: Option<Arc<dyn Checkpoints>>) -> Self {
+        self.checkpoints = checkpoints;
+        self
     }
 
     /// The same with another program for the processes of runs and errands; for tests, whose own program knows no `execute`.

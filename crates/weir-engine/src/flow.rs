@@ -20,7 +20,7 @@ use crate::lane::Lane;
 use crate::memory;
 use crate::report::StreamReport;
 use crate::run::{RunContext, reconcile};
-use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Phase, ReaderRecord, SetAside, StreamState};
+use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, Phase, ReaderRecord, SetAside, StreamState};
 
 /// A flow that is committed.
 pub(crate) struct FlowOutcome {
@@ -78,7 +78,8 @@ impl FlowShared {
     pub(crate) async fn prepare(&self, number: u64, body: &EpochBody, dead: &[SetAside]) -> Result<()> {
         let prepared = self.targets.iter().any(|target| target.co_committed);
         failpoint!("engine.checkpoint.before");
-        self.context.store.write_epoch(&self.place(), number, prepared, body, dead).await?;
+        let epoch = Epoch { number, prepared, body: body.clone() };
+        self.context.store.write_epoch(&self.place(), &epoch, dead, Keep::All).await?;
         failpoint!("engine.checkpoint.prepared");
         Ok(())
     }
@@ -87,7 +88,7 @@ impl FlowShared {
     pub(crate) async fn confirm(&self, number: u64, counts: &Counts) -> Result<()> {
         failpoint!("engine.checkpoint.flushed");
         if self.targets.iter().any(|target| target.co_committed) {
-            self.context.store.confirm_epoch(&self.place(), number).await?;
+            self.context.store.confirm_epoch(&self.place(), number, Keep::All).await?;
         }
         failpoint!("engine.checkpoint.after");
         let durable = self.gauges.durable.fetch_add(counts.read, Ordering::Relaxed) + counts.read;
@@ -124,6 +125,7 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
             cursor: flow.inputs.iter().find_map(|input| input.cursor.clone()),
             write_mode: output.write_mode,
             on_schema_change: output.on_schema_change,
+            changes: false,
         };
         let sink = output.sink.prepare(target).await?;
         let recovery = sink.recover().await?;
@@ -168,7 +170,7 @@ async fn kept_epochs(shared: &FlowShared, recoveries: &[Recovery]) -> Result<Vec
             continue;
         }
         if epoch.prepared {
-            shared.context.store.confirm_epoch(&place, epoch.number).await?;
+            shared.context.store.confirm_epoch(&place, epoch.number, Keep::All).await?;
         }
         kept.push(epoch);
     }

@@ -228,6 +228,7 @@ impl Lane {
             tokens,
             counts: std::mem::replace(&mut self.counts, empty),
             cursor: self.tracker.as_mut().map(CursorTracker::take),
+            streams: Vec::new(),
         };
         let dead = std::mem::take(&mut self.dead);
         shared.prepare(barrier.epoch, &body, &dead).await?;

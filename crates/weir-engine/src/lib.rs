@@ -7,11 +7,13 @@
 //! * `flow`: one flow from recovery over reading to commit.
 //! * `lane`: one lane: split → queue → row program → writers → epoch.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
+//! * `cdc`: a log of changes, through a journal, into sinks.
 //! * [`replay`]: dead letters, once more through their pipeline.
 //! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
 //! * [`events`], [`report`]: what others see of a run.
 #![deny(missing_docs)]
 
+mod cdc;
 pub mod cursor;
 pub mod events;
 mod flow;

@@ -42,6 +42,11 @@ impl<T> Receiver<T> {
     pub async fn recv(&mut self) -> Option<T> {
         self.items.recv().await.map(|(item, _permit)| item)
     }
+
+    /// The next item, if one is there.
+    pub fn try_recv(&mut self) -> Option<T> {
+        self.items.try_recv().ok().map(|(item, _permit)| item)
+    }
 }
 
 #[cfg(test)]

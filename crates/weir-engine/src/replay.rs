@@ -60,10 +60,10 @@ struct Part {
 /// If another replay of the pipeline goes on, the state cannot be read, or a source cannot be asked. What fails later is in the
 /// report.
 pub async fn replay(plan: Plan, letters: Vec<DeadView>, options: RunOptions, reporter: &mut dyn Reporter) -> Result<Replayed> {
-    let store = StateStore::open(&options.state_dir).await?;
+    let store = options.state.open().await?;
     let pipeline = plan.pipeline.name.clone();
     // Held to the end: of two replays at once, both would write what waits.
-    let _lock = lock(&options.state_dir, &format!("{pipeline}.replay"))?;
+    let _lock = lock(options.state.folder(), &format!("{pipeline}.replay"))?;
     let history = store.history(&pipeline, &format!("{pipeline}.replay/")).await?;
     store.dead_replayed(&history.replayed).await?;
     let waiting = store.dead_waiting(&pipeline).await?;
@@ -235,6 +235,7 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
             key: output.key.clone(),
             on_schema_change: output.on_schema_change,
             on_loss: output.on_loss.clone(),
+            deletes: output.deletes,
         }
     });
     let program = match &flow.program {

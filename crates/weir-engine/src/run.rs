@@ -13,18 +13,22 @@ use twox_hash::XxHash3_128;
 use weir_connect::{CommitKind, RunIdentity, WriteMode};
 use weir_error::{Error, Kind, Result, Retry};
 use weir_plan::{Flow, Plan, Program};
+use weir_spec::Mode;
 
+use crate::cdc;
 use crate::events::{Reporter, RunEvent};
 use crate::flow::{self, FlowOutcome};
 use crate::memory::Budget;
 use crate::report::{RunReport, RunStatus, StreamReport};
-use crate::store::StateStore;
+use crate::store::{StatePlace, StateStore};
 
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Folder of the checkpoint store, locks and spill files.
-    pub state_dir: PathBuf,
+    /// The checkpoint store, and the folder of locks.
+    pub state: StatePlace,
+    /// A name under which the platform will ask how this run ended, in case nobody hears it now.
+    pub name: Option<String>,
     /// The memory budget.
     pub max_memory_bytes: usize,
     /// Lanes.
@@ -35,18 +39,22 @@ pub struct RunOptions {
     pub stop: CancellationToken,
     /// How often a transient error may repeat without progress in between.
     pub max_retries: u32,
+    /// `mode: cdc`: end when everything that was committed at the source when the run began is in the sinks.
+    pub until_caught_up: bool,
 }
 
 impl RunOptions {
     /// The defaults, for a state folder.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
-            state_dir: state_dir.into(),
+            state: StatePlace::Folder(state_dir.into()),
+            name: None,
             max_memory_bytes: 512 << 20,
             parallelism: std::thread::available_parallelism().map_or(2, usize::from),
             checkpoint_interval: Duration::from_secs(10),
             stop: CancellationToken::new(),
             max_retries: 5,
+            until_caught_up: false,
         }
     }
 }
@@ -88,6 +96,9 @@ impl RunContext {
         }
     }
 }
+
+/// How often the end of a run is told to a checkpoint store that does not answer.
+const END_TRIES: u32 = 5;
 
 /// What a source may take to come to a point from where the run can go on, once it is to stop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -132,8 +143,16 @@ pub(crate) async fn run_for(plan: Plan, options: RunOptions, reporter: &mut dyn 
             RunStatus::Failed => "failed",
             RunStatus::Interrupted => "interrupted",
         };
-        if let Err(error) = store.end(run_id, stored, &serde_json::to_string(&report.0).unwrap_or_default()).await {
-            tracing::warn!("the end of the run could not be recorded: {error}");
+        let text = serde_json::to_string(&report.0).unwrap_or_default();
+        let mut tries = 0;
+        while let Err(error) = store.end(run_id, stored, &text).await {
+            tries += 1;
+            if error.retryable() == Retry::Never || tries == END_TRIES {
+                // What is durable is as it is; the next run sees that everything is committed.
+                tracing::warn!("the end of the run could not be recorded: {error}");
+                break;
+            }
+            tokio::time::sleep(backoff(tries)).await;
         }
     }
     let report = report.0;
@@ -190,11 +209,11 @@ async fn execute(
 ) -> Attempt {
     let pipeline = plan.pipeline.name.clone();
     let prepared = async {
-        let store = StateStore::open(&options.state_dir).await?;
-        let lock = lock(&options.state_dir, &pipeline)?;
+        let store = options.state.open().await?;
+        let lock = lock(options.state.folder(), &pipeline)?;
         let fingerprint = fingerprint(plan)?;
         let (run_id, resumed) = choose_run(plan, &store, &fingerprint).await?;
-        let attempt = store.begin(&run_id, &pipeline, &fingerprint).await?;
+        let attempt = store.begin(&run_id, &pipeline, &fingerprint, options.name.as_deref()).await?;
         Ok::<_, Error>((store, lock, run_id, resumed, attempt))
     };
     let (store, _lock, run_id, resumed, attempt) = match prepared.await {
@@ -221,8 +240,15 @@ async fn execute(
     });
     let mut outcomes = Vec::new();
     let mut error = None;
-    for flow in &plan.flows {
-        match with_retries(&context, flow).await {
+    if plan.pipeline.mode == Mode::Cdc {
+        match with_retries(&context, &plan.pipeline.name, || cdc::execute(&context, plan)).await {
+            Ok(done) => outcomes = done,
+            Err(failure) => error = Some(failure),
+        }
+    }
+    let one_by_one = plan.flows.iter().filter(|_| plan.pipeline.mode != Mode::Cdc);
+    for flow in one_by_one {
+        match with_retries(&context, &flow.name, || flow::execute(&context, flow)).await {
             Ok(outcome) => outcomes.push(outcome),
             Err(failure) => {
                 error = Some(failure);
@@ -239,11 +265,15 @@ async fn execute(
 }
 
 /// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint.
-async fn with_retries(context: &Arc<RunContext>, flow: &Flow) -> Result<FlowOutcome> {
+async fn with_retries<T, F: Future<Output = Result<T>>>(
+    context: &Arc<RunContext>,
+    stream: &str,
+    attempt: impl Fn() -> F,
+) -> Result<T> {
     let mut fruitless = 0;
     let mut seen = context.epoch.load(Ordering::Relaxed);
     loop {
-        let error = match flow::execute(context, flow).await {
+        let error = match attempt().await {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
@@ -260,7 +290,7 @@ async fn with_retries(context: &Arc<RunContext>, flow: &Flow) -> Result<FlowOutc
             Retry::Transient => backoff(fruitless),
         };
         context.tell(RunEvent::Retry {
-            stream: flow.name.clone(),
+            stream: stream.to_owned(),
             message: error.to_string(),
             attempt: fruitless + 1,
             delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),

@@ -36,7 +36,14 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
     }
     for node in &pipeline.nodes {
         match node.role {
-            Role::Transform => transform(node, &places, &mut found),
+            Role::Transform => {
+                if pipeline.mode == Mode::Cdc {
+                    let problem = Problem::new(code::MODE, "`mode: cdc` has no transforms in this release")
+                        .help("write the tables as they are, and transform them where they arrive");
+                    found.push(places.in_node(&node.name, problem));
+                }
+                transform(node, &places, &mut found);
+            }
             Role::Source | Role::Sink => system(pipeline, registry, node, &places, &mut found),
         }
     }
@@ -48,13 +55,12 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
 
 fn mode(pipeline: &Pipeline) -> Option<Problem> {
     let word = match pipeline.mode {
-        Mode::Batch | Mode::Incremental => return None,
-        Mode::Cdc => "cdc",
+        Mode::Batch | Mode::Incremental | Mode::Cdc => return None,
         Mode::Streaming => "streaming",
     };
     Some(
         Problem::new(code::MODE, format!("`mode: {word}` cannot run in this release"))
-            .expected("batch, incremental")
+            .expected("batch, incremental, cdc")
             .help("`mode: incremental` with a `cursor` on the source reads what is new at each run"),
     )
 }
@@ -133,10 +139,23 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
         }
         return;
     }
-    let mode = match options::write_mode(node, connector.as_ref()) {
+    let mode = match options::write_mode(pipeline.mode, node, connector.as_ref()) {
         Ok(mode) => mode,
         Err(problem) => return found.push(places.in_node(&node.name, problem)),
     };
+    if let Err(problem) = options::deletes(node) {
+        found.push(places.in_node(&node.name, problem));
+    }
+    if pipeline.mode == Mode::Cdc && !matches!(mode, WriteMode::Upsert | WriteMode::Merge) {
+        found.push(
+            places.in_node(
+                &node.name,
+                Problem::new(code::WRITE_MODE, format!("`mode: cdc` applies changes by key; `{}` cannot", mode.as_str()))
+                    .option("write_mode")
+                    .expected("upsert, merge"),
+            ),
+        );
+    }
     if mode == WriteMode::Overwrite && pipeline.mode == Mode::Incremental {
         found.push(
             places.in_node(

@@ -112,6 +112,7 @@ impl FlowBuilder<'_> {
                     key,
                     on_schema_change: self.policies.on_schema_change,
                     on_loss: self.policies.on_loss.clone(),
+                    deletes: options::deletes(node).unwrap_or_default(),
                 }
             })
             .collect();

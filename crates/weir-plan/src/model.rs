@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
-use weir_connect::{DeadLetter, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
+use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
 use weir_spec::model::{Delivery, Pipeline};
 
 /// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
@@ -76,6 +76,8 @@ pub struct FlowOutput {
     pub on_schema_change: SchemaChangePolicy,
     /// Allowed losses.
     pub on_loss: OnLoss,
+    /// What deletes do (`mode: cdc`).
+    pub deletes: DeleteMode,
 }
 
 /// What a flow does between its inputs and outputs.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use weir_connect::stream::LossChoice;
-use weir_connect::{Connector, Descriptor, OnLoss, Registry, SchemaChangePolicy, WriteMode};
+use weir_connect::{Connector, DeleteMode, Descriptor, OnLoss, Registry, SchemaChangePolicy, WriteMode};
 use weir_error::{Error, Kind, Result};
-use weir_spec::model::{Node, Pipeline, Role};
+use weir_spec::model::{Mode, Node, Pipeline, Role};
 
 use crate::problem::{Problem, code, nearest};
 
 /// Options of the plan itself: a connector that does not list them in its schema does not get them.
-const GENERIC: [&str; 4] = ["write_mode", "key", "cursor", "lag"];
+const GENERIC: [&str; 5] = ["write_mode", "key", "cursor", "lag", "delete_mode"];
 
 /// Turns references in option values into what they stand for.
 pub trait ResolveReferences: Send + Sync {
@@ -130,9 +130,13 @@ fn has_property(schema: &Value, name: &str) -> bool {
     schema.get("properties").and_then(Value::as_object).is_some_and(|properties| properties.contains_key(name))
 }
 
-/// The sink's write mode: as written, else the default of its schema, else `append`.
-pub(crate) fn write_mode(node: &Node, connector: &dyn Connector) -> Result<WriteMode, Problem> {
+/// The sink's write mode: as written, else the default of its schema, else `append`. Changes are for rows with a key: `mode: cdc` writes
+/// `upsert` unless it is written otherwise.
+pub(crate) fn write_mode(mode: Mode, node: &Node, connector: &dyn Connector) -> Result<WriteMode, Problem> {
     let written = node.options.get("write_mode").cloned();
+    if written.is_none() && mode == Mode::Cdc {
+        return Ok(WriteMode::Upsert);
+    }
     let default = || {
         let schema = connector.descriptor().sink.as_ref()?;
         schema.pointer("/properties/write_mode/default").cloned()
@@ -143,6 +147,19 @@ pub(crate) fn write_mode(node: &Node, connector: &dyn Connector) -> Result<Write
         let text = value.as_str().unwrap_or_default().to_string();
         Problem::new(code::WRITE_MODE, format!("`{text}` is no write mode"))
             .option("write_mode")
+            .nearest(&text, words)
+            .expected(words.join(", "))
+    })
+}
+
+/// What deletes do in the sink: as written, else they delete.
+pub(crate) fn deletes(node: &Node) -> Result<DeleteMode, Problem> {
+    let Some(value) = node.options.get("delete_mode").filter(|value| !value.is_null()) else { return Ok(DeleteMode::default()) };
+    serde_json::from_value(value.clone()).map_err(|_| {
+        let words = ["hard", "soft", "ignore"];
+        let text = value.as_str().unwrap_or_default().to_string();
+        Problem::new(code::WRITE_MODE, format!("`{text}` is no delete mode"))
+            .option("delete_mode")
             .nearest(&text, words)
             .expected(words.join(", "))
     })

@@ -181,6 +181,12 @@ impl Planner {
                 base_dir: self.base_dir.clone(),
             };
             let source = connector.source(context).await?;
+            if pipeline.mode == Mode::Cdc && source.changes().is_none() {
+                let name = connector.descriptor().name;
+                return Err(Problem::new(code::MODE, format!("source `{}` ({name}) has no log of changes", node.name))
+                    .help("`mode: cdc` reads logs of databases: postgres-cdc")
+                    .into());
+            }
             let streams = source.streams().await?;
             if streams.is_empty() {
                 return Err(Problem::new(
@@ -199,7 +205,7 @@ impl Planner {
             let connector = options::connector(&self.registry, node)?;
             let credentials = pipeline.credentials_ref.as_deref();
             let split = options::split(pipeline, node, connector.as_ref())?;
-            let write_mode = options::write_mode(node, connector.as_ref())?;
+            let write_mode = options::write_mode(pipeline.mode, node, connector.as_ref())?;
             let key = options::key(node)?;
             let connection = self.resolve.resolve(&split.connection, credentials)?;
             let context = SinkContext {
@@ -226,6 +232,12 @@ impl Planner {
                 .option("write_mode")
                 .expected(names.join(", "))
                 .into());
+            }
+            if pipeline.mode == Mode::Cdc && !sink.applies_changes() {
+                let name = connector.descriptor().name;
+                return Err(Problem::new(code::MODE, format!("sink `{}` ({name}) applies no changes", node.name))
+                    .help("`mode: cdc` writes to databases: postgres")
+                    .into());
             }
             Ok(OpenSink { connector, sink, write_mode, key, connection })
         };
@@ -394,6 +406,7 @@ fn target(pipeline: &Pipeline, flow: &Flow, output: &FlowOutput) -> StreamTarget
         cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
         write_mode: output.write_mode,
         on_schema_change: output.on_schema_change,
+        changes: false,
     }
 }
 

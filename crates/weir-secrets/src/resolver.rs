@@ -116,6 +116,13 @@ impl Resolver {
         self
     }
 
+    /// Replaces the place behind `${file:path}`; its locator is the path.
+    #[must_use]
+    pub fn with_files(mut self, provider: impl Provider + 'static) -> Self {
+        self.files = Box::new(provider);
+        self
+    }
+
     /// Replaces the place behind `vault://`; its locator is `path#key`.
     #[must_use]
     pub fn with_vault(mut self, provider: impl Provider + 'static) -> Self {

@@ -3,6 +3,7 @@
 //! | want | take |
 //! | --- | --- |
 //! | PostgreSQL | [`PostgresServer::shared`], then [`PostgresServer::create_database`]; one to kill: [`PostgresServer::start`] |
+//! | MariaDB, MySQL | [`MysqlServer::shared`] ([`mysql::Flavor`]), then [`MysqlServer::create_database`] |
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
 //! | Apache Pulsar, Apache Ignite | [`Pulsar::shared`], [`Ignite::shared`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
@@ -25,6 +26,7 @@ pub mod http;
 pub mod ignite;
 mod java;
 pub mod minio;
+pub mod mysql;
 pub mod oracle;
 pub mod otel_collector;
 pub mod postgres;
@@ -39,6 +41,7 @@ pub use fault::FaultProxy;
 pub use http::{HttpFixture, Recorded, Reply};
 pub use ignite::Ignite;
 pub use minio::{Bucket, Minio};
+pub use mysql::{MysqlDatabase, MysqlServer};
 pub use otel_collector::OtelCollector;
 pub use postgres::{Database, PostgresServer};
 pub use pulsar::Pulsar;

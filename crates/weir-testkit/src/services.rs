@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::FileLock;
+use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
 use crate::{ignite, minio, otel_collector, process, pulsar, vault};
 
@@ -19,6 +20,10 @@ pub enum Service {
     Postgres,
     /// PostgreSQL 18.
     Postgres18,
+    /// The system's MariaDB.
+    Mariadb,
+    /// MySQL 8.0.
+    Mysql,
     /// MinIO.
     Minio,
     /// Apache Pulsar.
@@ -42,14 +47,25 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Postgres, Self::Postgres18, Self::Minio, Self::Pulsar, Self::Ignite, Self::Vault, Self::OtelCollector];
+    pub const ALL: [Self; 9] = [
+        Self::Postgres,
+        Self::Postgres18,
+        Self::Mariadb,
+        Self::Mysql,
+        Self::Minio,
+        Self::Pulsar,
+        Self::Ignite,
+        Self::Vault,
+        Self::OtelCollector,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             Self::Postgres18 => "postgres18",
+            Self::Mariadb => "mariadb",
+            Self::Mysql => "mysql",
             Self::Minio => "minio",
             Self::Pulsar => "pulsar",
             Self::Ignite => "ignite",
@@ -63,6 +79,8 @@ impl Service {
         match self {
             Self::Postgres => postgres::install::bin_dir(Version::System),
             Self::Postgres18 => postgres::install::bin_dir(Version::V18),
+            Self::Mariadb => mysql::install::programs(Flavor::MariaDb).map(|programs| programs.server),
+            Self::Mysql => mysql::install::programs(Flavor::MySql).map(|programs| programs.server),
             Self::Minio => minio::install::binary(),
             Self::Pulsar => pulsar::install::home(),
             Self::Ignite => ignite::install::home(),
@@ -86,6 +104,8 @@ impl Service {
         let (pid, address) = match self {
             Self::Postgres => postgres::start_detached(Version::System, &home)?,
             Self::Postgres18 => postgres::start_detached(Version::V18, &home)?,
+            Self::Mariadb => mysql::start_detached(Flavor::MariaDb, &home)?,
+            Self::Mysql => mysql::start_detached(Flavor::MySql, &home)?,
             Self::Minio => minio::start_detached(&home)?,
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,

@@ -373,6 +373,9 @@ pub struct Worker {
     /// Folder of tenants' files and checkpoints, shared with `weir serve`, and of the database unless DATABASE_URL names another
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Bucket for tenants' files, the same as that of `weir serve` [default: the data folder]
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    pub files: Option<String>,
     /// Runs at the same time [default: the cores]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,

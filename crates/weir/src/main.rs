@@ -2,12 +2,13 @@
 //!
 //! * [`cli`]: what may be typed; [`commands`]: what it does, one file each;
 //! * [`pipeline_file`]: from a file to a pipeline or its diagnostics; [`planning`]: from a pipeline to a plan;
-//! * [`workbench`]: pipelines and connectors for the platform;
+//! * [`workbench`], [`checkpoints`]: pipelines, connectors and checkpoints for the platform;
 //! * [`report`]: reporters of a run; [`show`]: numbers, tables, colours;
 //! * [`outcome`]: exit codes; [`process`]: runtime, logging, signals.
 //!
 //! Start-up is part of the interface: nothing is made before a command needs it (no async runtime, no TLS, no option schemas).
 
+mod checkpoints;
 mod cli;
 mod commands;
 mod outcome;

@@ -241,6 +241,8 @@ pub trait Given: Send + Sync {
     fn credential(&self, credentials_ref: Option<&str>, name: &str) -> Result<Option<Secret>, String>;
     /// What `vault://path#key` means.
     fn vault(&self, locator: &str) -> Result<Option<Secret>, String>;
+    /// Why secrets cannot be in files, if they cannot.
+    fn no_files(&self) -> Option<&'static str>;
 }
 
 impl Resolver {
@@ -264,11 +266,24 @@ impl ResolveReferences for Resolver {
             }
             Values::Given(given) => {
                 let vault = FromVault(given.clone());
-                weir_secrets::Resolver::confined(&self.base_dir, None, BTreeMap::new(), vault, facts)
-                    .with_credentials(Credential { given: given.clone(), of: credentials_ref.map(Into::into) })
+                let resolver = weir_secrets::Resolver::confined(&self.base_dir, None, BTreeMap::new(), vault, facts)
+                    .with_credentials(Credential { given: given.clone(), of: credentials_ref.map(Into::into) });
+                match given.no_files() {
+                    Some(why) => resolver.with_files(Nowhere(why)),
+                    None => resolver,
+                }
             }
         };
         resolver.resolve(options, "").map_err(|problems| unresolved_error(&problems))
+    }
+}
+
+/// Has nothing, and says why.
+struct Nowhere(&'static str);
+
+impl weir_secrets::Provider for Nowhere {
+    fn get(&self, _: &str) -> Result<Option<Secret>, String> {
+        Err(self.0.into())
     }
 }
 

@@ -81,6 +81,7 @@ impl<'a> Lab<'a> {
             cursor: None,
             write_mode: mode,
             on_schema_change: SchemaChangePolicy::Evolve,
+            changes: false,
         }
     }
 

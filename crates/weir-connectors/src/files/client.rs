@@ -8,6 +8,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use weir_connect::guard::{Bucket, Files};
 use weir_error::{Error, Kind, Result};
 
 use super::config::{FileConnection, S3Connection};
@@ -81,9 +82,10 @@ impl Connection {
                     std::env::current_dir().map_err(|error| Error::from(error).at(base.display().to_string()))?.join(base)
                 };
                 // Under a guard everything starts at the tenant's folder, and nothing leads out of it.
-                let start = match weir_connect::guard::current().root() {
-                    Some(root) => Anchor { folder: lexical(root), confined: true },
-                    None => Anchor { folder: lexical(&here), confined: false },
+                let start = match weir_connect::guard::current().files() {
+                    Files::Below(root) => Anchor { folder: lexical(root), confined: true },
+                    Files::Anywhere => Anchor { folder: lexical(&here), confined: false },
+                    Files::Bucket(bucket) => return in_bucket(options.root.as_deref(), bucket, paths),
                 };
                 let anchor = match &options.root {
                     Some(root) => {
@@ -142,19 +144,42 @@ impl Connection {
     }
 }
 
+/// The tenant's part of the platform's bucket. Relative paths start at its top; absolute ones are refused, as they are locally.
+fn in_bucket(root: Option<&str>, bucket: &Bucket, paths: &[String]) -> Result<Located> {
+    let mut anchor = Anchor { folder: String::new(), confined: true };
+    if let Some(root) = root {
+        anchor.folder = anchor.resolve(relative(root)?)?;
+    }
+    let paths = paths.iter().map(|path| match path.strip_prefix('!') {
+        Some(path) => Ok(format!("!{}", relative(path)?)),
+        None => relative(path).map(str::to_owned),
+    });
+    let paths = paths.collect::<Result<_>>()?;
+    Ok(Located { storage: Arc::new(tenants(bucket)?), anchor, paths })
+}
+
+fn relative(path: &str) -> Result<&str> {
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    if path.starts_with('/') {
+        return Err(Error::new("WEIR-FILE-010", Kind::Spec, format!("the path `{path}` leads out of its root"))
+            .hint("paths start at the tenant's files; leave out the first `/`"));
+    }
+    Ok(path)
+}
+
 fn lexical(path: &Path) -> String {
     let anchor = Anchor { folder: "/".into(), confined: false };
     anchor.resolve(&path.to_string_lossy()).unwrap_or_else(|_| path.to_string_lossy().into_owned())
 }
 
-/// The store's client under the guard of this process.
+/// The HTTP client of a store.
 #[derive(Debug)]
-struct GuardedHttp;
+struct Http(fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder);
 
-impl object_store::client::HttpConnector for GuardedHttp {
+impl object_store::client::HttpConnector for Http {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<object_store::client::HttpClient> {
         let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
-        let client = crate::guarded::client(builder).build();
+        let client = (self.0)(builder).build();
         let client = client.map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
         Ok(object_store::client::HttpClient::new(client))
     }
@@ -162,6 +187,47 @@ impl object_store::client::HttpConnector for GuardedHttp {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What every client has in common.
+fn configured(
+    builder: AmazonS3Builder,
+    bucket: &str,
+    endpoint: Option<&str>,
+    region: String,
+    path_style: bool,
+) -> AmazonS3Builder {
+    let builder = builder
+        .with_bucket_name(bucket)
+        .with_region(region)
+        .with_virtual_hosted_style_request(!path_style)
+        .with_retry(RetryConfig {
+            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 },
+            max_retries: 6,
+            retry_timeout: Duration::from_secs(90),
+        })
+        .with_client_options(
+            ClientOptions::new()
+                .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")))
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_timeout(TIMEOUT),
+        );
+    match endpoint {
+        Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/')),
+        None => builder,
+    }
+}
+
+/// A client for the tenant's part of the platform's bucket. Does not connect. The platform chose the address, so the egress policy has no say;
+/// nothing that is answered leads elsewhere.
+fn tenants(bucket: &Bucket) -> Result<S3Storage> {
+    let endpoint = bucket.endpoint.as_deref();
+    let builder = configured(AmazonS3Builder::new(), &bucket.bucket, endpoint, bucket.region.clone(), endpoint.is_some())
+        .with_access_key_id(&bucket.access_key)
+        .with_secret_access_key(bucket.secret_key.expose())
+        .with_http_connector(Http(|builder| builder.no_proxy().redirect(reqwest::redirect::Policy::none())));
+    let store = builder.build().map_err(|error| Error::internal("the platform's bucket cannot be used").caused_by(error))?;
+    Ok(S3Storage::new(store, bucket.bucket.clone(), String::new(), None).below(&bucket.prefix))
+}
 
 /// A client for one bucket. Does not connect.
 pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
@@ -180,24 +246,9 @@ pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
         .clone()
         .or_else(|| std::env::var("AWS_REGION").ok())
         .or_else(|| std::env::var("AWS_DEFAULT_REGION").ok());
-    builder = builder
-        .with_bucket_name(bucket)
-        .with_region(region.unwrap_or_else(|| "us-east-1".into()))
-        .with_virtual_hosted_style_request(!connection.path_style.unwrap_or(connection.endpoint.is_some()))
-        .with_retry(RetryConfig {
-            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 },
-            max_retries: 6,
-            retry_timeout: Duration::from_secs(90),
-        })
-        .with_client_options(
-            ClientOptions::new()
-                .with_allow_http(connection.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
-                .with_connect_timeout(CONNECT_TIMEOUT)
-                .with_timeout(TIMEOUT),
-        );
-    if let Some(endpoint) = &connection.endpoint {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
-    }
+    let endpoint = connection.endpoint.as_deref();
+    let path_style = connection.path_style.unwrap_or(endpoint.is_some());
+    builder = configured(builder, bucket, endpoint, region.unwrap_or_else(|| "us-east-1".into()), path_style);
     let guard = weir_connect::guard::current();
     if !guard.is_open() {
         if !given && !connection.anonymous {
@@ -205,22 +256,22 @@ pub(crate) fn s3(connection: &S3Connection, bucket: &str) -> Result<S3Storage> {
             return Err(Error::new("WEIR-S3-019", Kind::Auth, "the S3 connection has no credentials")
                 .hint("give access_key and secret_key, or `anonymous: true`"));
         }
-        if let Some(endpoint) = &connection.endpoint {
+        if let Some(endpoint) = endpoint {
             let url = url::Url::parse(endpoint)
                 .map_err(|error| Error::new("WEIR-S3-014", Kind::Spec, "`endpoint` is no address").because(error))?;
             guard.permit_url(&url)?;
         }
-        builder = builder.with_http_connector(GuardedHttp);
+        builder = builder.with_http_connector(Http(crate::guarded::client));
     }
     if let (Some(access), Some(secret)) = (&connection.access_key, &connection.secret_key) {
         builder = builder.with_access_key_id(access).with_secret_access_key(secret.expose());
         if let Some(token) = &connection.session_token {
             builder = builder.with_token(token.expose());
         }
-    } else if connection.anonymous || !from_environment && connection.endpoint.is_some() {
+    } else if connection.anonymous || !from_environment && endpoint.is_some() {
         builder = builder.with_skip_signature(true);
     }
-    let endpoint = connection.endpoint.clone().unwrap_or_else(|| "s3.amazonaws.com".into());
+    let endpoint = endpoint.unwrap_or("s3.amazonaws.com").to_owned();
     let store = builder.build().map_err(|error| {
         Error::new("WEIR-S3-017", Kind::Spec, "the options of the S3 connection do not work").at(&endpoint).caused_by(error)
     })?;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
+use weir_connect::guard;
 use weir_connect::{CheckReport, Connector, Descriptor, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 use weir_error::{Error, Kind};
 
@@ -109,6 +110,13 @@ impl Connector for Files {
             connection @ Connection::File { .. } => {
                 let located = connection.locate(&[String::new()])?;
                 let folder = located.anchor.folder;
+                if matches!(guard::current().files(), guard::Files::Bucket(_)) {
+                    match located.storage.list(&folder, Some(0)).await {
+                        Ok(_) => report.push("reach", true, located.storage.show(&folder)),
+                        Err(error) => report.push("reach", false, error.to_string()),
+                    }
+                    return Ok(report);
+                }
                 match std::fs::read_dir(&folder) {
                     Ok(_) => report.push("reach", true, folder),
                     Err(error) => report.push("reach", false, Error::from(error).at(folder).to_string()),

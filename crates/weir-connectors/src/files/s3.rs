@@ -28,7 +28,7 @@ use weir_error::{Error, Kind, Result};
 use weir_formats::Input;
 
 use super::local::{STAGED_SUFFIX, changed, conflict, lost};
-use super::s3_errors::explain;
+use super::s3_errors::{explain, explain_own};
 use super::storage::{Expect, FileMeta, Staged, StagedWriter, StagingArea, Storage, join};
 
 /// All parts but the last have this size: above the 5 MiB that S3 demands, equal as R2 demands.
@@ -54,11 +54,20 @@ pub(crate) struct S3Storage {
     endpoint: String,
     /// The access key (no secret), for messages.
     user: Option<String>,
+    /// What every key begins with, `tenants/acme/files/`. Paths do not show it, and no path leads out of it: [`Self::key`] is the only way to
+    /// a key, and knows no `..`.
+    root: Arc<str>,
 }
 
 impl S3Storage {
     pub(crate) fn new(store: AmazonS3, bucket: String, endpoint: String, user: Option<String>) -> Self {
-        Self { store: Arc::new(store), bucket, endpoint, user }
+        Self { store: Arc::new(store), bucket, endpoint, user, root: "".into() }
+    }
+
+    /// The same, of which only what lies below a folder is in reach. The folder is somebody else's business than the reader's: no
+    /// message names it, the bucket or the service.
+    pub(crate) fn below(self, folder: &str) -> Self {
+        Self { root: format!("{}/", folder.trim_matches('/')).into(), ..self }
     }
 
     pub(crate) fn bucket(&self) -> &str {
@@ -66,20 +75,27 @@ impl S3Storage {
     }
 
     fn key(&self, path: &str) -> Result<Key> {
-        Key::parse(path).map_err(|error| {
-            Error::new("WEIR-S3-010", Kind::Unsupported, "this object key cannot be addressed")
-                .at(self.show(path))
-                .caused_by(error)
+        Key::parse(format!("{}{path}", self.root)).map_err(|error| {
+            let refused = Error::new("WEIR-S3-010", Kind::Unsupported, "this object key cannot be addressed").at(self.show(path));
+            if self.root.is_empty() { refused.caused_by(error) } else { refused }
         })
     }
 
+    /// The path that means a key.
+    fn path<'k>(&self, key: &'k Key) -> &'k str {
+        key.as_ref().strip_prefix(&*self.root).unwrap_or(key.as_ref())
+    }
+
     fn error(&self, action: &'static str, path: &str, error: object_store::Error) -> Error {
+        if !self.root.is_empty() {
+            return explain_own(action, &self.show(path), error);
+        }
         explain(action, &self.bucket, &self.endpoint, self.user.as_deref(), path, error)
     }
 
-    fn meta(object: ObjectMeta) -> FileMeta {
+    fn meta(&self, object: ObjectMeta) -> FileMeta {
         FileMeta {
-            path: object.location.to_string(),
+            path: self.path(&object.location).to_owned(),
             size: object.size,
             modified_ns: object.last_modified.timestamp_nanos_opt().unwrap_or(0),
             etag: object.e_tag,
@@ -146,8 +162,8 @@ async fn get(storage: S3Storage, key: Key, etag: Option<String>, range: Range<u6
     let fetched = async { storage.store.get_opts(&key, options).await?.bytes().await }.await;
     match fetched {
         Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-        Ok(_) | Err(object_store::Error::Precondition { .. }) => Err(changed(&storage.show(key.as_ref()))),
-        Err(error) => Err(storage.error("reading", key.as_ref(), error)),
+        Ok(_) | Err(object_store::Error::Precondition { .. }) => Err(changed(&storage.show(storage.path(&key)))),
+        Err(error) => Err(storage.error("reading", storage.path(&key), error)),
     }
 }
 
@@ -385,12 +401,16 @@ impl StagingArea for S3Staging {
 #[async_trait]
 impl Storage for S3Storage {
     fn show(&self, path: &str) -> String {
-        format!("s3://{}/{path}", self.bucket)
+        match (self.root.is_empty(), path) {
+            (true, _) => format!("s3://{}/{path}", self.bucket),
+            (false, "") => ".".to_owned(),
+            (false, _) => path.to_owned(),
+        }
     }
 
     async fn list(&self, folder: &str, depth: Option<usize>) -> Result<Vec<FileMeta>> {
         let folder = folder.trim_end_matches('/');
-        let prefix = if folder.is_empty() { None } else { Some(self.key(folder)?) };
+        let prefix = if folder.is_empty() && self.root.is_empty() { None } else { Some(self.key(folder)?) };
         let list = if depth == Some(0) {
             self.store.list_with_delimiter(prefix.as_ref()).await.map(|list| list.objects)
         } else {
@@ -400,7 +420,7 @@ impl Storage for S3Storage {
         let skip = if folder.is_empty() { 0 } else { folder.len() + 1 };
         let mut files: Vec<FileMeta> = objects
             .into_iter()
-            .map(Self::meta)
+            .map(|object| self.meta(object))
             .filter(|file| depth.is_none_or(|depth| file.path.get(skip..).is_some_and(|rest| rest.matches('/').count() <= depth)))
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -409,7 +429,7 @@ impl Storage for S3Storage {
 
     async fn head(&self, path: &str) -> Result<Option<FileMeta>> {
         match self.store.head(&self.key(path)?).await {
-            Ok(object) => Ok(Some(Self::meta(object))),
+            Ok(object) => Ok(Some(self.meta(object))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(self.error("reading", path, error)),
         }

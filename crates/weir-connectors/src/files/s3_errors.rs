@@ -82,6 +82,26 @@ pub(crate) fn explain(
     }
 }
 
+/// The same for a bucket that is the platform's own: whoever reads this can do nothing about its keys, and its name and address are not
+/// theirs to know.
+pub(crate) fn explain_own(action: &'static str, path: &str, error: object_store::Error) -> Error {
+    let told = explain(action, "", "", None, "", error);
+    let why = match told.code() {
+        "WEIR-S3-001" | "WEIR-S3-002" | "WEIR-S3-003" | "WEIR-S3-006" => "the bucket refuses the platform's keys",
+        "WEIR-S3-004" | "WEIR-S3-005" => "the platform's bucket is not where its settings say",
+        "WEIR-S3-007" => "the storage behind the bucket is full",
+        "WEIR-S3-008" => "the bucket's service is overloaded or not ready",
+        "WEIR-S3-009" => "there is no such file",
+        "WEIR-S3-011" => "the bucket's service cannot be reached",
+        _ => "the bucket's service does not do it",
+    };
+    Error::new(told.code(), told.kind(), format!("the platform's storage of files failed {action} a file"))
+        .at(path)
+        .because(why)
+        .hint("tell whoever runs the platform; there `weir doctor` checks the bucket")
+        .retry(told.retryable())
+}
+
 fn privilege(action: &str) -> &'static str {
     match action {
         "listing" => "s3:ListBucket",

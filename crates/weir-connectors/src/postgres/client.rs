@@ -7,6 +7,11 @@
 //! Not here: what the statements say. A connection whose future was dropped in the middle of an exchange refuses further use;
 //! dropping the connection asks the server to cancel what it still does.
 
+mod pipeline;
+mod replication;
+
+pub use replication::Arrived;
+
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -127,21 +132,29 @@ impl Drop for Client {
 impl Client {
     /// Connects, authenticates and sets the session up.
     pub async fn connect(address: &Address) -> Result<Self> {
-        let limit = Duration::from_secs(address.connect_timeout_secs);
         let connecting = async {
-            let mut client = match Self::login(address).await {
-                // `prefer`: a server that refuses TLS sessions in pg_hba.conf may accept plain ones.
-                Err(error) if address.ssl_mode == super::config::SslMode::Prefer && tls::may_retry_plain(&error) => {
-                    let plain = Address { ssl_mode: super::config::SslMode::Disable, ..address.clone() };
-                    Self::login(&plain).await.map_err(|_| error)?
-                }
-                other => other?,
-            };
+            let mut client = Self::login_as_asked(address, false).await?;
             client.batch(SETTINGS).await?;
             let row = client.query("SELECT current_setting('server_version_num')", &[]).await?;
             client.version = row.first().map(|row| row.int(0)).unwrap_or(0) as u32;
             Ok(client)
         };
+        Self::in_time(address, connecting).await
+    }
+
+    async fn login_as_asked(address: &Address, replication: bool) -> Result<Self> {
+        match Self::login(address, replication).await {
+            // `prefer`: a server that refuses TLS sessions in pg_hba.conf may accept plain ones.
+            Err(error) if address.ssl_mode == super::config::SslMode::Prefer && tls::may_retry_plain(&error) => {
+                let plain = Address { ssl_mode: super::config::SslMode::Disable, ..address.clone() };
+                Self::login(&plain, replication).await.map_err(|_| error)
+            }
+            other => other,
+        }
+    }
+
+    async fn in_time(address: &Address, connecting: impl Future<Output = Result<Self>>) -> Result<Self> {
+        let limit = Duration::from_secs(address.connect_timeout_secs);
         tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
             Err(Error::new("WEIR-PG-002", Kind::Connect, "cannot reach the PostgreSQL server")
                 .at(address.place())
@@ -151,7 +164,7 @@ impl Client {
         })
     }
 
-    async fn login(address: &Address) -> Result<Self> {
+    async fn login(address: &Address, replication: bool) -> Result<Self> {
         let stream = tls::open(address).await?;
         let mut client = Self {
             stream,
@@ -174,6 +187,7 @@ impl Client {
             ("application_name", address.application_name.as_str()),
             ("client_encoding", "UTF8"),
         ];
+        let parameters = parameters.into_iter().chain(replication.then_some(("replication", "database")));
         frontend::startup_message(parameters, &mut client.out).map_err(|e| client.malformed(e))?;
         client.send().await?;
         client.authenticate().await?;
@@ -435,6 +449,12 @@ impl Client {
     }
 
     fn statement(&mut self, sql: &str, parameters: &[Option<&str>], binary: bool) -> Result<()> {
+        self.unsynced(sql, parameters, binary)?;
+        frontend::sync(&mut self.out);
+        Ok(())
+    }
+
+    fn unsynced(&mut self, sql: &str, parameters: &[Option<&str>], binary: bool) -> Result<()> {
         let place = self.place.clone();
         let bad = |why: String| protocol(&place, why);
         frontend::parse("", sql, std::iter::empty(), &mut self.out).map_err(|e| bad(e.to_string()))?;
@@ -456,9 +476,7 @@ impl Client {
             &mut self.out,
         );
         bound.map_err(|_| bad("too many or too large parameters".into()))?;
-        frontend::execute("", 0, &mut self.out).map_err(|e| bad(e.to_string()))?;
-        frontend::sync(&mut self.out);
-        Ok(())
+        frontend::execute("", 0, &mut self.out).map_err(|e| bad(e.to_string()))
     }
 
     /// One statement with bound text parameters; all rows, as text.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+use weir_connect::{DeleteMode, Error, Kind, Result, Secret, WriteMode};
 
 /// How much TLS, as in libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -48,15 +48,15 @@ pub struct ConnectionOptions {
     /// `disable`, `prefer` (default), `require`, `verify_ca` or `verify_full`.
     #[schemars(extend("x-weir-aliases" = ["sslmode"]))]
     pub ssl_mode: Option<SslMode>,
-    /// PEM file of the authorities to trust; default: those of the system.
+    /// PEM file of the authorities to trust, or its text; default: those of the system.
     #[schemars(extend("x-weir-aliases" = ["sslrootcert"]))]
     pub ssl_root_cert: Option<PathBuf>,
-    /// PEM file of the client's certificate.
+    /// PEM file of the client's certificate, or its text.
     #[schemars(extend("x-weir-aliases" = ["sslcert"]))]
     pub ssl_cert: Option<PathBuf>,
-    /// PEM file of the client's private key.
-    #[schemars(extend("x-weir-aliases" = ["sslkey"]))]
-    pub ssl_key: Option<PathBuf>,
+    /// PEM file of the client's private key, or its text (as a reference: `{{name}}`).
+    #[schemars(with = "Option<String>", extend("x-weir-aliases" = ["sslkey"]))]
+    pub ssl_key: Option<Secret>,
     /// Seconds to wait for the connection. Default 10.
     #[schemars(extend("x-weir-unit" = "s", "x-weir-aliases" = ["connect_timeout"]))]
     pub connect_timeout_secs: Option<u64>,
@@ -118,6 +118,8 @@ pub struct SinkOptions {
     pub write_mode: WriteMode,
     /// Key columns for `upsert` and `merge`; default: the source's primary key.
     pub key: Vec<String>,
+    /// `mode: cdc`: what a delete at the source does here.
+    pub delete_mode: DeleteMode,
     /// Schema in the target database in which Weir keeps how far each run got. Default `_weir`.
     pub state_schema: String,
     /// Schema of the staging tables of `upsert` and `merge`. Default: the target's schema. (`overwrite` stages beside its target, so that the swap is a rename.)
@@ -132,6 +134,7 @@ impl Default for SinkOptions {
             create: Create::Auto,
             write_mode: WriteMode::Append,
             key: Vec::new(),
+            delete_mode: DeleteMode::default(),
             state_schema: "_weir".into(),
             staging_schema: None,
         }
@@ -212,8 +215,8 @@ pub struct Address {
     pub ssl_root_cert: Option<PathBuf>,
     /// Client certificate.
     pub ssl_cert: Option<PathBuf>,
-    /// Client key.
-    pub ssl_key: Option<PathBuf>,
+    /// Client key: a path, or the text.
+    pub ssl_key: Option<Secret>,
     /// Seconds.
     pub connect_timeout_secs: u64,
     /// For `pg_stat_activity`.
@@ -225,6 +228,11 @@ impl Address {
     pub fn place(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.database)
     }
+}
+
+/// A relative path starts at the base; PEM text is no path.
+fn placed(base: &Path, pem: PathBuf) -> PathBuf {
+    if super::tls::is_pem_text(&pem) { pem } else { base.join(pem) }
 }
 
 impl ConnectionOptions {
@@ -257,9 +265,10 @@ impl ConnectionOptions {
         address.port = self.port.unwrap_or(address.port);
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
-        address.ssl_root_cert = self.ssl_root_cert.clone().or(address.ssl_root_cert).map(|path| base.join(path));
-        address.ssl_cert = self.ssl_cert.clone().or(address.ssl_cert).map(|path| base.join(path));
-        address.ssl_key = self.ssl_key.clone().or(address.ssl_key).map(|path| base.join(path));
+        address.ssl_root_cert = self.ssl_root_cert.clone().or(address.ssl_root_cert).map(|pem| placed(base, pem));
+        address.ssl_cert = self.ssl_cert.clone().or(address.ssl_cert).map(|pem| placed(base, pem));
+        let key = self.ssl_key.clone().or(address.ssl_key);
+        address.ssl_key = key.map(|pem| Secret::new(placed(base, pem.expose().into()).to_string_lossy()));
         if address.ssl_cert.is_some() != address.ssl_key.is_some() {
             return Err(Error::new("WEIR-PG-001", Kind::Spec, "`ssl_cert` and `ssl_key` go together"));
         }
@@ -325,7 +334,7 @@ fn apply_url(address: &mut Address, text: &str) -> Result<()> {
             "ssl" => {}
             "sslrootcert" => address.ssl_root_cert = Some(PathBuf::from(value.as_ref())),
             "sslcert" => address.ssl_cert = Some(PathBuf::from(value.as_ref())),
-            "sslkey" => address.ssl_key = Some(PathBuf::from(value.as_ref())),
+            "sslkey" => address.ssl_key = Some(Secret::new(value.as_ref())),
             "host" => address.host = value.into_owned(),
             "port" => address.port = value.parse().map_err(bad_url)?,
             "user" => address.user = value.into_owned(),
@@ -375,6 +384,19 @@ mod tests {
         assert_eq!(found.ssl_mode, SslMode::VerifyCa);
         assert_eq!(found.ssl_root_cert.as_deref(), Some(Path::new("/base/ca.pem")));
         assert!(!format!("{found:?}").contains("p/w"));
+    }
+
+    #[test]
+    fn certificates_are_paths_or_their_text() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
+        let options: ConnectionOptions =
+            serde_json::from_value(serde_json::json!({"ssl_cert": "certs/me.pem", "ssl_key": pem, "ssl_root_cert": pem}))
+                .unwrap();
+        let found = options.address(Path::new("/base")).unwrap();
+        assert_eq!(found.ssl_cert.as_deref(), Some(Path::new("/base/certs/me.pem")));
+        assert_eq!(found.ssl_root_cert.as_deref(), Some(Path::new(pem)));
+        assert_eq!(found.ssl_key.as_ref().map(Secret::expose), Some(pem));
+        assert!(!format!("{:?}", found.ssl_key).contains("hunter2"));
     }
 
     #[test]

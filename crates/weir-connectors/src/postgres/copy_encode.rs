@@ -453,17 +453,23 @@ impl Rows {
     #[inline]
     pub fn write(&self, row: usize, sequence: u64, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(&self.count.to_be_bytes());
-        for (at, column) in self.columns.iter().enumerate() {
-            column.write(row, out).map_err(|wrong| {
-                let name = plans.get(at).map(|plan| plan.name.as_str()).unwrap_or_default();
-                let error =
-                    Error::new(wrong.code, wrong.kind, wrong.why).at(format!("column `{name}`, row {} of the batch", row + 1));
-                if wrong.hint.is_empty() { error } else { error.hint(wrong.hint) }
-            })?;
+        for at in 0..self.columns.len() {
+            self.cell(at, row, plans, out)?;
         }
         if self.sequence {
             fixed8(sequence.to_be_bytes(), out);
         }
         Ok(())
+    }
+
+    /// Appends one value of a row, with its length.
+    #[inline]
+    pub fn cell(&self, at: usize, row: usize, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
+        self.columns[at].write(row, out).map_err(|wrong| {
+            let name = plans.get(at).map(|plan| plan.name.as_str()).unwrap_or_default();
+            let error =
+                Error::new(wrong.code, wrong.kind, wrong.why).at(format!("column `{name}`, row {} of the batch", row + 1));
+            if wrong.hint.is_empty() { error } else { error.hint(wrong.hint) }
+        })
     }
 }

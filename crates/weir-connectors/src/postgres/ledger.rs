@@ -42,6 +42,15 @@ pub struct RunRow {
     pub data_oid: u32,
 }
 
+/// A statement with its parameters, for a pipeline.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The text.
+    pub sql: String,
+    /// In order.
+    pub parameters: Vec<String>,
+}
+
 const KEY: &str = "pipeline = $1 AND node = $2 AND stream = $3 AND run_id = $4";
 const STREAM: &str = "pipeline = $1 AND node = $2 AND stream = $3";
 
@@ -150,14 +159,33 @@ impl Ledger {
         self.keyed(client, &sql, &[Some(&oid.to_string())]).await.map(drop)
     }
 
+    fn with_key(&self, sql: String, more: impl IntoIterator<Item = String>) -> Statement {
+        let key = &self.key;
+        let parameters = [&key.pipeline, &key.node, &key.stream, &key.run_id].into_iter().cloned().chain(more).collect();
+        Statement { sql, parameters }
+    }
+
+    fn fence_sql(&self) -> String {
+        format!("SELECT 1 FROM {}.runs WHERE {KEY} AND attempt = $5::bigint AND report IS NULL FOR SHARE", self.schema)
+    }
+
+    /// Inside a writing transaction: holds the fence. If a later attempt has begun it divides by zero, so that nothing behind it in a
+    /// pipeline is carried out: then [`Ledger::fenced_off`].
+    pub fn fence_statement(&self, attempt: u64) -> Statement {
+        self.with_key(format!("WITH held AS ({}) SELECT 1 / count(*) FROM held", self.fence_sql()), [attempt.to_string()])
+    }
+
+    /// The error of a writer whose fence is gone.
+    pub fn fenced_off(client: &Client) -> Error {
+        Error::new("WEIR-PG-041", Kind::Conflict, "another attempt of this run has taken over")
+            .at(client.place().to_string())
+            .hint("only one process may execute a run; this one stops without writing anything more")
+    }
+
     /// Inside a writing transaction: holds the fence, or fails if a later attempt has begun.
     pub async fn fence(&self, client: &mut Client, attempt: u64) -> Result<()> {
-        let sql = format!("SELECT 1 FROM {}.runs WHERE {KEY} AND attempt = $5::bigint AND report IS NULL FOR SHARE", self.schema);
-        let rows = self.keyed(client, &sql, &[Some(&attempt.to_string())]).await?;
-        if rows.is_empty() {
-            return Err(Error::new("WEIR-PG-041", Kind::Conflict, "another attempt of this run has taken over")
-                .at(client.place().to_string())
-                .hint("only one process may execute a run; this one stops without writing anything more"));
+        if self.keyed(client, &self.fence_sql(), &[Some(&attempt.to_string())]).await?.is_empty() {
+            return Err(Self::fenced_off(client));
         }
         Ok(())
     }
@@ -172,19 +200,44 @@ impl Ledger {
         );
         let numbers = [attempt.to_string(), lane.clone(), epoch.clone(), rows.to_string(), bytes.to_string()];
         self.keyed(client, &sql, &numbers.each_ref().map(|text| Some(text.as_str()))).await?;
-        let sql = format!(
-            "INSERT INTO {}.progress (pipeline, node, stream, run_id, split_key, split_id, progress, lane, epoch) \
-             VALUES ($1, $2, $3, $4, md5($5)::uuid, $5, $6::json, $7::int, $8::bigint) \
-             ON CONFLICT (pipeline, node, stream, run_id, split_key) DO UPDATE SET progress = EXCLUDED.progress, lane = EXCLUDED.lane, \
-             epoch = EXCLUDED.epoch, at = now()",
-            self.schema
-        );
+        let sql = self.progress_sql();
         for part in &barrier.progress {
             let text =
                 serde_json::to_string(part).map_err(|error| Error::internal("progress cannot be written").caused_by(error))?;
             self.keyed(client, &sql, &[Some(&part.split.id), Some(&text), Some(&lane), Some(&epoch)]).await?;
         }
         Ok(())
+    }
+
+    fn progress_sql(&self) -> String {
+        format!(
+            "INSERT INTO {}.progress (pipeline, node, stream, run_id, split_key, split_id, progress, lane, epoch) \
+             VALUES ($1, $2, $3, $4, md5($5)::uuid, $5, $6::json, $7::int, $8::bigint) \
+             ON CONFLICT (pipeline, node, stream, run_id, split_key) DO UPDATE SET progress = EXCLUDED.progress, lane = EXCLUDED.lane, \
+             epoch = EXCLUDED.epoch, at = now()",
+            self.schema
+        )
+    }
+
+    /// What a flush of changes adds, for its transaction. A stream of changes never ends, so its flushes share one row of `flushes`.
+    pub fn flush_statements(&self, attempt: u64, barrier: &Barrier, rows: u64, bytes: u64) -> Result<Vec<Statement>> {
+        let (lane, epoch) = (barrier.lane.to_string(), barrier.epoch.to_string());
+        let sql = format!(
+            "WITH counted AS (UPDATE {0}.flushes SET attempt = $5::bigint, lane = $6::int, epoch = $7::bigint, xid = txid_current(), \
+             rows = rows + $8::bigint, bytes = bytes + $9::bigint, at = now() WHERE {KEY} RETURNING 1) \
+             INSERT INTO {0}.flushes (pipeline, node, stream, run_id, attempt, lane, epoch, xid, rows, bytes) \
+             SELECT $1, $2, $3, $4, $5::bigint, $6::int, $7::bigint, txid_current(), $8::bigint, $9::bigint \
+             WHERE NOT EXISTS (SELECT FROM counted)",
+            self.schema
+        );
+        let mut all =
+            vec![self.with_key(sql, [attempt.to_string(), lane.clone(), epoch.clone(), rows.to_string(), bytes.to_string()])];
+        for part in &barrier.progress {
+            let text =
+                serde_json::to_string(part).map_err(|error| Error::internal("progress cannot be written").caused_by(error))?;
+            all.push(self.with_key(self.progress_sql(), [part.split.id.clone(), text, lane.clone(), epoch.clone()]));
+        }
+        Ok(all)
     }
 
     /// How far every split got.

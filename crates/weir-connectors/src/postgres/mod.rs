@@ -6,6 +6,8 @@
 //! `types` is the one mapping of types, both ways. Privileges and limits are in the README.
 
 pub mod catalog;
+mod cdc;
+mod changes;
 pub mod client;
 pub mod columns;
 pub mod config;
@@ -36,6 +38,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
+pub use cdc::PostgresCdc;
 use client::Client;
 use config::{ConnectionOptions, SinkOptions, SourceOptions, parse};
 use sink::PostgresSink;

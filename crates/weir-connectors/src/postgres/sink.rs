@@ -5,6 +5,7 @@
 //! | append | the target | marks the run |
 //! | overwrite | a staging table beside it | swaps the tables |
 //! | upsert, merge | a staging table | `INSERT … ON CONFLICT` |
+//! | upsert, merge of changes | nothing of the run's own (see `changes`) | marks the run |
 //!
 //! In every mode a flush is one transaction of rows, their count and the progress of their splits (see `ledger`), so the two cannot
 //! disagree: exactly once. `commit` is one transaction with the mark that it happened.
@@ -16,11 +17,12 @@ use arrow::datatypes::Field;
 use async_trait::async_trait;
 use twox_hash::XxHash64;
 use weir_connect::{
-    CommitKind, CommitReport, CommitToken, Error, Kind, OnLoss, Recovery, Result, Sink, SinkCapabilities, SinkType, StreamSink,
-    StreamTarget, StreamWriter, WriteMode, failpoint,
+    ChangeWriter, CommitKind, CommitReport, CommitToken, DeleteMode, Error, Kind, OnLoss, Recovery, Result, Sink,
+    SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
 };
 
 use super::catalog::{self, Relation};
+use super::changes::{Changes, Setup};
 use super::client::Client;
 use super::config::{Address, SinkOptions};
 use super::copy_encode::ColumnPlan;
@@ -75,6 +77,8 @@ struct PostgresStream {
     committed: Option<CommitReport>,
     /// Columns of the target that the stream writes.
     names: Vec<String>,
+    options: SinkOptions,
+    on_loss: OnLoss,
 }
 
 struct Staging {
@@ -120,6 +124,10 @@ impl Sink for PostgresSink {
         Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
     }
 
+    fn applies_changes(&self) -> bool {
+        true
+    }
+
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         checked(&self.options.state_schema)?;
         let mut client = Client::connect(&self.address).await?;
@@ -139,6 +147,7 @@ impl Sink for PostgresSink {
         let plan = target::examine(&mut client, &target, &self.options, &self.on_loss).await?;
         let staging = match target.write_mode {
             WriteMode::Append => None,
+            _ if target.changes => None,
             mode => Some(self.stage(&mut client, &ledger, &target, &plan, mode).await?),
         };
         if staging.is_none() {
@@ -157,7 +166,7 @@ impl Sink for PostgresSink {
         }
         let (columns, text) = target::bind(&mut client, relation.oid, data, &target.schema, &plan.written, &self.on_loss).await?;
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-        let ordered = matches!(target.write_mode, WriteMode::Upsert | WriteMode::Merge);
+        let ordered = staging.is_some() && target.write_mode != WriteMode::Overwrite;
         let mut list = join_idents(names.iter().map(String::as_str));
         if ordered {
             list.push_str(&format!(", {}", ident(SEQUENCE)));
@@ -175,7 +184,9 @@ impl Sink for PostgresSink {
             place: plan.name.display(),
         };
         client.close().await;
-        Ok(Box::new(PostgresStream { shared: Arc::new(shared), target, name: plan.name, staging, committed: None, names }))
+        let (options, on_loss) = (self.options.clone(), self.on_loss.clone());
+        let shared = Arc::new(shared);
+        Ok(Box::new(PostgresStream { shared, target, name: plan.name, staging, committed: None, names, options, on_loss }))
     }
 }
 
@@ -344,7 +355,8 @@ impl PostgresStream {
             sequence: None,
             place: name.display(),
         };
-        Self { shared: Arc::new(shared), target, name, staging: None, committed: Some(done), names: Vec::new() }
+        let (options, on_loss) = (sink.options.clone(), sink.on_loss.clone());
+        Self { shared: Arc::new(shared), target, name, staging: None, committed: Some(done), names: Vec::new(), options, on_loss }
     }
 
     async fn connect(&self) -> Result<Client> {
@@ -436,6 +448,8 @@ impl StreamSink for PostgresStream {
         self.shared.ledger.lock(&mut client, self.shared.attempt).await?;
         match &self.staging {
             Some(staging) => client.batch(&format!("TRUNCATE {}", staging.name.sql())).await?,
+            // Applied changes cannot be told from other rows; a new snapshot replaces them by key.
+            None if self.target.changes => {}
             None => self.undo(&mut client).await?,
         }
         self.shared.ledger.forget(&mut client).await?;
@@ -446,7 +460,18 @@ impl StreamSink for PostgresStream {
         if self.committed.is_some() {
             return Err(Error::internal("a writer was asked for after the commit").at(self.shared.place.clone()));
         }
+        if self.target.changes {
+            return Err(Error::internal("a writer of rows was asked for a stream of changes").at(self.shared.place.clone()));
+        }
         Ok(Box::new(Writer::new(self.shared.clone(), lane)))
+    }
+
+    async fn change_writer(&self, deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        if self.committed.is_some() || !self.target.changes {
+            return Err(Error::internal("a writer of changes was asked for another stream").at(self.shared.place.clone()));
+        }
+        let setup = Setup { options: self.options.clone(), on_loss: self.on_loss.clone(), deletes };
+        Ok(Box::new(Changes::open(self.shared.clone(), setup, self.target.clone()).await?))
     }
 
     async fn commit(&self, _tokens: &[CommitToken]) -> Result<CommitReport> {

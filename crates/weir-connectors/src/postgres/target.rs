@@ -323,7 +323,8 @@ fn mismatch(name: &TableName, field: &Field, column: &RawColumn) -> Error {
     .hint("cast it in the pipeline, or change the column's type at the target")
 }
 
-fn refused(name: &TableName, policy: SchemaChangePolicy, what: &str) -> Error {
+/// The contract does not allow it.
+pub fn refused(name: &TableName, policy: SchemaChangePolicy, what: &str) -> Error {
     let (code, kind, hint) = match policy {
         SchemaChangePolicy::Hold => {
             ("WEIR-PG-047", Kind::Conflict, "approve the change by running once with `on_schema_change: evolve`")

@@ -98,7 +98,15 @@ async fn negotiate(address: &Address, mut stream: TcpStream) -> Result<Box<dyn W
     Ok(Box::new(encrypted))
 }
 
+/// Whether an option holds the PEM text itself instead of a path.
+pub(super) fn is_pem_text(given: &std::path::Path) -> bool {
+    given.to_str().is_some_and(|text| text.contains("-----BEGIN "))
+}
+
 fn read_pem(path: &std::path::Path) -> Result<Vec<u8>> {
+    if is_pem_text(path) {
+        return Ok(path.to_string_lossy().into_owned().into_bytes());
+    }
     let path = weir_connect::guard::current().file(path)?;
     std::fs::read(&path).map_err(|error| Error::from(error).at(path.display().to_string()))
 }
@@ -122,8 +130,8 @@ fn client_config(address: &Address) -> Result<ClientConfig> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_pem(cert)?)
         .collect::<Result<_, _>>()
         .map_err(|e| tls_error(address, e, "`ssl_cert` must be a PEM file"))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&read_pem(key)?).map_err(|e| tls_error(address, e, "`ssl_key` must be a PEM file"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read_pem(std::path::Path::new(key.expose()))?)
+        .map_err(|e| tls_error(address, e, "`ssl_key` must be a PEM file"))?;
     builder.with_client_auth_cert(chain, key).map_err(|e| tls_error(address, e, "`ssl_cert` and `ssl_key` must belong together"))
 }
 

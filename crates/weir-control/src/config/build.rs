@@ -11,6 +11,7 @@ use super::fields::Values;
 use super::layers::Problem;
 use super::settings::{CostSettings, Environment, LogFormat, OidcSettings, Settings, VaultAuth};
 use super::tracing::OtlpEndpoint;
+use crate::files::FileBucket;
 
 /// Signature algorithms that a token of an issuer may have: asymmetric ones, so that who can check a token cannot make one.
 pub(crate) const ASYMMETRIC: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
@@ -63,6 +64,8 @@ impl Builder<'_> {
             "warning" => "warn".to_owned(),
             other => other.to_owned(),
         };
+        let minio = self.minio();
+        let files = self.files(minio.as_ref());
         Some(Settings {
             environment,
             listen,
@@ -93,7 +96,8 @@ impl Builder<'_> {
             ignite_hosts: self.list("ignite_hosts"),
             alert_webhook_url: self.text("alert_webhook_url"),
             alert_webhook_key: self.secret("alert_webhook_key"),
-            minio: self.minio(),
+            minio,
+            files,
             airflow_enabled: self.truth("airflow_enabled"),
             oidc: self.oidc(),
             egress_allow: self.egress_allow(),
@@ -181,6 +185,37 @@ impl Builder<'_> {
                 None
             }
         }
+    }
+
+    fn files(&mut self, minio: Option<&(String, String, Secret)>) -> Option<FileBucket> {
+        let (endpoint, region) = (self.text("files_endpoint"), self.text("files_region")?);
+        let own = (self.text("files_access_key"), self.secret("files_secret_key"));
+        let Some(place) = self.text("files") else {
+            if endpoint.is_some() || own.0.is_some() || own.1.is_some() {
+                self.problem("files", "it is missing beside the others", "s3://BUCKET/PREFIX, or none of WEIR_FILES_…");
+            }
+            return None;
+        };
+        let Some((bucket, prefix)) = FileBucket::place(&place) else {
+            self.problem("files", "it is no part of a bucket", "s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits and `-_.`");
+            return None;
+        };
+        let (endpoint, access_key, secret_key) = match (own, minio) {
+            ((Some(access), Some(secret)), _) => (endpoint, access, secret),
+            ((None, None), Some((address, access, secret))) => {
+                (Some(endpoint.unwrap_or_else(|| address.clone())), access.clone(), secret.clone())
+            }
+            ((access, _), _) => {
+                let missing = if access.is_none() { "files_access_key" } else { "files_secret_key" };
+                self.problem(
+                    missing,
+                    "the bucket of tenants' files needs keys",
+                    "WEIR_FILES_ACCESS_KEY with WEIR_FILES_SECRET_KEY, or MINIO_ENDPOINT with its keys",
+                );
+                return None;
+            }
+        };
+        Some(FileBucket { endpoint, region, bucket, prefix, access_key, secret_key })
     }
 
     fn oidc(&mut self) -> Option<OidcSettings> {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 use weir_error::Secret;
 
+use crate::files::FileBucket;
+
 /// Whom the process trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
@@ -98,6 +100,8 @@ pub struct Settings {
     pub alert_webhook_key: Option<Secret>,
     /// `MINIO_ENDPOINT`, `MINIO_ACCESS_KEY`, `MINIO_SECRET_KEY`: defaults of `minio` and `s3` nodes that name none.
     pub minio: Option<(String, String, Secret)>,
+    /// `WEIR_FILES`, `--files`, and the other `WEIR_FILES_…`: the bucket that holds tenants' files. Default: they are in the data folder.
+    pub files: Option<FileBucket>,
     /// `AIRFLOW_ENABLED`.
     pub airflow_enabled: bool,
     /// The OIDC issuer whose tokens are taken.

@@ -87,6 +87,38 @@ pub static SECTIONS: &[Section] = &[
                     "where jobs, runs and their history are kept: `sqlite:PATH` or `postgres://…`",
                 ),
             ),
+            flagged(
+                "--files",
+                hidden(
+                    Hidden::Login,
+                    plain(
+                        "files",
+                        &["WEIR_FILES"],
+                        Shape::Url(&["s3"]),
+                        Default::Derived("`tenants/TENANT/files` in the data folder", |_| None),
+                        "bucket for tenants' files, `s3://BUCKET/PREFIX`: they are below `PREFIX/tenants/TENANT/files`",
+                    ),
+                ),
+            ),
+            hidden(
+                Hidden::Login,
+                plain(
+                    "files_endpoint",
+                    &["WEIR_FILES_ENDPOINT"],
+                    WEB,
+                    Default::None,
+                    "its service; without it and without keys of its own that of MINIO_ENDPOINT, else AWS",
+                ),
+            ),
+            plain("files_region", &["WEIR_FILES_REGION"], Shape::Text(64), Default::Text("us-east-1"), "its region"),
+            plain(
+                "files_access_key",
+                &["WEIR_FILES_ACCESS_KEY"],
+                Shape::Text(256),
+                Default::None,
+                "access key for it; without one MINIO_ACCESS_KEY and MINIO_SECRET_KEY",
+            ),
+            secret("files_secret_key", &["WEIR_FILES_SECRET_KEY"], "secret of that access key"),
             plain(
                 "runner_id",
                 &["RUNNER_ID"],

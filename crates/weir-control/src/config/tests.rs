@@ -151,6 +151,11 @@ fn what_belongs_together_is_set_together() {
         (&[("TENANT_ID", "../etc")], "TENANT_ID"),
         (&[("TRACING_ENDPOINT", "http://zipkin:9411/api/v2/spans")], "TRACING_ENDPOINT"),
         (&[("WEIR_EGRESS_ALLOW", "10.0.0.0/99")], "WEIR_EGRESS_ALLOW"),
+        (&[("WEIR_FILES", "s3://weir-files/prod")], "WEIR_FILES_ACCESS_KEY"),
+        (&[("WEIR_FILES", "s3://weir-files/prod"), ("WEIR_FILES_ACCESS_KEY", "a")], "WEIR_FILES_SECRET_KEY"),
+        (&[("WEIR_FILES", "s3://weir-files/../x"), ("WEIR_FILES_ACCESS_KEY", "a")], "WEIR_FILES"),
+        (&[("WEIR_FILES", "/srv/files")], "WEIR_FILES"),
+        (&[("WEIR_FILES_ENDPOINT", "http://minio:9000")], "WEIR_FILES"),
     ] {
         let told = why(&environment(variables));
         assert!(told.starts_with(key) && told.lines().count() == 1, "{key}: {told}");
@@ -163,6 +168,25 @@ fn what_belongs_together_is_set_together() {
     ];
     let settings = load(&environment(&off)).unwrap().settings;
     assert!(settings.vault.is_none() && settings.tracing_endpoint.is_none());
+}
+
+#[test]
+fn the_bucket_of_files_takes_the_keys_of_the_object_store_unless_it_has_its_own() {
+    let of = |own: &[(&str, &str)]| {
+        let minio = [("MINIO_ENDPOINT", "http://minio:9000"), ("MINIO_ACCESS_KEY", "m"), ("MINIO_SECRET_KEY", "m-s3cr3t")];
+        let all: Vec<_> = own.iter().chain(&minio).copied().chain([("WEIR_FILES", "s3://weir-files/prod/")]).collect();
+        let bucket = load(&environment(&all)).unwrap().settings.files.unwrap();
+        assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str()), ("weir-files", "prod"));
+        assert!(!format!("{bucket:?}").contains("s3cr3t"));
+        (bucket.endpoint, bucket.region, bucket.access_key, bucket.secret_key.expose().to_owned())
+    };
+    let text = |parts: [&str; 3]| parts.map(str::to_owned);
+    let [region, access, secret] = text(["us-east-1", "m", "m-s3cr3t"]);
+    assert_eq!(of(&[]), (Some("http://minio:9000".into()), region, access, secret));
+    let [region, access, secret] = text(["eu-west-1", "f", "f-s3cr3t"]);
+    let own = [("WEIR_FILES_ACCESS_KEY", "f"), ("WEIR_FILES_SECRET_KEY", "f-s3cr3t"), ("WEIR_FILES_REGION", "eu-west-1")];
+    assert_eq!(of(&own), (None, region, access, secret), "its own keys are not for the other service");
+    assert!(Settings::defaults(Path::new("/srv/weir")).unwrap().files.is_none());
 }
 
 #[test]
@@ -203,6 +227,9 @@ fn secrets_are_hidden_wherever_they_stand() {
         ("MINIO_ENDPOINT", "http://minio:9000"),
         ("MINIO_ACCESS_KEY", "weir"),
         ("MINIO_SECRET_KEY", "s3cr3t"),
+        ("WEIR_FILES", "s3://weir-files/prod"),
+        ("WEIR_FILES_ACCESS_KEY", "weir"),
+        ("WEIR_FILES_SECRET_KEY", "s3cr3t"),
         ("TRACING_ENDPOINT", "https://user:s3cr3t@otel:4318"),
     ];
     let loaded = load(&Inputs { file: Some(path), ..environment(&variables) }).unwrap();

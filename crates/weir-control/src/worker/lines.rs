@@ -2,8 +2,8 @@
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// The longest line that is taken as JSON, in bytes: a report with many streams, a preview.
-pub const MAX_LINE_BYTES: usize = 8 << 20;
+/// The longest line that is taken as JSON, in bytes: a report with many streams, a preview, a checkpoint with its dead letters.
+pub const MAX_LINE_BYTES: usize = 64 << 20;
 /// The longest text of a log line, in bytes.
 pub const MAX_LOG_BYTES: usize = 8 << 10;
 

@@ -4,10 +4,12 @@
 //! * [`Errands`]: connection tests, discoveries and previews, in processes like that of a run;
 //! * [`outfit`]: from a claimed run to its order, with secrets opened; [`order`]: the order itself; [`Launcher`]: starts children;
 //! * [`lines`], [`said`], [`scrub`]: what a child says, bounded, clean and without secrets; [`meter`], [`limits`]: what it uses, and may use;
+//! * [`Checkpoints`]: where machines share a database, children ask their worker for their checkpoints;
 //! * [`Signals`]: wakes the workers of this process; [`Observer`]: is told of runs.
 //!
 //! What is not here: what an ending means for the run ([`crate::runs::lifecycle`]), the work itself (the binary's `weir execute`).
 
+mod checkpoints;
 mod errand;
 mod keeper;
 mod launch;
@@ -24,6 +26,7 @@ pub mod scrub;
 mod signals;
 mod supervisor;
 
+pub use checkpoints::{Checkpoints, CheckpointsOfJob};
 pub use errand::Errands;
 pub use launch::Launcher;
 pub use meter::Resources;

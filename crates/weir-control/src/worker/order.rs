@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
-use weir_error::{Error, Kind, Result, Secret};
+use weir_error::{Error, Kind, Result, Retry, Secret};
+
+use crate::files::FileBucket;
 
 /// The version of the order that this build writes and reads. Worker and child are the same program, so there is never another one in
 /// practice; if there is, the child refuses instead of guessing.
@@ -59,6 +61,8 @@ pub struct Limits {
 pub struct Guard {
     /// Local files must lie below it.
     pub file_root: PathBuf,
+    /// Where the tenant's files are instead; nothing local can be named then.
+    pub bucket: Option<FileBucket>,
     /// Loopback, private, link-local and metadata addresses are refused, except those allowed.
     pub deny_private: bool,
     /// Hosts, `host:port` or CIDR blocks that may be reached although they are private.
@@ -178,6 +182,8 @@ pub struct WorkOrder {
     pub base_dir: PathBuf,
     /// Folder of checkpoints, dead letters and the lock.
     pub state_dir: PathBuf,
+    /// Checkpoints are asked of the worker; in the folder there are only locks then.
+    pub checkpoints_at_worker: bool,
     /// Bounds.
     pub limits: Limits,
     /// What may be touched.
@@ -227,6 +233,7 @@ impl WorkOrder {
             None => {}
         }
         found.extend(self.object_store.as_ref().map(|store| store.secret_key.expose()));
+        found.extend(self.guard.bucket.as_ref().map(|bucket| bucket.secret_key.expose()));
         found
     }
 }
@@ -241,26 +248,67 @@ fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
 }
 
 /// What the worker writes after the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParentLine {
     /// The worker lives, and holds the run until then (milliseconds since 1970). Sent every 2 s.
     LeaseUntilMs(i64),
     /// Make a checkpoint and end.
     Cancel(bool),
+    /// The answer to what the child asked of the checkpoint store.
+    State(StateAnswer),
 }
 
 impl ParentLine {
     /// As one line.
-    pub fn to_line(self) -> String {
-        match self {
-            Self::LeaseUntilMs(until) => format!("{{\"lease_until_ms\":{until}}}\n"),
-            Self::Cancel(cancel) => format!("{{\"cancel\":{cancel}}}\n"),
-        }
+    pub fn to_line(&self) -> Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self).map_err(|error| Error::internal("a line to a run").caused_by(error))?;
+        line.push(b'\n');
+        Ok(line)
     }
 }
 
-fn expose<S: Serializer>(secret: &Secret, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+/// See [`ParentLine::State`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateAnswer {
+    /// The number of the question.
+    pub id: u64,
+    /// The answer.
+    pub ok: Value,
+    /// Why there is none.
+    pub error: Option<StateRefusal>,
+}
+
+/// An error of the checkpoint store, as it goes over the pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRefusal {
+    /// Code and text.
+    pub text: String,
+    /// Another attempt has the run.
+    pub conflict: bool,
+    /// Trying again can help.
+    pub transient: bool,
+}
+
+impl StateRefusal {
+    /// Of an error.
+    pub fn of(error: &Error) -> Self {
+        Self {
+            text: format!("[{}] {error}", error.code()),
+            conflict: error.kind() == Kind::Conflict,
+            transient: error.retryable() != Retry::Never,
+        }
+    }
+
+    /// The error at the other end.
+    pub fn error(self) -> Error {
+        let kind = if self.conflict { Kind::Conflict } else { Kind::Io };
+        let error = Error::new("WEIR-STATE-004", kind, "the platform's checkpoint store refused").because(self.text);
+        if self.transient { error.transient() } else { error }
+    }
+}
+
+pub(crate) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
@@ -310,8 +358,21 @@ pub(crate) mod tests {
             }),
             base_dir: "/data/files".into(),
             state_dir: "/data/state".into(),
+            checkpoints_at_worker: false,
             limits: Limits { memory_bytes: 1 << 30, cpu_secs: None, time_secs: 3600 },
-            guard: Guard { file_root: "/data/files".into(), deny_private: true, egress_allow: vec![] },
+            guard: Guard {
+                file_root: "/data/files".into(),
+                bucket: Some(FileBucket {
+                    endpoint: None,
+                    region: "us-east-1".into(),
+                    bucket: "weir".into(),
+                    prefix: "tenants/acme/files".into(),
+                    access_key: "b".into(),
+                    secret_key: Secret::new("hunter2-files"),
+                }),
+                deny_private: true,
+                egress_allow: vec![],
+            },
             trace_parent: None,
             parent_pid: 1,
             lease_until_ms: 0,
@@ -341,7 +402,7 @@ pub(crate) mod tests {
         let order = order();
         let mut values = order.secret_values();
         values.sort_unstable();
-        assert_eq!(values, ["Bearer hunter2-http", "hunter2-db", "hunter2-key", "hunter2-role", "hunter2-s3"]);
+        assert_eq!(values, ["Bearer hunter2-http", "hunter2-db", "hunter2-files", "hunter2-key", "hunter2-role", "hunter2-s3"]);
     }
 
     #[test]
@@ -380,10 +441,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lines_of_the_worker_are_what_serde_reads() {
-        for line in [ParentLine::LeaseUntilMs(1_700_000_000_123), ParentLine::Cancel(true)] {
-            assert_eq!(serde_json::from_str::<ParentLine>(&line.to_line()).unwrap(), line);
-            assert_eq!(format!("{}\n", serde_json::to_string(&line).unwrap()), line.to_line());
+    fn lines_of_the_worker_are_what_the_child_reads() {
+        let refusal = StateRefusal { text: "[X] gone".into(), conflict: true, transient: false };
+        for line in [
+            ParentLine::LeaseUntilMs(1_700_000_000_123),
+            ParentLine::Cancel(true),
+            ParentLine::State(StateAnswer { id: 7, ok: json!({"a": "\n"}), error: None }),
+            ParentLine::State(StateAnswer { id: 8, ok: json!(null), error: Some(refusal) }),
+        ] {
+            let bytes = line.to_line().unwrap();
+            assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1, "one line");
+            assert_eq!(serde_json::from_slice::<ParentLine>(&bytes).unwrap(), line);
         }
     }
 }

@@ -30,6 +30,7 @@ pub async fn for_run(platform: &Platform, claimed: &Claimed) -> Result<WorkOrder
     order.spec.clone_from(&job.body.spec);
     order.limits.time_secs = job.body.timeout_secs.unwrap_or(platform.settings.job_timeout_secs);
     order.state_dir = folder(platform, &run.tenant_id, &["state", safe(job.id.as_str())?])?;
+    order.checkpoints_at_worker = platform.checkpoints.is_some();
     order.lease_until_ms = claimed.lease.until.timestamp_millis();
     order.trace_parent = run.trace_id.as_deref().map(trace_parent);
     fill(platform, &run.tenant_id, &mut order, &job.body.connections).await?;
@@ -55,9 +56,11 @@ pub async fn for_errand(
 async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<WorkOrder> {
     let settings = &platform.settings;
     let quotas = platform.store.system().tenant(tenant).await?.quotas;
-    let files = folder(platform, tenant, &["files"])?;
+    let bucket = platform.files.bucket_of(safe(tenant.as_str())?);
+    // With files in a bucket, what is here may be lost: a place to work in, no more.
+    let files = folder(platform, tenant, &[if bucket.is_some() { "work" } else { "files" }])?;
     if let Some(limit) = quotas.max_storage_bytes {
-        within_storage(folder(platform, tenant, &[])?, limit).await?;
+        within_storage(platform, tenant, folder(platform, tenant, &[])?, limit).await?;
     }
     // The secrets of the process's own Vault and object store are the platform's; other tenants bring their own.
     let own = tenant.as_str() == settings.tenant_id;
@@ -97,6 +100,7 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
         state_dir: files.clone(),
         guard: Guard {
             file_root: files.clone(),
+            bucket,
             deny_private: settings.environment != Environment::Development,
             egress_allow: settings.egress_allow.clone(),
         },
@@ -108,6 +112,7 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
             cpu_secs: quotas.max_cpu_secs_per_run,
             time_secs: settings.job_timeout_secs,
         },
+        checkpoints_at_worker: false,
         trace_parent: None,
         parent_pid: std::process::id(),
         lease_until_ms: i64::MAX,
@@ -207,13 +212,14 @@ fn safe(id: &str) -> Result<&str> {
     if good { Ok(id) } else { Err(Error::internal("an id cannot be part of a path")) }
 }
 
-async fn within_storage(root: PathBuf, limit: u64) -> Result<()> {
-    let used = tokio::task::spawn_blocking(move || bytes_below(&root)).await.unwrap_or(0);
+async fn within_storage(platform: &Platform, tenant: &TenantId, root: PathBuf, limit: u64) -> Result<()> {
+    let here = tokio::task::spawn_blocking(move || bytes_below(&root)).await.unwrap_or(0);
+    let used = here.saturating_add(platform.files.used(tenant.as_str(), limit.saturating_sub(here)).await?);
     if used <= limit {
         return Ok(());
     }
-    Err(Error::new("WEIR-WORKER-023", Kind::Limit, "the tenant's folder is full")
-        .because(format!("it holds {used} bytes; its quota is {limit}"))
+    Err(Error::new("WEIR-WORKER-023", Kind::Limit, "the tenant's storage is full")
+        .because(format!("it holds at least {used} bytes; its quota is {limit}"))
         .hint("delete files that are not needed any more, or raise the tenant's max_storage_bytes"))
 }
 

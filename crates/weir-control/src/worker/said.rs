@@ -27,6 +27,13 @@ pub enum Said {
     },
     /// The answer to another verb.
     Answer(Value),
+    /// A question to the checkpoint store, as it was written.
+    State {
+        /// Its number.
+        id: u64,
+        /// What is asked.
+        call: Value,
+    },
 }
 
 /// Which pipe it came through.
@@ -53,6 +60,11 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
         let text = scrubber.text(&String::from_utf8_lossy(&line.bytes), line.cut);
         return Some(Said::Log(log(level, clean(text.as_bytes(), line.cut), None)));
     };
+    if event.get("event").and_then(Value::as_str) == Some("state") {
+        // Not cleaned: what comes back must be what was given. It goes into the store and nowhere else.
+        let id = event.get("id").and_then(Value::as_u64).unwrap_or(0);
+        return Some(Said::State { id, call: event.get_mut("call").map(Value::take).unwrap_or_default() });
+    }
     scrubber.value(&mut event);
     let text = |event: &Value, name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
     let number = |event: &Value, name: &str| event.get(name).and_then(Value::as_u64).unwrap_or(0);

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weir_error::{Error, Kind, Result};
 use weir_store::model::{Claimed, Run};
 
+use super::checkpoints;
 use super::keeper::{Held, Keeper};
 use super::launch::kill_group;
 use super::limits::Bounds;
@@ -115,6 +116,10 @@ impl Supervisor {
         let bounds = Bounds::new(&order.limits);
         let mut meter = Meter::new(child.id().unwrap_or_default());
         let mut said = listen(&mut child, &scrubber);
+        let desk = match (&self.platform.checkpoints, order.checkpoints_at_worker) {
+            (Some(checkpoints), true) => checkpoints.of(&claimed.run.tenant_id, &claimed.job.id).ok(),
+            _ => None,
+        };
         let told = speak(&mut child, order, keeper.watch());
         self.mark(claimed, Mark::Ordered);
         let mut held = keeper.watch();
@@ -139,6 +144,7 @@ impl Supervisor {
             };
             tokio::select! {
                 heard = said.recv() => match heard {
+                    Some((_, Said::State { id, call })) => checkpoints::answer(desk.as_ref(), id, call, told.say.clone()),
                     Some((pipe, heard)) => {
                         if let (Pipe::Errors, Said::Log(line)) = (pipe, &heard) {
                             remember(&mut last_words, &line.message);
@@ -304,6 +310,7 @@ async fn read<R: tokio::io::AsyncBufRead + Unpin>(
 /// The other direction: the order, then a sign of life every two seconds, and the wish that it stop.
 pub(super) struct Mouth {
     stop: CancellationToken,
+    say: mpsc::UnboundedSender<ParentLine>,
     _silent_when_dropped: tokio_util::sync::DropGuard,
 }
 
@@ -316,17 +323,22 @@ impl Mouth {
 /// Writes on a task of its own: a child that does not read must not hold up its worker.
 pub(super) fn speak(child: &mut Child, order: WorkOrder, held: watch::Receiver<Held>) -> Mouth {
     let (stop, quiet) = (CancellationToken::new(), CancellationToken::new());
+    let (say, lines) = mpsc::unbounded_channel();
     if let Some(pipe) = child.stdin.take() {
         let (stop, quiet) = (stop.clone(), quiet.clone());
         tokio::spawn(async move {
             tokio::select! {
                 // A pipe that breaks belongs to a child that is gone, which is noticed elsewhere.
-                _ = talk(pipe, order, held, stop) => {}
+                _ = talk(pipe, order, held, stop, lines) => {}
                 () = quiet.cancelled() => {}
             }
         });
     }
-    Mouth { stop, _silent_when_dropped: quiet.drop_guard() }
+    Mouth { stop, say, _silent_when_dropped: quiet.drop_guard() }
+}
+
+async fn write(pipe: &mut ChildStdin, line: &ParentLine) -> std::io::Result<()> {
+    pipe.write_all(&line.to_line().map_err(std::io::Error::other)?).await
 }
 
 async fn talk(
@@ -334,6 +346,7 @@ async fn talk(
     order: WorkOrder,
     held: watch::Receiver<Held>,
     stop: CancellationToken,
+    mut lines: mpsc::UnboundedReceiver<ParentLine>,
 ) -> std::io::Result<()> {
     let line = order.to_line().map_err(std::io::Error::other)?;
     drop(order);
@@ -345,11 +358,12 @@ async fn talk(
         tokio::select! {
             _ = tell.tick() => {
                 let until = held.borrow().lease.until.timestamp_millis();
-                pipe.write_all(ParentLine::LeaseUntilMs(until).to_line().as_bytes()).await?;
+                write(&mut pipe, &ParentLine::LeaseUntilMs(until)).await?;
             }
+            Some(line) = lines.recv() => write(&mut pipe, &line).await?,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
-                pipe.write_all(ParentLine::Cancel(true).to_line().as_bytes()).await?;
+                write(&mut pipe, &ParentLine::Cancel(true)).await?;
             }
         }
     }

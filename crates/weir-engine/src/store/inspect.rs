@@ -7,7 +7,8 @@ use serde_json::Value;
 use sqlx::Row;
 use weir_error::Result;
 
-use super::{Phase, ReaderRecord, StateStore, failed, now, parse};
+use super::tables::{failed, now, parse};
+use super::{Phase, ReaderRecord, StateStore};
 
 /// The state of one source node of one flow, for people.
 #[derive(Debug, Clone, Serialize)]
@@ -104,19 +105,19 @@ pub struct DeadGroup {
 impl StateStore {
     /// The pipelines that this state file knows.
     pub async fn pipelines(&self) -> Result<Vec<String>> {
-        sqlx::query_scalar("SELECT DISTINCT pipeline FROM run ORDER BY 1").fetch_all(&self.pool).await.map_err(failed)
+        sqlx::query_scalar("SELECT DISTINCT pipeline FROM run ORDER BY 1").fetch_all(&self.tables()?.pool).await.map_err(failed)
     }
 
     /// All that is known of a pipeline.
     pub async fn show(&self, pipeline: &str) -> Result<PipelineView> {
-        let rows = sqlx::query("SELECT flow, node, run_id, body FROM stream_state WHERE pipeline = ? ORDER BY flow, node")
+        let rows = sqlx::query("SELECT flow, node, run_id, body FROM stream_state WHERE pipeline = $1 ORDER BY flow, node")
             .bind(pipeline)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.tables()?.pool)
             .await
             .map_err(failed)?;
         let mut streams = Vec::new();
         for row in &rows {
-            let state: super::StreamState = parse(row.get(3))?;
+            let state: super::StreamState = parse(&row.get::<String, _>(3))?;
             streams.push(StreamView {
                 stream: row.get(0),
                 node: row.get(1),
@@ -128,10 +129,10 @@ impl StateStore {
         let rows = sqlx::query(
             "SELECT run_id, pipeline, status, attempts, started_at, ended_at, report,
                     (SELECT count(*) FROM epoch WHERE epoch.run_id = run.run_id)
-             FROM run WHERE pipeline = ? ORDER BY started_at DESC, run_id DESC LIMIT 10",
+             FROM run WHERE pipeline = $1 ORDER BY started_at DESC, run_id DESC LIMIT 10",
         )
         .bind(pipeline)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.tables()?.pool)
         .await
         .map_err(failed)?;
         let mut runs = Vec::new();
@@ -148,24 +149,12 @@ impl StateStore {
                 checkpoints: row.get(7),
             });
         }
-        let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL")
+        let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL")
             .bind(pipeline)
-            .fetch_one(&self.pool)
+            .fetch_one(&self.tables()?.pool)
             .await
             .map_err(failed)?;
         Ok(PipelineView { streams, runs, dead_letters })
-    }
-
-    /// The report of a run that has come to its end (`succeeded`, dead letters over the limit or not); `None` for one that has not, or is
-    /// not known.
-    pub async fn final_report(&self, run_id: &str) -> Result<Option<Value>> {
-        let report: Option<Option<String>> =
-            sqlx::query_scalar("SELECT report FROM run WHERE run_id = ? AND status = 'succeeded'")
-                .bind(run_id)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(failed)?;
-        report.flatten().as_deref().map(parse).transpose()
     }
 
     /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
@@ -173,8 +162,8 @@ impl StateStore {
     /// states forgotten. Refused while a run goes on: it would commit without the checkpoints that were taken from it.
     pub async fn reset(&self, pipeline: &str, stream: Option<&str>) -> Result<u64> {
         let _lock = crate::run::lock(self.folder(), pipeline)?;
-        let mut tx = self.pool.begin().await.map_err(failed)?;
-        let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = ?1 AND (?2 IS NULL OR flow = ?2)")
+        let mut tx = self.tables()?.begin_writing().await?;
+        let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = $1 AND ($2 IS NULL OR flow = $2)")
             .bind(pipeline)
             .bind(stream)
             .execute(&mut *tx)
@@ -182,7 +171,7 @@ impl StateStore {
             .map_err(failed)?
             .rows_affected();
         let abandoned = sqlx::query(
-            "UPDATE run SET status = 'abandoned', ended_at = ? WHERE pipeline = ? AND status NOT IN ('succeeded', 'abandoned')",
+            "UPDATE run SET status = 'abandoned', ended_at = $1 WHERE pipeline = $2 AND status NOT IN ('succeeded', 'abandoned')",
         )
         .bind(now())
         .bind(pipeline)
@@ -190,7 +179,7 @@ impl StateStore {
         .await
         .map_err(failed)?
         .rows_affected();
-        sqlx::query("DELETE FROM epoch WHERE run_id IN (SELECT run_id FROM run WHERE pipeline = ? AND status = 'abandoned')")
+        sqlx::query("DELETE FROM epoch WHERE run_id IN (SELECT run_id FROM run WHERE pipeline = $1 AND status = 'abandoned')")
             .bind(pipeline)
             .execute(&mut *tx)
             .await
@@ -203,10 +192,10 @@ impl StateStore {
     pub async fn dead_groups(&self, pipeline: Option<&str>) -> Result<Vec<DeadGroup>> {
         let rows = sqlx::query(
             "SELECT stream, code, min(reason), count(*) FROM dead_letter
-             WHERE (?1 IS NULL OR pipeline = ?1) AND replayed_at IS NULL GROUP BY stream, code ORDER BY 4 DESC",
+             WHERE ($1 IS NULL OR pipeline = $1) AND replayed_at IS NULL GROUP BY stream, code ORDER BY 4 DESC",
         )
         .bind(pipeline)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.tables()?.pool)
         .await
         .map_err(failed)?;
         Ok(rows
@@ -219,11 +208,11 @@ impl StateStore {
     pub async fn dead_list(&self, pipeline: &str, limit: i64) -> Result<Vec<DeadView>> {
         let rows = sqlx::query(
             "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
-             FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL ORDER BY id LIMIT ?",
+             FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL ORDER BY id LIMIT $2",
         )
         .bind(pipeline)
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.tables()?.pool)
         .await
         .map_err(failed)?;
         Ok(rows.iter().map(dead_view).collect())
@@ -233,10 +222,10 @@ impl StateStore {
     pub async fn dead_show(&self, id: i64) -> Result<Option<DeadView>> {
         let row = sqlx::query(
             "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
-             FROM dead_letter WHERE id = ?",
+             FROM dead_letter WHERE id = $1",
         )
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.tables()?.pool)
         .await
         .map_err(failed)?;
         Ok(row.as_ref().map(dead_view))
@@ -244,9 +233,9 @@ impl StateStore {
 
     /// Marks dead letters as replayed, those that still wait.
     pub async fn dead_replayed(&self, ids: &[i64]) -> Result<()> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
+        let mut tx = self.tables()?.begin_writing().await?;
         for id in ids {
-            sqlx::query("UPDATE dead_letter SET replayed_at = ? WHERE id = ? AND replayed_at IS NULL")
+            sqlx::query("UPDATE dead_letter SET replayed_at = $1 WHERE id = $2 AND replayed_at IS NULL")
                 .bind(now())
                 .bind(id)
                 .execute(&mut *tx)
@@ -258,9 +247,9 @@ impl StateStore {
 
     /// The numbers of the letters of a pipeline that wait.
     pub(crate) async fn dead_waiting(&self, pipeline: &str) -> Result<HashSet<i64>> {
-        let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM dead_letter WHERE pipeline = ? AND replayed_at IS NULL")
+        let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL")
             .bind(pipeline)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.tables()?.pool)
             .await
             .map_err(failed)?;
         Ok(ids.into_iter().collect())
@@ -270,30 +259,30 @@ impl StateStore {
     /// `replays`.
     pub(crate) async fn history(&self, pipeline: &str, replays: &str) -> Result<History> {
         let rows = sqlx::query(
-            "SELECT run.run_id, flow.flow, flow.phase, run.status, run.started_at, run.pipeline = ?1,
-                    CASE WHEN run.pipeline = ?1 THEN NULL ELSE flow.readers END
+            "SELECT run.run_id, flow.flow, flow.phase, run.status, run.started_at, CASE WHEN run.pipeline = $1 THEN 1 ELSE 0 END,
+                    CASE WHEN run.pipeline = $1 THEN NULL ELSE flow.readers END
              FROM run JOIN flow ON flow.run_id = run.run_id
-             WHERE run.pipeline = ?1 OR substr(run.pipeline, 1, length(?2)) = ?2",
+             WHERE run.pipeline = $1 OR substr(run.pipeline, 1, length($2)) = $2",
         )
         .bind(pipeline)
         .bind(replays)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.tables()?.pool)
         .await
         .map_err(failed)?;
         let mut history = History::default();
         for row in &rows {
             let (run_id, flow): (String, String) = (row.get(0), row.get(1));
-            let committed = Phase::parse(row.get(2))? == Phase::Committed;
+            let committed = Phase::parse(&row.get::<String, _>(2))? == Phase::Committed;
             let started: String = row.get(4);
-            if committed && row.get::<bool, _>(5) {
+            if committed && row.get::<i64, _>(5) == 1 {
                 let last = history.last.entry(flow.clone()).or_default();
                 *last = std::mem::take(last).max((started.clone(), run_id.clone()));
             }
-            if let (true, Some(readers)) = (committed, row.get::<Option<&str>, _>(6)) {
-                let readers: Vec<ReaderRecord> = parse(readers)?;
+            if let (true, Some(readers)) = (committed, row.get::<Option<String>, _>(6)) {
+                let readers: Vec<ReaderRecord> = parse(&readers)?;
                 history.replayed.extend(crate::replay::letters_of(&readers));
             }
-            let abandoned = row.get::<&str, _>(3) == "abandoned";
+            let abandoned = row.get::<String, _>(3) == "abandoned";
             history.flows.insert((run_id, flow), FlowPast { committed, abandoned, started });
         }
         Ok(history)
@@ -320,7 +309,7 @@ pub(crate) struct History {
     pub(crate) replayed: Vec<i64>,
 }
 
-fn dead_view(row: &sqlx::sqlite::SqliteRow) -> DeadView {
+fn dead_view(row: &sqlx::any::AnyRow) -> DeadView {
     DeadView {
         id: row.get(0),
         pipeline: row.get(1),

@@ -1,50 +1,29 @@
-//! The checkpoint store: one SQLite file per state folder.
+//! The checkpoint store.
 //!
-//! Everything that belongs together is written in one transaction with `synchronous=FULL`: an epoch with its positions,
-//! sink tokens, counters and dead letters; a flow's commit with the cursor it moves. What is not here: what happened
-//! *inside* the sinks. They are asked first (see [`weir_connect::sink`]).
+//! Everything that belongs together is written in one transaction: an epoch with its positions, sink tokens, counters and dead letters; a flow's
+//! commit with the cursor it moves. What is not here: what happened *inside* the sinks. They are asked first (see
+//! [`weir_connect::sink`]).
 //!
-//! * this file: the schema and the run's own writes and reads;
+//! * this file: what is stored, and [`StateStore`], through which the engine asks;
+//! * [`tables`]: the SQL, for a SQLite file per state folder (`weir run`) and for a PostgreSQL that many machines share (the platform);
+//! * [`link`]: the same questions over a wire, for a process that must not have the database's password;
 //! * [`inspect`]: what `weir state` and `weir dead` show and change.
 
 pub mod inspect;
+pub mod link;
+pub mod tables;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, Transaction};
 use weir_connect::{CommitReport, DeadLetter, SplitProgress};
-use weir_error::{Error, Kind, Result};
+use weir_error::{Error, Result};
 
 use crate::cursor::CursorState;
-
-/// Version of the file's schema. A newer file is refused, an older one is migrated step by step.
-const VERSION: i64 = 2;
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS run (
-  run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
-  attempts INTEGER NOT NULL, started_at TEXT NOT NULL, ended_at TEXT, report TEXT);
-CREATE INDEX IF NOT EXISTS run_by_pipeline ON run (pipeline, started_at);
-CREATE TABLE IF NOT EXISTS flow (
-  run_id TEXT NOT NULL, flow TEXT NOT NULL, phase TEXT NOT NULL, readers TEXT NOT NULL, reports TEXT,
-  PRIMARY KEY (run_id, flow));
-CREATE TABLE IF NOT EXISTS epoch (
-  run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (run_id, flow, epoch));
-CREATE TABLE IF NOT EXISTS dead_letter (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL,
-  stream TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL, media_type TEXT NOT NULL,
-  payload BLOB NOT NULL, at TEXT NOT NULL, replayed_at TEXT, sink TEXT);
-CREATE INDEX IF NOT EXISTS dead_by_pipeline ON dead_letter (pipeline, run_id, flow, epoch);
-CREATE TABLE IF NOT EXISTS stream_state (
-  pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (pipeline, flow, node));
-";
+use link::{StateCall, StateLink};
+use tables::Tables;
 
 /// Counters of one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +69,13 @@ pub struct EpochBody {
     pub counts: Counts,
     /// What the cursor saw.
     pub cursor: Option<CursorState>,
+    /// Of a log: the sums of each stream since the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<Counts>,
 }
 
 /// An epoch as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number.
     pub number: u64,
@@ -104,7 +86,8 @@ pub struct Epoch {
 }
 
 /// A flow's place in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Splits are being read.
     Reading,
@@ -133,7 +116,7 @@ impl Phase {
 }
 
 /// A dead letter with the way it was on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetAside {
     /// The sink whose part of a row-local program set the row aside: only this sink lacks it for that reason. `None`: the source
     /// met it, or a program that sees rows together, and no sink has it.
@@ -156,7 +139,7 @@ pub struct ReaderRecord {
 }
 
 /// A flow as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FlowRecord {
     /// Where it stands.
     pub phase: Phase,
@@ -178,7 +161,7 @@ pub struct StreamState {
 }
 
 /// A run as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Its id.
     pub run_id: String,
@@ -188,198 +171,125 @@ pub struct RunRecord {
     pub attempts: u32,
 }
 
+/// Where the checkpoints of a run are.
+#[derive(Debug, Clone)]
+pub enum StatePlace {
+    /// In `state.db` in this folder, which also holds the lock.
+    Folder(PathBuf),
+    /// Behind this link; the folder holds the lock and may be lost.
+    Link(PathBuf, Arc<dyn StateLink>),
+}
+
+impl StatePlace {
+    /// The folder of locks.
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) | Self::Link(folder, _) => folder,
+        }
+    }
+
+    /// Opens the store.
+    pub async fn open(&self) -> Result<StateStore> {
+        match self {
+            Self::Folder(folder) => StateStore::open(folder).await,
+            Self::Link(folder, link) => {
+                std::fs::create_dir_all(folder).map_err(|error| Error::from(error).at(folder.display().to_string()))?;
+                Ok(StateStore { way: Way::Link(link.clone()), folder: folder.clone() })
+            }
+        }
+    }
+}
+
 /// The store. Cheap to clone.
 #[derive(Clone)]
 pub struct StateStore {
-    pool: SqlitePool,
+    way: Way,
     folder: PathBuf,
 }
 
-fn failed(error: sqlx::Error) -> Error {
-    let full = error.to_string().contains("disk is full");
-    let built = Error::new(
-        if full { "WEIR-IO-028" } else { "WEIR-STATE-001" },
-        Kind::Io,
-        if full { "the disk is full" } else { "the state file cannot be used" },
-    );
-    built.caused_by(error).hint("see `--state-dir`; the file is `state.db` in it")
+#[derive(Clone)]
+enum Way {
+    Tables(Tables),
+    Link(Arc<dyn StateLink>),
 }
 
-fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::internal("state cannot be written as JSON").caused_by(error))
-}
-
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::new("WEIR-STATE-002", Kind::Io, "the state file holds something this version cannot read")
-            .caused_by(error)
-            .hint("use the version of weir that wrote it, or `weir state reset PIPELINE`")
-    })
-}
-
-fn now() -> String {
-    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+/// Asks the tables, or the same over the link.
+macro_rules! ask {
+    ($store:ident, $tables:ident => $here:expr, $there:expr) => {
+        match &$store.way {
+            Way::Tables($tables) => $here.await,
+            Way::Link(link) => link::typed(link.ask($there).await?),
+        }
+    };
 }
 
 impl StateStore {
     /// Opens, or creates, `state.db` in `folder`.
     pub async fn open(folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|error| Error::from(error).at(folder.display().to_string()))?;
-        let file = folder.join("state.db");
-        let options = SqliteConnectOptions::from_str(&format!("sqlite://{}", file.display()))
-            .unwrap_or_else(|_| SqliteConnectOptions::new())
-            .filename(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(std::time::Duration::from_secs(30));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await
-            .map_err(|error| failed(error).at(file.display().to_string()))?;
-        let store = Self { pool, folder: folder.to_owned() };
-        store.migrate().await.map_err(|error| error.at(file.display().to_string()))?;
-        Ok(store)
+        Ok(Self { way: Way::Tables(Tables::file(folder).await?), folder: folder.to_owned() })
     }
 
-    async fn migrate(&self) -> Result<()> {
-        // A file without the table is a new one.
-        let known: Option<i64> =
-            sqlx::query_scalar("SELECT version FROM meta").fetch_optional(&self.pool).await.unwrap_or_default();
-        if known == Some(VERSION) {
-            return Ok(());
-        }
-        // Two programs may open the file at once: whoever is second finds the work done.
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        sqlx::raw_sql(SCHEMA).execute(&mut *tx).await.map_err(failed)?;
-        let found: Option<i64> = sqlx::query_scalar("SELECT version FROM meta").fetch_optional(&mut *tx).await.map_err(failed)?;
-        match found {
-            Some(VERSION) => return Ok(()),
-            None => {
-                sqlx::query("INSERT INTO meta VALUES (?)").bind(VERSION).execute(&mut *tx).await.map_err(failed)?;
-            }
-            Some(1) => {
-                sqlx::raw_sql("ALTER TABLE dead_letter ADD COLUMN sink TEXT; UPDATE meta SET version = 2")
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-            }
-            Some(other) => {
-                return Err(Error::new(
-                    "WEIR-STATE-003",
-                    Kind::Conflict,
-                    format!("the state file has version {other}, this weir knows {VERSION}"),
-                )
-                .hint("use a newer weir, or another --state-dir"));
-            }
-        }
-        tx.commit().await.map_err(failed)
-    }
-
-    /// The folder that holds the file.
+    /// The folder of the file and the locks.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The newest run of a pipeline that has not ended, if any.
-    pub async fn unfinished(&self, pipeline: &str) -> Result<Option<RunRecord>> {
-        let row = sqlx::query(
-            "SELECT run_id, fingerprint, attempts FROM run WHERE pipeline = ? AND status NOT IN ('succeeded', 'abandoned')
-             ORDER BY started_at DESC, run_id DESC LIMIT 1",
-        )
-        .bind(pipeline)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(row.map(|row| RunRecord {
-            run_id: row.get(0),
-            fingerprint: row.get(1),
-            attempts: u32::try_from(row.get::<i64, _>(2)).unwrap_or(u32::MAX),
-        }))
+    /// The tables, for what people look at; not over a link.
+    pub(crate) fn tables(&self) -> Result<&Tables> {
+        match &self.way {
+            Way::Tables(tables) => Ok(tables),
+            Way::Link(_) => Err(Error::internal("this is not asked over a link")),
+        }
     }
 
-    /// Records a new run, or one more attempt of a run.
-    pub async fn begin(&self, run_id: &str, pipeline: &str, fingerprint: &str) -> Result<u32> {
-        sqlx::query(
-            "INSERT INTO run (run_id, pipeline, fingerprint, status, attempts, started_at) VALUES (?, ?, ?, 'running', 1, ?)
-             ON CONFLICT (run_id) DO UPDATE SET attempts = attempts + 1, status = 'running'",
-        )
-        .bind(run_id)
-        .bind(pipeline)
-        .bind(fingerprint)
-        .bind(now())
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        let attempts: i64 = sqlx::query_scalar("SELECT attempts FROM run WHERE run_id = ?")
-            .bind(run_id)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(u32::try_from(attempts).unwrap_or(u32::MAX))
+    /// The newest run of a pipeline that has not ended, if any.
+    pub async fn unfinished(&self, pipeline: &str) -> Result<Option<RunRecord>> {
+        ask!(self, tables => tables.unfinished(pipeline), StateCall::Unfinished { pipeline: pipeline.into() })
+    }
+
+    /// Records a new run, or one more attempt of a run; gives the attempt's number. Attempts before it can write nothing from now on. Under
+    /// `name` (the platform's run) [`Self::named`] finds it again.
+    pub async fn begin(&self, run_id: &str, pipeline: &str, fingerprint: &str, name: Option<&str>) -> Result<u32> {
+        ask!(self, tables => tables.begin(run_id, pipeline, fingerprint, name), StateCall::Begin {
+            run_id: run_id.into(),
+            pipeline: pipeline.into(),
+            fingerprint: fingerprint.into(),
+            name: name.map(str::to_owned),
+        })
     }
 
     /// Records how an attempt ended. `succeeded` and `abandoned` end the run; others leave it to be resumed.
     pub async fn end(&self, run_id: &str, status: &str, report: &str) -> Result<()> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
-        sqlx::query("UPDATE run SET status = ?, ended_at = ?, report = ? WHERE run_id = ?")
-            .bind(status)
-            .bind(now())
-            .bind(report)
-            .bind(run_id)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        if status == "succeeded" {
-            // The sinks have it all; only totals (in the report) and dead letters are kept.
-            sqlx::query("DELETE FROM epoch WHERE run_id = ?").bind(run_id).execute(&mut *tx).await.map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)
+        ask!(self, tables => tables.end(run_id, status, report), StateCall::End {
+            run_id: run_id.into(),
+            status: status.into(),
+            report: report.into(),
+        })
+    }
+
+    /// The report of the run that was begun under this name, if it has come to its end (`succeeded`, dead letters over the limit or
+    /// not).
+    pub async fn named(&self, name: &str) -> Result<Option<Value>> {
+        ask!(self, tables => tables.named(name), StateCall::Named { name: name.into() })
     }
 
     /// The flow of a run, if it was ever opened.
     pub async fn flow(&self, run_id: &str, flow: &str) -> Result<Option<FlowRecord>> {
-        let row = sqlx::query("SELECT phase, readers, reports FROM flow WHERE run_id = ? AND flow = ?")
-            .bind(run_id)
-            .bind(flow)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed)?;
-        let Some(row) = row else { return Ok(None) };
-        let reports: Option<String> = row.get(2);
-        Ok(Some(FlowRecord {
-            phase: Phase::parse(row.get(0))?,
-            readers: parse(row.get(1))?,
-            reports: reports.as_deref().map(parse).transpose()?.unwrap_or_default(),
-        }))
+        ask!(self, tables => tables.flow(run_id, flow), StateCall::Flow { run_id: run_id.into(), flow: flow.into() })
     }
 
     /// Records the readers of a flow that is about to be read.
     pub async fn open_flow(&self, run_id: &str, flow: &str, readers: &[ReaderRecord]) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO flow (run_id, flow, phase, readers) VALUES (?, ?, 'reading', ?)
-             ON CONFLICT (run_id, flow) DO UPDATE SET readers = excluded.readers",
-        )
-        .bind(run_id)
-        .bind(flow)
-        .bind(json(&readers)?)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(())
+        ask!(self, tables => tables.open_flow(run_id, flow, readers), StateCall::OpenFlow {
+            run_id: run_id.into(),
+            flow: flow.into(),
+            readers: readers.to_vec(),
+        })
     }
 
     /// Everything of the flow is durable; from here it only goes forward.
     pub async fn committing(&self, run_id: &str, flow: &str) -> Result<()> {
-        sqlx::query("UPDATE flow SET phase = ? WHERE run_id = ? AND flow = ?")
-            .bind(Phase::Committing.as_str())
-            .bind(run_id)
-            .bind(flow)
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(())
+        ask!(self, tables => tables.committing(run_id, flow), StateCall::Committing { run_id: run_id.into(), flow: flow.into() })
     }
 
     /// The flow is committed in every sink; in the same transaction the cursors move.
@@ -391,148 +301,58 @@ impl StateStore {
         reports: &[CommitReport],
         states: &[(String, StreamState)],
     ) -> Result<()> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
-        sqlx::query("UPDATE flow SET phase = ?, reports = ? WHERE run_id = ? AND flow = ?")
-            .bind(Phase::Committed.as_str())
-            .bind(json(&reports)?)
-            .bind(run_id)
-            .bind(flow)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        for (node, state) in states {
-            sqlx::query(
-                "INSERT INTO stream_state (pipeline, flow, node, run_id, body) VALUES (?, ?, ?, ?, ?)
-                 ON CONFLICT (pipeline, flow, node) DO UPDATE SET run_id = excluded.run_id, body = excluded.body",
-            )
-            .bind(pipeline)
-            .bind(flow)
-            .bind(node)
-            .bind(run_id)
-            .bind(json(state)?)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)
+        ask!(self, tables => tables.committed(pipeline, run_id, flow, reports, states), StateCall::Committed {
+            pipeline: pipeline.into(),
+            run_id: run_id.into(),
+            flow: flow.into(),
+            reports: reports.to_vec(),
+            states: states.to_vec(),
+        })
     }
 
     /// What the last committed run left for this source node.
     pub async fn stream_state(&self, pipeline: &str, flow: &str, node: &str) -> Result<StreamState> {
-        let body: Option<String> =
-            sqlx::query_scalar("SELECT body FROM stream_state WHERE pipeline = ? AND flow = ? AND node = ?")
-                .bind(pipeline)
-                .bind(flow)
-                .bind(node)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(failed)?;
-        body.as_deref().map(parse).transpose().map(Option::unwrap_or_default)
+        ask!(self, tables => tables.stream_state(pipeline, flow, node), StateCall::StreamState {
+            pipeline: pipeline.into(),
+            flow: flow.into(),
+            node: node.into(),
+        })
     }
 
     /// Writes an epoch with its dead letters, in one transaction.
-    pub async fn write_epoch(
-        &self,
-        place: &FlowPlace<'_>,
-        epoch: u64,
-        prepared: bool,
-        body: &EpochBody,
-        dead: &[SetAside],
-    ) -> Result<()> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
-        sqlx::query("INSERT INTO epoch (run_id, flow, epoch, state, body) VALUES (?, ?, ?, ?, ?)")
-            .bind(place.run_id)
-            .bind(place.flow)
-            .bind(signed(epoch))
-            .bind(if prepared { "prepared" } else { "done" })
-            .bind(json(body)?)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        for letter in dead {
-            insert_dead(&mut tx, place, epoch, letter).await?;
-        }
-        tx.commit().await.map_err(failed)
+    pub async fn write_epoch(&self, place: &FlowPlace<'_>, epoch: &Epoch, dead: &[SetAside], keep: Keep) -> Result<()> {
+        ask!(self, tables => tables.write_epoch(place, epoch, dead, keep), StateCall::WriteEpoch {
+            place: place.into(),
+            epoch: epoch.clone(),
+            dead: dead.to_vec(),
+            keep,
+        })
     }
 
     /// A prepared epoch is in the co-committed sinks too.
-    pub async fn confirm_epoch(&self, place: &FlowPlace<'_>, epoch: u64) -> Result<()> {
-        sqlx::query("UPDATE epoch SET state = 'done' WHERE run_id = ? AND flow = ? AND epoch = ?")
-            .bind(place.run_id)
-            .bind(place.flow)
-            .bind(signed(epoch))
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(())
+    pub async fn confirm_epoch(&self, place: &FlowPlace<'_>, epoch: u64, keep: Keep) -> Result<()> {
+        ask!(self, tables => tables.confirm_epoch(place, epoch, keep), StateCall::ConfirmEpoch { place: place.into(), epoch, keep })
     }
 
     /// All epochs of a flow, in order.
     pub async fn epochs(&self, place: &FlowPlace<'_>) -> Result<Vec<Epoch>> {
-        let rows = sqlx::query("SELECT epoch, state, body FROM epoch WHERE run_id = ? AND flow = ? ORDER BY epoch")
-            .bind(place.run_id)
-            .bind(place.flow)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Epoch {
-                    number: u64::try_from(row.get::<i64, _>(0)).unwrap_or_default(),
-                    prepared: row.get::<&str, _>(1) == "prepared",
-                    body: parse(row.get(2))?,
-                })
-            })
-            .collect()
+        ask!(self, tables => tables.epochs(place), StateCall::Epochs { place: place.into() })
     }
 
     /// Forgets epochs of a flow, with their dead letters: all of them (`only: None`, the flow starts over) or one.
     pub async fn forget(&self, place: &FlowPlace<'_>, only: Option<u64>) -> Result<()> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
-        let (low, high) = only.map_or((0, i64::MAX), |epoch| (signed(epoch), signed(epoch)));
-        for statement in [
-            "DELETE FROM epoch WHERE run_id = ? AND flow = ? AND epoch BETWEEN ? AND ?",
-            "DELETE FROM dead_letter WHERE run_id = ? AND flow = ? AND epoch BETWEEN ? AND ?",
-        ] {
-            sqlx::query(statement)
-                .bind(place.run_id)
-                .bind(place.flow)
-                .bind(low)
-                .bind(high)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)
+        ask!(self, tables => tables.forget(place, only), StateCall::Forget { place: place.into(), only })
     }
 }
 
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-async fn insert_dead(tx: &mut Transaction<'_, Sqlite>, place: &FlowPlace<'_>, epoch: u64, dead: &SetAside) -> Result<()> {
-    let letter = &dead.letter;
-    sqlx::query(
-        "INSERT INTO dead_letter (pipeline, run_id, flow, epoch, stream, code, reason, place, media_type, payload, at, sink)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(place.pipeline)
-    .bind(place.run_id)
-    .bind(place.flow)
-    .bind(signed(epoch))
-    .bind(&letter.stream)
-    .bind(&letter.code)
-    .bind(&letter.reason)
-    .bind(&letter.place)
-    .bind(&letter.media_type)
-    .bind(&letter.payload[..letter.payload.len().min(1 << 20)])
-    .bind(now())
-    .bind(&dead.sink)
-    .execute(&mut **tx)
-    .await
-    .map_err(failed)?;
-    Ok(())
+/// What happens to the epochs before one that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// They stay: together they are the run.
+    All,
+    /// They go: the newest one says everything (a log has one position, and its counts are sums).
+    Newest,
 }
 
 /// Names one flow of one run.
@@ -544,49 +364,4 @@ pub struct FlowPlace<'a> {
     pub run_id: &'a str,
     /// Flow.
     pub flow: &'a str,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The tables as version 1 made them, with one letter.
-    const FIRST: &str = "
-CREATE TABLE meta (version INTEGER NOT NULL);
-INSERT INTO meta VALUES (1);
-CREATE TABLE run (
-  run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
-  attempts INTEGER NOT NULL, started_at TEXT NOT NULL, ended_at TEXT, report TEXT);
-CREATE TABLE flow (
-  run_id TEXT NOT NULL, flow TEXT NOT NULL, phase TEXT NOT NULL, readers TEXT NOT NULL, reports TEXT,
-  PRIMARY KEY (run_id, flow));
-CREATE TABLE epoch (
-  run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (run_id, flow, epoch));
-CREATE TABLE dead_letter (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch INTEGER NOT NULL,
-  stream TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL, media_type TEXT NOT NULL,
-  payload BLOB NOT NULL, at TEXT NOT NULL, replayed_at TEXT);
-CREATE TABLE stream_state (
-  pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (pipeline, flow, node));
-INSERT INTO dead_letter VALUES (7, 'orders', 'r1', 'in', 1, 'in', 'WEIR-FMT-101', 'short', 'in.csv:3', 'text/csv', 'x', '2026', NULL);
-";
-
-    #[tokio::test]
-    async fn a_file_of_version_1_is_taken_over_with_its_letters() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("state.db");
-        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
-        let old = SqlitePool::connect_with(options).await.unwrap();
-        sqlx::raw_sql(FIRST).execute(&old).await.unwrap();
-        old.close().await;
-
-        for _ in 0..2 {
-            let store = StateStore::open(folder.path()).await.unwrap();
-            let letters = store.dead_list("orders", 10).await.unwrap();
-            let found: Vec<_> = letters.iter().map(|letter| (letter.id, letter.sink.clone(), letter.payload.clone())).collect();
-            assert_eq!(found, [(7, None, b"x".to_vec())]);
-        }
-    }
 }

@@ -4,7 +4,9 @@
 //! outside. The next attempt must finish with every row exactly once and every broken record in the dead letters exactly once.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod changes;
 mod memory;
+mod store;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +16,8 @@ use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use memory::{Faults, MemorySink, Numbers, World};
 use weir_connect::{DeadLetter, OnLoss, Result, SchemaChangePolicy, WriteMode};
-use weir_engine::store::StateStore;
+use weir_engine::store::tables::Tables;
+use weir_engine::store::{StatePlace, StateStore};
 use weir_engine::{RunOptions, RunReport, RunStatus, Silent, run};
 use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program, RelationalProgram, RowOutput, RowProgram};
 use weir_spec::{Delivery, Pipeline};
@@ -75,6 +78,7 @@ struct Rig {
     cursor: bool,
     lanes: usize,
     refuses: Option<usize>,
+    wire: bool,
 }
 
 impl Rig {
@@ -87,15 +91,34 @@ impl Rig {
             })
             .collect();
         let source = Arc::new(Numbers { mended: false, splits: 6, rows: 50, positions, start_over: Mutex::new(None) });
-        Self { relational: false, source, sinks, folder: tempfile::tempdir().unwrap(), cursor: false, lanes: 1, refuses: None }
+        Self {
+            relational: false,
+            source,
+            sinks,
+            folder: tempfile::tempdir().unwrap(),
+            cursor: false,
+            lanes: 1,
+            refuses: None,
+            wire: false,
+        }
     }
 
-    fn faults(&self) -> &Faults {
+    fn faults(&self) -> &Arc<Faults> {
         &self.sinks[0].faults
     }
 
     async fn attempt(&self) -> RunReport {
-        run(self.plan(), self.options(), &mut Silent).await
+        let mut options = self.options();
+        if self.wire {
+            options.state = self.wire().await;
+        }
+        run(self.plan(), options, &mut Silent).await
+    }
+
+    /// The checkpoints behind a wire that breaks where everything else breaks.
+    async fn wire(&self) -> StatePlace {
+        let wire = store::Wire { tables: Tables::file(self.folder.path()).await.unwrap(), faults: self.faults().clone() };
+        StatePlace::Link(self.folder.path().to_owned(), Arc::new(wire))
     }
 
     fn options(&self) -> RunOptions {
@@ -131,6 +154,7 @@ impl Rig {
                 key: vec![],
                 on_schema_change: SchemaChangePolicy::Evolve,
                 on_loss: OnLoss::default(),
+                deletes: weir_connect::DeleteMode::Hard,
             })
             .collect();
         let flow = Flow {
@@ -197,7 +221,7 @@ async fn crashes_survived(make: impl Fn() -> Rig) -> usize {
                 crashes += 1;
                 rig.faults().arm(-1, false);
                 let second = rig.attempt().await;
-                assert_eq!(second.run_id, first.run_id, "the same run goes on");
+                assert!(first.run_id.is_empty() || second.run_id == first.run_id, "the same run goes on");
                 second
             } else {
                 first
@@ -258,6 +282,14 @@ async fn both_kinds_of_sink_in_one_flow_agree_after_every_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_co_committed_sinks_agree_after_every_crash() {
     survives_every_crash(&[true, true], false, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wire_to_the_checkpoints_may_break_at_every_call() {
+    for kinds in [&[false][..], &[true], &[false, true]] {
+        let crashes = crashes_survived(|| Rig { wire: true, ..Rig::new(kinds, true) }).await;
+        assert!(crashes > 80, "only {crashes} places to crash at");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

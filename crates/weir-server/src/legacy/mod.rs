@@ -190,12 +190,19 @@ pub async fn live(_ask: Ask) -> Reply {
     Answer::json(&Probe { status: "ok" })
 }
 
-/// `GET /readyz`: the database answers too.
+/// `GET /readyz`: the database answers too, and so does the bucket of tenants' files, if there is one.
 pub async fn ready(ask: Ask) -> Reply {
+    let away = |what: &'static str| {
+        crate::problem::Problem::new(StatusCode::SERVICE_UNAVAILABLE, "WEIR-API-041", what)
+            .header(axum::http::header::RETRY_AFTER, axum::http::HeaderValue::from_static("5"))
+    };
     ask.app.platform.store.ready().await.map_err(|error| {
         tracing::warn!(%error, "not ready");
-        crate::problem::Problem::new(StatusCode::SERVICE_UNAVAILABLE, "WEIR-API-041", "the database does not answer")
-            .header(axum::http::header::RETRY_AFTER, axum::http::HeaderValue::from_static("5"))
+        away("the database does not answer")
+    })?;
+    ask.app.platform.files.ready().await.map_err(|error| {
+        tracing::warn!(%error, "not ready");
+        away("the bucket of tenants' files cannot be used")
     })?;
     Answer::json(&Probe { status: "ok" })
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 mod database;
 pub mod install;
-mod tls;
+pub(crate) mod tls;
 
 pub use database::Database;
 pub use install::{SCRAM_PASSWORD, SCRAM_ROLE, Version};

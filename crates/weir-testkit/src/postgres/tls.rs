@@ -11,7 +11,7 @@ use crate::process::run_checked;
 
 /// Writes `ca.crt`, `server.crt` and `server.key` to `dir`. The server's certificate is no authority itself, as
 /// strict clients demand.
-pub(super) fn make_certificates(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+pub(crate) fn make_certificates(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     fs::create_dir_all(dir)?;
     let openssl = |line: &str| run_checked(Command::new("openssl").args(line.split(' ')).current_dir(dir));
     openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 3650 -subj /CN=weir-test-authority")?;

@@ -15,6 +15,9 @@ pub struct Settings {
     /// Folder of everything local: database, tenants' files, seal key, backups [default: weir-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Bucket for tenants' files [default: the data folder]
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    pub files: Option<String>,
 }
 
 #[derive(Debug, Args)]

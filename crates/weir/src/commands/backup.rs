@@ -33,7 +33,11 @@ pub fn backup(args: &Backup, context: &Context) -> Outcome {
             let key = settings.data_dir.join(weir_control::seal::FILE);
             eprintln!("keep {} too, in another place: without it the sealed secrets are lost", key.display());
         }
-        eprintln!("tenants' files and checkpoints are in {}", settings.data_dir.join("tenants").display());
+        let folder = settings.data_dir.join("tenants");
+        match &settings.files {
+            None => eprintln!("tenants' files and checkpoints are in {}", folder.display()),
+            Some(bucket) => eprintln!("tenants' files are in {}, checkpoints in {}", bucket.shown(), folder.display()),
+        }
         Ok(0)
     })
 }

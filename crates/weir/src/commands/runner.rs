@@ -20,7 +20,7 @@ use crate::report;
 
 /// `sample SPEC`: runs it in this process; the result is one JSON object on stdout.
 pub fn sample(args: &RunnerSample, context: &Context) -> Outcome {
-    let places = cli::Settings { config: args.config.clone(), data: None };
+    let places = cli::Settings { config: args.config.clone(), data: None, files: None };
     let token = args.vault_token.clone();
     let settings = setup::load(&setup::inputs(&places).flag("vault_token", "--vault-token", token), context)?;
     let file = cli::File { file: args.spec.clone(), pipeline: None };
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn host_and_port_are_one_address() {
         let address = |host: Option<&str>, port| {
-            let settings = cli::Settings { config: None, data: None };
+            let settings = cli::Settings { config: None, data: None, files: None };
             let inputs = server_inputs(&RunnerServer { host: host.map(Into::into), port, settings })?;
             Ok::<_, Error>(inputs.flags.iter().find(|(key, ..)| *key == "listen").map(|(_, _, value)| value.clone()))
         };

@@ -3,7 +3,9 @@
 
 mod ask;
 mod flights;
+mod handover;
 mod harness;
+mod machines;
 mod mistakes;
 mod plans;
 mod secrets;

@@ -2,10 +2,12 @@
 //!
 //! * [`stage`]: a platform in a folder of its own; [`running`]: the whole path of a run; [`stopping`]: cancel, drain, limits;
 //! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments;
+//! * [`bucket`]: tenants' files in a bucket;
 //! * [`tracing`]: spans at a real collector;
 //! * [`templates`]: each passes `weir check`, those of files run.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod bucket;
 mod canary;
 mod crash;
 mod order;

@@ -36,8 +36,9 @@ impl Folder {
             vault: None,
             object_store: None,
             state_dir: self.0.path().join("state"),
+            checkpoints_at_worker: false,
             limits: Limits { memory_bytes: 1 << 30, cpu_secs: None, time_secs: 60 },
-            guard: Guard { file_root: files.clone(), deny_private: true, egress_allow: vec!["127.0.0.1".into()] },
+            guard: Guard { file_root: files.clone(), bucket: None, deny_private: true, egress_allow: vec!["127.0.0.1".into()] },
             base_dir: files,
             trace_parent: None,
             parent_pid: std::process::id(),
@@ -108,7 +109,7 @@ fn a_child_ends_when_its_worker_is_gone() {
     let (mut child, mut input) = start(&WorkOrder { run_id: "run-2".into(), ..order.clone() });
     server.wait_for(2, Duration::from_secs(30)).unwrap();
     let past = chrono::Utc::now().timestamp_millis() - 1;
-    input.write_all(ParentLine::LeaseUntilMs(past).to_line().as_bytes()).unwrap();
+    input.write_all(&ParentLine::LeaseUntilMs(past).to_line().unwrap()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(97), "its lease is over");
 
     let begin = Instant::now();
@@ -136,7 +137,7 @@ fn a_child_that_is_spoken_to_goes_on_and_stops_when_asked() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.find(|line| line.as_ref().unwrap().contains("\"started\"")).unwrap().unwrap();
     input.write_all(b"no line of ours\n").unwrap();
-    input.write_all(ParentLine::Cancel(true).to_line().as_bytes()).unwrap();
+    input.write_all(&ParentLine::Cancel(true).to_line().unwrap()).unwrap();
     let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
     assert_eq!((&last["report"]["status"], child.wait().unwrap().code()), (&json!("interrupted"), Some(130)));
 }

@@ -153,7 +153,7 @@ async fn secrets_reach_the_connector_and_nothing_else() {
     }
 }
 
-fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() { found.extend(files(&entry.path())) } else { found.push(entry.path()) }

@@ -25,7 +25,7 @@ pub fn weir() -> PathBuf {
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Jobs are put into the database as they are: nobody asks it.
-struct Unasked;
+pub struct Unasked;
 
 impl Workbench for Unasked {
     fn check(&self, _: &str, _: &str, _: &[(String, String)]) -> Checked {
@@ -232,13 +232,16 @@ pub fn ids(folder: &Path) -> Vec<u64> {
                 open.push(entry.path());
                 continue;
             }
-            for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
-                found.push(serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap());
-            }
+            found.extend(ids_in(&std::fs::read_to_string(entry.path()).unwrap()));
         }
     }
     found.sort_unstable();
     found
+}
+
+/// Ids in NDJSON lines.
+pub fn ids_in(text: &str) -> Vec<u64> {
+    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap()).collect()
 }
 
 /// The process of the run, as `/proc` lists it: a child of this one with the argument `execute`.

@@ -169,6 +169,7 @@ pub(super) fn target(run: &str, write_mode: WriteMode) -> StreamTarget {
         cursor: None,
         write_mode,
         on_schema_change: SchemaChangePolicy::Evolve,
+        changes: false,
     }
 }
 

@@ -31,6 +31,7 @@ async fn stream_sink(connection: Value, options: Value, batch: &RecordBatch, mod
         cursor: None,
         write_mode: mode,
         on_schema_change: SchemaChangePolicy::Evolve,
+        changes: false,
     };
     sink.prepare(target).await
 }

@@ -7,9 +7,9 @@ use weir_testkit::Database;
 use super::{as_text, copy, database, server_lines, values};
 
 /// A column type, the type that a new table gets for it, and values; NULL is added to each.
-type Case = (&'static str, &'static str, &'static [&'static str]);
+pub(in crate::postgres) type Case = (&'static str, &'static str, &'static [&'static str]);
 
-const NUMBERS: &[Case] = &[
+pub(in crate::postgres) const NUMBERS: &[Case] = &[
     ("boolean", "boolean", &["true", "false"]),
     ("smallint", "smallint", &["-32768", "0", "32767"]),
     ("integer", "integer", &["-2147483648", "0", "2147483647"]),
@@ -32,7 +32,7 @@ const NUMBERS: &[Case] = &[
     ),
 ];
 
-const TEXTS: &[Case] = &[
+pub(in crate::postgres) const TEXTS: &[Case] = &[
     ("text", "text", &["", " ", "NULL", "\\N", "\\.", "a\tb\nc\rd", "say \"hi\", it's", "日本語", "e\u{301} 🦀", "\u{1}\u{7f}"]),
     ("varchar(5)", "character varying(5)", &["", "ab   ", "日本語テキ", "🦀🦀🦀🦀🦀"]),
     ("varchar", "text", &["", "no limit"]),
@@ -52,7 +52,7 @@ const TEXTS: &[Case] = &[
     ("bit varying(5)", "bit varying", &["", "1", "10101"]),
 ];
 
-const TIMES: &[Case] = &[
+pub(in crate::postgres) const TIMES: &[Case] = &[
     ("date", "date", &["4713-01-01 BC", "0001-12-31 BC", "0001-01-01", "1969-12-31", "2000-02-29", "5874897-12-31"]),
     ("time", "time without time zone", &["00:00:00", "23:59:59.999999", "12:00:00.5"]),
     ("time(0)", "time without time zone", &["23:59:59"]),
@@ -81,7 +81,7 @@ const TIMES: &[Case] = &[
     ),
 ];
 
-const OTHERS: &[Case] = &[
+pub(in crate::postgres) const OTHERS: &[Case] = &[
     ("inet", "inet", &["192.168.0.1", "192.168.0.1/24", "10.0.0.0/8", "::1", "2001:db8::/32"]),
     ("cidr", "cidr", &["192.168.0.0/24", "10.1.2.3/32", "2001:db8::/64"]),
     ("macaddr", "macaddr", &["08:00:2b:01:02:03"]),
@@ -110,7 +110,7 @@ const OTHERS: &[Case] = &[
     ("citext", "text", &["MiXed"]),
 ];
 
-const ARRAYS: &[Case] = &[
+pub(in crate::postgres) const ARRAYS: &[Case] = &[
     ("int[]", "integer[]", &["{}", "{1,NULL,-3}", "{NULL}"]),
     ("text[]", "text[]", &["{}", "{\"\",NULL,\"NULL\",\"a,b\",\"c\\\"d\",\"e\\\\f\",\"{g}\",\"line\nbreak\",\" \"}"]),
     ("varchar(3)[]", "character varying(3)[]", &["{abc,日本語}"]),
@@ -132,7 +132,7 @@ const ARRAYS: &[Case] = &[
     ("pair[]", "text[]", &["{\"(1,a)\",\"(2,\\\"b c\\\")\"}"]),
 ];
 
-const USER_TYPES: &str = "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('so la la', 'it''s ok', 'gl🙂d'); \
+pub(in crate::postgres) const USER_TYPES: &str = "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('so la la', 'it''s ok', 'gl🙂d'); \
      CREATE DOMAIN code AS varchar(5); CREATE DOMAIN price AS numeric(8,2) CHECK (value >= 0); CREATE TYPE pair AS (a int, b text); \
      CREATE TYPE public.circle AS (x int, y text); CREATE TYPE floatrange AS RANGE (subtype = float8)";
 

@@ -1,9 +1,13 @@
 //! Everything here runs against a real PostgreSQL.
 
+mod changes;
+mod changes_model;
+mod changes_refused;
+mod changes_shape;
 mod conformance;
 mod faults;
 mod faults_login;
-mod matrix;
+pub(super) mod matrix;
 mod matrix_refused;
 mod reading;
 mod reading_shapes;
@@ -177,6 +181,7 @@ pub(super) fn target(run: &str, stream: &str, schema: SchemaRef, mode: WriteMode
         cursor: None,
         write_mode: mode,
         on_schema_change: SchemaChangePolicy::Evolve,
+        changes: false,
     }
 }
 

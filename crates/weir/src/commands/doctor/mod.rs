@@ -1,7 +1,8 @@
-//! `weir doctor`: everything that a server needs, looked at without changing anything. Exit code 0: nothing fails; 1: something does.
+//! `weir doctor`: everything that a server needs, looked at without changing anything (an object that is written to the bucket of tenants' files
+//! is deleted again). Exit code 0: nothing fails; 1: something does.
 //!
 //! * [`local`]: this machine: data folder, disk, seal key, clock, database file, address;
-//! * [`remote`]: other systems: database server, Vault, Pulsar, Ignite, collector, issuer.
+//! * [`remote`]: other systems: database server, bucket, Vault, Pulsar, Ignite, collector, issuer.
 
 mod local;
 mod remote;
@@ -78,8 +79,9 @@ pub fn execute(args: &Doctor, context: &Context) -> Outcome {
 
 async fn look(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![local::data_folder(settings), local::disk(settings), local::seal_key(settings), local::clock()];
-    let (database, address, vault, pulsar, ignite, tracing, issuer) = futures::join!(
+    let (database, files, address, vault, pulsar, ignite, tracing, issuer) = futures::join!(
         remote::database(settings),
+        remote::files(settings),
         remote::address(settings),
         remote::vault(settings),
         remote::pulsar(settings),
@@ -88,6 +90,7 @@ async fn look(settings: &Settings) -> Vec<Finding> {
         remote::issuer(settings),
     );
     findings.push(database);
+    findings.extend(files);
     findings.push(address);
     findings.extend([vault, pulsar, ignite, tracing, issuer].into_iter().flatten());
     findings

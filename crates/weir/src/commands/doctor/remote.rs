@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use weir_control::access::check_issuer;
 use weir_control::config::{OtlpEndpoint, Settings, show};
+use weir_control::files::TenantFiles;
 use weir_control::vault_keeper;
 use weir_store::Store;
 
@@ -33,6 +34,21 @@ pub async fn database(settings: &Settings) -> Finding {
         }
         Ok(Ok((has, _))) => Finding::ok(PART, format!("{shown}, schema {has}")),
     }
+}
+
+/// The bucket of tenants' files can be written, read, listed and deleted from. An object of our own is left there for a moment.
+pub async fn files(settings: &Settings) -> Option<Finding> {
+    const PART: &str = "files";
+    let bucket = settings.files.clone()?;
+    let shown = bucket.shown();
+    let files = match TenantFiles::new(Some(bucket)) {
+        Ok(files) => files,
+        Err(error) => return Some(Finding::error(PART, &error)),
+    };
+    Some(match files.ready().await {
+        Ok(()) => Finding::ok(PART, format!("{shown} can be written, read, listed and deleted from")),
+        Err(error) => Finding::error(PART, &error),
+    })
 }
 
 /// Nobody listens on our address, or it is a server of ours.

@@ -21,8 +21,11 @@ use crate::planning::Given;
 pub struct FromOrder {
     secrets: BTreeMap<String, Secret>,
     vault: Option<(VaultAccess, Vault)>,
-    base_dir: PathBuf,
+    /// `None`: the tenant's files are in a bucket.
+    base_dir: Option<PathBuf>,
 }
+
+const NO_FILES: &str = "this platform keeps files in a bucket, where secrets do not belong; store the secret with `PUT /api/v1/secrets/NAME` and write {{NAME}}";
 
 /// The order's connections as the pipeline declares them, and what their references mean.
 pub fn take(order: &WorkOrder) -> (BTreeMap<String, Connection>, Arc<dyn Given>) {
@@ -39,7 +42,8 @@ pub fn take(order: &WorkOrder) -> (BTreeMap<String, Connection>, Arc<dyn Given>)
         connections.insert(name.clone(), Connection { kind: stored.kind.clone(), options: Value::Object(options) });
     }
     let vault = order.vault.as_ref().map(|access| (access.clone(), client(access)));
-    (connections, Arc::new(FromOrder { secrets, vault, base_dir: order.base_dir.clone() }))
+    let base_dir = order.guard.bucket.is_none().then(|| order.base_dir.clone());
+    (connections, Arc::new(FromOrder { secrets, vault, base_dir }))
 }
 
 /// The same value with a reference in place of each text that is not one already.
@@ -82,9 +86,10 @@ impl Given for FromOrder {
             return Ok(Some(secret.clone()));
         }
         match credentials_ref {
-            Some(place) if place.starts_with("file://") => {
-                Credentials::load(Some(place), &SecretFiles::confined(&self.base_dir)).get(name)
-            }
+            Some(place) if place.starts_with("file://") => match &self.base_dir {
+                Some(base) => Credentials::load(Some(place), &SecretFiles::confined(base)).get(name),
+                None => Err(NO_FILES.into()),
+            },
             Some(place) => match place.strip_prefix("vault://") {
                 Some(path) => self.vault(&format!("{path}#{name}")),
                 None => Err(format!(
@@ -93,6 +98,10 @@ impl Given for FromOrder {
             },
             None => Err("no secret of that name is stored; store it with `PUT /api/v1/secrets/NAME`".into()),
         }
+    }
+
+    fn no_files(&self) -> Option<&'static str> {
+        self.base_dir.is_none().then_some(NO_FILES)
     }
 
     fn vault(&self, locator: &str) -> Result<Option<Secret>, String> {

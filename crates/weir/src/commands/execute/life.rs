@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 use weir_control::worker::order::{Limits, MAX_ORDER_BYTES, ParentLine, WorkOrder};
 use weir_error::{Error, Kind, Result};
 
+use super::asking::Asking;
+
 /// How long the worker may be silent. It speaks every two seconds; its lease is fifteen.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The longest line after the order.
-const MAX_LINE_BYTES: u64 = 4096;
+/// The longest line after the order: an answer of the checkpoint store.
+const MAX_LINE_BYTES: u64 = 256 << 20;
 /// What nobody hears: the worker is gone.
 const ABANDONED: i32 = 97;
 
 /// Reads the order and begins the watch.
-pub fn begin(stop: &CancellationToken) -> Result<WorkOrder> {
+pub fn begin(stop: &CancellationToken, asking: &Arc<Asking>) -> Result<WorkOrder> {
     die_with_parent();
     let mut input = BufReader::new(std::io::stdin());
     let mut line = Vec::new();
@@ -30,8 +32,8 @@ pub fn begin(stop: &CancellationToken) -> Result<WorkOrder> {
         return Err(Error::new("WEIR-WORKER-002", Kind::Cancelled, "the worker that gave this order is gone"));
     }
     let heard = Arc::new(Heard { last: Mutex::new(Instant::now()), until_ms: AtomicI64::new(order.lease_until_ms) });
-    let (listener, stop) = (heard.clone(), stop.clone());
-    std::thread::Builder::new().name("listen".into()).spawn(move || listen(input, &listener, &stop))?;
+    let (listener, stop, asking) = (heard.clone(), stop.clone(), asking.clone());
+    std::thread::Builder::new().name("listen".into()).spawn(move || listen(input, &listener, &stop, &asking))?;
     std::thread::Builder::new().name("watch".into()).spawn(move || watch(&heard))?;
     Ok(order)
 }
@@ -41,7 +43,7 @@ struct Heard {
     until_ms: AtomicI64,
 }
 
-fn listen(mut input: BufReader<std::io::Stdin>, heard: &Heard, stop: &CancellationToken) {
+fn listen(mut input: BufReader<std::io::Stdin>, heard: &Heard, stop: &CancellationToken, asking: &Asking) {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -52,6 +54,7 @@ fn listen(mut input: BufReader<std::io::Stdin>, heard: &Heard, stop: &Cancellati
         match serde_json::from_slice(&line) {
             Ok(ParentLine::LeaseUntilMs(until)) => heard.until_ms.store(until, Ordering::Relaxed),
             Ok(ParentLine::Cancel(true)) => stop.cancel(),
+            Ok(ParentLine::State(answer)) => asking.answered(answer),
             Ok(ParentLine::Cancel(false)) | Err(_) => {}
         }
         *heard.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

@@ -2,35 +2,39 @@
 //!
 //! * `life`: the order on standard input, the parent's signs of life, the limits of this process;
 //! * `given`: connections and secrets of the order instead of the machine's;
-//! * `run`: the verb `run`; `link`: which engine run belongs to which run of the platform;
+//! * `run`: the verb `run`; `asking`: checkpoints that are kept by the worker;
 //! * `errands`: connection tests, discoveries, previews; `say`: lines on standard output.
 //!
 //! Nothing of the machine is reachable from here: the environment is empty, files and addresses are guarded, secrets are those of the order.
 
+mod asking;
 mod errands;
 mod given;
 mod life;
-mod link;
 mod run;
 mod say;
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
-use weir_connect::guard::Policy;
+use weir_connect::guard::{Bucket, Files, Policy};
 use weir_control::worker::order::{Verb, WorkOrder};
 use weir_error::Error;
 
+use self::asking::Asking;
 use crate::commands::Context;
 use crate::outcome::{Failure, Outcome};
 use crate::process::{block_on, stop_on_signals};
 
 pub fn execute(context: &Context) -> Outcome {
     let stop = CancellationToken::new();
-    let order = life::begin(&stop)?;
+    let asking = Arc::new(Asking::default());
+    let order = life::begin(&stop, &asking)?;
     match prepare(&order) {
         Ok(()) => block_on(async {
             stop_on_signals(stop.clone(), context.err)?;
             match &order.verb {
-                Verb::Run => Ok::<_, Failure>(run::execute(&order, stop).await),
+                Verb::Run => Ok::<_, Failure>(run::execute(&order, stop, asking).await),
                 verb => Ok(errands::execute(&order, verb).await),
             }
         }),
@@ -48,7 +52,21 @@ fn prepare(order: &WorkOrder) -> Result<(), Error> {
 fn guard(order: &WorkOrder) -> Result<(), Error> {
     let guard = &order.guard;
     let egress = if guard.deny_private { Policy::public_and(&guard.egress_allow)? } else { Policy::open() };
-    weir_connect::guard::install(&guard.file_root, egress)
+    let files = match &guard.bucket {
+        None => Files::Below(guard.file_root.clone()),
+        Some(bucket) => {
+            weir_error::veil::remember(bucket.secret_key.expose());
+            Files::Bucket(Bucket {
+                endpoint: bucket.endpoint.clone(),
+                region: bucket.region.clone(),
+                bucket: bucket.bucket.clone(),
+                prefix: bucket.prefix.clone(),
+                access_key: bucket.access_key.clone(),
+                secret_key: bucket.secret_key.clone(),
+            })
+        }
+    };
+    weir_connect::guard::install(files, egress)
 }
 
 fn refuse(order: &WorkOrder, error: &Error) -> u8 {

@@ -1,6 +1,6 @@
 //! The verb `run`: as `weir run` does it, with what the order gives in place of what the machine has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -8,19 +8,20 @@ use tokio_util::sync::CancellationToken;
 use weir_connectors::registry::registry;
 use weir_control::worker::order::WorkOrder;
 use weir_engine::RunOptions;
+use weir_engine::store::StatePlace;
 use weir_error::{Error, Kind, Result};
 use weir_plan::Plan;
 use weir_spec::{Diagnostic, Severity};
 
-use super::link::Link;
+use super::asking::Asking;
 use super::{given, say};
 use crate::pipeline_file::PipelineFile;
 use crate::planning::{NoPlan, Opened, Resolver};
 
 /// Runs, tells the report, gives the exit code.
-pub async fn execute(order: &WorkOrder, stop: CancellationToken) -> u8 {
+pub async fn execute(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>) -> u8 {
     let begin = Instant::now();
-    match attempt(order, stop).await {
+    match attempt(order, stop, asking).await {
         Ok(Done { report, code }) => {
             say::report(&report);
             code
@@ -38,15 +39,21 @@ struct Done {
     code: u8,
 }
 
-async fn attempt(order: &WorkOrder, stop: CancellationToken) -> Result<Done> {
-    let link = Link::of(&order.state_dir, &order.run_id)?;
-    if let Some(report) = link.finished(&order.state_dir).await? {
+async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>) -> Result<Done> {
+    let state = match order.checkpoints_at_worker {
+        true => StatePlace::Link(order.state_dir.clone(), asking),
+        false => StatePlace::Folder(order.state_dir.clone()),
+    };
+    // An attempt may die after the engine has recorded success and before the worker has heard of it. Beginning anew would append twice.
+    if let Some(report) = state.open().await?.named(&order.run_id).await? {
         let code = if report.get("status").and_then(Value::as_str) == Some("succeeded") { 0 } else { 4 };
         return Ok(Done { report, code });
     }
     let opened = open(order)?;
     let lanes = opened.lanes(None);
     let mut options = RunOptions::new(&order.state_dir);
+    options.state = state;
+    options.name = Some(order.run_id.clone());
     options.parallelism = lanes;
     // The other half is for the process itself and what the sinks hold.
     options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
@@ -58,21 +65,7 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken) -> Result<Done> {
         () = stop.cancelled() => return Err(Error::cancelled()),
     };
     say::schemas(&schemas(&plan));
-    // A link that cannot be written stops the run before it can end: its end could not be told from that of another.
-    let broken: Arc<Mutex<Option<Error>>> = Arc::default();
-    let told = broken.clone();
-    let mut reporter = say::Lines {
-        begun: |engine_run: &str| {
-            if let Err(error) = link.write(engine_run) {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                stop.cancel();
-            }
-        },
-    };
-    let report = weir_engine::run(plan, options, &mut reporter).await;
-    if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
+    let report = weir_engine::run(plan, options, &mut say::Lines).await;
     let code = report.exit_code();
     let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
     Ok(Done { report, code })

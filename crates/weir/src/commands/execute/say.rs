@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use weir_control::worker::lines::MAX_LINE_BYTES;
 use weir_control::worker::meter::own_peak_bytes;
 use weir_control::worker::scrub;
 use weir_engine::{Reporter, RunEvent};
@@ -19,6 +20,15 @@ fn line(value: &impl Serialize) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(&line).and_then(|()| out.flush());
     }
+}
+
+/// A question to the checkpoint store. Not cleaned of secrets: what comes back must be what was given. `false`: the line is too long, or
+/// nobody listens.
+pub fn state(id: u64, call: &impl Serialize) -> bool {
+    let Ok(mut line) = serde_json::to_vec(&json!({"event": "state", "id": id, "call": call})) else { return false };
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    line.len() <= MAX_LINE_BYTES && out.write_all(&line).and_then(|()| out.flush()).is_ok()
 }
 
 /// The last line of a run.
@@ -50,16 +60,11 @@ pub fn schemas(streams: &Value) {
     line(&json!({"event": "schemas", "streams": streams}));
 }
 
-/// Events of the engine; `begun` hears of the engine's run id before anything of the run can be final.
-pub struct Lines<F> {
-    pub begun: F,
-}
+/// Events of the engine.
+pub struct Lines;
 
-impl<F: FnMut(&str) + Send> Reporter for Lines<F> {
+impl Reporter for Lines {
     fn event(&mut self, event: &RunEvent) {
-        if let RunEvent::Started { run_id, .. } = event {
-            (self.begun)(run_id);
-        }
         line(event);
     }
 }

@@ -19,6 +19,7 @@ use weir_control::access::bootstrap;
 use weir_control::config::{Environment, Inputs, Settings};
 use weir_error::{Error, Kind, Result};
 
+use crate::checkpoints;
 use crate::cli;
 use crate::commands::Context;
 use crate::outcome::Outcome;
@@ -48,7 +49,7 @@ pub fn serve(inputs: Inputs, context: &Context) -> Outcome {
             Some(address) => Some(bind(address, "metrics").await?),
             None => None,
         };
-        let platform = Platform::open(settings, Arc::new(Bench::new())).await?;
+        let platform = open(settings).await?;
         let token = bootstrap(&platform.store, &platform.settings).await?;
         announce(&platform.settings, listener.local_addr()?, metrics.as_ref(), token.as_ref().map(|token| token.expose()))?;
 
@@ -62,7 +63,7 @@ pub fn serve(inputs: Inputs, context: &Context) -> Outcome {
 /// `weir worker`: takes runs from the queue of the database that the settings name.
 pub fn work(args: &cli::Worker, context: &Context) -> Outcome {
     let workers = args.workers.map(|workers| workers.to_string());
-    let places = cli::Settings { config: args.config.clone(), data: args.data.clone() };
+    let places = cli::Settings { config: args.config.clone(), data: args.data.clone(), files: args.files.clone() };
     let settings = setup::load(&setup::inputs(&places).flag("max_concurrent_jobs", "--workers", workers), context)?;
     if settings.max_concurrent_jobs == 0 {
         return Err(Error::new("WEIR-CLI-060", Kind::Spec, "a worker without slots does nothing")
@@ -78,7 +79,7 @@ pub fn work(args: &cli::Worker, context: &Context) -> Outcome {
             Some(address) => Some(bind(address, "metrics").await?),
             None => None,
         };
-        let platform = Platform::open(settings, Arc::new(Bench::new())).await?;
+        let platform = open(settings).await?;
         let (runner, slots) = (&platform.settings.runner_id, platform.settings.max_concurrent_jobs);
         writeln!(std::io::stdout(), "weir worker {runner} takes runs, {slots} at a time")?;
         let mut loops = Loops::new(stop.clone());
@@ -86,6 +87,11 @@ pub fn work(args: &cli::Worker, context: &Context) -> Outcome {
         loops.work(&platform)?;
         loops.until_stopped(&platform.settings).await
     })
+}
+
+async fn open(settings: Settings) -> Result<Platform> {
+    let checkpoints = checkpoints::open(&settings).await?;
+    Ok(Platform::open(settings, Arc::new(Bench::new())).await?.with_checkpoints(checkpoints))
 }
 
 async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener> {

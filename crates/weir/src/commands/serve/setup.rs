@@ -13,7 +13,11 @@ pub fn inputs(args: &cli::Settings) -> Inputs {
     if let Some(file) = &args.config {
         inputs.file = Some(file.clone());
     }
-    inputs.flag("data_dir", "--data", args.data.as_ref().map(|path| path.display().to_string()))
+    inputs.flag("data_dir", "--data", args.data.as_ref().map(|path| path.display().to_string())).flag(
+        "files",
+        "--files",
+        args.files.clone(),
+    )
 }
 
 /// Settings in effect; warnings are told.

@@ -1,0 +1,236 @@
+//! Changes: the log of a database, read in order, and what a sink does with it.
+//!
+//! ## Contract
+//! * One log covers all streams of a source. [`ChangeSource::open`] fixes where it begins; [`ChangeLog::read`] gives the snapshot of what is
+//!   not yet there and then every change, as one stream of [`ChangeEvent`]s. How snapshot and log are merged is the connector's business;
+//!   what comes out is, **per stream, in an order in which applying it gives the source's table**, and per key the order in which the
+//!   source committed.
+//! * A [`ChangeEvent::Boundary`] stands where no transaction is cut: everything before it, over all streams, may be made durable together, and
+//!   its position may be resumed from. Between two boundaries the streams' batches may be interleaved otherwise than in the log.
+//! * The source must keep everything after the position last given to [`ChangeLog::acknowledge`], and may throw away what is before. It is called
+//!   only with positions of boundaries that are durable. Not called for a position = not durable.
+//! * A gap (slot lost, log purged, another timeline) is an error of [`ChangeSource::open`] or of the stream, before any row behind the gap.
+//! * Dropping the event stream cancels the read.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use weir_error::Result;
+
+use crate::sink::{Barrier, Flushed};
+use crate::source::Position;
+use crate::stream::{DeadLetter, StreamInfo};
+
+/// What happened to a row. The letters are Debezium's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Op {
+    /// Inserted.
+    #[serde(rename = "c")]
+    Create = b'c',
+    /// Changed; the key is the same. A change of the key is a delete and a create.
+    #[serde(rename = "u")]
+    Update = b'u',
+    /// Deleted.
+    #[serde(rename = "d")]
+    Delete = b'd',
+    /// Read by the snapshot.
+    #[serde(rename = "r")]
+    Read = b'r',
+}
+
+impl Op {
+    /// The letter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Read => "r",
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A transaction, or a part of one, inside a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionMark {
+    /// The rows of the batch up to here (exclusive), from where the mark before ends, belong to it.
+    pub end: usize,
+    /// Position of its commit as the system writes it (`0/16B3748`, `binlog.000003:4711`, a GTID); for the snapshot the position that it was
+    /// taken at.
+    pub position: Arc<str>,
+    /// The system's number of the transaction, if it has one.
+    pub id: Option<Arc<str>>,
+    /// When it was committed by the source's clock, microseconds since 1970; for the snapshot, when the rows were read.
+    pub committed_at_us: i64,
+}
+
+/// Changes of one stream, in order.
+#[derive(Debug, Clone)]
+pub struct ChangeBatch {
+    /// The stream, as [`ChangeSource::streams`] names it.
+    pub stream: Arc<str>,
+    /// One per row.
+    pub ops: Vec<Op>,
+    /// In the stream's current schema: the row after the change; of a delete the row before it, as far as the log has it. All columns are
+    /// nullable here, because a delete may have its key only.
+    pub rows: RecordBatch,
+    /// Per column, the rows whose value is not in the log: it did not change (TOAST) or, for a delete, is not known. The value
+    /// in `rows` is NULL then and means nothing. `None` = every value of the column is there.
+    pub absent: Vec<Option<BooleanBuffer>>,
+    /// The rows before updates and deletes, if asked for and known; same schema and length, NULL for the other operations. `None`
+    /// = not asked for.
+    pub before: Option<RecordBatch>,
+    /// The transactions, ascending by `end`; the last one's `end` is the number of rows.
+    pub transactions: Vec<TransactionMark>,
+    /// Bytes taken from the source.
+    pub source_bytes: u64,
+}
+
+/// Where a run may be resumed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Boundary {
+    /// All that [`ChangeRequest::from`] needs, the state of a running snapshot included.
+    pub position: Position,
+    /// The commit time of the last transaction before it; `None` if only the position moved (heartbeat).
+    pub committed_at_us: Option<i64>,
+    /// Nothing more was waiting at the source at that moment.
+    pub caught_up: bool,
+}
+
+/// What comes out of a log.
+#[derive(Debug, Clone)]
+pub enum ChangeEvent {
+    /// Changes of one stream.
+    Changes(ChangeBatch),
+    /// All later batches of the stream have this schema. Comes after every batch of the old one.
+    Schema(SchemaChange),
+    /// The table was emptied, in order with its changes.
+    Truncate {
+        /// The stream.
+        stream: Arc<str>,
+        /// The transaction that did it.
+        transaction: TransactionMark,
+    },
+    /// A record that cannot be decoded; counted as a change.
+    Dead(DeadLetter),
+    /// See [`Boundary`].
+    Boundary(Boundary),
+}
+
+/// A new shape of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchemaChange {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// Its schema from now on; `weir.source_type` in the fields' metadata, as in [`StreamInfo`].
+    pub schema: SchemaRef,
+    /// Its key from now on.
+    pub key: Vec<String>,
+    /// Columns that are the same under a new name, as far as the log tells: old and new.
+    pub renamed: Vec<(String, String)>,
+    /// The statement, if the log has it.
+    pub statement: Option<String>,
+}
+
+/// Events, in order.
+pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<ChangeEvent>> + Send>>;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct ChangeRequest {
+    /// The pipeline: what the source keeps for us (a slot) is named after it unless the options say otherwise.
+    pub pipeline: String,
+    /// The streams, a part of [`ChangeSource::streams`]. One that `from` does not know is new: its snapshot is taken while the
+    /// log goes on. One that is missing here but known there is left out from now on.
+    pub streams: Vec<String>,
+    /// The last durable boundary; `None` = the first run.
+    pub from: Option<Position>,
+    /// End after what was committed when the log was opened, instead of waiting for more.
+    pub until_caught_up: bool,
+    /// [`ChangeBatch::before`] is wanted.
+    pub before_images: bool,
+    /// Rows of the snapshot may be read over this many connections at once.
+    pub parallelism: usize,
+    /// Batches should stay near this many bytes.
+    pub batch_bytes: usize,
+    /// While changes keep coming, a boundary comes at least this often; when none are waiting, at once.
+    pub linger: Duration,
+}
+
+/// A source that has a log of changes.
+#[async_trait]
+pub trait ChangeSource: Send + Sync {
+    /// The streams that the options choose, with schemas and keys.
+    async fn streams(&self) -> Result<Vec<StreamInfo>>;
+
+    /// Checks everything that can be checked beforehand (log level, privileges, slot, publication, purged positions), makes what the source must
+    /// keep for us, and opens the log.
+    async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>>;
+
+    /// Removes what the source keeps for a pipeline (slot, publication): `weir state reset`. What is gone already is fine.
+    async fn forget(&self, pipeline: &str, from: Option<&Position>) -> Result<()>;
+}
+
+/// An open log. Dropping it ends the connection; what the source keeps stays.
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// The events from [`ChangeRequest::from`] on. Called once.
+    async fn read(&self) -> Result<ChangeStream>;
+
+    /// Everything up to this boundary is durable. Cheap, called often; the source hears of it with its next status message.
+    async fn acknowledge(&self, position: &Position) -> Result<()>;
+}
+
+/// What a sink does with deletes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteMode {
+    /// The row is deleted.
+    #[default]
+    Hard,
+    /// The row stays and its column `_deleted` is set to true (its key and `_deleted` only, if it was never there).
+    Soft,
+    /// Nothing happens.
+    Ignore,
+}
+
+/// Applies the changes of one stream to its target. Dropping it without `flush` throws away what was not flushed.
+///
+/// Changes since the last flush may be collapsed to the last one per key. A repeated delivery of changes that are durable already cannot happen:
+/// the engine begins after the progress that [`crate::sink::StreamSink::recover`] gave.
+#[async_trait]
+pub trait ChangeWriter: Send {
+    /// Takes changes. Backpressure is the returned future; memory held is bounded (what does not fit goes ahead into the open
+    /// transaction or to disk).
+    async fn apply(&mut self, batch: ChangeBatch) -> Result<()>;
+
+    /// Empties the target, after what was applied before.
+    async fn truncate(&mut self) -> Result<()>;
+
+    /// Adapts the target to a new shape, as the stream's contract allows; what it does not allow is an error of `Kind::Schema`. What was applied
+    /// before is of the old shape.
+    async fn reshape(&mut self, change: &SchemaChange) -> Result<()>;
+
+    /// Makes everything applied so far durable and visible, with the barrier's progress, atomically.
+    async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed>;
+
+    /// Bytes held in memory now, for the budget.
+    fn buffered_bytes(&self) -> usize {
+        0
+    }
+}

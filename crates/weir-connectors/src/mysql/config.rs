@@ -1,0 +1,402 @@
+//! The options of the connector: what a person writes, and the address that comes out of it. No I/O.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+
+use super::tls;
+
+/// How much TLS, by the names that `postgres` uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SslMode {
+    /// Never.
+    #[serde(alias = "disabled")]
+    Disable,
+    /// If the server offers it; the certificate is not checked.
+    #[default]
+    #[serde(alias = "preferred")]
+    Prefer,
+    /// Always; the certificate is not checked.
+    #[serde(alias = "required")]
+    Require,
+    /// Always; the certificate must come from a trusted authority.
+    VerifyCa,
+    /// Always; the certificate must come from a trusted authority and name the host.
+    #[serde(alias = "verify_identity")]
+    VerifyFull,
+}
+
+/// Address and credentials of a MySQL or MariaDB server.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionOptions {
+    /// `mysql://user:password@host:3306/database?ssl-mode=required`; `mariadb://` and `jdbc:mysql://` too. The other options win over its parts.
+    #[schemars(with = "Option<String>")]
+    pub url: Option<Secret>,
+    /// Host name, address, or the path of a Unix socket. Default `localhost`.
+    #[schemars(extend("x-weir-aliases" = ["hostname", "server"]))]
+    pub host: Option<String>,
+    /// Port. Default 3306.
+    pub port: Option<u16>,
+    /// Database that names without one are looked up in.
+    #[schemars(extend("x-weir-aliases" = ["dbname", "db", "database_name"]))]
+    pub database: Option<String>,
+    /// User. Default `root`.
+    #[schemars(extend("x-weir-aliases" = ["username"]))]
+    pub user: Option<String>,
+    /// Password (`mysql_native_password`, `caching_sha2_password`, `sha256_password`, `ed25519`).
+    #[schemars(with = "Option<String>", extend("x-weir-secret" = true))]
+    pub password: Option<Secret>,
+    /// `disable`, `prefer` (default), `require`, `verify_ca` or `verify_full`.
+    #[schemars(extend("x-weir-aliases" = ["sslmode"]))]
+    pub ssl_mode: Option<SslMode>,
+    /// PEM file of the authorities to trust, or its text; default: those of the system.
+    #[schemars(extend("x-weir-aliases" = ["sslrootcert", "ssl_ca"]))]
+    pub ssl_root_cert: Option<PathBuf>,
+    /// PEM file of the client's certificate, or its text.
+    #[schemars(extend("x-weir-aliases" = ["sslcert"]))]
+    pub ssl_cert: Option<PathBuf>,
+    /// PEM file of the client's private key, or its text (as a reference: `{{name}}`).
+    #[schemars(extend("x-weir-aliases" = ["sslkey"]))]
+    pub ssl_key: Option<PathBuf>,
+    /// Seconds to wait for the connection. Default 10.
+    #[schemars(extend("x-weir-unit" = "s", "x-weir-aliases" = ["connect_timeout"]))]
+    pub connect_timeout_secs: Option<u64>,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceOptions {
+    /// Tables by name or pattern: `orders`, `shop.order_*`, `!shop.order_tmp`. Views count as tables when named without a pattern.
+    #[schemars(extend("x-weir-aliases" = ["table_names", "table.whitelist"]))]
+    pub tables: Vec<String>,
+    /// One table.
+    pub table: Option<String>,
+    /// A query instead of tables; `'${last_run_time}'` and `'${cursor}'` are bound as parameters.
+    pub query: Option<String>,
+    /// Name of the stream that `query` makes. Default `query`.
+    pub name: Option<String>,
+    /// Column that only grows, for `mode: incremental`.
+    pub cursor: Option<String>,
+    /// How far behind the highest cursor value late rows may appear: `5m`, or a number for numeric cursors.
+    pub lag: Option<String>,
+    /// About how many bytes one split of a table has; a split is read by one lane. Default 64 MiB.
+    #[schemars(extend("x-weir-unit" = "bytes"))]
+    pub split_bytes: Option<u64>,
+    /// About how many rows one split has; wins over `split_bytes`.
+    pub split_rows: Option<u64>,
+    /// Read `tinyint(1)` as boolean. Other values than 0 and 1 become dead letters. By default it is the 8-bit number that it is.
+    pub tinyint1_as_boolean: bool,
+}
+
+/// Whether the sink creates what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Create {
+    /// Database and table are created from the stream.
+    #[default]
+    Auto,
+    /// The table must exist.
+    Never,
+}
+
+/// How rows travel to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// `LOAD DATA LOCAL INFILE` if the server allows it, else `INSERT`.
+    #[default]
+    Auto,
+    /// `INSERT` with many rows per statement.
+    Insert,
+}
+
+/// Where and how to write.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SinkOptions {
+    /// Table, `database.table` or a name with `{stream}`. Default `{stream}`.
+    pub table: String,
+    /// `auto` (default) or `never`.
+    pub create: Create,
+    /// `append`, `overwrite`, `upsert` or `merge`.
+    pub write_mode: WriteMode,
+    /// Key columns for `upsert` and `merge`; default: the source's primary key.
+    pub key: Vec<String>,
+    /// Database on the target server in which Weir keeps how far each run got. Default `_weir`.
+    pub state_schema: String,
+    /// `auto` (default) or `insert`.
+    pub load: Load,
+}
+
+impl Default for SinkOptions {
+    fn default() -> Self {
+        Self {
+            table: "{stream}".into(),
+            create: Create::Auto,
+            write_mode: WriteMode::Append,
+            key: Vec::new(),
+            state_schema: "_weir".into(),
+            load: Load::Auto,
+        }
+    }
+}
+
+/// Options → struct, with the serde message as the cause.
+pub fn parse<T: serde::de::DeserializeOwned>(value: &serde_json::Value, what: &str) -> Result<T> {
+    let value = if value.is_null() { serde_json::Value::Object(Default::default()) } else { value.clone() };
+    serde_json::from_value(value).map_err(|error| {
+        Error::new("WEIR-MY-001", Kind::Spec, format!("the {what} options of `mysql` are not valid")).because(error)
+    })
+}
+
+impl SourceOptions {
+    /// Rules between options.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |what: &str, hint: &'static str| Err(Error::new("WEIR-MY-001", Kind::Spec, what).hint(hint));
+        let chosen = usize::from(!self.tables.is_empty()) + usize::from(self.table.is_some()) + usize::from(self.query.is_some());
+        if chosen > 1 {
+            return wrong("`tables`, `table` and `query` exclude each other", "keep one of them");
+        }
+        if self.query.as_deref().is_some_and(|query| query.trim().is_empty()) {
+            return wrong("`query` is empty", "write a SELECT, or give `tables`");
+        }
+        if self.split_bytes == Some(0) || self.split_rows == Some(0) {
+            return wrong("a split cannot be empty", "leave `split_bytes` and `split_rows` out for the default");
+        }
+        if !self.tables.is_empty() && self.patterns().iter().all(|pattern| pattern.starts_with('!')) {
+            return wrong("`tables` only excludes", "add a pattern that chooses, for example `*`");
+        }
+        Ok(())
+    }
+
+    /// The patterns, from whichever option holds them; empty for a query.
+    pub fn patterns(&self) -> Vec<String> {
+        match (&self.table, &self.query) {
+            (Some(table), _) => vec![table.clone()],
+            (None, Some(_)) => Vec::new(),
+            // A seed's whitelist is one comma-separated string.
+            (None, None) => self.tables.iter().flat_map(|list| entries(list)).collect(),
+        }
+    }
+}
+
+fn entries(list: &str) -> Vec<String> {
+    // A comma may belong to a quoted name, or to the choices of a pattern: `{orders,items}_2024`.
+    let (mut quoted, mut depth) = (false, 0_usize);
+    let parts = list.split(|character| {
+        match character {
+            '`' => quoted = !quoted,
+            '{' if !quoted => depth += 1,
+            '}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        character == ',' && !quoted && depth == 0
+    });
+    parts.map(|entry| entry.trim().to_string()).collect()
+}
+
+/// Where to connect to, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Address {
+    /// Host name, address or socket.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database, empty for none.
+    pub database: String,
+    /// User.
+    pub user: String,
+    /// Password, if one was given.
+    pub password: Option<Secret>,
+    /// TLS mode.
+    pub ssl_mode: SslMode,
+    /// Trusted authorities.
+    pub ssl_root_cert: Option<PathBuf>,
+    /// Client certificate.
+    pub ssl_cert: Option<PathBuf>,
+    /// Client key.
+    pub ssl_key: Option<PathBuf>,
+    /// Seconds.
+    pub connect_timeout_secs: u64,
+}
+
+impl Address {
+    /// `host:port/database`, for messages; never with credentials.
+    pub fn place(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.database)
+    }
+
+    /// Whether `host` is a local socket.
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with('/')
+    }
+}
+
+impl ConnectionOptions {
+    /// Puts the parts together. Relative certificate paths resolve against `base`.
+    pub fn address(&self, base: &Path) -> Result<Address> {
+        let mut address = Address {
+            host: "localhost".into(),
+            port: 3306,
+            database: String::new(),
+            user: "root".into(),
+            password: None,
+            ssl_mode: SslMode::default(),
+            ssl_root_cert: None,
+            ssl_cert: None,
+            ssl_key: None,
+            connect_timeout_secs: 10,
+        };
+        if let Some(url) = &self.url {
+            apply_url(&mut address, url.expose())?;
+        }
+        let set = |to: &mut String, from: &Option<String>| {
+            if let Some(value) = from {
+                to.clone_from(value);
+            }
+        };
+        set(&mut address.host, &self.host);
+        set(&mut address.user, &self.user);
+        set(&mut address.database, &self.database);
+        address.port = self.port.unwrap_or(address.port);
+        address.password = self.password.clone().or(address.password);
+        address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
+        address.connect_timeout_secs = self.connect_timeout_secs.unwrap_or(address.connect_timeout_secs).max(1);
+        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| tls::placed(base, &pem));
+        address.ssl_root_cert = pem(&self.ssl_root_cert, address.ssl_root_cert);
+        address.ssl_cert = pem(&self.ssl_cert, address.ssl_cert);
+        address.ssl_key = pem(&self.ssl_key, address.ssl_key);
+        if address.ssl_cert.is_some() != address.ssl_key.is_some() {
+            return Err(Error::new("WEIR-MY-001", Kind::Spec, "`ssl_cert` and `ssl_key` go together"));
+        }
+        for (what, value) in [("host", &address.host), ("user", &address.user), ("database", &address.database)] {
+            if value.contains('\0') {
+                return Err(Error::new("WEIR-MY-001", Kind::Spec, format!("`{what}` contains a NUL character")));
+            }
+        }
+        Ok(address)
+    }
+}
+
+fn bad_url(why: impl std::fmt::Display) -> Error {
+    Error::new("WEIR-MY-001", Kind::Spec, "the connection `url` cannot be understood")
+        .because(why)
+        .hint("write it as mysql://user:password@host:3306/database")
+}
+
+fn apply_url(address: &mut Address, text: &str) -> Result<()> {
+    let text = text.strip_prefix("jdbc:").unwrap_or(text);
+    if !(text.starts_with("mysql://") || text.starts_with("mariadb://")) {
+        return Err(bad_url("it does not begin with mysql://"));
+    }
+    let rest = text.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    if rest.split(['/', '?']).next().is_some_and(|authority| authority.contains(',')) {
+        return Err(bad_url("several hosts in one url are not supported"));
+    }
+    let url = url::Url::parse(text).map_err(bad_url)?;
+    match url.host() {
+        Some(url::Host::Domain(host)) if !host.is_empty() => address.host = decode(host)?,
+        Some(url::Host::Ipv4(ip)) => address.host = ip.to_string(),
+        Some(url::Host::Ipv6(ip)) => address.host = ip.to_string(),
+        _ => {}
+    }
+    address.port = url.port().unwrap_or(address.port);
+    if !url.username().is_empty() {
+        address.user = decode(url.username())?;
+    }
+    if let Some(password) = url.password() {
+        address.password = Some(Secret::new(decode(password)?));
+    }
+    let database = decode(url.path().trim_start_matches('/'))?;
+    if !database.is_empty() {
+        address.database = database;
+    }
+    for (key, value) in url.query_pairs() {
+        match key.as_ref() {
+            "ssl-mode" | "sslmode" | "sslMode" | "ssl_mode" => {
+                address.ssl_mode = match value.to_ascii_lowercase().replace('-', "_").as_str() {
+                    "disable" | "disabled" => SslMode::Disable,
+                    "prefer" | "preferred" => SslMode::Prefer,
+                    "require" | "required" | "trust" => SslMode::Require,
+                    "verify_ca" => SslMode::VerifyCa,
+                    "verify_full" | "verify_identity" => SslMode::VerifyFull,
+                    other => return Err(bad_url(format!("unknown ssl-mode `{other}`"))),
+                }
+            }
+            "useSSL" | "requireSSL" => address.ssl_mode = if value == "true" { SslMode::Require } else { SslMode::Disable },
+            "ssl-ca" | "sslrootcert" | "ssl_root_cert" => address.ssl_root_cert = Some(PathBuf::from(value.as_ref())),
+            "ssl-cert" | "sslcert" => address.ssl_cert = Some(PathBuf::from(value.as_ref())),
+            "ssl-key" | "sslkey" => address.ssl_key = Some(PathBuf::from(value.as_ref())),
+            "user" => address.user = value.into_owned(),
+            "password" => address.password = Some(Secret::new(value)),
+            // What a JDBC address often says and does not matter here: text is always UTF-8, times always UTC.
+            "useUnicode" | "characterEncoding" | "serverTimezone" | "connectionTimeZone" | "allowPublicKeyRetrieval"
+            | "zeroDateTimeBehavior" | "tinyInt1isBit" | "rewriteBatchedStatements" | "useCursorFetch" | "autoReconnect" => {}
+            other => return Err(bad_url(format!("unknown parameter `{other}`"))),
+        }
+    }
+    Ok(())
+}
+
+/// `%40` → `@`.
+fn decode(text: &str) -> Result<String> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b'%' {
+            let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            out.push(hex.ok_or_else(|| bad_url("a % must be followed by two hex digits"))?);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8(out).map_err(|_| bad_url("a part is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str) -> Result<Address> {
+        ConnectionOptions { url: Some(Secret::new(url)), ..Default::default() }.address(Path::new("/base"))
+    }
+
+    #[test]
+    fn a_url_is_taken_apart_and_its_password_is_not_printed() {
+        let found = address("jdbc:mysql://us%40er:p%2Fw%3A@[::1]:3307/my%20db?sslMode=VERIFY_CA&ssl-ca=ca.pem").unwrap();
+        assert_eq!((found.host.as_str(), found.port), ("::1", 3307));
+        assert_eq!((found.user.as_str(), found.database.as_str()), ("us@er", "my db"));
+        assert_eq!(found.password.as_ref().unwrap().expose(), "p/w:");
+        assert_eq!(found.ssl_mode, SslMode::VerifyCa);
+        assert_eq!(found.ssl_root_cert.as_deref(), Some(Path::new("/base/ca.pem")));
+        assert!(!format!("{found:?}").contains("p/w"));
+    }
+
+    #[test]
+    fn a_wrong_url_says_why_without_showing_it() {
+        for (url, why) in [
+            ("postgresql://h/db", "mysql://"),
+            ("mysql://u:secret@h/db?ssl-mode=maybe", "maybe"),
+            ("mysql://u:secret@a,b/db", "several hosts"),
+            ("mysql://u:secret@h/%zz", "hex"),
+        ] {
+            let error = address(url).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_tables_is_cut_at_commas_outside_names_and_choices() {
+        let options = SourceOptions { tables: vec!["a, {b,c}_d,`e,f`".into(), "!g".into()], ..Default::default() };
+        assert_eq!(options.patterns(), ["a", "{b,c}_d", "`e,f`", "!g"]);
+    }
+}

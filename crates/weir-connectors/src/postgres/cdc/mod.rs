@@ -1,0 +1,313 @@
+//! PostgreSQL's change log as a source (`postgres-cdc`): logical replication with `pgoutput`, merged with a snapshot in chunks.
+//!
+//! * `decode`: the protocol's messages. `text`: values in text form. `rows`: values into column builders.
+//! * `table`: what a table's columns are, from the catalogue and from the log. `key`: keys and transactions compared.
+//! * `core`: what each message does. `streamed`: transactions that are not committed yet. `log`: the reading task. `snapshot`: the chunks.
+//! * `slot`: what the server keeps for us, and everything that is checked beforehand. `position`: the resume point. `options`.
+//!
+//! Not here: the batch source, and applying changes (`changes`). Types are mapped in `types` only.
+
+mod core;
+mod decode;
+mod key;
+mod log;
+mod options;
+mod position;
+mod rows;
+mod slot;
+mod snapshot;
+mod streamed;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::schema_for;
+use serde_json::Value;
+use tokio::time::Instant;
+use weir_connect::source::Position as Opaque;
+use weir_connect::{
+    ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
+    SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
+};
+
+use self::core::{Core, TableSnapshot};
+use self::log::{PostgresLog, Worker};
+use self::options::{CdcOptions, Names, SnapshotMode};
+use self::position::Position;
+use self::snapshot::Plans;
+use self::table::{Shape, Table};
+use super::catalog::{self, TypeContext};
+use super::client::Client;
+use super::config::{Address, ConnectionOptions, parse};
+use super::source::PostgresSource;
+
+/// Of streamed transactions that are not committed yet, in memory.
+const STREAMED_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The connector.
+pub struct PostgresCdc {
+    descriptor: Descriptor,
+}
+
+impl Default for PostgresCdc {
+    fn default() -> Self {
+        Self {
+            descriptor: Descriptor {
+                name: "postgres-cdc",
+                aliases: &["postgresql-cdc"],
+                summary: "PostgreSQL's change log (logical replication): a snapshot, then every insert, update, delete and truncate in order",
+                connection: schema_for!(ConnectionOptions).to_value(),
+                source: Some(schema_for!(CdcOptions).to_value()),
+                sink: None,
+                address_option: "table",
+            },
+        }
+    }
+}
+
+fn source_of(context: &SourceContext) -> Result<PostgresChanges> {
+    let address = parse::<ConnectionOptions>(&context.connection, "connection")?.address(&context.base_dir)?;
+    let options = parse::<CdcOptions>(&context.options, "source")?;
+    let batch = PostgresSource { address: address.clone(), options: options.choice(), on_loss: context.on_loss.clone() };
+    Ok(PostgresChanges { address, options, on_loss: context.on_loss.clone(), batch })
+}
+
+#[async_trait]
+impl Connector for PostgresCdc {
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
+        if !super::has_reference(connection) {
+            parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
+        }
+        match role {
+            "source" => parse::<CdcOptions>(options, "source")?.validate(),
+            "sink" => Err(no_sink()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&self, connection: &Value) -> Result<CheckReport> {
+        let mut report = super::Postgres::default().check(connection).await?;
+        if !report.ok() {
+            return Ok(report);
+        }
+        report.items.retain(|item| item.name != "write");
+        let address = parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
+        let mut client = Client::connect(&address).await?;
+        match slot::check_server(&mut client).await {
+            Ok(()) => report.push("changes", true, "wal_level is logical, and the user may replicate"),
+            Err(error) => {
+                let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+                report.push("changes", false, format!("{error}{advice}"));
+            }
+        }
+        client.close().await;
+        Ok(report)
+    }
+
+    async fn discover(&self, context: SourceContext) -> Result<Vec<StreamInfo>> {
+        let source = source_of(&context)?;
+        if source.options.choice().patterns().is_empty() {
+            return source.batch.discover().await;
+        }
+        ChangeSource::streams(&source).await
+    }
+
+    async fn source(&self, context: SourceContext) -> Result<Arc<dyn Source>> {
+        let source = source_of(&context)?;
+        source.options.validate()?;
+        Ok(Arc::new(source))
+    }
+
+    async fn sink(&self, _context: SinkContext) -> Result<Arc<dyn Sink>> {
+        Err(no_sink())
+    }
+}
+
+fn no_sink() -> Error {
+    Error::new("WEIR-PG-001", Kind::Spec, "`postgres-cdc` is no sink").hint("write with `postgres`: it applies changes")
+}
+
+/// A configured source of changes.
+struct PostgresChanges {
+    address: Address,
+    options: CdcOptions,
+    on_loss: OnLoss,
+    /// The same tables, read at once (`mode: batch`).
+    batch: PostgresSource,
+}
+
+impl PostgresChanges {
+    /// The tables that the options choose, sorted by name.
+    async fn tables(&self, client: &mut Client) -> Result<Vec<Table>> {
+        let schema = self.options.schema.as_deref().unwrap_or("public");
+        let relations = catalog::choose(client, &self.options.choice().patterns(), schema).await?;
+        if let Some(other) = relations.iter().find(|relation| !matches!(relation.kind, 'r' | 'p')) {
+            return Err(Error::new("WEIR-PG-074", Kind::Schema, format!("{} is no table", other.name.display()))
+                .at(client.place().to_string())
+                .because("views and foreign tables have no changes in the log")
+                .hint(format!("exclude it: \"!{}\"", other.name.display())));
+        }
+        table::load(client, &relations).await
+    }
+
+    async fn shapes(&self, client: &mut Client, names: &Names, tables: &[Table]) -> Result<Vec<Shape>> {
+        let columns = slot::columns(client, names, tables).await?;
+        let types = columns.iter().flatten().map(|column| column.raw.type_oid).collect::<HashSet<_>>();
+        let types = TypeContext::load(client, types).await?;
+        Ok(tables.iter().zip(&columns).map(|(table, columns)| Shape::new(columns, &table.key, &types, &self.on_loss)).collect())
+    }
+}
+
+#[async_trait]
+impl Source for PostgresChanges {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities {
+            replayable: true,
+            replay_note: "the replication slot keeps every change until it is durable in the sinks".into(),
+        }
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        ChangeSource::streams(self).await
+    }
+
+    async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
+        Source::open(&self.batch, request).await
+    }
+
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ChangeSource for PostgresChanges {
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        let mut client = Client::connect(&self.address).await?;
+        let tables = self.tables(&mut client).await?;
+        // The pipeline's name is not known here; only a publication that somebody else made can leave columns out.
+        let names = Names::of("", &self.options);
+        let shapes = self.shapes(&mut client, &names, &tables).await?;
+        Ok(tables
+            .iter()
+            .zip(shapes)
+            .map(|(table, shape)| StreamInfo {
+                name: table.stream.to_string(),
+                schema: shape.schema.clone(),
+                primary_key: shape.key.clone(),
+                estimated_rows: table.rows,
+                estimated_bytes: Some(table.bytes),
+                reading: match (self.options.snapshot, &shape.order) {
+                    (SnapshotMode::Never, _) => "the log from the first run on, no snapshot".into(),
+                    (_, Some(_)) => "a snapshot in ranges of the key between transactions of the log; resumes anywhere".into(),
+                    (_, None) => "a snapshot in one piece, then the log; the key cannot be divided".into(),
+                },
+            })
+            .collect())
+    }
+
+    async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
+        let names = Names::of(&request.pipeline, &self.options);
+        let from = request.from.as_ref().map(Position::read).transpose()?;
+        let mut control = Client::connect(&self.address).await?;
+        control.batch("SET statement_timeout = 0; SET default_transaction_read_only = off; SET lc_monetary = 'C'").await?;
+        let mut wire = Client::connect_replication(&self.address).await?;
+        let place = control.place().to_string();
+        let mut tables = self.tables(&mut control).await?;
+        tables.retain(|table| request.streams.iter().any(|wanted| *wanted == *table.stream));
+        if let Some(missing) = request.streams.iter().find(|wanted| !tables.iter().any(|table| *table.stream == **wanted)) {
+            return Err(Error::new("WEIR-PG-007", Kind::NotFound, format!("table {missing} does not exist (any more)")).at(place));
+        }
+        let known = |table: &Table| from.as_ref().and_then(|from| from.tables.get(&*table.stream));
+        if let Some(table) = tables.iter().find(|table| known(table).is_some_and(|known| known.oid != table.oid)) {
+            return Err(slot::table_replaced(&table.stream, &place));
+        }
+        let prepared =
+            slot::prepare(&mut control, &mut wire, &self.options, &names, &tables, from.as_ref(), &self.address.database).await?;
+        let shapes = self.shapes(&mut control, &names, &tables).await?;
+        let rows = control
+            .query("SELECT txid_snapshot_xmax(txid_current_snapshot()), pg_current_wal_flush_lsn()", &[])
+            .await?;
+        let row = rows.first().ok_or_else(|| Error::internal("no snapshot").at(place.clone()))?;
+        let fence = if prepared.fresh { 0 } else { row.int(0) as u64 };
+        let target = decode::parse_lsn(row.text(1)).unwrap_or(prepared.start);
+        let batch_bytes = if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes };
+        let mut core = Core::new(prepared.start, batch_bytes, request.linger, request.before_images, STREAMED_BYTES);
+        let mut plans = Plans::default();
+        let binary = !shapes.iter().any(|shape| shape.needs_text);
+        for (table, shape) in tables.iter().zip(shapes) {
+            let progress = known(table);
+            let state = match progress {
+                Some(progress) if progress.done && progress.chunks.is_empty() => None,
+                Some(progress) => match snapshot::resumed(progress, &shape) {
+                    Some(state) => Some(state),
+                    // The key is another one now: what was read cannot be told from what was not.
+                    None => return Err(slot::key_replaced(&table.stream, &place)),
+                },
+                None if self.options.snapshot == SnapshotMode::Never => None,
+                None => Some(TableSnapshot { whole: shape.order.is_none(), ..TableSnapshot::default() }),
+            };
+            if state.is_some() {
+                plans.add(table.oid, table.bytes, if progress.is_none() { fence } else { 0 });
+            }
+            core.add(table.oid, table.stream.clone(), Arc::new(shape), state);
+        }
+        let ends = request.until_caught_up || self.options.snapshot == SnapshotMode::Only;
+        let position = Position::new(
+            prepared.system,
+            prepared.timeline,
+            self.address.database.clone(),
+            names.slot.clone(),
+            prepared.start,
+        );
+        let now = Instant::now();
+        let log = PostgresLog::new(|shared, events| Worker {
+            address: self.address.clone(),
+            options: self.options.clone(),
+            names,
+            on_loss: self.on_loss.clone(),
+            wire,
+            control,
+            core,
+            plans,
+            shared,
+            events,
+            batch_bytes,
+            before_images: request.before_images,
+            parallelism: request.parallelism.max(1),
+            partitioned: tables.iter().filter(|table| table.partitioned).map(|table| table.oid).collect(),
+            target: ends.then_some(target),
+            binary,
+            told: 0,
+            told_at: now,
+            bounded: position.lsn,
+            bounded_at: now,
+            said_caught_up: false,
+            nudged_at: None,
+            turn_at: now,
+            position,
+        });
+        log.begin().await?;
+        Ok(Arc::new(log))
+    }
+
+    async fn forget(&self, pipeline: &str, from: Option<&Opaque>) -> Result<()> {
+        let names = Names::of(pipeline, &self.options);
+        let slot = from.and_then(|from| Position::read(from).ok()).map_or_else(|| names.slot.clone(), |from| from.slot);
+        let mut client = Client::connect(&self.address).await?;
+        slot::forget(&mut client, &names, &slot).await?;
+        client.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! What a person writes about a change log. The connection's options are those of `postgres`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use weir_connect::{Error, Kind, Result};
+
+use super::super::config::SourceOptions;
+use super::super::quote;
+
+/// What of the rows that are there already is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMode {
+    /// All of them, once per table; then the changes.
+    #[default]
+    Initial,
+    /// None: only changes from the first run on.
+    Never,
+    /// All of them, with the changes that happen meanwhile; then the run ends.
+    Only,
+}
+
+/// What to follow.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CdcOptions {
+    /// Tables by name or pattern: `orders`, `public.order_*`, `!public.order_tmp`.
+    #[schemars(extend("x-weir-aliases" = ["table_names", "table.whitelist"]))]
+    pub tables: Vec<String>,
+    /// One table.
+    pub table: Option<String>,
+    /// Schema of the names that carry none. Default `public`.
+    pub schema: Option<String>,
+    /// Replication slot. Default: one named after the pipeline; it is made when it is missing.
+    #[schemars(extend("x-weir-aliases" = ["slot_name", "slot.name"]))]
+    pub slot: Option<String>,
+    /// A publication that exists already and is not altered. Default: one named after the pipeline, made for exactly these tables.
+    #[schemars(extend("x-weir-aliases" = ["publication_name", "publication.name"]))]
+    pub publication: Option<String>,
+    /// Make the slot one that standbys keep too, so that a failover loses nothing (server 17 and newer).
+    pub failover: bool,
+    /// `initial` (default), `never` or `only`.
+    #[schemars(extend("x-weir-aliases" = ["snapshot.mode", "snapshot_mode"]))]
+    pub snapshot: SnapshotMode,
+    /// Table → condition in SQL: only these rows are read by the snapshot. Changes come of all rows.
+    pub snapshot_where: BTreeMap<String, String>,
+    /// About how many bytes of a table are read at once by the snapshot, between two looks at the log. Default 8 MiB.
+    #[schemars(extend("x-weir-unit" = "bytes"))]
+    pub chunk_bytes: Option<u64>,
+}
+
+impl CdcOptions {
+    /// The choice of tables, as the batch source has it.
+    pub fn choice(&self) -> SourceOptions {
+        SourceOptions {
+            tables: self.tables.clone(),
+            table: self.table.clone(),
+            schema: self.schema.clone(),
+            ..SourceOptions::default()
+        }
+    }
+
+    /// Rules between options.
+    pub fn validate(&self) -> Result<()> {
+        self.choice().validate()?;
+        let wrong = |what: &str, hint: &'static str| Err(Error::new("WEIR-PG-001", Kind::Spec, what).hint(hint));
+        if self.choice().patterns().is_empty() {
+            return wrong("the source does not say which tables to follow", "give `tables: [public.orders]`");
+        }
+        let legal = |name: &str| !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        if self.slot.as_deref().is_some_and(|name| !legal(name)) {
+            return wrong("`slot` is no name of a slot", "up to 63 lower-case letters, digits and underscores");
+        }
+        if let Some(name) = &self.publication {
+            quote::checked(name)?;
+        }
+        if self.chunk_bytes == Some(0) {
+            return wrong("a chunk cannot be empty", "leave `chunk_bytes` out for the default");
+        }
+        Ok(())
+    }
+
+    /// The condition for a table, by its stream's name or as it was written without schema.
+    pub fn condition(&self, stream: &str) -> Option<&str> {
+        let name = quote::table(stream);
+        let default = self.schema.as_deref().unwrap_or("public");
+        let same = |written: &str| {
+            let (schema, table) = quote::split(written);
+            schema.as_deref().unwrap_or(default) == name.schema && table == name.table
+        };
+        self.snapshot_where.iter().find(|(written, _)| same(written)).map(|(_, condition)| condition.as_str())
+    }
+}
+
+/// Slot and publication of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Slot.
+    pub slot: String,
+    /// Publication.
+    pub publication: String,
+    /// We make, alter and drop it.
+    pub own_publication: bool,
+}
+
+impl Names {
+    /// The ones that the options give, or `weir_<name>_<hash>`.
+    pub fn of(pipeline: &str, options: &CdcOptions) -> Self {
+        let letters: String = pipeline
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
+            .take(40)
+            .collect();
+        // Names that differ only in what was replaced or cut must not meet.
+        let hash = twox_hash::XxHash64::oneshot(0, pipeline.as_bytes()) as u32;
+        let own = format!("weir_{letters}_{hash:08x}");
+        Self {
+            slot: options.slot.clone().unwrap_or_else(|| own.clone()),
+            publication: options.publication.clone().unwrap_or(own),
+            own_publication: options.publication.is_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_legal_and_differ_where_pipelines_do() {
+        let names = |pipeline: &str| Names::of(pipeline, &CdcOptions::default());
+        let (a, b, long) = (names("Orders ü"), names("Orders ö"), names(&"x".repeat(200)));
+        assert!(a.slot.starts_with("weir_orders___"), "{}", a.slot);
+        assert_ne!(a.slot, b.slot);
+        assert_eq!(a.slot, a.publication);
+        assert!(long.slot.len() <= 63);
+        for name in [&a, &b, &long] {
+            assert!(CdcOptions { tables: vec!["t".into()], slot: Some(name.slot.clone()), ..Default::default() }.validate().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_condition_is_found_with_and_without_schema() {
+        let snapshot_where = [("orders".to_string(), "a".to_string()), ("s.orders".into(), "b".into())].into();
+        let options = CdcOptions { snapshot_where, ..Default::default() };
+        assert_eq!(options.condition("public.orders"), Some("a"));
+        assert_eq!(options.condition("s.orders"), Some("b"));
+        assert_eq!(options.condition("s.other"), None);
+    }
+
+    #[test]
+    fn options_that_cannot_work_are_refused() {
+        for options in [
+            CdcOptions::default(),
+            CdcOptions { tables: vec!["t".into()], slot: Some("Has-Dash".into()), ..Default::default() },
+            CdcOptions { tables: vec!["!t".into()], ..Default::default() },
+            CdcOptions { tables: vec!["t".into()], chunk_bytes: Some(0), ..Default::default() },
+        ] {
+            assert_eq!(options.validate().unwrap_err().code(), "WEIR-PG-001");
+        }
+    }
+}

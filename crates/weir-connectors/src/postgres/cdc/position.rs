@@ -1,0 +1,136 @@
+//! The resume point: which server, how far in its log, and how far in the snapshot of each table.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_connect::source::Position as Opaque;
+use weir_connect::{Error, Kind, Result};
+
+use super::decode::{Lsn, lsn_text, parse_lsn};
+use super::key::Snapshot;
+
+const VERSION: u32 = 1;
+
+/// One value, written whole at every boundary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    version: u32,
+    /// System identifier of the server.
+    pub system: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// Its database.
+    pub database: String,
+    /// The slot.
+    pub slot: String,
+    /// Everything that was committed before this is durable.
+    #[serde(with = "as_text")]
+    pub lsn: Lsn,
+    /// Per stream.
+    pub tables: BTreeMap<String, TableProgress>,
+}
+
+/// How far the snapshot of a table is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableProgress {
+    /// The table's number: another one under the same name is another table.
+    pub oid: u32,
+    /// Its snapshot is complete.
+    pub done: bool,
+    /// Keys up to this one were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
+    /// Chunks of which changes may still come in the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunks: Vec<ChunkProgress>,
+}
+
+/// See [`super::key::Chunk`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkProgress {
+    /// Keys above this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
+    /// Up to and with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
+    /// What it was read under.
+    pub snapshot: Snapshot,
+    /// Until then.
+    #[serde(with = "as_text")]
+    pub until: Lsn,
+}
+
+mod as_text {
+    use super::{Lsn, lsn_text, parse_lsn};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&lsn_text(*lsn))
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lsn, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_lsn(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no log position")))
+    }
+}
+
+impl Position {
+    /// The beginning.
+    pub fn new(system: String, timeline: u32, database: String, slot: String, lsn: Lsn) -> Self {
+        Self { version: VERSION, system, timeline, database, slot, lsn, tables: BTreeMap::new() }
+    }
+
+    /// The one that [`Self::write`] wrote.
+    pub fn read(opaque: &Opaque) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new("WEIR-PG-072", Kind::Conflict, "the stored position of the change log cannot be understood")
+                .because(why)
+                .hint("it was written by another version of Weir; `weir state reset` begins with a new snapshot")
+        };
+        let found: Self = serde_json::from_value(opaque.clone()).map_err(|error| wrong(error.to_string()))?;
+        if found.version != VERSION {
+            return Err(wrong(format!("it has format {}, and this is format {VERSION}", found.version)));
+        }
+        Ok(found)
+    }
+
+    /// As the engine keeps it.
+    pub fn write(&self) -> Result<Opaque> {
+        serde_json::to_value(self).map_err(|error| Error::internal("a position cannot be written down").caused_by(error))
+    }
+}
+
+/// Only how far it is, for acknowledgements.
+pub fn lsn_of(opaque: &Opaque) -> Option<Lsn> {
+    opaque.get("lsn").and_then(|text| text.as_str()).and_then(parse_lsn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_comes_back_as_it_was() {
+        let mut position = Position::new("7".into(), 3, "db".into(), "weir_x".into(), 0x16_B374_D848);
+        let chunk = ChunkProgress {
+            after: None,
+            to: Some(vec!["9".into(), "ü".into()]),
+            snapshot: "5:9:6".to_string().try_into().unwrap(),
+            until: 77,
+        };
+        position.tables.insert(
+            "public.t".into(),
+            TableProgress { oid: 4_000_000_000, done: false, after: Some(vec!["9".into(), "ü".into()]), chunks: vec![chunk] },
+        );
+        let opaque = position.write().unwrap();
+        assert_eq!(opaque["lsn"], "16/B374D848");
+        assert_eq!(Position::read(&opaque).unwrap(), position);
+        assert_eq!(lsn_of(&opaque), Some(position.lsn));
+        let mut other = opaque;
+        other["version"] = 2.into();
+        assert_eq!(Position::read(&other).unwrap_err().code(), "WEIR-PG-072");
+    }
+}

@@ -1,0 +1,134 @@
+//! Stopping anywhere, and going on.
+
+use futures::StreamExt;
+use serde_json::json;
+use weir_connect::ChangeEvent;
+use weir_testkit::PostgresServer;
+
+use super::{Applied, Follow};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_boundary_can_be_resumed_from() {
+    for server in [PostgresServer::shared().unwrap(), PostgresServer::version(18).unwrap()] {
+        let database = server.create_database().unwrap();
+        database
+            .execute(
+                "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'start' FROM generate_series(1, 2000) i; \
+                 CREATE TABLE u (id text PRIMARY KEY, v int); INSERT INTO u SELECT 'k' || i, i FROM generate_series(1, 500) i",
+            )
+            .unwrap();
+        let mut follow = Follow::new(database, json!({ "tables": ["t", "u"], "chunk_bytes": 8192 }));
+        follow.announce().await;
+        follow.linger = std::time::Duration::ZERO;
+        // Changes during the snapshot: one transaction after each boundary.
+        let mut state = follow.state.clone();
+        let mut kept: Vec<Applied> = vec![state.clone()];
+        let (log, mut events) = follow.open_from(None, false).await.unwrap();
+        let mut step = 0;
+        while let Some(event) = events.next().await {
+            let event = event.unwrap();
+            let bounded = matches!(event, ChangeEvent::Boundary(_));
+            state.apply(event);
+            if bounded {
+                kept.push(state.clone());
+                step += 1;
+                if step > 40 {
+                    break;
+                }
+                follow
+                    .database
+                    .execute(format!(
+                        "BEGIN; UPDATE t SET v = v || '{step}' WHERE id % 10 = {step} % 10; DELETE FROM t WHERE id = {step} * 7; \
+                         INSERT INTO t VALUES ({step} + 5000, 'x') ON CONFLICT (id) DO UPDATE SET v = 'y'; UPDATE t SET id = id + 10000 WHERE id = {step} * 11; \
+                         UPDATE u SET v = -{step} WHERE v % 20 = {step} % 20; COMMIT"
+                    ))
+                    .unwrap();
+            }
+        }
+        drop((log, events));
+        for state in kept {
+            // Nothing was acknowledged, so the slot still has everything.
+            let (log, mut events) = follow.open_from(state.position.clone(), true).await.unwrap();
+            follow.state = state;
+            while let Some(event) = events.next().await {
+                follow.state.apply(event.unwrap());
+            }
+            drop(log);
+            follow.expect("public.t");
+            follow.expect("public.u");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sender_is_a_transient_error_and_nothing_is_lost() {
+    let mut follow = Follow::shared(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'start' FROM generate_series(1, 1000) i",
+        json!({ "tables": ["t"], "chunk_bytes": 8192 }),
+    );
+    let mut killed = 0;
+    for round in 0..6 {
+        follow.announce().await;
+        let (log, mut events) = follow.open_from(follow.state.position.clone(), false).await.unwrap();
+        follow.database.execute(format!("UPDATE t SET v = v || '{round}' WHERE id % 3 = {round} % 3; INSERT INTO t SELECT i, 'n' FROM generate_series({round}0000 + 2000, {round}0000 + 3000) i")).unwrap();
+        let mut state = follow.state.clone();
+        let mut seen = 0;
+        let error = loop {
+            match events.next().await.unwrap() {
+                Err(error) => break error,
+                Ok(event) => {
+                    let bounded = matches!(event, ChangeEvent::Boundary(_));
+                    state.apply(event);
+                    seen += 1;
+                    if bounded {
+                        follow.state = state.clone();
+                        log.acknowledge(state.position.as_ref().unwrap()).await.unwrap();
+                    }
+                    if seen == 2 + round {
+                        follow
+                            .database
+                            .execute(format!("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}'", follow.slot()))
+                            .unwrap();
+                    }
+                }
+            }
+        };
+        assert!(error.retryable() != weir_error::Retry::Never, "{error:?}");
+        killed += 1;
+    }
+    assert_eq!(killed, 6);
+    follow.run().await;
+    follow.expect("public.t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_loses_nothing_that_was_acknowledged() {
+    let mut server = PostgresServer::start().unwrap();
+    let database = server.create_database().unwrap();
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'start' FROM generate_series(1, 1000) i").unwrap();
+    let mut follow = Follow::new(database, json!({ "tables": ["t"] }));
+    for round in 0..3 {
+        follow.run().await;
+        follow.expect("public.t");
+        follow.database.execute(format!("UPDATE t SET v = v || '{round}'; INSERT INTO t VALUES (5000 + {round}, 'n')")).unwrap();
+        server.kill_9().unwrap();
+        server.restart().unwrap();
+    }
+    follow.run().await;
+    follow.expect("public.t");
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_session() {
+    let follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY)", json!({ "tables": ["t"] }));
+    let (log, events) = follow.open_from(None, false).await.unwrap();
+    drop(events);
+    drop(log);
+    let gone = async {
+        let sql = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{}'", follow.slot());
+        while follow.database.value(&sql).unwrap() == "t" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.expect("the session is still there");
+}

@@ -1,0 +1,155 @@
+//! A new shape of the stream, against the contract.
+//!
+//! | the source | evolve | freeze, hold | discard_column |
+//! | --- | --- | --- | --- |
+//! | adds a column | added (NULL in the rows that are there) | refused | left out |
+//! | drops a column | stays, NULL in rows written from now on; a NOT NULL is taken off | refused | stays; NOT NULL without default is refused |
+//! | renames a column | renamed | refused | the new name is left out |
+//! | widens a type | widened | refused | refused |
+//! | narrows a type | stays wide | refused | stays wide |
+//! | allows NULL | NOT NULL is taken off | refused | as it is |
+//! | changes the key | needs a unique index on the new key | refused | as evolve |
+//!
+//! Everything happens in the transaction of the flush that follows.
+
+use arrow::datatypes::{Field, SchemaRef};
+use weir_connect::fidelity::SOURCE_TYPE;
+use weir_connect::{Error, Result, SchemaChange, SchemaChangePolicy, StreamTarget};
+
+use super::super::catalog;
+use super::super::client::Client;
+use super::super::quote::{TableName, ident};
+use super::super::target;
+
+fn type_of(field: &Field) -> String {
+    match field.metadata().get(SOURCE_TYPE) {
+        Some(name) => name.clone(),
+        None => field.data_type().to_string(),
+    }
+}
+
+fn field<'a>(schema: &'a SchemaRef, name: &str) -> Option<&'a Field> {
+    schema.field_with_name(name).ok()
+}
+
+/// What differs, in words.
+pub fn differences(old: &StreamTarget, change: &SchemaChange) -> Vec<String> {
+    let mut all = Vec::new();
+    let new_name = |name: &str| change.renamed.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
+    let is_renamed = |name: &str| change.renamed.iter().any(|(_, to)| to == name);
+    for before in old.schema.fields() {
+        let (name, after) = match new_name(before.name()) {
+            Some(to) => {
+                all.push(format!("rename column {} to {to}", before.name()));
+                (to, field(&change.schema, to))
+            }
+            None => (before.name().as_str(), field(&change.schema, before.name())),
+        };
+        match after {
+            None => all.push(format!("drop column {name}")),
+            Some(after) => {
+                if before.data_type() != after.data_type() || type_of(before) != type_of(after) {
+                    all.push(format!("change column {name} from {} to {}", type_of(before), type_of(after)));
+                }
+                if before.is_nullable() != after.is_nullable() {
+                    let what = if after.is_nullable() { "allow" } else { "forbid" };
+                    all.push(format!("{what} NULL in column {name}"));
+                }
+            }
+        }
+    }
+    for after in change.schema.fields() {
+        if field(&old.schema, after.name()).is_none() && !is_renamed(after.name()) {
+            all.push(format!("add column {} {}", after.name(), type_of(after)));
+        }
+    }
+    if old.key != change.key {
+        all.push(format!("change the key from ({}) to ({})", old.key.join(", "), change.key.join(", ")));
+    }
+    all
+}
+
+/// Whether the contract allows any change at all. Changes nothing.
+pub fn permit(old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<()> {
+    let differences = differences(old, change);
+    let policy = old.on_schema_change;
+    if differences.is_empty() || !matches!(policy, SchemaChangePolicy::Freeze | SchemaChangePolicy::Hold) {
+        return Ok(());
+    }
+    let error: Error = target::refused(name, policy, &differences.join("; "));
+    Err(match &change.statement {
+        Some(statement) => error.because(format!("the source ran: {statement}")),
+        None => error,
+    })
+}
+
+/// Under `evolve`: what has to happen before stream and table are compared, because the table alone does not tell. Runs inside a transaction.
+pub async fn prepare(client: &mut Client, old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<Vec<String>> {
+    if old.on_schema_change != SchemaChangePolicy::Evolve {
+        return Ok(Vec::new());
+    }
+    let Some(relation) = catalog::find(client, name).await? else { return Ok(Vec::new()) };
+    let shape = catalog::shapes(client, &[relation.oid]).await?.remove(&relation.oid).unwrap_or_default();
+    let table = name.sql();
+    let has = |column: &str| shape.columns.iter().any(|found| found.name == column);
+    let renames = in_order(&change.renamed, has);
+    let mut statements: Vec<String> =
+        renames.iter().map(|(from, to)| format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", ident(from), ident(to))).collect();
+    for column in shape.columns.iter().filter(|column| column.not_null) {
+        let called = change.renamed.iter().find(|(from, _)| from == &column.name).map_or(&column.name, |(_, to)| to);
+        let ours = field(&old.schema, &column.name);
+        let free = match field(&change.schema, called) {
+            // Dropped at the source: there is no value any more.
+            None => ours.is_some() && !column.optional,
+            Some(after) => after.is_nullable() && ours.is_some_and(|before| !before.is_nullable()),
+        };
+        if free && !change.key.contains(called) && !shape.key.contains(&column.name) {
+            statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", ident(called)));
+        }
+    }
+    Ok(statements)
+}
+
+/// Renames, so ordered that a new name is free when it is taken (a → b, b → c); a circle goes over a name of ours.
+fn in_order(renamed: &[(String, String)], has: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let mut left: Vec<(String, String)> = renamed.iter().filter(|(from, to)| from != to && has(from)).cloned().collect();
+    // A new name that the table has already, and nobody leaves: it was renamed there before.
+    let leaving: Vec<String> = left.iter().map(|(from, _)| from.clone()).collect();
+    left.retain(|(_, to)| !has(to) || leaving.contains(to));
+    let mut done = Vec::new();
+    while !left.is_empty() {
+        let free = left.iter().position(|(_, to)| !left.iter().any(|(from, _)| from == to));
+        match free {
+            Some(at) => done.push(left.remove(at)),
+            None => {
+                let (from, to) = left.remove(0);
+                let aside = format!("_weir_{}", done.len());
+                done.push((from, aside.clone()));
+                left.push((aside, to));
+            }
+        }
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ordered(renamed: &[(&str, &str)], has: &[&str]) -> Vec<String> {
+        let renamed: Vec<(String, String)> = renamed.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect();
+        in_order(&renamed, |name| has.contains(&name)).iter().map(|(from, to)| format!("{from}>{to}")).collect()
+    }
+
+    #[test]
+    fn renames_that_follow_or_exchange_each_other_find_their_names_free() {
+        assert_eq!(ordered(&[("a", "b"), ("b", "c")], &["a", "b"]), ["b>c", "a>b"]);
+        assert_eq!(ordered(&[("a", "b"), ("b", "a")], &["a", "b"]), ["a>_weir_0", "b>a", "_weir_0>b"]);
+    }
+
+    #[test]
+    fn what_was_renamed_already_is_left_as_it_is() {
+        assert_eq!(ordered(&[("a", "b")], &["b"]), [""; 0]);
+        assert_eq!(ordered(&[("a", "b")], &["a", "b"]), [""; 0]);
+    }
+}

@@ -1,0 +1,11 @@
+//! Where tenants' files are: in the data folder, or in a bucket that every worker reaches.
+//!
+//! * [`FileBucket`]: the bucket, and a tenant's part of it; [`TenantFiles`]: how much a tenant has there, and whether the bucket works.
+//!
+//! What is not here: reading and writing the files. That is done by connectors, in the process of a run, which is confined to its tenant's part.
+
+mod bucket;
+mod watch;
+
+pub use bucket::FileBucket;
+pub use watch::TenantFiles;

@@ -1,0 +1,400 @@
+//! `mode: cdc`: a log of changes, through the journal, into sinks.
+//!
+//! ```text
+//! source ──events──▶ journal (durable: the source may forget) ──▶ one applier per sink node ──▶ change writers, one per stream
+//! ```
+//!
+//! * [`journal`], [`codec`]: what is on disk;
+//! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
+//! * this file: one log from opening to its end.
+//!
+//! A sink that applies changes keeps the number of the journal's boundary with its rows. After a crash the journal gives it, byte for byte,
+//! what comes after that boundary: exactly once, whatever the source would give the second time.
+
+mod applier;
+pub mod codec;
+pub mod journal;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use weir_connect::{ChangeEvent, ChangeLog, ChangeRequest, CommitReport, Source};
+use weir_error::{Error, Kind, Result};
+use weir_plan::{Flow, Plan};
+
+use crate::events::{Progress, RunEvent};
+use crate::flow::FlowOutcome;
+use crate::memory;
+use crate::queue;
+use crate::report::StreamReport;
+use crate::run::RunContext;
+use crate::store::{Counts, FlowPlace, Phase, StreamState};
+use applier::Applier;
+use codec::{Mark, Record};
+use journal::{Journal, JournalWriter, SEGMENT_BYTES};
+
+/// While changes keep coming, they are made durable together for this long at most.
+const LINGER: Duration = Duration::from_millis(5);
+/// The journal may take this much disk before the source has to wait.
+const JOURNAL_BYTES: u64 = 10 << 30;
+
+/// One source node with its streams.
+struct Log<'p> {
+    node: &'p str,
+    source: &'p Arc<dyn Source>,
+    flows: Vec<&'p Flow>,
+}
+
+/// Executes all logs of the plan side by side.
+pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Vec<FlowOutcome>> {
+    let mut logs: Vec<Log<'_>> = Vec::new();
+    for flow in &plan.flows {
+        let [input] = flow.inputs.as_slice() else {
+            return Err(Error::internal(format!("flow `{}` of a cdc pipeline has not one input", flow.name)));
+        };
+        match logs.iter_mut().find(|log| log.node == input.node) {
+            Some(log) => log.flows.push(flow),
+            None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow] }),
+        }
+    }
+    let outcomes = futures::future::try_join_all(logs.iter().map(|log| log.execute(context))).await?;
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// What the tasks of a log share.
+struct Shared {
+    context: Arc<RunContext>,
+    journal: Arc<Journal>,
+    /// Per sink node, the boundary up to which the journal is not needed any more.
+    done: Vec<AtomicU64>,
+    /// Told when `done` moves.
+    trimmed: watch::Sender<u64>,
+    gauges: Vec<Gauge>,
+}
+
+/// Live counters of a stream.
+#[derive(Default)]
+struct Gauge {
+    read: AtomicU64,
+    applied: AtomicU64,
+    dead: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Shared {
+    /// A sink node needs the journal up to here no more.
+    fn done(&self, side: usize, seq: u64) -> Result<()> {
+        self.done[side].store(seq, Ordering::Relaxed);
+        let least = self.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
+        self.journal.trim(least)?;
+        self.trimmed.send_replace(least);
+        Ok(())
+    }
+}
+
+impl Log<'_> {
+    async fn execute(&self, context: &Arc<RunContext>) -> Result<Vec<FlowOutcome>> {
+        let run = &context.identity;
+        let before = context.store.flow(&run.run_id, self.node).await?;
+        if let Some(record) = before.as_ref().filter(|record| record.phase == Phase::Committed) {
+            return Ok(self.outcomes(&self.kept(context).await?, &record.reports));
+        }
+        let source = self.source.changes().ok_or_else(|| {
+            Error::new("WEIR-RUN-050", Kind::Spec, format!("source `{}` has no log of changes", self.node))
+                .hint("use its -cdc connector (`postgres-cdc`), or `mode: batch`")
+        })?;
+        context.store.open_flow(&run.run_id, self.node, &[]).await?;
+        // What the last committed run left.
+        let left = context.store.stream_state(&run.pipeline, self.node, self.node).await?.previous;
+        let start = match &left {
+            Some(left) => {
+                Mark { seq: left["seq"].as_u64().unwrap_or(0), position: left["position"].clone(), committed_at_us: None }
+            }
+            None => Mark { seq: 0, position: Value::Null, committed_at_us: None },
+        };
+        let (journal, writer) = Journal::open(&self.folder(context), &start, SEGMENT_BYTES)?;
+        let mut appliers = Vec::new();
+        for sink in self.sinks() {
+            appliers.push(Applier::open(context, self.node, sink, &self.flows, start.seq).await?);
+        }
+        for applier in &appliers {
+            journal.holds(applier.reached())?;
+        }
+        let shared = Arc::new(Shared {
+            context: context.clone(),
+            journal: journal.clone(),
+            done: appliers.iter().map(|applier| AtomicU64::new(applier.start())).collect(),
+            trimmed: watch::Sender::new(0),
+            gauges: self.flows.iter().map(|_| Gauge::default()).collect(),
+        });
+        for flow in &self.flows {
+            context.tell(RunEvent::StreamStarted {
+                stream: flow.name.clone(),
+                estimated_rows: flow.inputs[0].stream.estimated_rows,
+                estimated_bytes: flow.inputs[0].stream.estimated_bytes,
+            });
+        }
+        // A commit that was decided is carried out; nothing is read for it.
+        if before.as_ref().is_none_or(|record| record.phase == Phase::Reading) {
+            let from = Some(journal.tail().mark.position).filter(|position| !position.is_null());
+            let log = source.open(self.request(context, from.clone())).await?;
+            if let Some(position) = &from {
+                // Durable here, perhaps never told.
+                log.acknowledge(position).await?;
+            }
+            self.run(&shared, log, writer, &mut appliers).await?;
+        } else {
+            drop(writer);
+        }
+        self.commit(&shared, &appliers).await
+    }
+
+    /// The sink nodes, each once, in the order of the first flow that names it.
+    fn sinks(&self) -> Vec<&str> {
+        let mut nodes: Vec<&str> = Vec::new();
+        for output in self.flows.iter().flat_map(|flow| &flow.outputs) {
+            if !nodes.contains(&output.node.as_str()) {
+                nodes.push(&output.node);
+            }
+        }
+        nodes
+    }
+
+    fn folder(&self, context: &RunContext) -> PathBuf {
+        let tame = |name: &str| -> String {
+            name.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
+        };
+        context.options.state.folder().join("journal").join(tame(&context.identity.pipeline)).join(tame(self.node))
+    }
+
+    fn request(&self, context: &RunContext, from: Option<Value>) -> ChangeRequest {
+        ChangeRequest {
+            pipeline: context.identity.pipeline.clone(),
+            streams: self.flows.iter().map(|flow| flow.inputs[0].stream.name.clone()).collect(),
+            from,
+            until_caught_up: context.options.until_caught_up,
+            before_images: false,
+            parallelism: context.options.parallelism,
+            batch_bytes: context.budget.batch,
+            linger: LINGER,
+        }
+    }
+
+    /// Reads and applies until the log ends or the run stops.
+    async fn run(
+        &self,
+        shared: &Arc<Shared>,
+        log: Arc<dyn ChangeLog>,
+        writer: JournalWriter,
+        appliers: &mut [Applier],
+    ) -> Result<()> {
+        let context = &shared.context;
+        let (send, receive) = queue::bounded(context.budget.queue);
+        let (acks, mut acked) = watch::channel(Value::Null);
+        let runtime = tokio::runtime::Handle::current();
+        let writing = {
+            let shared = shared.clone();
+            tokio::task::spawn_blocking(move || runtime.block_on(write(&shared, writer, receive, acks)))
+        };
+        let reading = async {
+            let mut events = log.read().await?;
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = context.options.stop.cancelled() => break,
+                    event = events.next() => event,
+                };
+                let Some(event) = event.transpose()? else { break };
+                let bytes = match &event {
+                    ChangeEvent::Changes(batch) => batch.rows.get_array_memory_size() + 256,
+                    _ => 256,
+                };
+                if !send.send(event, bytes).await {
+                    break;
+                }
+            }
+            drop(send);
+            Ok::<_, Error>(())
+        };
+        let acknowledging = async {
+            while acked.changed().await.is_ok() {
+                let position = acked.borrow_and_update().clone();
+                if !position.is_null() {
+                    log.acknowledge(&position).await?;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let applying =
+            futures::future::try_join_all(appliers.iter_mut().enumerate().map(|(side, applier)| applier.run(shared, side)));
+        let mut writing = writing;
+        let work = async {
+            let written =
+                async { (&mut writing).await.map_err(|error| Error::internal("writing the journal died").caused_by(error))? };
+            tokio::try_join!(reading, written, acknowledging, applying).map(drop)
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            never = self.tick(shared) => match never {},
+        };
+        if !writing.is_finished() {
+            // The journal has one writer: the next attempt must find it gone. Its queue is closed by now.
+            let _ = writing.await;
+        }
+        outcome?;
+        self.tell(shared);
+        if context.stopping() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    async fn commit(&self, shared: &Shared, appliers: &[Applier]) -> Result<Vec<FlowOutcome>> {
+        let context = &shared.context;
+        let run = &context.identity;
+        context.store.committing(&run.run_id, self.node).await?;
+        let mut reports = Vec::new();
+        for applier in appliers {
+            reports.extend(applier.commit().await?);
+        }
+        // In the order of flows and their outputs, which is how they are told.
+        reports.sort_by_key(|(at, _)| *at);
+        let reports: Vec<CommitReport> = reports.into_iter().map(|(_, report)| report).collect();
+        let mark = shared.journal.tail().mark;
+        let state = StreamState { previous: Some(json!({"seq": mark.seq, "position": mark.position})), ..StreamState::default() };
+        let kept = self.kept(context).await?;
+        context.store.committed(&run.pipeline, &run.run_id, self.node, &reports, &[(self.node.to_owned(), state)]).await?;
+        let outcomes = self.outcomes(&kept, &reports);
+        for outcome in &outcomes {
+            context.tell(RunEvent::StreamFinished {
+                stream: outcome.report.name.clone(),
+                rows_written: outcome.report.rows_written,
+                bytes_written: outcome.report.bytes_written,
+                places: outcome.report.places.clone(),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// The counts of the checkpoints, per flow: read and dead once, written per output.
+    async fn kept(&self, context: &RunContext) -> Result<Vec<Counts>> {
+        let mut counts: Vec<Counts> = self.flows.iter().map(|_| Counts::default()).collect();
+        for sink in self.sinks() {
+            let name = applier::name(self.node, sink);
+            let place = FlowPlace { pipeline: &context.dead_letters_of, run_id: &context.identity.run_id, flow: &name };
+            let Some(epoch) = context.store.epochs(&place).await?.pop() else { continue };
+            for ((flow, total), kept) in self.flows.iter().zip(&mut counts).zip(epoch.body.streams) {
+                if flow.outputs.iter().any(|output| output.node == sink) {
+                    (total.read, total.dead, total.bytes_read) = (kept.read, kept.dead, kept.bytes_read);
+                    total.written.extend(kept.written);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn outcomes(&self, counts: &[Counts], reports: &[CommitReport]) -> Vec<FlowOutcome> {
+        let mut reports = reports.iter();
+        let told = self.flows.iter().zip(counts).map(|(flow, counts)| {
+            let own: Vec<&CommitReport> = reports.by_ref().take(flow.outputs.len()).collect();
+            let written: u64 = counts.written.iter().sum();
+            FlowOutcome {
+                report: StreamReport {
+                    name: flow.name.clone(),
+                    rows_read: counts.read,
+                    rows_written: written,
+                    rows_filtered: 0,
+                    rows_dead: counts.dead,
+                    rows_derived: (written + counts.dead).saturating_sub(counts.read),
+                    bytes_written: own.iter().map(|report| report.bytes).sum(),
+                    places: own.iter().map(|report| report.place.clone()).collect(),
+                    objects: own.iter().map(|report| report.objects).sum(),
+                },
+            }
+        });
+        told.collect()
+    }
+
+    async fn tick(&self, shared: &Shared) -> std::convert::Infallible {
+        let mut clock = tokio::time::interval(Duration::from_millis(250));
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            self.tell(shared);
+        }
+    }
+
+    fn tell(&self, shared: &Shared) {
+        for (flow, gauge) in self.flows.iter().zip(&shared.gauges) {
+            shared.context.tell(RunEvent::Progress(Progress {
+                stream: flow.name.clone(),
+                rows_read: gauge.read.load(Ordering::Relaxed),
+                rows_written: gauge.applied.load(Ordering::Relaxed),
+                bytes_read: gauge.bytes.load(Ordering::Relaxed),
+                rows_dead: gauge.dead.load(Ordering::Relaxed),
+                estimated_rows: None,
+                estimated_bytes: None,
+                memory_bytes: memory::resident_bytes(),
+                memory_limit_bytes: shared.context.budget.total as u64,
+                elapsed_ms: u64::try_from(shared.context.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }));
+        }
+    }
+}
+
+/// Writes what comes into the journal, and makes it durable as often as nothing more is waiting.
+async fn write(
+    shared: &Shared,
+    mut writer: JournalWriter,
+    mut events: queue::Receiver<ChangeEvent>,
+    acks: watch::Sender<Value>,
+) -> Result<()> {
+    let mut trimmed = shared.trimmed.subscribe();
+    let mut told = false;
+    while let Some(first) = events.recv().await {
+        let mut next = Some(first);
+        let mut position = None;
+        let begin = std::time::Instant::now();
+        while let Some(event) = next {
+            let record = match event {
+                ChangeEvent::Changes(batch) => Record::Changes(batch),
+                ChangeEvent::Schema(change) => Record::Schema(change),
+                ChangeEvent::Truncate { stream, transaction } => Record::Truncate(stream, transaction),
+                ChangeEvent::Dead(letter) => Record::Dead(letter),
+                ChangeEvent::Boundary(boundary) => {
+                    writer.boundary(boundary.position.clone(), boundary.committed_at_us)?;
+                    position = Some(boundary.position);
+                    next = if begin.elapsed() < LINGER { events.try_recv() } else { None };
+                    continue;
+                }
+            };
+            writer.write(&record)?;
+            // In the middle of what belongs together: the rest comes.
+            next = match position {
+                None => events.recv().await,
+                Some(_) if begin.elapsed() < LINGER => events.try_recv(),
+                Some(_) => None,
+            };
+        }
+        let Some(position) = position else { break };
+        weir_connect::failpoint!("cdc.journal.before");
+        writer.sync()?;
+        weir_connect::failpoint!("cdc.journal.after");
+        acks.send_replace(position);
+        while shared.journal.bytes() > JOURNAL_BYTES {
+            if !told {
+                shared
+                    .context
+                    .warn(format!("the journal has {JOURNAL_BYTES} bytes: nothing more is read until the sinks have caught up"));
+                told = true;
+            }
+            if trimmed.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    writer.close();
+    Ok(())
+}

@@ -1,0 +1,477 @@
+//! A log of changes into two sinks, cut at every single operation: every change of every key once and in order, in both, whatever the source
+//! gives the second time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use async_trait::async_trait;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use weir_connect::{
+    Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
+    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, OnLoss, Op, Position, ReadRequest, Recovery, Result,
+    SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
+    StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
+};
+use weir_engine::store::tables::Tables;
+use weir_engine::store::{StatePlace, StateStore};
+use weir_engine::{RunOptions, RunReport, RunStatus, Silent, run};
+use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program, RowOutput, RowProgram};
+use weir_spec::{Delivery, Mode, Pipeline};
+
+use crate::memory::Faults;
+use crate::store::Wire;
+
+const STREAMS: [&str; 2] = ["a", "b"];
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true), Field::new("value", DataType::Int64, true)]))
+}
+
+fn info(stream: &str) -> StreamInfo {
+    StreamInfo {
+        name: stream.into(),
+        schema: schema(),
+        primary_key: vec!["key".into()],
+        estimated_rows: None,
+        estimated_bytes: None,
+        reading: "a script".into(),
+    }
+}
+
+/// Transaction n, which is the same every time: some changes of both streams, now and then a broken record.
+fn transaction(n: u64) -> Vec<(usize, Op, i64, i64)> {
+    let mut changes = Vec::new();
+    for part in 0..=n % 3 {
+        let number = i64::try_from(n * 10 + part).unwrap();
+        let op = if number % 7 == 3 { Op::Delete } else { Op::Update };
+        changes.push((usize::try_from((n + part) % 2).unwrap(), op, number % 4, number));
+    }
+    changes
+}
+
+fn broken(n: u64) -> bool {
+    n % 5 == 4
+}
+
+/// A log of a fixed number of transactions. How many come between two boundaries is different at every opening.
+struct Script {
+    transactions: u64,
+    acknowledged: Arc<AtomicU64>,
+    openings: AtomicU64,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Source for Script {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities { replayable: false, replay_note: String::new() }
+    }
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        Ok(STREAMS.map(info).to_vec())
+    }
+    async fn open(&self, _: ReadRequest) -> Result<Box<dyn StreamReader>> {
+        Err(Error::internal("a log is not read so"))
+    }
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ChangeSource for Script {
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        Source::streams(self).await
+    }
+    async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
+        assert_eq!(request.streams, STREAMS);
+        let from = request.from.map_or(0, |position| position["n"].as_u64().unwrap());
+        let kept = self.acknowledged.load(Ordering::SeqCst);
+        if from < kept {
+            return Err(Error::new("WEIR-TEST-002", Kind::Data, format!("transactions {from} to {kept} are gone")));
+        }
+        self.faults.step(|| ())?;
+        Ok(Arc::new(Opened {
+            from,
+            transactions: self.transactions,
+            pace: self.openings.fetch_add(1, Ordering::SeqCst) % 3 + 1,
+            acknowledged: self.acknowledged.clone(),
+            faults: self.faults.clone(),
+        }))
+    }
+    async fn forget(&self, _: &str, _: Option<&Position>) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Opened {
+    from: u64,
+    transactions: u64,
+    pace: u64,
+    acknowledged: Arc<AtomicU64>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl ChangeLog for Opened {
+    async fn read(&self) -> Result<ChangeStream> {
+        let mut events: Vec<Result<ChangeEvent>> = Vec::new();
+        for n in self.from + 1..=self.transactions {
+            let mark = |end| TransactionMark { end, position: n.to_string().into(), id: None, committed_at_us: 0 };
+            for (stream, op, key, value) in transaction(n) {
+                let columns: Vec<arrow::array::ArrayRef> =
+                    vec![Arc::new(Int64Array::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
+                events.push(Ok(ChangeEvent::Changes(ChangeBatch {
+                    stream: STREAMS[stream].into(),
+                    ops: vec![op],
+                    rows: RecordBatch::try_new(schema(), columns).unwrap(),
+                    absent: vec![None, None],
+                    before: None,
+                    transactions: vec![mark(1)],
+                    source_bytes: 8,
+                })));
+            }
+            if broken(n) {
+                events.push(Ok(ChangeEvent::Dead(DeadLetter {
+                    stream: "a".into(),
+                    code: "WEIR-TEST-003".into(),
+                    reason: "broken".into(),
+                    place: format!("transaction {n}"),
+                    payload: vec![],
+                    media_type: "text/plain".into(),
+                })));
+            }
+            if n % self.pace == 0 || n == self.transactions {
+                let position = json!({"n": n});
+                events.push(Ok(ChangeEvent::Boundary(Boundary {
+                    position,
+                    committed_at_us: None,
+                    caught_up: n == self.transactions,
+                })));
+            }
+        }
+        let faults = self.faults.clone();
+        Ok(futures::stream::iter(events).map(move |event| faults.step(|| ()).and(event)).boxed())
+    }
+    async fn acknowledge(&self, position: &Position) -> Result<()> {
+        let n = position["n"].as_u64().unwrap();
+        self.faults.step(|| drop(self.acknowledged.fetch_max(n, Ordering::SeqCst)))
+    }
+}
+
+/// What a target has: survives every crash.
+#[derive(Default)]
+struct World {
+    /// By stream and key, every value it ever had; `None` for a delete.
+    history: BTreeMap<(String, i64), Vec<Option<i64>>>,
+    progress: BTreeMap<(String, String), SplitProgress>,
+    rows: BTreeMap<(String, String), u64>,
+    committed: BTreeMap<(String, String), CommitReport>,
+}
+
+struct Histories {
+    world: Arc<Mutex<World>>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Sink for Histories {
+    fn capabilities(&self, _: WriteMode) -> SinkCapabilities {
+        SinkCapabilities { commit: CommitKind::CoCommitted, commit_note: String::new(), write_modes: vec![WriteMode::Upsert] }
+    }
+    fn sink_type(&self, field: &Field) -> SinkType {
+        SinkType::exact(field.data_type().to_string())
+    }
+    fn place(&self, stream: &str) -> String {
+        stream.into()
+    }
+    async fn preview(&self, _: &StreamTarget) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+    fn applies_changes(&self) -> bool {
+        true
+    }
+    async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
+        assert!(target.changes);
+        let at = (target.stream, target.run.run_id);
+        Ok(Box::new(History { at, world: self.world.clone(), faults: self.faults.clone() }))
+    }
+}
+
+struct History {
+    at: (String, String),
+    world: Arc<Mutex<World>>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl StreamSink for History {
+    async fn recover(&self) -> Result<Recovery> {
+        let world = self.world.lock().unwrap();
+        Ok(Recovery {
+            progress: Some(world.progress.get(&self.at).cloned().into_iter().collect()),
+            committed: world.committed.get(&self.at).cloned(),
+            rows: 0,
+        })
+    }
+    async fn discard(&self, _: &[CommitToken]) -> Result<()> {
+        Ok(())
+    }
+    async fn writer(&self, _: usize) -> Result<Box<dyn StreamWriter>> {
+        Err(Error::internal("changes only"))
+    }
+    async fn change_writer(&self, _: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        Ok(Box::new(Writes { at: self.at.clone(), pending: vec![], world: self.world.clone(), faults: self.faults.clone() }))
+    }
+    async fn commit(&self, _: &[CommitToken]) -> Result<CommitReport> {
+        self.faults.step(|| {
+            let mut world = self.world.lock().unwrap();
+            let rows = world.rows.get(&self.at).copied().unwrap_or(0);
+            let report = CommitReport { rows, place: self.at.0.clone(), ..Default::default() };
+            world.committed.insert(self.at.clone(), report.clone());
+            report
+        })
+    }
+}
+
+struct Writes {
+    at: (String, String),
+    pending: Vec<(i64, Option<i64>)>,
+    world: Arc<Mutex<World>>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl ChangeWriter for Writes {
+    async fn apply(&mut self, batch: ChangeBatch) -> Result<()> {
+        let columns: Vec<&Int64Array> = batch.rows.columns().iter().map(|column| column.as_primitive::<Int64Type>()).collect();
+        self.faults.step(|| {
+            for (row, op) in batch.ops.iter().enumerate() {
+                self.pending.push((columns[0].value(row), (*op != Op::Delete).then(|| columns[1].value(row))));
+            }
+        })
+    }
+    async fn truncate(&mut self) -> Result<()> {
+        Err(Error::internal("not in this script"))
+    }
+    async fn reshape(&mut self, _: &SchemaChange) -> Result<()> {
+        Err(Error::internal("not in this script"))
+    }
+    async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed> {
+        let pending = std::mem::take(&mut self.pending);
+        let rows = pending.len() as u64;
+        self.faults.step(|| {
+            let mut world = self.world.lock().unwrap();
+            for (key, value) in pending {
+                world.history.entry((self.at.0.clone(), key)).or_default().push(value);
+            }
+            *world.rows.entry(self.at.clone()).or_default() += rows;
+            world.progress.insert(self.at.clone(), barrier.progress[0].clone());
+        })?;
+        Ok(Flushed { token: Value::Null, rows, bytes: 0 })
+    }
+}
+
+struct AsIs;
+
+impl RowProgram for AsIs {
+    fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
+        Ok(vec![RowOutput { batch: batch.clone(), filtered: 0, dead: vec![], kept: vec![] }])
+    }
+    fn is_identity(&self) -> bool {
+        true
+    }
+}
+
+struct Rig {
+    source: Arc<Script>,
+    sinks: Vec<Arc<Histories>>,
+    folder: tempfile::TempDir,
+    faults: Arc<Faults>,
+    wire: bool,
+}
+
+impl Rig {
+    fn new(sinks: usize, transactions: u64, wire: bool) -> Self {
+        let faults = Arc::new(Faults::default());
+        let sink = || Arc::new(Histories { world: Arc::default(), faults: faults.clone() });
+        let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
+        let source = Arc::new(Script { transactions, acknowledged, openings, faults: faults.clone() });
+        Self { source, sinks: (0..sinks).map(|_| sink()).collect(), folder: tempfile::tempdir().unwrap(), faults, wire }
+    }
+
+    fn more(&mut self, transactions: u64) {
+        let (acknowledged, openings) = (self.source.acknowledged.clone(), AtomicU64::new(1));
+        self.source = Arc::new(Script { transactions, acknowledged, openings, faults: self.faults.clone() });
+    }
+
+    fn plan(&self) -> Plan {
+        let pipeline = Pipeline {
+            name: "log".into(),
+            mode: Mode::Cdc,
+            dead_letters: weir_spec::DeadLetterPolicy { allow: 100 },
+            ..serde_json::from_value(json!({
+                "name": "", "mode": "cdc", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
+                "dead_letters": {"allow": 0}
+            }))
+            .unwrap()
+        };
+        let flows = STREAMS.map(|stream| Flow {
+            name: stream.into(),
+            inputs: vec![FlowInput {
+                node: "source".into(),
+                connector: "script".into(),
+                source: self.source.clone(),
+                stream: info(stream),
+                table: "input".into(),
+                cursor: None,
+                cursor_lag: None,
+            }],
+            program: Program::RowLocal(Arc::new(AsIs)),
+            outputs: self
+                .sinks
+                .iter()
+                .enumerate()
+                .map(|(index, sink)| FlowOutput {
+                    node: format!("sink{index}"),
+                    connector: "histories".into(),
+                    sink: sink.clone(),
+                    stream: stream.into(),
+                    schema: schema(),
+                    write_mode: WriteMode::Upsert,
+                    key: vec!["key".into()],
+                    on_schema_change: SchemaChangePolicy::Evolve,
+                    on_loss: OnLoss::default(),
+                    deletes: DeleteMode::Hard,
+                })
+                .collect(),
+        });
+        Plan {
+            pipeline: Arc::new(pipeline),
+            flows: flows.into(),
+            guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
+            columns: vec![],
+            warnings: vec![],
+            actions: vec![],
+        }
+    }
+
+    async fn attempt(&self) -> RunReport {
+        let mut options = RunOptions::new(self.folder.path());
+        options.checkpoint_interval = Duration::ZERO;
+        options.until_caught_up = true;
+        if self.wire {
+            let tables = Tables::file(self.folder.path()).await.unwrap();
+            let wire = Wire { tables, faults: self.faults.clone() };
+            options.state = StatePlace::Link(self.folder.path().to_owned(), Arc::new(wire));
+        }
+        run(self.plan(), options, &mut Silent).await
+    }
+
+    async fn check(&self, told: &str) {
+        let mut expected: BTreeMap<(String, i64), Vec<Option<i64>>> = BTreeMap::new();
+        for n in 1..=self.source.transactions {
+            for (stream, op, key, value) in transaction(n) {
+                let history = expected.entry((STREAMS[stream].into(), key)).or_default();
+                history.push((op != Op::Delete).then_some(value));
+            }
+        }
+        for (index, sink) in self.sinks.iter().enumerate() {
+            assert_eq!(sink.world.lock().unwrap().history, expected, "{told}, sink {index}");
+        }
+        let store = StateStore::open(self.folder.path()).await.unwrap();
+        let mut dead: Vec<String> = store.dead_list("log", 1000).await.unwrap().into_iter().map(|dead| dead.place).collect();
+        dead.sort();
+        let mut wanted: Vec<String> =
+            (1..=self.source.transactions).filter(|n| broken(*n)).map(|n| format!("transaction {n}")).collect();
+        wanted.sort();
+        assert_eq!(dead, wanted, "{told}");
+    }
+}
+
+async fn survives(sinks: usize, wire: bool) {
+    let mut crashes = 0;
+    for after in [false, true] {
+        for nth in 1.. {
+            let rig = Rig::new(sinks, 11, wire);
+            rig.faults.arm(nth, after);
+            let told = format!("operation {nth}, after={after}");
+            let first = rig.attempt().await;
+            let hit = rig.faults.hit.load(Ordering::SeqCst);
+            let mut last = first;
+            if hit && last.status == RunStatus::Failed {
+                crashes += 1;
+                rig.faults.arm(-1, false);
+                let second = rig.attempt().await;
+                assert!(last.run_id.is_empty() || second.run_id == last.run_id, "the same run goes on");
+                last = second;
+            }
+            assert_eq!(last.status, RunStatus::Succeeded, "{told}: {:?}", last.error);
+            rig.check(&told).await;
+            let read: u64 = last.streams.iter().map(|stream| stream.rows_read).sum();
+            let changes: u64 = (1..=11).map(|n| transaction(n).len() as u64 + u64::from(broken(n))).sum();
+            assert_eq!(read, changes, "{told}");
+            for stream in &last.streams {
+                assert_eq!(
+                    stream.rows_read + stream.rows_derived,
+                    stream.rows_written + stream.rows_filtered + stream.rows_dead,
+                    "{told}: {stream:?}"
+                );
+            }
+            if !hit {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 60, "only {crashes} places to crash at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_survives_a_crash_at_every_operation() {
+    survives(1, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sinks_of_a_log_are_exact_after_every_crash() {
+    survives(2, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_survives_a_wire_to_the_checkpoints_that_breaks_anywhere() {
+    survives(1, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_run_goes_on_where_the_last_one_ended() {
+    let mut rig = Rig::new(2, 11, false);
+    let first = rig.attempt().await;
+    rig.check("first").await;
+    rig.more(25);
+    let second = rig.attempt().await;
+    assert_eq!(second.status, RunStatus::Succeeded, "{:?}", second.error);
+    assert_ne!(second.run_id, first.run_id);
+    rig.check("second").await;
+    let third = rig.attempt().await;
+    assert_eq!((third.status, third.streams[0].rows_read), (RunStatus::Succeeded, 0), "{:?}", third.error);
+
+    // Without its journal a pipeline does not pretend to know what its sinks have.
+    rig.more(30);
+    rig.faults.arm(40, false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Failed);
+    rig.faults.arm(-1, false);
+    // The source remembers everything: it is our own check that must see it.
+    rig.source.acknowledged.store(0, Ordering::SeqCst);
+    let journal = rig.folder.path().join("journal");
+    let kept = rig.folder.path().join("kept");
+    std::fs::rename(&journal, &kept).unwrap();
+    let lost = rig.attempt().await;
+    assert_eq!(lost.error.unwrap().code, "WEIR-JOURNAL-003");
+    std::fs::remove_dir_all(&journal).unwrap();
+    std::fs::rename(&kept, &journal).unwrap();
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.check("third").await;
+}
