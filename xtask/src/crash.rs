@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use weir_testkit::crash::{CrashOptions, Suite, run as run_suite};
+use weir_testkit::crash::{CrashOptions, Suite, cdc, run as run_suite};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// How many times each suite's run is killed
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker
-    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform"])]
+    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker. `cdc-pg-pg`:
+    /// changes, with a restart of one of the servers at every fifth kill
+    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform", "cdc-pg-pg"])]
     suites: Vec<String>,
     /// Rows of the source
     #[arg(long, default_value_t = 300_000)]
@@ -44,6 +45,39 @@ pub fn run(args: Args) -> Result<()> {
             }
             continue;
         }
+        if name == "cdc-pg-pg" {
+            let options = cdc::CdcOptions {
+                weir: weir.clone(),
+                kills: args.kills,
+                restarts: args.kills / 10,
+                rows: args.rows.min(50_000),
+                seed,
+                chatty: true,
+            };
+            let outcome = cdc::run(&options);
+            let body = match &outcome {
+                Ok(report) => json!({"verdict": "every key's history is the source's, in order", "report": report}),
+                Err(error) => json!({"verdict": "failed", "suite": name, "seed": seed, "error": format!("{error:#}")}),
+            };
+            let file = keep(&args.results, name, &weir, &body)?;
+            match outcome {
+                Ok(r) => println!(
+                    "{name}: {} kills, {} restarts, {} changes of {} keys, every history in order; recovery p50 {} ms, p99 {} ms; {}",
+                    r.kills,
+                    r.restarts,
+                    r.changes,
+                    r.keys,
+                    r.recovery_ms.p50,
+                    r.recovery_ms.p99,
+                    file.display()
+                ),
+                Err(error) => {
+                    println!("{name}: FAILED (seed {seed}): {error:#}");
+                    failed.push(name.clone());
+                }
+            }
+            continue;
+        }
         let suite = Suite::named(name).with_context(|| format!("no suite `{name}`"))?;
         let options = CrashOptions { weir: weir.clone(), kills: args.kills, rows: args.rows, seed, chatty: true };
         let outcome = run_suite(suite, &options);
@@ -51,11 +85,7 @@ pub fn run(args: Args) -> Result<()> {
             Ok(report) => json!({"verdict": "every target equals its source", "report": report}),
             Err(error) => json!({"verdict": "failed", "suite": name, "seed": seed, "error": format!("{error:#}")}),
         };
-        std::fs::create_dir_all(&args.results)?;
-        let file = args.results.join(format!("crash-{name}-{}.json", now()?));
-        let version = std::process::Command::new(&weir).arg("--version").output()?;
-        let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
-        std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
+        let file = keep(&args.results, name, &weir, &body)?;
         match outcome {
             Ok(r) => println!(
                 "{name}: {} kills, {} targets, every one equal to its source ({} rows); {}",
@@ -92,16 +122,22 @@ fn platform(kills: usize, seed: u64, weir: &Path, results: &Path) -> Result<()> 
         }
         _ => json!({"verdict": "failed", "suite": "platform", "seed": seed}),
     };
-    std::fs::create_dir_all(results)?;
-    let file = results.join(format!("crash-platform-{}.json", now()?));
-    let version = std::process::Command::new(weir).arg("--version").output()?;
-    let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
-    std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
+    let file = keep(results, "platform", weir, &body)?;
     if !status.success() {
         bail!("the suite ended with {status}; {}", file.display());
     }
     println!("platform: {kills} kills, every run ended, every target equal to its source; {}", file.display());
     Ok(())
+}
+
+/// Writes a result with what a reader needs to judge it.
+fn keep(results: &Path, suite: &str, weir: &Path, body: &serde_json::Value) -> Result<PathBuf> {
+    std::fs::create_dir_all(results)?;
+    let file = results.join(format!("crash-{suite}-{}.json", now()?));
+    let version = std::process::Command::new(weir).arg("--version").output()?;
+    let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
+    std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
+    Ok(file)
 }
 
 fn now() -> Result<String> {

@@ -112,6 +112,11 @@ pub trait Connector: Send + Sync {
     /// Who this is.
     fn descriptor(&self) -> &Descriptor;
 
+    /// Other connectors whose declared connections this one can use: `postgres-cdc` takes those of `postgres`.
+    fn connections_of(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Deserialises options without connecting, so that `weir check` finds what a JSON Schema cannot say
     /// (two options that exclude each other, an unparsable URL). `role` is `source`, `sink` or `connection`.
     /// References may be unresolved in `connection`; do not judge values that contain `${` or `://`.

@@ -313,7 +313,8 @@ async fn choose_run(plan: &Plan, store: &StateStore, fingerprint: &str) -> Resul
     let pipeline = &plan.pipeline.name;
     let fresh = || uuid::Uuid::now_v7().simple().to_string();
     let Some(open) = store.unfinished(pipeline).await? else { return Ok((fresh(), None)) };
-    if open.fingerprint == fingerprint {
+    // A log goes on whatever became of its pipeline: its position is worth more than the file it was begun with.
+    if open.fingerprint == fingerprint || plan.pipeline.mode == Mode::Cdc {
         let note = format!("going on with run {} (attempt {})", open.run_id, open.attempts + 1);
         return Ok((open.run_id, Some(note)));
     }

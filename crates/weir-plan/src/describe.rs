@@ -195,6 +195,7 @@ fn sources(plan: &Plan, page: &mut Page) {
                 });
                 page.line(format!("    first run: everything; then {cursor} > last committed{}", lag.unwrap_or_default()));
             }
+            (None, Mode::Cdc) => page.line("    first run: a snapshot; then every change, in order, through a journal on disk"),
             (None, Mode::Incremental) => page.line("    first run: everything; then what is new since the last committed run"),
             (None, _) => {}
         }

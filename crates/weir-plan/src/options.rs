@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use weir_connect::stream::LossChoice;
-use weir_connect::{Connector, DeleteMode, Descriptor, OnLoss, Registry, SchemaChangePolicy, WriteMode};
+use weir_connect::{Connector, DeleteMode, OnLoss, Registry, SchemaChangePolicy, WriteMode};
 use weir_error::{Error, Kind, Result};
 use weir_spec::model::{Mode, Node, Pipeline, Role};
 
@@ -89,7 +89,7 @@ pub(crate) fn split(pipeline: &Pipeline, node: &Node, connector: &dyn Connector)
     for (name, value) in options {
         match (name.as_str(), value) {
             ("connection", Value::String(declared)) => {
-                for (name, value) in declared_connection(pipeline, &declared, descriptor)? {
+                for (name, value) in declared_connection(pipeline, &declared, connector)? {
                     connection.entry(name).or_insert(value);
                 }
             }
@@ -109,7 +109,8 @@ pub(crate) fn split(pipeline: &Pipeline, node: &Node, connector: &dyn Connector)
     Ok(Divided { connection: Value::Object(connection), own: Value::Object(own) })
 }
 
-fn declared_connection(pipeline: &Pipeline, name: &str, descriptor: &Descriptor) -> Result<Map<String, Value>, Problem> {
+fn declared_connection(pipeline: &Pipeline, name: &str, connector: &dyn Connector) -> Result<Map<String, Value>, Problem> {
+    let descriptor = connector.descriptor();
     let Some(connection) = pipeline.connections.get(name) else {
         let known: Vec<&str> = pipeline.connections.keys().map(String::as_str).collect();
         let problem = Problem::new(code::CONNECTION, format!("there is no connection `{name}`")).option("connection");
@@ -119,7 +120,8 @@ fn declared_connection(pipeline: &Pipeline, name: &str, descriptor: &Descriptor)
             problem.nearest(name, known.iter().copied()).expected(format!("connections: {}", known.join(", ")))
         });
     };
-    if connection.kind != descriptor.name && !descriptor.aliases.contains(&connection.kind.as_str()) {
+    let kind = connection.kind.as_str();
+    if kind != descriptor.name && !descriptor.aliases.contains(&kind) && !connector.connections_of().contains(&kind) {
         let message = format!("connection `{name}` is for `{}`, not for `{}`", connection.kind, descriptor.name);
         return Err(Problem::new(code::CONNECTION, message).option("connection"));
     }

@@ -116,7 +116,7 @@ impl Resolver {
         self
     }
 
-    /// Replaces the place behind `${file:path}`; its locator is the path.
+    /// Replaces the place behind `file://path`; its locator is the path.
     #[must_use]
     pub fn with_files(mut self, provider: impl Provider + 'static) -> Self {
         self.files = Box::new(provider);

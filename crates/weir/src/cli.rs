@@ -217,6 +217,9 @@ pub struct Run {
     /// Time between checkpoints [default: the pipeline's, else 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub checkpoint_interval: Option<Duration>,
+    /// `mode: cdc`: end when everything committed at the source by now has arrived, instead of waiting for more
+    #[arg(long)]
+    pub until_caught_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

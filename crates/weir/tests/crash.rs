@@ -1,7 +1,7 @@
 //! The short form of the crash suites: twenty kills each. The full count is `cargo xtask crash --kills 200`.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
-use weir_testkit::crash::{CrashOptions, Suite, run};
+use weir_testkit::crash::{CrashOptions, Suite, cdc, run};
 
 fn survives(suite: Suite) {
     let options =
@@ -24,4 +24,18 @@ fn postgres_to_postgres_loses_and_doubles_nothing_over_kills() {
 #[test]
 fn csv_to_s3_loses_and_doubles_nothing_over_kills() {
     survives(Suite::CsvS3);
+}
+
+#[test]
+fn changes_of_postgres_arrive_once_and_in_order_over_kills() {
+    let options = cdc::CdcOptions {
+        weir: env!("CARGO_BIN_EXE_weir").into(),
+        kills: 20,
+        restarts: 2,
+        rows: 5_000,
+        seed: 20_130_101,
+        chatty: true,
+    };
+    let report = cdc::run(&options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.kills == 20 && report.applied > 5_000, "{report:?}");
 }

@@ -365,7 +365,7 @@ async fn forged_notes_of_a_dataset_reach_nobody_else() {
         "files": [file], "removed": [out], "runs": [],
     });
     bucket.put(&format!("{OWN}/lake/_weir/manifest.json"), manifest.to_string()).unwrap();
-    let staged = json!({"path": out, "bytes": 5, "hidden": out});
+    let staged = json!({"path": "../../beta/files/theirs.csv", "bytes": 5, "hidden": "../../beta/files/theirs.csv"});
     let token = json!({"staged": staged, "rows": 1, "partition": {}, "schema": ""});
     let intent = json!({"run": "other", "base": 3, "outputs": [token], "replaced": [out], "rows": 1});
     bucket.put(&format!("{OWN}/lake/_weir/staging/p.out.orders/y/commit.json"), intent.to_string()).unwrap();

@@ -145,10 +145,7 @@ impl Pattern {
         Ok(Self {
             text: text.to_string(),
             excludes,
-            database: Part::new(
-                database.as_deref().unwrap_or(default_database),
-                database.is_none() || body.starts_with('`'),
-            )?,
+            database: Part::new(database.as_deref().unwrap_or(default_database), database.is_none() || body.starts_with('`'))?,
             table: Part::new(&table, body.ends_with('`'))?,
         })
     }
@@ -175,7 +172,9 @@ pub async fn choose(client: &mut Client, patterns: &[String], default_database: 
             return Err(Error::new("WEIR-MY-007", Kind::NotFound, format!("`{}` matches no table", pattern.text))
                 .at(client.place())
                 .because(format!("tables there: {seen}"))
-                .hint("write `database.table`, or set `database` on the connection; a table is seen only with a privilege on it"));
+                .hint(
+                    "write `database.table`, or set `database` on the connection; a table is seen only with a privilege on it",
+                ));
         }
     }
     let chosen: Vec<Relation> = all
@@ -273,7 +272,8 @@ pub async fn unique_indexes(client: &mut Client, name: &TableName) -> Result<Vec
         let part = if row.text(2) == "0" { row.text(1) } else { "" };
         found.entry(row.text(0).into()).or_default().push(part.into());
     }
-    let mut indexes: Vec<Vec<String>> = found.into_values().filter(|columns| columns.iter().all(|name| !name.is_empty())).collect();
+    let mut indexes: Vec<Vec<String>> =
+        found.into_values().filter(|columns| columns.iter().all(|name| !name.is_empty())).collect();
     indexes.iter_mut().for_each(|columns| columns.sort_unstable());
     Ok(indexes)
 }

@@ -267,7 +267,8 @@ impl ConnectionOptions {
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
         address.connect_timeout_secs = self.connect_timeout_secs.unwrap_or(address.connect_timeout_secs).max(1);
-        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| tls::placed(base, &pem));
+        let pem =
+            |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| tls::placed(base, &pem));
         address.ssl_root_cert = pem(&self.ssl_root_cert, address.ssl_root_cert);
         address.ssl_cert = pem(&self.ssl_cert, address.ssl_cert);
         address.ssl_key = pem(&self.ssl_key, address.ssl_key);
@@ -335,8 +336,16 @@ fn apply_url(address: &mut Address, text: &str) -> Result<()> {
             "user" => address.user = value.into_owned(),
             "password" => address.password = Some(Secret::new(value)),
             // What a JDBC address often says and does not matter here: text is always UTF-8, times always UTC.
-            "useUnicode" | "characterEncoding" | "serverTimezone" | "connectionTimeZone" | "allowPublicKeyRetrieval"
-            | "zeroDateTimeBehavior" | "tinyInt1isBit" | "rewriteBatchedStatements" | "useCursorFetch" | "autoReconnect" => {}
+            "useUnicode"
+            | "characterEncoding"
+            | "serverTimezone"
+            | "connectionTimeZone"
+            | "allowPublicKeyRetrieval"
+            | "zeroDateTimeBehavior"
+            | "tinyInt1isBit"
+            | "rewriteBatchedStatements"
+            | "useCursorFetch"
+            | "autoReconnect" => {}
             other => return Err(bad_url(format!("unknown parameter `{other}`"))),
         }
     }

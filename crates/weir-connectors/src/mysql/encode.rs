@@ -109,10 +109,8 @@ impl ColumnPlan {
             })
         };
         let normal = cast(array, &self.normal)?;
-        let finer = matches!(
-            array.data_type(),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Time64(TimeUnit::Nanosecond)
-        );
+        let finer =
+            matches!(array.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Time64(TimeUnit::Nanosecond));
         if !self.accept_loss && finer && cast(&normal, array.data_type())?.to_data() != array.to_data() {
             return Err(Error::new("WEIR-MY-050", Kind::TypeLoss, "a value has nanoseconds, which MySQL does not keep")
                 .at(format!("column `{}`", self.name))

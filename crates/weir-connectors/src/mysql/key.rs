@@ -29,7 +29,14 @@ impl KeyColumn {
     pub fn integer(&self) -> bool {
         matches!(
             self.travel,
-            Travel::Int8 | Travel::Int16 | Travel::Int32 | Travel::Int64 | Travel::UInt8 | Travel::UInt16 | Travel::UInt32 | Travel::UInt64
+            Travel::Int8
+                | Travel::Int16
+                | Travel::Int32
+                | Travel::Int64
+                | Travel::UInt8
+                | Travel::UInt16
+                | Travel::UInt32
+                | Travel::UInt64
         )
     }
 }
@@ -44,7 +51,14 @@ pub fn of(shape: &Shape, columns: &[SourceColumn]) -> Vec<KeyColumn> {
         let usable = plain
             && !matches!(
                 column.travel,
-                Travel::Bool | Travel::BitBool | Travel::BitNumber | Travel::Float | Travel::Double | Travel::Decimal256(..) | Travel::Time | Travel::Geometry
+                Travel::Bool
+                    | Travel::BitBool
+                    | Travel::BitNumber
+                    | Travel::Float
+                    | Travel::Double
+                    | Travel::Decimal256(..)
+                    | Travel::Time
+                    | Travel::Geometry
             );
         usable.then(|| KeyColumn { name: name.clone(), travel: column.travel.clone(), at })
     };

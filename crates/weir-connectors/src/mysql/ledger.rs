@@ -99,7 +99,8 @@ impl Ledger {
         if client.query(sql, &[bare.as_str().into()]).await?.len() == 3 {
             return Ok(());
         }
-        let rows = client.query("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", &[bare.as_str().into()]).await?;
+        let rows =
+            client.query("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", &[bare.as_str().into()]).await?;
         let mut statements = Vec::new();
         if rows.is_empty() {
             statements.push(format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"));
@@ -162,10 +163,8 @@ impl Ledger {
 
     /// Inside a writing transaction: holds the fence, or fails if a later attempt has begun.
     pub async fn fence(&self, client: &mut Client, attempt: u64) -> Result<()> {
-        let sql = format!(
-            "SELECT 1 FROM {}.runs WHERE id = ? AND attempt = ? AND report IS NULL LOCK IN SHARE MODE",
-            self.database
-        );
+        let sql =
+            format!("SELECT 1 FROM {}.runs WHERE id = ? AND attempt = ? AND report IS NULL LOCK IN SHARE MODE", self.database);
         if client.query(&sql, &[self.run.as_str().into(), attempt.into()]).await?.is_empty() {
             return Err(overtaken().at(client.place().to_string()));
         }
@@ -180,9 +179,7 @@ impl Ledger {
             self.database
         );
         let id: Param = self.run.as_str().into();
-        client
-            .execute(&sql, &[id.clone(), attempt.into(), lane.clone(), epoch.clone(), rows.into(), bytes.into()])
-            .await?;
+        client.execute(&sql, &[id.clone(), attempt.into(), lane.clone(), epoch.clone(), rows.into(), bytes.into()]).await?;
         let sql = format!(
             "REPLACE INTO {}.progress (id, split_key, split_id, progress, lane, epoch, at) VALUES (?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))",
             self.database
@@ -236,7 +233,12 @@ impl Ledger {
         for table in ["flushes", "progress"] {
             client.execute(&format!("DELETE FROM {}.{table} WHERE id = ?", self.database), &[self.run.as_str().into()]).await?;
         }
-        client.execute(&format!("UPDATE {}.runs SET phase = NULL, report = NULL WHERE id = ?", self.database), &[self.run.as_str().into()]).await?;
+        client
+            .execute(
+                &format!("UPDATE {}.runs SET phase = NULL, report = NULL WHERE id = ?", self.database),
+                &[self.run.as_str().into()],
+            )
+            .await?;
         client.batch("COMMIT").await.map(drop)
     }
 
@@ -257,14 +259,18 @@ impl Ledger {
     /// Inside a transaction: from here on a table of this run may be in the target's place already.
     pub async fn swapping(&self, client: &mut Client, done: &CommitReport) -> Result<()> {
         let text = serde_json::to_string(done).unwrap_or_default();
-        let sql = format!("UPDATE {}.runs SET phase = 'swapping', report = ?, changed_at = UTC_TIMESTAMP(6) WHERE id = ?", self.database);
+        let sql = format!(
+            "UPDATE {}.runs SET phase = 'swapping', report = ?, changed_at = UTC_TIMESTAMP(6) WHERE id = ?",
+            self.database
+        );
         client.execute(&sql, &[text.as_str().into(), self.run.as_str().into()]).await.map(drop)
     }
 
     /// Inside a transaction: the run is done, and what earlier runs of the stream left here is not needed any more.
     pub async fn committed(&self, client: &mut Client, done: &CommitReport) -> Result<()> {
         let text = serde_json::to_string(done).unwrap_or_default();
-        let sql = format!("UPDATE {}.runs SET phase = NULL, report = ?, changed_at = UTC_TIMESTAMP(6) WHERE id = ?", self.database);
+        let sql =
+            format!("UPDATE {}.runs SET phase = NULL, report = ?, changed_at = UTC_TIMESTAMP(6) WHERE id = ?", self.database);
         client.execute(&sql, &[text.as_str().into(), self.run.as_str().into()]).await?;
         for table in ["flushes", "progress"] {
             let sql = format!(

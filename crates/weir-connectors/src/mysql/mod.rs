@@ -109,9 +109,7 @@ impl Connector for Mysql {
         report.push("version", enough, format!("{family} {}{note}", version.text));
         let readable = catalog::visible(&mut client).await?.len();
         report.push("read", true, format!("{readable} tables and views are visible"));
-        let rows = client
-            .query("SELECT CAST(@@global.read_only AS CHAR), CAST(@@local_infile AS CHAR), CAST(@@log_bin AS CHAR)", &[])
-            .await?;
+        let rows = client.query("SELECT @@global.read_only + 0, @@local_infile + 0", &[]).await?;
         let flag = |at: usize| rows.first().is_some_and(|row| row.text(at) == "1");
         let write = match (flag(0), flag(1)) {
             (true, _) => "no: the server is read-only",

@@ -186,8 +186,12 @@ impl Commit<'_> {
         let same: Vec<String> = self.keys.iter().map(|key| format!("old.{0} = newest.{0}", ident(key))).collect();
         let same = same.join(" AND ");
         let is_key = |column: &str| self.keys.iter().any(|key| key.eq_ignore_ascii_case(column));
-        let mut sets: Vec<String> =
-            self.names.iter().filter(|column| !is_key(column)).map(|column| format!("old.{0} = newest.{0}", ident(column))).collect();
+        let mut sets: Vec<String> = self
+            .names
+            .iter()
+            .filter(|column| !is_key(column))
+            .map(|column| format!("old.{0} = newest.{0}", ident(column)))
+            .collect();
         // The key itself too: an equal key may be written differently, as the collation sees it.
         sets.extend(self.keys.iter().map(|key| format!("old.{0} = newest.{0}", ident(key))));
         if self.mode == WriteMode::Upsert {

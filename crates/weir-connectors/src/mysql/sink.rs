@@ -254,7 +254,7 @@ impl MysqlSink {
         if self.options.load == Load::Insert {
             return Ok(Form::Insert);
         }
-        let rows = client.query("SELECT CAST(@@local_infile AS CHAR)", &[]).await?;
+        let rows = client.query("SELECT @@local_infile + 0", &[]).await?;
         Ok(if rows.first().is_some_and(|row| row.text(0) == "1") { Form::Load } else { Form::Insert })
     }
 

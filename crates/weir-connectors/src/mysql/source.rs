@@ -250,19 +250,27 @@ impl MysqlSource {
         }
         if let (Some(cursor), Some(lower)) = (&request.cursor, lower) {
             plan.conditions.push(format!("{} >= ?", ident(&cursor.column)));
-            let bound = self.columns(&shape).iter().find(|column| column.name == cursor.column).map(|column| key::bound(column, lower));
+            let bound =
+                self.columns(&shape).iter().find(|column| column.name == cursor.column).map(|column| key::bound(column, lower));
             plan.parameters.push(bound.ok_or_else(|| {
                 Error::new("WEIR-MY-008", Kind::Schema, format!("the cursor column `{}` does not exist", cursor.column))
                     .at(name.display())
             })?);
         }
         let first = shape.key.first().and_then(|key| shape.columns.iter().find(|column| &column.name == key));
-        let ranges = match first.filter(|column| !whole && wanted > 1 && view.lanes > 0 && matches!(column.of.base, Base::Int(_))) {
+        let ranges = match first.filter(|column| !whole && wanted > 1 && view.lanes > 0 && matches!(column.of.base, Base::Int(_)))
+        {
             Some(column) => ranges(&mut lane.client, &name, &column.name, wanted).await?,
             None => vec![Range::default()],
         };
+        let resumes = request.resume.as_ref().is_some_and(|resume| resume.progress.iter().any(|part| part.rows > 0));
+        let empty = resumes && lane.client.query(&format!("SELECT 1 FROM {} LIMIT 1", name.sql()), &[]).await?.is_empty();
         view.give_back(lane);
         let mut facts = view.facts.clone();
+        if empty {
+            // MariaDB's TRUNCATE leaves all times as they were.
+            facts.created = None;
+        }
         if relation.partitioned || !relation.transactional() {
             // The time of the last write is not kept for partitions.
             facts.updated = None;
@@ -536,9 +544,7 @@ impl Reading {
                 })
                 .await
                 .map_err(|error| error.at(self.place.clone()))?;
-            if !fetched
-                && let Some(lane) = self.lane.take()
-            {
+            if !fetched && let Some(lane) = self.lane.take() {
                 self.view.give_back(lane);
             }
             for dead in self.decoder.take_dead() {

@@ -207,6 +207,10 @@ fn fit(wanted: &Wanted<'_>, column: &ColumnType) -> Fit {
                 let normal = if matches!(kind, T::Boolean) { T::Boolean } else { integer_form(least) };
                 good(normal, Encoding::Number)
             }
+            // 24 bits came as 32, and go back.
+            (Some((least, _)), _) if wanted.source.as_ref().is_some_and(|source| source == column) => {
+                good(integer_form(least), Encoding::Number)
+            }
             (Some((least, most)), Some((from, to))) => Fit::Widen(integer_type((least.min(from), most.max(to)))),
             _ => Fit::No,
         },
@@ -238,9 +242,11 @@ fn fit(wanted: &Wanted<'_>, column: &ColumnType) -> Fit {
             text(Some(*limit), None, matches!(column.base, Base::Char(_)))
         }
         Base::Text(limit) if is_text(kind) => text(None, Some(*limit), false),
-        Base::Text(limit) if nested => {
-            Fit::Good { normal: T::Utf8, encoding: Encoding::Text { characters: None, bytes: Some(*limit), padded: false }, as_json: true }
-        }
+        Base::Text(limit) if nested => Fit::Good {
+            normal: T::Utf8,
+            encoding: Encoding::Text { characters: None, bytes: Some(*limit), padded: false },
+            as_json: true,
+        },
         Base::Json if is_text(kind) => good(T::Utf8, unlimited),
         Base::Json if nested => Fit::Good { normal: T::Utf8, encoding: unlimited, as_json: true },
         Base::Named(_) if is_text(kind) => good(T::Utf8, unlimited),
@@ -294,7 +300,10 @@ fn decimal_fit(wanted: &Wanted<'_>, column: &ColumnType, precision: u8, scale: u
         };
     }
     if integers(kind).is_some() {
-        return good(integer_form(if matches!(kind, T::Int8 | T::Int16 | T::Int32 | T::Int64) { -1 } else { 0 }), Encoding::Number);
+        return good(
+            integer_form(if matches!(kind, T::Int8 | T::Int16 | T::Int32 | T::Int64) { -1 } else { 0 }),
+            Encoding::Number,
+        );
     }
     match (whole + fraction).max(1) {
         digits @ 1..=38 => good(T::Decimal128(digits as u8, fraction as i8), Encoding::Number),
@@ -504,10 +513,14 @@ fn distinct_names(target: &StreamTarget, written: &[usize], name: &TableName) ->
 fn definition(name: &TableName, column: &RawColumn, kind: &str) -> Result<String> {
     let has_default = column.default.as_deref().is_some_and(|default| default != "NULL");
     if has_default || !column.extra.is_empty() {
-        return Err(Error::new("WEIR-MY-045", Kind::Schema, format!("column `{}` must be widened to {kind} by hand", column.name))
-            .at(name.display())
-            .because("it has a default or fills itself, which a change of its type would have to say again")
-            .hint(format!("ALTER TABLE {} MODIFY COLUMN {} {kind} …", name.sql(), ident(&column.name))));
+        return Err(Error::new(
+            "WEIR-MY-045",
+            Kind::Schema,
+            format!("column `{}` must be widened to {kind} by hand", column.name),
+        )
+        .at(name.display())
+        .because("it has a default or fills itself, which a change of its type would have to say again")
+        .hint(format!("ALTER TABLE {} MODIFY COLUMN {} {kind} …", name.sql(), ident(&column.name))));
     }
     let mut definition = kind.to_string();
     if !column.charset.is_empty() && matches!(ColumnType::parse(kind).base, Base::Varchar(_) | Base::Char(_) | Base::Text(_)) {

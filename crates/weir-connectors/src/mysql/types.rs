@@ -462,17 +462,21 @@ fn of_arrow(kind: &DataType) -> SinkType {
         T::Time32(unit) | T::Time64(unit) => SinkType::exact(fraction("time", unit)),
         T::Timestamp(TimeUnit::Nanosecond, _) => lossy("datetime(6)", CUT),
         T::Timestamp(unit, None) => SinkType::exact(fraction("datetime", unit)),
-        T::Timestamp(unit, Some(_)) => {
-            widening(&fraction("datetime", unit), "the moment in UTC; MySQL's timestamp ends in 2038 and its datetime has no zone")
-        }
+        T::Timestamp(unit, Some(_)) => widening(
+            &fraction("datetime", unit),
+            "the moment in UTC; MySQL's timestamp ends in 2038 and its datetime has no zone",
+        ),
         T::Dictionary(_, value) => of_arrow(value),
         T::RunEndEncoded(_, value) => of_arrow(value.data_type()),
         // JSON of MySQL bends large numbers, text does not.
-        T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::Struct(_) | T::Map(_, _) => widening("longtext", "as JSON text"),
-        T::Null => widening("longtext", "a column without values"),
-        other => {
-            SinkType { name: "longtext".into(), edge: Edge::Unsupported { reason: format!("MySQL has no counterpart of {other}") } }
+        T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::Struct(_) | T::Map(_, _) => {
+            widening("longtext", "as JSON text")
         }
+        T::Null => widening("longtext", "a column without values"),
+        other => SinkType {
+            name: "longtext".into(),
+            edge: Edge::Unsupported { reason: format!("MySQL has no counterpart of {other}") },
+        },
     }
 }
 
@@ -519,9 +523,33 @@ mod tests {
     #[test]
     fn what_came_from_mysql_goes_back_as_it_was() {
         for text in [
-            "tinyint", "smallint unsigned", "mediumint", "bigint unsigned", "float", "double", "decimal(10,2)", "decimal(65,30)", "bit(1)",
-            "bit(64)", "date", "time(3)", "datetime(6)", "timestamp(6)", "year", "char(3)", "varchar(20)", "text", "longtext", "binary(16)",
-            "varbinary(20)", "blob", "enum('a','b')", "set('a','b')", "json", "point", "uuid",
+            "tinyint",
+            "smallint unsigned",
+            "mediumint",
+            "bigint unsigned",
+            "float",
+            "double",
+            "decimal(10,2)",
+            "decimal(65,30)",
+            "bit(1)",
+            "bit(64)",
+            "date",
+            "time(3)",
+            "datetime(6)",
+            "timestamp(6)",
+            "year",
+            "char(3)",
+            "varchar(20)",
+            "text",
+            "longtext",
+            "binary(16)",
+            "varbinary(20)",
+            "blob",
+            "enum('a','b')",
+            "set('a','b')",
+            "json",
+            "point",
+            "uuid",
         ] {
             let column = source_column("c", &ColumnType::parse(text), text, false, false, &OnLoss::default()).unwrap();
             assert_eq!(sink_type(&column.field).name, text);

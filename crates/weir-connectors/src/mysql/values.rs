@@ -401,12 +401,12 @@ impl Column {
             (Values::UInt64(values), _) => primitive::<UInt64Type>(values, nulls),
             (Values::Float(values), _) => primitive::<Float32Type>(values, nulls),
             (Values::Double(values), _) => primitive::<Float64Type>(values, nulls),
-            (Values::Decimal128(values), travel) => Arc::new(
-                Decimal128Array::new(ScalarBuffer::from(std::mem::take(values)), nulls).with_data_type(travel.arrow()),
-            ),
-            (Values::Decimal256(values), travel) => Arc::new(
-                Decimal256Array::new(ScalarBuffer::from(std::mem::take(values)), nulls).with_data_type(travel.arrow()),
-            ),
+            (Values::Decimal128(values), travel) => {
+                Arc::new(Decimal128Array::new(ScalarBuffer::from(std::mem::take(values)), nulls).with_data_type(travel.arrow()))
+            }
+            (Values::Decimal256(values), travel) => {
+                Arc::new(Decimal256Array::new(ScalarBuffer::from(std::mem::take(values)), nulls).with_data_type(travel.arrow()))
+            }
             (Values::Bytes(values), travel) => {
                 let mut offsets = Vec::with_capacity(rows + 1);
                 offsets.push(0);

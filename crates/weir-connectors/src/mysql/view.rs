@@ -30,7 +30,7 @@ pub struct Facts {
     pub updated: Option<i64>,
     /// When the table was made.
     pub created: Option<String>,
-    /// The server's clock when the view began, seconds.
+    /// The server's clock just before the view began, seconds.
     pub now: i64,
     /// The same as RFC 3339.
     pub as_of: String,
@@ -42,7 +42,7 @@ impl Facts {
         if self.server != later.server {
             return Some("it is another server now".into());
         }
-        if self.created != later.created {
+        if later.created.is_none() || self.created != later.created {
             return Some("the table was made anew or altered".into());
         }
         match (self.updated, later.updated) {
@@ -121,11 +121,13 @@ pub async fn open(address: &Address, table: Option<&TableName>, lanes: usize) ->
     if holder.is_none() {
         clients.truncate(1);
     }
+    let Some(first) = clients.first_mut() else { return Err(Error::internal("a view without sessions")) };
+    // Before the view begins: what is committed while it does counts as later.
+    let mut facts = server_facts(first).await?;
     try_join_all(clients.iter_mut().map(|client| begin(client, table))).await?;
-    let facts = match clients.first_mut() {
-        Some(client) => facts(client, table).await?,
-        None => return Err(Error::internal("a view without sessions")),
-    };
+    if let (Some(client), Some(table)) = (clients.first_mut(), table) {
+        table_facts(client, table, &mut facts).await?;
+    }
     if let Some(holder) = &mut holder {
         holder.batch("UNLOCK TABLES").await?;
     }
@@ -152,7 +154,7 @@ async fn lock(address: &Address, table: &TableName) -> Result<Option<Client>> {
     }
 }
 
-async fn facts(client: &mut Client, table: Option<&TableName>) -> Result<Facts> {
+async fn server_facts(client: &mut Client) -> Result<Facts> {
     let (server, written) = if client.version.maria {
         ("CONCAT_WS(':', @@hostname, @@port, @@server_id)", "IF(@@log_bin, NULLIF(@@gtid_binlog_pos, ''), NULL)")
     } else if client.version.number >= 50_600 {
@@ -161,36 +163,32 @@ async fn facts(client: &mut Client, table: Option<&TableName>) -> Result<Facts> 
         ("CONCAT_WS(':', @@hostname, @@port, @@server_id)", "NULL")
     };
     let rows = client
-        .query(
-            &format!(
-                "SELECT {server}, {written}, CAST(UNIX_TIMESTAMP() AS CHAR), CAST(UTC_TIMESTAMP(6) AS CHAR)"
-            ),
-            &[],
-        )
+        .query(&format!("SELECT {server}, {written}, CAST(UNIX_TIMESTAMP() AS CHAR), CAST(UTC_TIMESTAMP(6) AS CHAR)"), &[])
         .await?;
     let row = rows.first().ok_or_else(|| Error::internal("the server does not say who it is"))?;
-    let mut facts = Facts {
+    Ok(Facts {
         server: row.text(0).into(),
         written: row.opt(1).map(str::to_string),
         updated: None,
         created: None,
         now: row.int(2),
         as_of: format!("{}Z", row.text(3).replace(' ', "T")),
-    };
-    if let Some(table) = table {
-        let rows = client
-            .query(
-                "SELECT CAST(UNIX_TIMESTAMP(UPDATE_TIME) AS CHAR), CAST(CREATE_TIME AS CHAR) FROM information_schema.TABLES \
-                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-                &[table.database.as_str().into(), table.table.as_str().into()],
-            )
-            .await?;
-        if let Some(row) = rows.first() {
-            facts.updated = row.opt(0).and_then(|text| text.split('.').next()?.parse().ok());
-            facts.created = row.opt(1).map(str::to_string);
-        }
+    })
+}
+
+async fn table_facts(client: &mut Client, table: &TableName, facts: &mut Facts) -> Result<()> {
+    let rows = client
+        .query(
+            "SELECT CAST(UNIX_TIMESTAMP(UPDATE_TIME) AS CHAR), CAST(CREATE_TIME AS CHAR) FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            &[table.database.as_str().into(), table.table.as_str().into()],
+        )
+        .await?;
+    if let Some(row) = rows.first() {
+        facts.updated = row.opt(0).and_then(|text| text.split('.').next()?.parse().ok());
+        facts.created = row.opt(1).map(str::to_string);
     }
-    Ok(facts)
+    Ok(())
 }
 
 #[cfg(test)]

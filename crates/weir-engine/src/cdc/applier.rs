@@ -240,6 +240,7 @@ impl Applier {
     /// Remembers that all streams are durable up to here.
     async fn checkpoint(&mut self, mark: &Mark, shared: &Shared, side: usize) -> Result<()> {
         let mut streams = self.counts.clone();
+        streams.iter_mut().for_each(|counts| counts.written.clear());
         for target in &self.targets {
             let written = &mut streams[target.flow].written;
             // The outputs of a flow that come to this node, in their order.

@@ -15,7 +15,7 @@ mod applier;
 pub mod codec;
 pub mod journal;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -166,10 +166,7 @@ impl Log<'_> {
     }
 
     fn folder(&self, context: &RunContext) -> PathBuf {
-        let tame = |name: &str| -> String {
-            name.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
-        };
-        context.options.state.folder().join("journal").join(tame(&context.identity.pipeline)).join(tame(self.node))
+        folder_of(context.options.state.folder(), &context.identity.pipeline).join(tame(self.node))
     }
 
     fn request(&self, context: &RunContext, from: Option<Value>) -> ChangeRequest {
@@ -342,6 +339,15 @@ impl Log<'_> {
             }));
         }
     }
+}
+
+fn tame(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
+}
+
+/// The folder of a pipeline's journals, one per source node.
+pub(crate) fn folder_of(state: &Path, pipeline: &str) -> PathBuf {
+    state.join("journal").join(tame(pipeline))
 }
 
 /// Writes what comes into the journal, and makes it durable as often as nothing more is waiting.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
-use weir_error::Result;
+use weir_error::{Error, Result};
 
 use super::tables::{failed, now, parse};
 use super::{Phase, ReaderRecord, StateStore};
@@ -162,6 +162,16 @@ impl StateStore {
     /// states forgotten. Refused while a run goes on: it would commit without the checkpoints that were taken from it.
     pub async fn reset(&self, pipeline: &str, stream: Option<&str>) -> Result<u64> {
         let _lock = crate::run::lock(self.folder(), pipeline)?;
+        if stream.is_none() {
+            // First: a journal that is left over would say where to go on.
+            let journal = crate::cdc::folder_of(self.folder(), pipeline);
+            match std::fs::remove_dir_all(&journal) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::from(error).at(journal.display().to_string()));
+                }
+                _ => {}
+            }
+        }
         let mut tx = self.tables()?.begin_writing().await?;
         let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = $1 AND ($2 IS NULL OR flow = $2)")
             .bind(pipeline)

@@ -84,8 +84,9 @@ pub(super) fn execute_at(url: &str, sql: String) -> Result<()> {
 }
 
 async fn connect(url: &str) -> Result<Conn> {
-    let options = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false).max_allowed_packet(Some(1 << 30)).init(vec![
-        "SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'",
-    ]);
+    let options = OptsBuilder::from_opts(Opts::from_url(url)?)
+        .prefer_socket(false)
+        .max_allowed_packet(Some(1 << 30))
+        .init(vec!["SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'"]);
     Conn::new(options).await.with_context(|| format!("cannot connect to {url}"))
 }

@@ -202,8 +202,7 @@ fn launch(options: &MysqlOptions, home: &Path, detached: bool) -> Result<(Server
     // A port that was free may be taken when the server binds it: then the next one.
     let mut last = None;
     for _ in 0..3 {
-        let facts =
-            Facts { flavor: options.flavor, port: free_port()?, server: programs.server.clone(), home: home.to_owned() };
+        let facts = Facts { flavor: options.flavor, port: free_port()?, server: programs.server.clone(), home: home.to_owned() };
         configure(options, &programs, &facts)?;
         match run_server(&facts, detached) {
             Ok(process) => return Ok((process, facts)),

@@ -18,6 +18,7 @@ pub fn execute(args: &Run, context: &Context) -> Outcome {
     let mut options = RunOptions::new(&args.state.state_dir);
     options.parallelism = lanes;
     options.max_memory_bytes = args.max_memory;
+    options.until_caught_up = args.until_caught_up;
     options.checkpoint_interval = interval.unwrap_or(options.checkpoint_interval);
     block_on(async {
         stop_on_signals(options.stop.clone(), context.err)?;

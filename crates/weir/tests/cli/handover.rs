@@ -123,7 +123,7 @@ async fn a_run_goes_on_on_another_machine_from_the_checkpoint_of_the_first() {
         assert_eq!(rows, "5000 12502500", "{table}");
     }
     // It went on where the first was: one run of the engine, not two.
-    assert_eq!(data.value("SELECT count(DISTINCT run_id) FROM weir.runs").unwrap(), "1");
+    assert_eq!(data.value("SELECT count(DISTINCT run_id) FROM _weir.runs").unwrap(), "1");
 
     // A third machine knows where the cursors stand.
     drop(second);

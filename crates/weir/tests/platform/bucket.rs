@@ -186,7 +186,7 @@ async fn a_spec_that_wants_out_is_refused_and_told_what_to_do() {
             "no file",
         ),
         ("certificate", http("ca_cert: ca.pem", ""), "PEM text"),
-        ("secret file", http("headers: {a: \"${file:token}\"}", ""), "/api/v1/secrets"),
+        ("secret file", http("auth: {bearer: {token: \"file://token\"}}", ""), "/api/v1/secrets"),
         ("credentials", http("headers: {a: \"{{token}}\"}", "credentials_ref: file://secrets.yaml\n"), "/api/v1/secrets"),
     ] {
         let run = scene.stage.run(Stage::new_job(name, &spec)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, LargeStringArray, RecordBatch};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_connect::conformance::{Declared, Subject};
@@ -71,9 +71,7 @@ fn literal(array: &ArrayRef, row: usize) -> String {
             format!("X'{hex}'")
         }
         DataType::List(_) | DataType::Struct(_) => quoted(&json_of(array, row).to_string()),
-        _ => quoted(
-            cast(&array.slice(row, 1), &DataType::Utf8).unwrap().as_string::<i32>().value(0).trim_end_matches('Z'),
-        ),
+        _ => quoted(cast(&array.slice(row, 1), &DataType::Utf8).unwrap().as_string::<i32>().value(0).trim_end_matches('Z')),
     }
 }
 
@@ -112,15 +110,13 @@ impl Subject for Subjected {
             })
             .collect();
         // The kit seeds a name again to begin anew.
-        self.database.execute(format!("DROP TABLE IF EXISTS {name}")).map_err(broken)?;
-        self.database
-            .execute(format!("CREATE TABLE {name} ({}) CHARACTER SET utf8mb4", columns.join(", ")))
-            .map_err(broken)?;
+        self.database.execute(format!("DROP TABLE IF EXISTS `{name}`")).map_err(broken)?;
+        self.database.execute(format!("CREATE TABLE `{name}` ({}) CHARACTER SET utf8mb4", columns.join(", "))).map_err(broken)?;
         for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
             let rows: Vec<String> = (0..batch.num_rows())
                 .map(|row| format!("({})", batch.columns().iter().map(|c| literal(c, row)).collect::<Vec<_>>().join(", ")))
                 .collect();
-            self.database.execute(format!("INSERT INTO {name} VALUES {}", rows.join(", "))).map_err(broken)?;
+            self.database.execute(format!("INSERT INTO `{name}` VALUES {}", rows.join(", "))).map_err(broken)?;
         }
         if ["positions", "finished", "source_crash"].iter().any(|check| name.contains(check)) {
             super::resume::settled(&self.database, name);
@@ -184,7 +180,7 @@ impl Subject for Subjected {
     /// The server's text form, as Arrow's own parsers understand it.
     fn map_back(&self, field: &Field, read: &ArrayRef) -> Result<ArrayRef> {
         if read.data_type() == field.data_type() {
-            return Ok(read.clone());
+            return Ok(self.one_zero(read));
         }
         let is_text = matches!(read.data_type(), DataType::LargeUtf8 | DataType::Utf8);
         if let (DataType::LargeUtf8, DataType::Binary) = (read.data_type(), field.data_type()) {
@@ -204,7 +200,22 @@ impl Subject for Subjected {
             return Ok(batch.column(0).clone());
         }
         let strict = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(read, field.data_type(), &strict).map_err(broken)
+        cast_with_options(read, field.data_type(), &strict).map(|array| self.one_zero(&array)).map_err(broken)
+    }
+}
+
+impl Subjected {
+    /// MariaDB has no negative zero: what is written as one is the zero.
+    fn one_zero(&self, array: &ArrayRef) -> ArrayRef {
+        match (self.flavor, array.data_type()) {
+            (Flavor::MariaDb, DataType::Float32) => Arc::new(
+                array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|number| if number == 0.0 { 0.0 } else { number }),
+            ),
+            (Flavor::MariaDb, DataType::Float64) => Arc::new(
+                array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|number| if number == 0.0 { 0.0 } else { number }),
+            ),
+            _ => array.clone(),
+        }
     }
 }
 

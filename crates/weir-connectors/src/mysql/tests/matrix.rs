@@ -22,7 +22,7 @@ const TYPES: &[(&str, &[&str])] = &[
     ("mediumint", &["-8388608", "8388607"]),
     ("mediumint unsigned", &["16777215"]),
     ("int", &["-2147483648", "2147483647"]),
-    ("int unsigned zerofill", &["4294967295", "7"]),
+    ("int unsigned", &["4294967295", "7"]),
     ("bigint", &["-9223372036854775808", "9223372036854775807", "9007199254740993"]),
     ("bigint unsigned", &["18446744073709551615", "9223372036854775808"]),
     ("float", &["0.1", "'-0'", "3.4028234663852886e38", "1e-45", "16777217", "1.17549435e-38"]),
@@ -62,7 +62,14 @@ const TYPES: &[(&str, &[&str])] = &[
     ("enum('a','b c','it''s','x,y','','2','b\\\\s')", &["'a'", "'it''s'", "'x,y'", "''", "'2'", "'b\\\\s'"]),
     ("set('a','b','c d')", &["''", "'a,c d'", "'a,b,c d'"]),
     ("json", &["'{\"b\": 1, \"a\": [1.5, null, \"ü\"]}'", "'12345678901234567'", "'\"x\"'", "'null'"]),
-    ("geometry", &["ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(5 6)', 4326)", "ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))')"]),
+    (
+        "geometry",
+        &[
+            "ST_GeomFromText('POINT(1 2)')",
+            "ST_GeomFromText('POINT(5 6)', 4326)",
+            "ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))')",
+        ],
+    ),
     ("point", &["ST_GeomFromText('POINT(-1.5 2.25)', 4326)"]),
 ];
 
@@ -79,7 +86,9 @@ fn texts(database: &MysqlDatabase, table: &str) -> Vec<Vec<Option<String>>> {
         .iter()
         .map(|column| match (column[0].as_deref().unwrap(), column[1].as_deref().unwrap()) {
             (column, "float") => format!("CAST(`{column}` AS DOUBLE)"),
-            (column, kind) if kind.contains("blob") || kind.contains("binary") || matches!(kind, "bit" | "geometry" | "point") => {
+            (column, kind)
+                if kind.contains("blob") || kind.contains("binary") || matches!(kind, "bit" | "geometry" | "point") =>
+            {
                 format!("HEX(`{column}`)")
             }
             (column, _) => format!("CAST(`{column}` AS CHAR)"),
@@ -90,15 +99,25 @@ fn texts(database: &MysqlDatabase, table: &str) -> Vec<Vec<Option<String>>> {
 
 async fn round_trip(flavor: Flavor, load: &str) {
     let database = database_of(flavor);
+    let mut bent = Vec::new();
     for (number, (kind, values)) in TYPES.iter().enumerate() {
         let (from, to) = (format!("from_{number}"), format!("to_{number}"));
         database.execute(format!("CREATE TABLE {from} (id INT, v {kind}) CHARACTER SET utf8mb4")).unwrap();
         let rows: Vec<String> = values.iter().enumerate().map(|(id, value)| format!("({id}, {value})")).collect();
         database.execute(format!("INSERT INTO {from} VALUES {}, (1000, NULL)", rows.join(", "))).unwrap();
-        let taken = copy(&database, &from, &to, OnLoss::default(), load).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
-        assert!(taken.dead.is_empty(), "{kind}: {:?}", taken.dead);
-        assert_eq!(texts(&database, &to), texts(&database, &from), "{flavor:?} {kind}");
+        match copy(&database, &from, &to, OnLoss::default(), load).await {
+            Ok(taken) if taken.dead.is_empty() => {
+                let (was, is) = (texts(&database, &from), texts(&database, &to));
+                if was != is {
+                    let differing = was.iter().zip(&is).find(|(was, is)| was != is);
+                    bent.push(format!("{kind}: {:.300}", format!("{differing:?}")));
+                }
+            }
+            Ok(taken) => bent.push(format!("{kind}: {}", taken.dead[0].reason)),
+            Err(error) => bent.push(format!("{kind}: {error:.300}")),
+        }
     }
+    assert!(bent.is_empty(), "{flavor:?} by {load}:\n{}", bent.join("\n"));
 }
 
 #[tokio::test]
@@ -139,7 +158,9 @@ async fn values_that_arrow_lacks_are_set_aside_or_carried_as_text_or_null() {
     let database = database_of(Flavor::MariaDb);
     for (number, (kind, value, text)) in STRANGE.iter().enumerate() {
         let table = format!("s_{number}");
-        database.execute(format!("CREATE TABLE {table} (id INT, v {kind}); INSERT INTO {table} VALUES (1, {value}), (2, NULL)")).unwrap();
+        database
+            .execute(format!("CREATE TABLE {table} (id INT, v {kind}); INSERT INTO {table} VALUES (1, {value}), (2, NULL)"))
+            .unwrap();
         let read = async |on_loss| {
             let source = source_at(connection(database.url()), json!({ "table": table }), on_loss).await;
             let reader = open(&source, ReadRequest::default()).await.unwrap();

@@ -54,8 +54,7 @@ pub(super) async fn sink_at(connection: Value, mut options: Value, on_loss: OnLo
         let url = connection["url"].as_str().unwrap_or_default().to_string();
         options["state_schema"] = url.rsplit('/').next().unwrap_or_default().into();
     }
-    let context =
-        SinkContext { connection, options, on_loss, node: "sink".into(), parallelism: 2, base_dir: PathBuf::from(".") };
+    let context = SinkContext { connection, options, on_loss, node: "sink".into(), parallelism: 2, base_dir: PathBuf::from(".") };
     Mysql::default().sink(context).await.unwrap()
 }
 

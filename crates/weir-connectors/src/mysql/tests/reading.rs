@@ -4,8 +4,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 use serde_json::json;
 use weir_connect::{Connector, CursorWindow, Kind, OnLoss, ReadRequest, SourceContext};
-use weir_testkit::mysql::Flavor;
 use weir_testkit::MysqlDatabase;
+use weir_testkit::mysql::Flavor;
 
 use super::super::Mysql;
 use super::{connection, database, database_of, lines, open, server_lines, source, source_at, take_all, take_split};
@@ -42,7 +42,7 @@ async fn all_lanes_see_the_moment_in_which_the_stream_was_opened() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_is_under_way_when_the_lanes_begin_is_in_all_of_them_or_in_none() {
     for flavor in [Flavor::MariaDb, Flavor::MySql] {
         let database = database_of(flavor);
@@ -76,7 +76,9 @@ async fn without_the_right_to_lock_one_lane_reads_all() {
     numbers(&database, "t", 500);
     let user = format!("u_{}", &database.name()[2..20]);
     database.execute(format!("CREATE USER {user}@'%'; GRANT SELECT ON {}.t TO {user}@'%'", database.name())).unwrap();
-    let source = source_at(json!({ "url": database.url(), "user": user }), json!({ "table": "t", "split_rows": 50 }), OnLoss::default()).await;
+    let source =
+        source_at(json!({ "url": database.url(), "user": user }), json!({ "table": "t", "split_rows": 50 }), OnLoss::default())
+            .await;
     let reader = open(&source, ReadRequest::default()).await.unwrap();
     assert!(reader.splits().len() > 1);
     assert_eq!(take_all(reader.as_ref()).await.unwrap().rows(), 500);
@@ -106,7 +108,10 @@ async fn tables_are_chosen_by_patterns_and_views_by_name_only() {
         let source = source(database.url(), options).await;
         source.streams().await.map(|streams| streams.into_iter().map(|stream| stream.name).collect::<Vec<_>>())
     };
-    assert_eq!(streams(json!({ "tables": ["order_*", "!order_tmp"] })).await.unwrap(), [format!("{name}.order_1"), format!("{name}.order_2")]);
+    assert_eq!(
+        streams(json!({ "tables": ["order_*", "!order_tmp"] })).await.unwrap(),
+        [format!("{name}.order_1"), format!("{name}.order_2")]
+    );
     assert_eq!(streams(json!({ "table": "order_v" })).await.unwrap(), [format!("{name}.order_v")]);
     assert_eq!(streams(json!({ "table": "`o.x`" })).await.unwrap(), [format!("{name}.`o.x`")]);
     assert_eq!(streams(json!({ "tables": [format!("{name}.othe?")] })).await.unwrap(), [format!("{name}.other")]);
@@ -118,7 +123,9 @@ async fn tables_are_chosen_by_patterns_and_views_by_name_only() {
 #[tokio::test]
 async fn discover_names_every_table_with_key_and_types() {
     let database = database();
-    database.execute("CREATE TABLE a (x INT, y CHAR(3), z DECIMAL(65,30), PRIMARY KEY (y, x)); CREATE VIEW v AS SELECT x FROM a").unwrap();
+    database
+        .execute("CREATE TABLE a (x INT, y CHAR(3), z DECIMAL(65,30), PRIMARY KEY (y, x)); CREATE VIEW v AS SELECT x FROM a")
+        .unwrap();
     let context = SourceContext {
         connection: connection(database.url()),
         options: json!({}),
@@ -141,7 +148,11 @@ async fn a_query_is_read_with_bound_references() {
         .unwrap();
     let query = "SELECT id, at FROM t WHERE at > '${last_run_time}' -- since\n";
     let source = source(database.url(), json!({ "query": query, "name": "recent" })).await;
-    let request = ReadRequest { stream: "recent".into(), last_run_time: Some("2024-01-01T02:00:00.5+02:00".into()), ..ReadRequest::default() };
+    let request = ReadRequest {
+        stream: "recent".into(),
+        last_run_time: Some("2024-01-01T02:00:00.5+02:00".into()),
+        ..ReadRequest::default()
+    };
     let reader = open(&source, request).await.unwrap();
     assert_eq!(lines(&take_all(reader.as_ref()).await.unwrap().batches), ["2|2024-01-02T00:00:00"]);
     let reader = open(&source, ReadRequest { stream: "recent".into(), ..ReadRequest::default() }).await.unwrap();
@@ -154,11 +165,16 @@ async fn a_cursor_above_2_to_the_53_is_compared_exactly() {
     database
         .execute("CREATE TABLE t (id BIGINT UNSIGNED, d DECIMAL(30,5)); INSERT INTO t VALUES (9007199254740992, 1.00001), (9007199254740993, 1.00002), (18446744073709551615, NULL)")
         .unwrap();
-    for (options, stream) in [(json!({ "table": "t" }), format!("{}.t", database.name())), (json!({ "query": "SELECT id, d FROM t WHERE id >= ${cursor}" , "cursor": "id" }), "query".into())] {
+    for (options, stream) in [
+        (json!({ "table": "t" }), format!("{}.t", database.name())),
+        (json!({ "query": "SELECT id, d FROM t WHERE id >= ${cursor}" , "cursor": "id" }), "query".into()),
+    ] {
         let source = source(database.url(), options).await;
         for (lower, expected) in [(Some("9007199254740993"), 2), (Some("18446744073709551615"), 1), (None, 3)] {
             let cursor = CursorWindow { column: "id".into(), lower: lower.map(str::to_string) };
-            let reader = open(&source, ReadRequest { stream: stream.clone(), cursor: Some(cursor), ..ReadRequest::default() }).await.unwrap();
+            let reader = open(&source, ReadRequest { stream: stream.clone(), cursor: Some(cursor), ..ReadRequest::default() })
+                .await
+                .unwrap();
             assert_eq!(take_all(reader.as_ref()).await.unwrap().rows(), expected, "{stream} {lower:?}");
         }
     }

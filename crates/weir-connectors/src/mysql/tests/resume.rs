@@ -21,7 +21,9 @@ pub(super) fn settled(database: &MysqlDatabase, table: &str) {
 
 fn thousand(database: &MysqlDatabase) {
     database
-        .execute("CREATE TABLE t (a INT, b VARCHAR(20), v TEXT, PRIMARY KEY (a, b)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        .execute(
+            "CREATE TABLE t (a INT, b VARCHAR(20), v TEXT, PRIMARY KEY (a, b)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+        )
         .unwrap();
     let rows: Vec<String> = (0..1000).map(|i| format!("({}, 'k{}', 'value {i}')", i / 10, i % 10)).collect();
     database.execute(format!("INSERT INTO t VALUES {}", rows.join(", "))).unwrap();
@@ -85,7 +87,11 @@ async fn a_change_since_the_first_attempt_starts_the_read_over() {
         database.execute(change).unwrap();
         let again = open(&source, request).await.unwrap();
         assert!(matches!(again.verdict(), ResumeVerdict::StartOver { .. }), "{change}");
-        assert_eq!(lines(&take_all(again.as_ref()).await.unwrap().batches), server_lines(&database, "SELECT * FROM t"), "{change}");
+        assert_eq!(
+            lines(&take_all(again.as_ref()).await.unwrap().batches),
+            server_lines(&database, "SELECT * FROM t"),
+            "{change}"
+        );
     }
 }
 
@@ -119,6 +125,20 @@ async fn after_a_restart_of_the_server_an_untouched_table_is_known_by_the_binlog
     server.kill_9().unwrap();
     server.restart().unwrap();
     database.execute("UPDATE t SET v = 'other' WHERE a = 1").unwrap();
+    let again = open(&source, request).await.unwrap();
+    assert!(matches!(again.verdict(), ResumeVerdict::StartOver { .. }));
+}
+
+#[tokio::test]
+async fn a_commit_that_the_view_just_missed_is_not_taken_for_old() {
+    let database = database();
+    thousand(&database);
+    let source = source(database.url(), json!({ "table": "t" })).await;
+    let reader = open(&source, ReadRequest { batch_bytes: 500, ..ReadRequest::default() }).await.unwrap();
+    let (_, progress) = half(reader.as_ref()).await;
+    let request = resume(reader.as_ref(), vec![progress]);
+    database.execute("UPDATE t SET v = 'missed' WHERE a = 0").unwrap();
+    settled(&database, "t");
     let again = open(&source, request).await.unwrap();
     assert!(matches!(again.verdict(), ResumeVerdict::StartOver { .. }));
 }

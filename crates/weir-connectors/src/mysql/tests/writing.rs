@@ -28,7 +28,10 @@ fn keyed(run: &str, batch: &RecordBatch, mode: WriteMode) -> StreamTarget {
 
 /// Tables that a run leaves beside its target, without the state's own.
 fn tables(database: &MysqlDatabase) -> Vec<String> {
-    server_lines(database, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT IN ('runs', 'flushes', 'progress')")
+    server_lines(
+        database,
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT IN ('runs', 'flushes', 'progress')",
+    )
 }
 
 #[tokio::test]
@@ -53,7 +56,9 @@ async fn upsert_replaces_whole_rows_and_merge_only_the_columns_of_the_stream() {
 #[tokio::test]
 async fn an_upsert_never_changes_the_row_that_another_unique_index_finds() {
     let database = database();
-    database.execute("CREATE TABLE t (id BIGINT PRIMARY KEY, a VARCHAR(20) UNIQUE); INSERT INTO t VALUES (1, 'x'), (2, 'y')").unwrap();
+    database
+        .execute("CREATE TABLE t (id BIGINT PRIMARY KEY, a VARCHAR(20) UNIQUE); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+        .unwrap();
     let sink = sink(database.url(), json!({ "table": "t" })).await;
     let new = batch(&[("id", numbers(&[3])), ("a", words(&[Some("x")]))]);
     let error = run(&sink, keyed("r", &new, WriteMode::Upsert), &[new.clone()]).await.unwrap_err();
@@ -64,7 +69,9 @@ async fn an_upsert_never_changes_the_row_that_another_unique_index_finds() {
 #[tokio::test]
 async fn rows_without_key_and_tables_without_index_are_refused() {
     let database = database();
-    let new = RecordBatch::try_from_iter_with_nullable([("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef, true)]).unwrap();
+    let new =
+        RecordBatch::try_from_iter_with_nullable([("id", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef, true)])
+            .unwrap();
     let into = sink(database.url(), json!({ "table": "t" })).await;
     let error = run(&into, keyed("r", &new, WriteMode::Upsert), &[new.clone()]).await.unwrap_err();
     assert_eq!(error.code(), "WEIR-MY-055", "{error}");
@@ -224,8 +231,8 @@ async fn names_of_any_kind_are_only_names() {
     let database = database();
     let new = batch(&[("id", numbers(&[1])), ("sel`ect; --", words(&[Some("x")])), ("ü \"'", words(&[None]))]);
     let into = sink(database.url(), json!({ "table": "{stream}" })).await;
-    run(&into, target("r'; DROP", "we`ird. 'name", new.schema(), WriteMode::Append, &[]), &[new.clone()]).await.unwrap();
-    assert_eq!(server_lines(&database, "SELECT * FROM ` 'name`"), ["1|x|NULL"]);
+    run(&into, target("r'; DROP", "weird.'na`me", new.schema(), WriteMode::Append, &[]), &[new.clone()]).await.unwrap();
+    assert_eq!(server_lines(&database, "SELECT * FROM `'na``me`"), ["1|x|NULL"]);
     let twice = batch(&[("id", numbers(&[1])), ("ID", numbers(&[1]))]);
     let error = run(&into, target("r", "t", twice.schema(), WriteMode::Append, &[]), &[twice]).await.unwrap_err();
     assert_eq!(error.code(), "WEIR-MY-021");
@@ -246,15 +253,19 @@ async fn a_user_with_the_readmes_privileges_can_write_and_one_without_is_told_th
     let database = database();
     let name = database.name();
     let user = format!("w_{}", &name[2..20]);
-    let into = |user: &str| sink_at(json!({ "url": database.url(), "user": user }), json!({ "table": "t", "state_schema": name }), OnLoss::default());
+    let into = |user: &str| {
+        sink_at(json!({ "url": database.url(), "user": user }), json!({ "table": "t", "state_schema": name }), OnLoss::default())
+    };
     database.execute(format!("CREATE USER {user}@'%'; GRANT SELECT ON {name}.* TO {user}@'%'")).unwrap();
     let new = batch(&[("id", numbers(&[1]))]);
     let error = run(&into(&user).await, keyed("r", &new, WriteMode::Upsert), &[new.clone()]).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Privilege, "{error}");
     assert!(error.advice().unwrap().contains("GRANT"), "{error}");
     database.execute(format!("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP ON {name}.* TO {user}@'%'")).unwrap();
-    for (number, mode) in [WriteMode::Upsert, WriteMode::Append, WriteMode::Overwrite, WriteMode::Merge].into_iter().enumerate() {
-        run(&into(&user).await, keyed(&format!("r{number}"), &new, mode), &[new.clone()]).await.unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+    for (number, mode) in [WriteMode::Upsert, WriteMode::Overwrite, WriteMode::Merge].into_iter().enumerate() {
+        run(&into(&user).await, keyed(&format!("r{number}"), &new, mode), &[new.clone()])
+            .await
+            .unwrap_or_else(|error| panic!("{mode:?}: {error}"));
     }
     assert_eq!(database.value("SELECT COUNT(*) FROM t").unwrap(), "1");
 }
@@ -269,7 +280,10 @@ async fn an_interrupted_swap_is_finished_by_the_next_attempt() {
     run(&into, target("old", "t", rows(0, 1).schema(), WriteMode::Overwrite, &[]), &[rows(100, 103)]).await.unwrap();
     for renamed in [false, true] {
         let into = sink(database.url(), json!({ "table": "t" })).await;
-        let wanted = || StreamTarget { run: weir_connect::RunIdentity { pipeline: "p".into(), run_id: format!("r{renamed}") }, ..wanted() };
+        let wanted = || StreamTarget {
+            run: weir_connect::RunIdentity { pipeline: "p".into(), run_id: format!("r{renamed}") },
+            ..wanted()
+        };
         let stream = into.prepare(wanted()).await.unwrap();
         write(stream.as_ref(), 1, &[rows(0, 7)]).await.unwrap();
         drop(stream);
@@ -278,7 +292,8 @@ async fn an_interrupted_swap_is_finished_by_the_next_attempt() {
         database.execute(format!("UPDATE runs SET phase = 'swapping', report = '{report}' WHERE run_id = 'r{renamed}'")).unwrap();
         if renamed {
             let stage = tables(&database).into_iter().find(|name| name.starts_with("_weir_stage_")).unwrap();
-            let address = parse::<ConnectionOptions>(&connection(database.url()), "c").unwrap().address(std::path::Path::new(".")).unwrap();
+            let address =
+                parse::<ConnectionOptions>(&connection(database.url()), "c").unwrap().address(std::path::Path::new(".")).unwrap();
             let mut client = Client::connect(&address).await.unwrap();
             client.batch(&format!("RENAME TABLE t TO {stage}_old, {stage} TO t")).await.unwrap();
         }

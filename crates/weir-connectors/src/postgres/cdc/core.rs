@@ -9,12 +9,11 @@ use weir_connect::{ChangeEvent, Error, Kind, Op, Result, SchemaChange};
 
 use super::super::columns::Bad;
 use super::super::quote::{self, ident};
-use super::super::types::Select;
 use super::decode::{self, Cell, Envelope, Form, LogRelation, Lsn, Message, Old, Tuples, lsn_text};
 use super::key::{self, Bound, Chunk, Key};
 use super::rows::{Row, Rows, Transaction};
 use super::streamed::{Replay, Streamed};
-use super::table::{Shape, renamed};
+use super::table::{Shape, printed, renamed};
 use super::text;
 
 /// What the reader has to do before the next message.
@@ -49,6 +48,8 @@ pub struct TableSnapshot {
     pub whole: bool,
     /// Transactions of which changes were left out because their keys were not read yet: a chunk must see them.
     pub left_out: HashSet<u32>,
+    /// How often it began anew.
+    pub begun: u64,
 }
 
 impl TableSnapshot {
@@ -70,7 +71,8 @@ impl TableSnapshot {
 
     /// Forgets everything: the table was emptied, or its key is another one.
     pub fn restart(&mut self, shape: &Shape) {
-        *self = Self { whole: shape.order.is_none(), left_out: std::mem::take(&mut self.left_out), ..Self::default() };
+        let left_out = std::mem::take(&mut self.left_out);
+        *self = Self { whole: shape.order.is_none(), left_out, begun: self.begun + 1, ..Self::default() };
     }
 }
 
@@ -163,6 +165,11 @@ impl Core {
     /// No transaction is cut here.
     pub fn between_transactions(&self) -> bool {
         self.current.is_none() && self.part.is_none()
+    }
+
+    /// The transaction that is being read.
+    pub fn current_xid(&self) -> Option<u32> {
+        self.current.as_ref().map(|current| current.xid)
     }
 
     /// When a boundary is due for what was read already.
@@ -504,7 +511,7 @@ impl Core {
         for (at, (wire, cell)) in shape.wire.iter().zip(new.iter()).enumerate() {
             if wire.place.is_some() && cell.form == Form::Unchanged {
                 columns.push(at);
-                list.push(Select::Output.expression(&ident(&wire.name)));
+                list.push(printed(&ident(&wire.name)));
             }
         }
         // The values as text, by way of the builders: the log may have them in binary form.
@@ -526,6 +533,10 @@ impl Core {
             .map(|(at, (name, kind))| format!("{} = ${}::text::{kind}", ident(name), at + 1))
             .collect();
         let name = quote::table(&table.stream).sql();
-        Ok(Some(Missing { sql: format!("SELECT {} FROM {name} WHERE {}", list.join(", "), condition.join(" AND ")), key, columns }))
+        Ok(Some(Missing {
+            sql: format!("SELECT {} FROM {name} WHERE {}", list.join(", "), condition.join(" AND ")),
+            key,
+            columns,
+        }))
     }
 }

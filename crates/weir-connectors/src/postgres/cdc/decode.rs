@@ -133,7 +133,8 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     #[inline]
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let found = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or_else(|| malformed("it ends early"))?;
+        let found =
+            self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or_else(|| malformed("it ends early"))?;
         self.at += N;
         Ok(*found)
     }

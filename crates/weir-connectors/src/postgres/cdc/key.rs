@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_snapshot_sees_what_had_ended() {
         let found = snapshot("100:110:100,105");
-        for (xid, seen) in [(99, true), (100, false), (101, true), (105, false), (109, true), (110, false), (3_000_000_000, true)] {
+        for (xid, seen) in [(99, true), (100, false), (101, true), (105, false), (109, true), (110, false), (3_000_000_000, true)]
+        {
             assert_eq!(found.sees(xid), seen, "{xid}");
         }
         assert_eq!(String::from(found), "100:110:100,105");
@@ -179,7 +180,9 @@ mod tests {
     fn numbers_that_wrapped_are_of_the_right_epoch() {
         // 2^32 + 5 is the next number; the log knows it as 5.
         let found = snapshot("4294967294:4294967301:4294967295");
-        for (xid, seen) in [(4_294_967_293, true), (4_294_967_294, true), (4_294_967_295, false), (3, true), (4, true), (5, false), (9, false)] {
+        for (xid, seen) in
+            [(4_294_967_293, true), (4_294_967_294, true), (4_294_967_295, false), (3, true), (4, true), (5, false), (9, false)]
+        {
             assert_eq!(found.sees(xid), seen, "{xid}");
         }
     }

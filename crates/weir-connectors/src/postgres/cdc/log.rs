@@ -18,6 +18,7 @@ use super::super::config::Address;
 use super::super::quote::{ident, literal};
 use super::core::{Core, Step};
 use super::decode::{LogRelation, Lsn, lsn_text};
+use super::key::Snapshot;
 use super::options::{CdcOptions, Names};
 use super::position::{ChunkProgress, Position, TableProgress, lsn_of};
 use super::snapshot::Plans;
@@ -26,6 +27,9 @@ use super::table;
 
 /// Nothing came for so long: give out what is there, whatever `linger` says.
 const GRACE: Duration = Duration::from_millis(2);
+/// The server sends each row by itself. Woken more often than this, we wait `REST` for more to come in one piece.
+const BUSY: Duration = Duration::from_micros(300);
+const REST: Duration = Duration::from_millis(1);
 /// The server hears from us at least this often.
 const STATUS: Duration = Duration::from_secs(5);
 /// A position that moved is told after this time.
@@ -134,6 +138,8 @@ pub struct Worker {
     /// When the server was asked to say where it is.
     pub(super) nudged_at: Option<Instant>,
     pub(super) turn_at: Instant,
+    /// When we last waited for the network.
+    pub(super) waited_at: Instant,
 }
 
 /// The reader is gone.
@@ -286,7 +292,9 @@ impl Worker {
         loop {
             match self.start().await {
                 // The server has not noticed yet that the old session is gone.
-                Err(error) if super::super::errors::sqlstate(&error) == Some("55006") && since.elapsed() < Duration::from_secs(20) => {
+                Err(error)
+                    if super::super::errors::sqlstate(&error) == Some("55006") && since.elapsed() < Duration::from_secs(20) =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 other => return other,
@@ -298,7 +306,11 @@ impl Worker {
     async fn look_up(&mut self, relation: u32, message: &[u8]) -> Result<()> {
         let values = match self.core.missing(relation, message)? {
             Some(missing) => {
-                let rows = self.control.query(&missing.sql, &missing.key.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>()).await?;
+                self.until_visible().await?;
+                let rows = self
+                    .control
+                    .query(&missing.sql, &missing.key.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>())
+                    .await?;
                 let value = |at| rows.first().and_then(|row| row.opt(at).map(str::to_string));
                 missing.columns.iter().enumerate().map(|(at, column)| (*column, value(at))).collect()
             }
@@ -307,6 +319,19 @@ impl Worker {
         match self.core.message(message, &values)? {
             Step::Emit => self.emit_all().await,
             _ => Ok(()),
+        }
+    }
+
+    /// The log may tell of a transaction before other sessions see it: a row that is not there then is not gone, it has yet to come.
+    async fn until_visible(&mut self) -> Result<()> {
+        let Some(xid) = self.core.current_xid() else { return Ok(()) };
+        loop {
+            let rows = self.control.query("SELECT txid_current_snapshot()::text", &[]).await?;
+            let row = rows.first().ok_or_else(|| Error::internal("no snapshot"))?;
+            if Snapshot::try_from(row.text(0).to_string()).map_err(Error::internal)?.sees(xid) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -325,6 +350,11 @@ impl Worker {
     /// Waits until there is something to do.
     async fn wait(&mut self) -> Result<()> {
         let pending = self.core.dirty && self.core.between_transactions();
+        let woken = self.waited_at.elapsed();
+        if woken < BUSY {
+            tokio::time::sleep(REST).await;
+        }
+        self.waited_at = Instant::now();
         {
             let mut more = std::pin::pin!(self.wire.more());
             if let std::task::Poll::Ready(read) = futures::poll!(more.as_mut()) {

@@ -85,6 +85,10 @@ impl Connector for PostgresCdc {
         &self.descriptor
     }
 
+    fn connections_of(&self) -> &'static [&'static str] {
+        &["postgres", "postgresql"]
+    }
+
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
         if !super::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
@@ -236,9 +240,7 @@ impl ChangeSource for PostgresChanges {
         let prepared =
             slot::prepare(&mut control, &mut wire, &self.options, &names, &tables, from.as_ref(), &self.address.database).await?;
         let shapes = self.shapes(&mut control, &names, &tables).await?;
-        let rows = control
-            .query("SELECT txid_snapshot_xmax(txid_current_snapshot()), pg_current_wal_flush_lsn()", &[])
-            .await?;
+        let rows = control.query("SELECT txid_snapshot_xmax(txid_current_snapshot()), pg_current_wal_flush_lsn()", &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("no snapshot").at(place.clone()))?;
         let fence = if prepared.fresh { 0 } else { row.int(0) as u64 };
         let target = decode::parse_lsn(row.text(1)).unwrap_or(prepared.start);
@@ -264,13 +266,8 @@ impl ChangeSource for PostgresChanges {
             core.add(table.oid, table.stream.clone(), Arc::new(shape), state);
         }
         let ends = request.until_caught_up || self.options.snapshot == SnapshotMode::Only;
-        let position = Position::new(
-            prepared.system,
-            prepared.timeline,
-            self.address.database.clone(),
-            names.slot.clone(),
-            prepared.start,
-        );
+        let position =
+            Position::new(prepared.system, prepared.timeline, self.address.database.clone(), names.slot.clone(), prepared.start);
         let now = Instant::now();
         let log = PostgresLog::new(|shared, events| Worker {
             address: self.address.clone(),
@@ -296,6 +293,7 @@ impl ChangeSource for PostgresChanges {
             said_caught_up: false,
             nudged_at: None,
             turn_at: now,
+            waited_at: now,
             position,
         });
         log.begin().await?;

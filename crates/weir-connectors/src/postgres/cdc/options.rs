@@ -69,7 +69,9 @@ impl CdcOptions {
         if self.choice().patterns().is_empty() {
             return wrong("the source does not say which tables to follow", "give `tables: [public.orders]`");
         }
-        let legal = |name: &str| !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let legal = |name: &str| {
+            !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
         if self.slot.as_deref().is_some_and(|name| !legal(name)) {
             return wrong("`slot` is no name of a slot", "up to 63 lower-case letters, digits and underscores");
         }
@@ -138,7 +140,9 @@ mod tests {
         assert_eq!(a.slot, a.publication);
         assert!(long.slot.len() <= 63);
         for name in [&a, &b, &long] {
-            assert!(CdcOptions { tables: vec!["t".into()], slot: Some(name.slot.clone()), ..Default::default() }.validate().is_ok());
+            assert!(
+                CdcOptions { tables: vec!["t".into()], slot: Some(name.slot.clone()), ..Default::default() }.validate().is_ok()
+            );
         }
     }
 

@@ -234,7 +234,14 @@ impl Rows {
 }
 
 #[inline]
-fn push(column: &mut Column, cell: &Cell, message: &[u8], travel: &Travel, delimiter: u8, scratch: &mut Vec<u8>) -> Result<(), Bad> {
+fn push(
+    column: &mut Column,
+    cell: &Cell,
+    message: &[u8],
+    travel: &Travel,
+    delimiter: u8,
+    scratch: &mut Vec<u8>,
+) -> Result<(), Bad> {
     match cell.form {
         Form::Binary => column.push(Some(cell.bytes(message))),
         Form::Null | Form::Unchanged => column.push(None),

@@ -35,10 +35,9 @@ fn setting(what: &str, place: &str, why: impl Into<String>, hint: impl Into<std:
 }
 
 fn gap(what: impl Into<String>, place: &str, why: impl Into<String>) -> Error {
-    Error::new("WEIR-PG-075", Kind::Conflict, what)
-        .at(place)
-        .because(why.into())
-        .hint("changes are lost for this pipeline: `weir state reset` drops its slot, and the next run begins with a new snapshot")
+    Error::new("WEIR-PG-075", Kind::Conflict, what).at(place).because(why.into()).hint(
+        "changes are lost for this pipeline: `weir state reset` drops its slot, and the next run begins with a new snapshot",
+    )
 }
 
 /// Server settings and privileges.
@@ -94,13 +93,17 @@ pub fn check_tables(tables: &[Table], place: &str) -> Result<()> {
         };
         let loose = loose.or_else(|| table.loose_partitions.first().map(|list| format!("partitions without identity: {list}")));
         if let Some(why) = loose {
-            return Err(Error::new("WEIR-PG-074", Kind::Schema, format!("rows of {} cannot be told apart in the log", table.stream))
-                .at(place)
-                .because(format!("{why}; published so, the server would refuse its updates and deletes"))
-                .hint(format!(
-                    "ALTER TABLE {name} ADD PRIMARY KEY (…), or: ALTER TABLE {name} REPLICA IDENTITY FULL, or exclude it: \"!{}\"",
-                    table.stream
-                )));
+            return Err(Error::new(
+                "WEIR-PG-074",
+                Kind::Schema,
+                format!("rows of {} cannot be told apart in the log", table.stream),
+            )
+            .at(place)
+            .because(format!("{why}; published so, the server would refuse its updates and deletes"))
+            .hint(format!(
+                "ALTER TABLE {name} ADD PRIMARY KEY (…), or: ALTER TABLE {name} REPLICA IDENTITY FULL, or exclude it: \"!{}\"",
+                table.stream
+            )));
         }
     }
     Ok(())
@@ -139,12 +142,10 @@ pub async fn columns(control: &mut Client, names: &Names, tables: &[Table]) -> R
     Ok(tables
         .iter()
         .map(|table| match scope.get(&table.name) {
-            Some((listed, _)) => published(table, listed.as_deref()),
+            // Before 18 the list names generated columns, but the log never has them.
+            Some((listed, _)) => published(table, listed.as_deref(), version >= 180_000 && listed.is_some()),
             // Not there yet: as we shall publish it.
-            None if version >= 180_000 && names.own_publication => {
-                table.columns.iter().filter(|column| column.generated != 'v').cloned().collect()
-            }
-            None => published(table, None),
+            None => published(table, None, version >= 180_000 && names.own_publication),
         })
         .collect())
 }
@@ -160,7 +161,11 @@ async fn ensure_publication(control: &mut Client, names: &Names, tables: &[Table
     let name = ident(&names.publication);
     let statement = {
         let generated = if control.version >= 180_000 { ", publish_generated_columns = stored" } else { "" };
-        let root = if control.version >= 130_000 { " WITH (publish_via_partition_root = true" } else { " WITH (publish = 'insert, update, delete, truncate'" };
+        let root = if control.version >= 130_000 {
+            " WITH (publish_via_partition_root = true"
+        } else {
+            " WITH (publish = 'insert, update, delete, truncate'"
+        };
         format!("CREATE PUBLICATION {name} FOR TABLE {}{root}{generated})", list(&all))
     };
     let place = control.place().to_string();
@@ -287,7 +292,11 @@ pub async fn prepare(
             return Err(gap("this is another database", &place, format!("the position is of database `{}`", from.database)));
         }
         if from.slot != names.slot {
-            return Err(gap("this is another slot", &place, format!("the position is of slot `{}`, not `{}`", from.slot, names.slot)));
+            return Err(gap(
+                "this is another slot",
+                &place,
+                format!("the position is of slot `{}`, not `{}`", from.slot, names.slot),
+            ));
         }
         if from.timeline != timeline {
             let left = left_timeline_at(wire, timeline, from.timeline).await;
@@ -311,7 +320,11 @@ pub async fn prepare(
             return Err(gap(
                 "the server's log ends before our position",
                 &place,
-                format!("it ends at {}, we were at {}: it was restored or lost its last moments", lsn_text(current), lsn_text(from.lsn)),
+                format!(
+                    "it ends at {}, we were at {}: it was restored or lost its last moments",
+                    lsn_text(current),
+                    lsn_text(from.lsn)
+                ),
             ));
         }
     }
@@ -335,7 +348,8 @@ pub async fn prepare(
             .hint("choose another name with `slot`"));
     }
     if found.wal_status == "lost" || found.invalid.is_some() {
-        let why = found.invalid.unwrap_or_else(|| "wal_status is `lost`: the server needed the room (max_slot_wal_keep_size)".into());
+        let why =
+            found.invalid.unwrap_or_else(|| "wal_status is `lost`: the server needed the room (max_slot_wal_keep_size)".into());
         return Err(gap(format!("slot `{}` is lost", names.slot), &place, why));
     }
     if let Some(from) = from

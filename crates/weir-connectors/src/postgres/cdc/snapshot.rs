@@ -22,8 +22,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::new_null_array;
 use arrow::array::RecordBatch;
+use arrow::array::new_null_array;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -53,6 +53,8 @@ const BATCH_ROWS: usize = 131_072;
 pub(super) struct Plan {
     /// Where chunks may end, in order; the last chunk has no end. `None` = not planned yet.
     bounds: Option<VecDeque<Bound>>,
+    /// Which beginning of the table's snapshot they were planned for.
+    begun: u64,
     /// Estimated bytes of the table.
     bytes: u64,
     /// Transactions before this one must have ended: they may have written before the table was published.
@@ -75,7 +77,7 @@ pub struct Plans {
 impl Plans {
     /// A table that is to be read, of about this many bytes.
     pub fn add(&mut self, oid: u32, bytes: u64, fence: u64) {
-        self.tables.insert(oid, Plan { bounds: None, bytes, fence, again: None, verified: None, differs: None });
+        self.tables.insert(oid, Plan { bounds: None, begun: 0, bytes, fence, again: None, verified: None, differs: None });
     }
 
     /// The first table that has something to read.
@@ -86,7 +88,9 @@ impl Plans {
             let log = plan.differs.as_ref().is_none_or(|(_, lsn)| core.processed >= *lsn);
             (time && log).then_some(())
         };
-        core.tables.iter().position(|table| table.snapshot.as_ref().is_some_and(|found| !found.done) && ready(&table.oid).is_some())
+        core.tables
+            .iter()
+            .position(|table| table.snapshot.as_ref().is_some_and(|found| !found.done) && ready(&table.oid).is_some())
     }
 
     /// Whether something can be read now.
@@ -218,12 +222,12 @@ impl Worker {
         let (oid, stream, shape) = (table.oid, table.stream.clone(), table.rows.shape().clone());
         let Some(snapshot) = &table.snapshot else { return Ok(()) };
         let after = snapshot.after.clone();
-        let whole = snapshot.whole;
+        let (whole, begun) = (snapshot.whole, snapshot.begun);
         let Some(plan) = self.plans.tables.get_mut(&oid) else { return Ok(()) };
-        // After a restart of the table's snapshot the old plan has its beginning no more.
-        if plan.bounds.is_some() && (after.is_some() || whole) {
+        if plan.bounds.is_some() && plan.begun == begun {
             return Ok(());
         }
+        plan.begun = begun;
         let chunk_bytes = self.options.chunk_bytes.unwrap_or(CHUNK_BYTES);
         let chunks = plan.bytes.div_ceil(chunk_bytes);
         if whole || chunks <= 1 {
@@ -241,12 +245,14 @@ impl Worker {
             printed.join(", "),
             condition(&shape, after.as_ref(), None, given)
         );
-        let rows = self.control.query(&sql, &[]).await.map_err(|error| error.at(stream.to_string()))?;
+        let Self { control, wire, told, .. } = self;
+        let rows = patiently(wire, *told, control.query(&sql, &[])).await.map_err(|error| error.at(stream.to_string()))?;
         let mut bounds: VecDeque<Bound> = VecDeque::new();
         for row in &rows {
             let text: Vec<String> = (0..shape.key.len()).map(|at| row.text(at).to_string()).collect();
             let found = key::of_text(&shape, &text).ok().flatten();
-            let key = found.ok_or_else(|| Error::internal("a key that the server printed cannot be read").at(stream.to_string()))?;
+            let key =
+                found.ok_or_else(|| Error::internal("a key that the server printed cannot be read").at(stream.to_string()))?;
             // Keys that compare equal here but not there would be a hole.
             if bounds.back().is_none_or(|last| last.key < key) {
                 bounds.push_back(Bound { text, key });
@@ -261,11 +267,7 @@ impl Worker {
     fn from(&self, at: usize) -> String {
         let table = &self.core.tables[at];
         let name = quote::table(&table.stream).sql();
-        if self.plans.tables.get(&table.oid).is_some() && self.partitioned(at) { name } else { format!("ONLY {name}") }
-    }
-
-    fn partitioned(&self, at: usize) -> bool {
-        self.partitioned.contains(&self.core.tables[at].oid)
+        if self.partitioned.contains(&table.oid) { name } else { format!("ONLY {name}") }
     }
 
     fn ranges(&mut self, at: usize) -> Vec<(Option<Bound>, Option<Bound>)> {
@@ -485,6 +487,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits for the work; the server hears from us meanwhile.
+async fn patiently<T>(wire: &mut Client, durable: Lsn, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = work.as_mut() => return done,
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        wire.send_status(durable, durable, false).await?;
     }
 }
 

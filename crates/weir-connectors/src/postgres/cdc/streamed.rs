@@ -31,7 +31,8 @@ pub struct Streamed {
 }
 
 fn disk(error: std::io::Error) -> Error {
-    Error::from(error).hint("a transaction larger than memory allows is kept in the temporary folder until it is committed; set TMPDIR")
+    Error::from(error)
+        .hint("a transaction larger than memory allows is kept in the temporary folder until it is committed; set TMPDIR")
 }
 
 /// A file that is gone when it is closed.
@@ -55,7 +56,10 @@ impl Streamed {
     /// Keeps a message of the transaction `xid` that was sent for `subxid` (itself or a subtransaction).
     pub fn keep(&mut self, xid: u32, subxid: u32, tag: u8, rest: &[u8]) -> Result<()> {
         let part = self.parts.entry(xid).or_default();
-        if subxid != xid && part.begins.last().is_none_or(|(last, _)| *last != subxid) && !part.begins.iter().any(|(id, _)| *id == subxid) {
+        if subxid != xid
+            && part.begins.last().is_none_or(|(last, _)| *last != subxid)
+            && !part.begins.iter().any(|(id, _)| *id == subxid)
+        {
             part.begins.push((subxid, part.filed + part.bytes.len() as u64));
         }
         let length = u32::try_from(rest.len() + 1).map_err(|_| Error::internal("a message over 4 GiB"))?;
@@ -178,7 +182,9 @@ impl Replay {
                 return Ok(true);
             }
         }
-        let Some((length, after)) = self.bytes.get(self.at..).and_then(|rest| rest.split_first_chunk::<4>()) else { return Ok(false) };
+        let Some((length, after)) = self.bytes.get(self.at..).and_then(|rest| rest.split_first_chunk::<4>()) else {
+            return Ok(false);
+        };
         let length = u32::from_le_bytes(*length) as usize;
         record.clear();
         record.extend_from_slice(after.get(..length).ok_or_else(|| Error::internal("a kept message was cut"))?);

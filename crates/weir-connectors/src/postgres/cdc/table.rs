@@ -224,7 +224,11 @@ impl Shape {
             key_types,
             key_wire,
             delimiters,
-            attnums: columns.iter().filter(|column| column.attnum > 0).map(|column| (column.raw.name.clone(), column.attnum)).collect(),
+            attnums: columns
+                .iter()
+                .filter(|column| column.attnum > 0)
+                .map(|column| (column.raw.name.clone(), column.attnum))
+                .collect(),
             needs_text: mapped.iter().any(|column| column.select != Select::Plain),
             order,
             columns: mapped,
@@ -254,12 +258,12 @@ impl Shape {
             let name = ident(&column.name);
             match column.select {
                 Select::Plain => name,
-                Select::Text | Select::Output => format!("{} AS {name}", Select::Output.expression(&name)),
+                Select::Text | Select::Output => format!("{} AS {name}", printed(&name)),
                 // A cast of the array would cast the items, which for some types says something else than their output.
                 Select::TextArray => format!(
-                    "CASE WHEN array_ndims({name}) = 1 AND array_lower({name}, 1) = 1 THEN \
-                     (SELECT array_agg(CASE WHEN item IS NOT NULL THEN format('%s', item) END ORDER BY place) \
-                     FROM unnest({name}) WITH ORDINALITY AS items(item, place)) ELSE {name}::text[] END AS {name}"
+                    "CASE WHEN array_ndims({name}) = 1 AND array_lower({name}, 1) = 1 THEN (SELECT array_agg({} ORDER BY weir_at) \
+                     FROM generate_subscripts({name}, 1) AS weir_at) ELSE {name}::text[] END AS {name}",
+                    printed(&format!("{name}[weir_at]"))
                 ),
             }
         };
@@ -267,11 +271,16 @@ impl Shape {
     }
 }
 
-/// The published ones of a table's columns: those that a publication's list names, or all that are not generated.
-pub fn published(table: &Table, listed: Option<&[String]>) -> Vec<CatalogColumn> {
-    let wanted = |column: &&CatalogColumn| match listed {
-        Some(names) => names.contains(&column.raw.name),
-        None => column.generated == ' ',
+/// A value as its type's output function prints it. `IS NOT NULL` would be false of a row that has a NULL in it.
+pub fn printed(expression: &str) -> String {
+    format!("CASE WHEN {expression} IS DISTINCT FROM NULL THEN format('%s', {expression}) END")
+}
+
+/// The published ones of a table's columns: those that a publication's list names, or all; generated ones only if the server publishes them.
+pub fn published(table: &Table, listed: Option<&[String]>, generated: bool) -> Vec<CatalogColumn> {
+    let wanted = |column: &&CatalogColumn| {
+        listed.is_none_or(|names| names.contains(&column.raw.name))
+            && (column.generated == ' ' || (generated && column.generated == 's'))
     };
     table.columns.iter().filter(wanted).cloned().collect()
 }
@@ -287,7 +296,10 @@ pub async fn from_log(client: &mut Client, relation: &LogRelation, before: &Shap
         let found = now.iter().find(|row| row.text(1) == column.name);
         let known = before.columns.iter().find(|known| known.name == column.name);
         let names = client
-            .query("SELECT format_type($1::oid, $2::int)", &[Some(&column.type_oid.to_string()), Some(&column.typmod.to_string())])
+            .query(
+                "SELECT format_type($1::oid, $2::int)",
+                &[Some(&column.type_oid.to_string()), Some(&column.typmod.to_string())],
+            )
             .await?;
         columns.push(CatalogColumn {
             raw: RawColumn {

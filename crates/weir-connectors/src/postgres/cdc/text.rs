@@ -277,7 +277,7 @@ fn array(text: &[u8], item: &Travel, delimiter: u8, out: &mut Vec<u8>) -> Result
     let (text, lower) = match text.first() {
         Some(b'[') => {
             let at = text.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
-            (&text[at + 1..], 0)
+            (&text[at + 1..], 0_i32)
         }
         _ => (text, 1),
     };
@@ -295,7 +295,7 @@ fn array(text: &[u8], item: &Travel, delimiter: u8, out: &mut Vec<u8>) -> Result
     let count_at = out.len();
     out.extend_from_slice(&0_i32.to_be_bytes());
     // A first index other than 1 makes the builder refuse the array, whatever it is exactly.
-    out.extend_from_slice(&(lower as i32).to_be_bytes());
+    out.extend_from_slice(&lower.to_be_bytes());
     let (mut at, mut count) = (0, 0_i32);
     let mut value = Vec::new();
     loop {

@@ -46,7 +46,7 @@ impl Bound {
     pub async fn new(client: &mut Client, target: &StreamTarget, setup: &Setup) -> Result<Self> {
         let soft = setup.deletes == DeleteMode::Soft;
         if soft && target.schema.index_of(DELETED).is_ok() {
-            return Err(Error::new("WEIR-PG-075", Kind::Spec, format!("the stream has a column `{DELETED}` of its own"))
+            return Err(Error::new("WEIR-PG-112", Kind::Spec, format!("the stream has a column `{DELETED}` of its own"))
                 .at(target.stream.clone())
                 .hint("rename it with a field_mapper, or choose another `delete_mode`"));
         }
@@ -114,7 +114,7 @@ async fn mark_column(client: &mut Client, name: &TableName) -> Result<Option<Str
         None => Ok(Some(add)),
         Some(column) if column.type_name == "boolean" => Ok(None),
         Some(column) => Err(Error::new(
-            "WEIR-PG-075",
+            "WEIR-PG-112",
             Kind::Schema,
             format!("the table has a column `{DELETED}` of type {}", column.type_name),
         )

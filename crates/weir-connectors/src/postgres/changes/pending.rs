@@ -101,7 +101,7 @@ pub struct Pending {
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::new("WEIR-PG-073", Kind::Unsupported, "the key cannot be compared").because(error).hint("choose another `key`")
+    Error::new("WEIR-PG-110", Kind::Unsupported, "the key cannot be compared").because(error).hint("choose another `key`")
 }
 
 impl Pending {
@@ -246,7 +246,7 @@ impl Pending {
                     Fate::Row { fresh, deleted }
                 }
                 Some((Fate::Gone, _)) if partial => {
-                    return Err(Error::new("WEIR-PG-074", Kind::Data, "a row is updated after it was deleted")
+                    return Err(Error::new("WEIR-PG-111", Kind::Data, "a row is updated after it was deleted")
                         .because("the update does not have all values, and those that it lacks went with the deleted row"));
                 }
                 _ => Fate::Row { fresh: false, deleted },

@@ -55,7 +55,7 @@ pub fn stage(error: Error, name: &TableName) -> Error {
 
 /// Rows could be left alone without a word.
 pub fn row_security(name: &TableName) -> Error {
-    Error::new("WEIR-PG-076", Kind::Privilege, "row-level security hides rows of the target from this user")
+    Error::new("WEIR-PG-113", Kind::Privilege, "row-level security hides rows of the target from this user")
         .at(name.display())
         .because("updates and deletes would silently leave out the rows that the policies hide")
         .hint("ALTER ROLE … BYPASSRLS, or write as the table's owner")
@@ -79,7 +79,7 @@ pub fn not_deleted(name: &TableName) -> Error {
 
 /// Updates without all values found no row.
 pub fn missing(name: &TableName, rows: &str, keys: &[String]) -> Error {
-    Error::new("WEIR-PG-077", Kind::Conflict, format!("{rows} rows that the source has updated are not in the target"))
+    Error::new("WEIR-PG-114", Kind::Conflict, format!("{rows} rows that the source has updated are not in the target"))
         .at(name.display())
         .because(format!(
             "the log does not have all their values (unchanged TOAST), so they cannot be made anew; keys: {}",

@@ -69,7 +69,7 @@ async fn constraints_of_the_target_are_named_with_the_remedy() {
 #[tokio::test]
 async fn updates_that_lack_values_of_rows_that_are_not_there_are_a_conflict_that_names_the_keys() {
     let error = refused("", "", &[line(Op::Update, 1, is("x"), None), line(Op::Update, 77, is("x"), None)]).await;
-    assert_eq!((error.code(), error.kind()), ("WEIR-PG-077", Kind::Conflict));
+    assert_eq!((error.code(), error.kind()), ("WEIR-PG-114", Kind::Conflict));
     assert!(error.to_string().contains("1 rows") && error.why().unwrap().ends_with("keys: (77)"), "{error}: {:?}", error.why());
 }
 
@@ -139,7 +139,7 @@ async fn a_user_whom_policies_hide_rows_from_may_not_apply_changes() {
     let sink = sink_at(connection, json!({ "table": "t" })).await;
     let stream = sink.prepare(changes_target("r", schema(), WriteMode::Upsert, &["id"])).await.unwrap();
     let error = stream.change_writer(DeleteMode::Hard).await.err().unwrap();
-    assert_eq!((error.code(), error.kind()), ("WEIR-PG-076", Kind::Privilege), "{error}");
+    assert_eq!((error.code(), error.kind()), ("WEIR-PG-113", Kind::Privilege), "{error}");
 }
 
 #[tokio::test]

@@ -114,7 +114,8 @@ fn refused(problems: &[Diagnostic]) -> Error {
     let errors: Vec<&Diagnostic> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     let shown = |problem: &&Diagnostic| {
         let place = problem.span.map_or(String::new(), |span| format!(" (line {}, column {})", span.line, span.column));
-        format!("[{}] {}{place}", problem.code, problem.message)
+        let help = problem.help.as_ref().map_or(String::new(), |help| format!(": {help}"));
+        format!("[{}] {}{place}{help}", problem.code, problem.message)
     };
     let mut lines: Vec<String> = errors.iter().take(5).map(shown).collect();
     if errors.len() > 5 {

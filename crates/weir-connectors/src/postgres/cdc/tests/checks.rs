@@ -13,8 +13,10 @@ async fn refused(follow: &Follow) -> weir_connect::Error {
 }
 
 async fn followed() -> Follow {
-    let mut follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", json!({ "tables": ["t"] }));
+    let mut follow =
+        Follow::shared("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", json!({ "tables": ["t"] }));
     follow.run().await;
+    follow.idle().await;
     follow
 }
 
@@ -63,7 +65,12 @@ async fn a_slot_that_is_gone_or_was_advanced_is_a_gap() {
 
 #[tokio::test]
 async fn a_slot_that_the_server_gave_up_is_a_gap() {
-    let server = PostgresServer::options().set("max_slot_wal_keep_size", "1MB").set("min_wal_size", "32MB").set("max_wal_size", "32MB").start().unwrap();
+    let server = PostgresServer::options()
+        .set("max_slot_wal_keep_size", "1MB")
+        .set("min_wal_size", "32MB")
+        .set("max_wal_size", "32MB")
+        .start()
+        .unwrap();
     let database = server.create_database().unwrap();
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE noise (v text)").unwrap();
     let mut follow = Follow::new(database, json!({ "tables": ["t"] }));
@@ -81,7 +88,9 @@ async fn a_slot_that_the_server_gave_up_is_a_gap() {
 async fn another_server_database_or_position_is_a_gap() {
     let follow = followed().await;
     let position = follow.state.position.clone().unwrap();
-    for (field, value) in [("system", json!("1")), ("database", json!("other")), ("timeline", json!(7)), ("lsn", json!("FFFFFF/0"))] {
+    for (field, value) in
+        [("system", json!("1")), ("database", json!("other")), ("timeline", json!(7)), ("lsn", json!("FFFFFF/0"))]
+    {
         let mut other = position.clone();
         other[field] = value;
         let error = follow.open_from(Some(other), true).await.err().expect(field);
@@ -104,7 +113,8 @@ async fn server_and_user_must_be_ready_for_it() {
 
     let server = PostgresServer::options().set("max_replication_slots", "1").start().unwrap();
     let database = server.create_database().unwrap();
-    database.execute("CREATE TABLE t (id int PRIMARY KEY); SELECT pg_create_logical_replication_slot('other', 'pgoutput')").unwrap();
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").unwrap();
+    database.execute("SELECT pg_create_logical_replication_slot('other', 'pgoutput')").unwrap();
     let follow = Follow::new(database, json!({ "tables": ["t"] }));
     assert_eq!(refused(&follow).await.code(), "WEIR-PG-079");
 }
@@ -114,7 +124,10 @@ async fn a_user_without_the_privileges_is_told_the_statements() {
     use weir_connect::{ChangeRequest, Connector, SourceContext};
     let follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY)", json!({ "tables": ["t"] }));
     let role = format!("role_{}", follow.database.name());
-    follow.database.execute(format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}; GRANT USAGE ON SCHEMA public TO {role}")).unwrap();
+    follow
+        .database
+        .execute(format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}; GRANT USAGE ON SCHEMA public TO {role}"))
+        .unwrap();
     let open = || async {
         let context = SourceContext {
             connection: json!({ "url": follow.database.url(), "user": role }),
@@ -160,7 +173,10 @@ async fn a_given_publication_is_checked_and_never_altered() {
         assert_eq!(error.code(), "WEIR-PG-076", "{error}");
         assert!(format!("{error:?}").contains(why), "{error:?}");
     }
-    let mut follow = Follow::shared(&format!("{setup} CREATE PUBLICATION mine FOR ALL TABLES"), json!({ "tables": ["t", "u"], "publication": "mine" }));
+    let mut follow = Follow::shared(
+        &format!("{setup} CREATE PUBLICATION mine FOR ALL TABLES"),
+        json!({ "tables": ["t", "u"], "publication": "mine" }),
+    );
     follow.run().await;
     follow.database.execute("INSERT INTO t VALUES (1, 'a'); INSERT INTO other VALUES (1); INSERT INTO u VALUES (1)").unwrap();
     follow.run().await;

@@ -21,7 +21,12 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(database: &Database, seed: u64, count: usize, statement: impl Fn(&mut StdRng) -> String + Clone + Send + 'static) -> Self {
+    fn start(
+        database: &Database,
+        seed: u64,
+        count: usize,
+        statement: impl Fn(&mut StdRng) -> String + Clone + Send + 'static,
+    ) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..count)
             .map(|number| {
@@ -43,6 +48,8 @@ impl Writers {
                         let end = if good && random.random_bool(0.85) { "COMMIT" } else { "ROLLBACK" };
                         client.batch_execute(end).await.unwrap();
                         done.fetch_add(1, Ordering::Relaxed);
+                        // Not faster than the checks of the applier.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 })
             })
@@ -66,7 +73,9 @@ fn integers(random: &mut StdRng) -> String {
         3..=6 => format!("UPDATE t SET n = n + 1, v = 'u' || n WHERE id = {key}"),
         7 => format!("DELETE FROM t WHERE id = {key}"),
         8 => format!("UPDATE t SET id = id + 1500 WHERE id = {key} AND NOT EXISTS (SELECT FROM t WHERE id = {key} + 1500)"),
-        _ => format!("SAVEPOINT s; UPDATE t SET n = -1 WHERE id = {key}; ROLLBACK TO s; UPDATE t SET n = n + 10 WHERE id = {key}"),
+        _ => {
+            format!("SAVEPOINT s; UPDATE t SET n = -1 WHERE id = {key}; ROLLBACK TO s; UPDATE t SET n = n + 10 WHERE id = {key}")
+        }
     }
 }
 
@@ -105,7 +114,10 @@ async fn follow_while_writing(follow: &mut Follow, writers: Writers) {
     drop((log, events));
     follow.run().await;
     for ((stream, key), history) in &follow.state.history {
-        let numbers: Vec<i64> = history.iter().filter_map(|(op, row)| (*op != weir_connect::Op::Delete).then(|| row.get("n")?.as_ref()?.parse().ok())?).collect();
+        let numbers: Vec<i64> = history
+            .iter()
+            .filter_map(|(op, row)| (*op != weir_connect::Op::Delete).then(|| row.get("n")?.as_ref()?.parse().ok())?)
+            .collect();
         // Between a delete and the next row a number may fall; without one it never does.
         let deleted = history.iter().any(|(op, _)| *op == weir_connect::Op::Delete);
         assert!(deleted || numbers.is_sorted(), "{stream} {key}: {history:?}");

@@ -5,6 +5,7 @@ mod checks;
 mod concurrent;
 mod resume;
 mod schema;
+mod speed;
 mod stream;
 mod types;
 
@@ -41,8 +42,6 @@ pub(super) struct Applied {
     pub schemas: Vec<SchemaChange>,
     pub truncates: usize,
     pub position: Option<Position>,
-    /// Rows that a snapshot gave again after a truncate made it begin anew need not be new.
-    pub lenient: bool,
 }
 
 impl Applied {
@@ -71,7 +70,9 @@ impl Applied {
                         }
                     }
                     row.retain(|name, _| names.contains(name));
-                    names.iter().for_each(|name| drop(row.entry(name.clone()).or_insert(None)));
+                    for name in &names {
+                        row.entry(name.clone()).or_insert(None);
+                    }
                 }
                 self.schemas.push(change);
             }
@@ -90,7 +91,7 @@ impl Applied {
             *self.ops.entry(op.as_str()).or_default() += 1;
             let key = self.key(&batch.stream, &row);
             self.history.entry((batch.stream.to_string(), key.clone())).or_default().push((*op, row.clone()));
-            let (stream, lenient) = (batch.stream.clone(), self.lenient);
+            let stream = batch.stream.clone();
             let table = self.tables.entry(batch.stream.to_string()).or_default();
             let absent = |name: &String| {
                 let place = batch.rows.schema().index_of(name).unwrap();
@@ -100,10 +101,11 @@ impl Applied {
                 Op::Create | Op::Read => {
                     assert!(!row.keys().any(absent), "{stream} {key}: a new row lacks a value");
                     let before = table.insert(key.clone(), row.clone());
-                    assert!(lenient || before.is_none(), "{stream} {key}: {op} of a row that is there: {before:?}, {row:?}");
+                    assert!(before.is_none(), "{stream} {key}: {op} of a row that is there: {before:?}, {row:?}");
                 }
                 Op::Update => {
-                    let known = table.get_mut(&key).unwrap_or_else(|| panic!("{stream} {key}: update of a row that is not there"));
+                    let known =
+                        table.get_mut(&key).unwrap_or_else(|| panic!("{stream} {key}: update of a row that is not there"));
                     for (name, value) in row {
                         if !absent(&name) {
                             known.insert(name, value);
@@ -220,14 +222,12 @@ impl Follow {
     pub async fn try_run(&mut self) -> Result<()> {
         self.announce().await;
         let (log, mut events) = self.open_from(self.state.position.clone(), true).await?;
-        let mut state = self.state.clone();
         while let Some(event) = events.next().await {
             let event = event?;
             let bounded = matches!(event, ChangeEvent::Boundary(_));
-            state.apply(event);
-            if bounded {
-                self.state = state.clone();
-                log.acknowledge(state.position.as_ref().unwrap()).await?;
+            self.state.apply(event);
+            if bounded && let Some(position) = &self.state.position {
+                log.acknowledge(position).await?;
             }
         }
         Ok(())
@@ -247,17 +247,33 @@ impl Follow {
     fn server(&self, stream: &str) -> Vec<String> {
         let names = self.database.rows(format!("SELECT attname FROM pg_attribute WHERE attrelid = '{stream}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attname")).unwrap();
         let names: Vec<String> = names.into_iter().map(|row| row[0].clone().unwrap()).collect();
-        let list = names.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>().join(", ");
-        let rows = self.database.rows(format!("SELECT {list} FROM ONLY {stream} t")).or_else(|_| self.database.rows(format!("SELECT {list} FROM {stream} t")));
-        let partitioned = self.database.value(format!("SELECT relkind FROM pg_class WHERE oid = '{stream}'::regclass")).unwrap() == "p";
+        let list = names
+            .iter()
+            .map(|name| format!("CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let rows = self
+            .database
+            .rows(format!("SELECT {list} FROM ONLY {stream} t"))
+            .or_else(|_| self.database.rows(format!("SELECT {list} FROM {stream} t")));
+        let partitioned =
+            self.database.value(format!("SELECT relkind FROM pg_class WHERE oid = '{stream}'::regclass")).unwrap() == "p";
         let rows = if partitioned { self.database.rows(format!("SELECT {list} FROM {stream} t")) } else { rows };
-        let mut lines: Vec<String> = rows
-            .unwrap()
-            .into_iter()
-            .map(|row| line(&names.iter().cloned().zip(row).collect::<Row>()))
-            .collect();
+        let mut lines: Vec<String> =
+            rows.unwrap().into_iter().map(|row| line(&names.iter().cloned().zip(row).collect::<Row>())).collect();
         lines.sort();
         lines
+    }
+
+    /// Waits until nobody uses the slot.
+    pub async fn idle(&self) {
+        let sql = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{}' AND active", self.slot());
+        let idle = async {
+            while self.database.value(&sql).unwrap() != "0" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), idle).await.expect("the slot is still in use");
     }
 
     pub fn slot(&self) -> String {
@@ -273,9 +289,9 @@ impl Drop for Follow {
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
         ));
         for _ in 0..200 {
-            let dropped = self
-                .database
-                .execute(format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'"));
+            let dropped = self.database.execute(format!(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+            ));
             if dropped.is_ok() {
                 return;
             }
@@ -285,7 +301,11 @@ impl Drop for Follow {
 }
 
 /// The next event for which `take` has an answer; the others are applied.
-pub(super) async fn until<T>(events: &mut ChangeStream, state: &mut Applied, mut take: impl FnMut(&ChangeEvent, &Applied) -> Option<T>) -> T {
+pub(super) async fn until<T>(
+    events: &mut ChangeStream,
+    state: &mut Applied,
+    mut take: impl FnMut(&ChangeEvent, &Applied) -> Option<T>,
+) -> T {
     let searching = async {
         loop {
             let event = events.next().await.expect("the stream ended").unwrap();

@@ -24,7 +24,11 @@ async fn columns_come_and_go_between_the_rows() {
             ("ALTER TABLE t ALTER c TYPE bigint", vec!["id", "d", "c"]),
         ] {
             follow.database.execute(ddl).unwrap();
-            follow.database.execute("UPDATE t SET d = 'after' WHERE false OR id = 1").or_else(|_| follow.database.execute("UPDATE t SET c = 5")).unwrap();
+            follow
+                .database
+                .execute("UPDATE t SET d = 'after' WHERE false OR id = 1")
+                .or_else(|_| follow.database.execute("UPDATE t SET c = 5"))
+                .unwrap();
             let change = super::until(&mut events, &mut state, |event, _| match event {
                 weir_connect::ChangeEvent::Schema(change) => Some(change.clone()),
                 _ => None,
@@ -56,7 +60,10 @@ async fn rows_of_every_shape_in_the_log_are_read_in_their_shape() {
 
 #[tokio::test]
 async fn a_column_that_only_the_server_can_print_changes_the_form_of_the_log_in_the_middle() {
-    let mut follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY, a int); CREATE TABLE u (id int PRIMARY KEY, d date)", json!({ "tables": ["t", "u"] }));
+    let mut follow = Follow::shared(
+        "CREATE TABLE t (id int PRIMARY KEY, a int); CREATE TABLE u (id int PRIMARY KEY, d date)",
+        json!({ "tables": ["t", "u"] }),
+    );
     follow.batch_bytes = 2000;
     follow.run().await;
     follow
@@ -110,7 +117,10 @@ async fn generated_columns_are_there_where_the_server_publishes_them() {
         follow.run().await;
         follow.database.execute("INSERT INTO t VALUES (2, 3); UPDATE t SET a = 10 WHERE id = 1").unwrap();
         follow.run().await;
-        let rows: Vec<_> = follow.state.tables["public.t"].values().map(|row| (row["a"].clone().unwrap(), row.get("twice").cloned().flatten())).collect();
+        let rows: Vec<_> = follow.state.tables["public.t"]
+            .values()
+            .map(|row| (row["a"].clone().unwrap(), row.get("twice").cloned().flatten()))
+            .collect();
         let twice = |text: &str| published.then(|| text.to_string());
         assert_eq!(rows, [("10".to_string(), twice("20")), ("3".to_string(), twice("6"))]);
         assert!(follow.state.schemas.is_empty(), "{:?}", follow.state.schemas);

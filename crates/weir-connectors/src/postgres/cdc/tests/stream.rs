@@ -201,13 +201,19 @@ async fn a_large_transaction_comes_whole_or_not_at_all_with_its_savepoints_taken
         let mut follow = Follow::new(database, json!({ "tables": ["t", "u"] }));
         follow.run().await;
         let (one, two) = (follow.database.client().await.unwrap(), follow.database.client().await.unwrap());
-        let fill = |from: i32| format!("INSERT INTO t SELECT i, repeat('x', 50) || i FROM generate_series({from}, {}) i", from + 4999);
-        one.batch_execute(&format!("BEGIN; {}; SAVEPOINT a; {}; SAVEPOINT b; {}", fill(0), fill(10_000), fill(20_000))).await.unwrap();
-        two.batch_execute(&format!("BEGIN; {}; INSERT INTO u VALUES (1, 'lost')", fill(50_000))).await.unwrap();
-        one.batch_execute("ROLLBACK TO b; UPDATE t SET v = 'after b' WHERE id < 100; ROLLBACK TO a").await.unwrap();
-        one.batch_execute(&format!("{}; SAVEPOINT c; DELETE FROM t WHERE id < 50; RELEASE c; INSERT INTO u VALUES (2, 'kept')", fill(30_000)))
+        let fill =
+            |from: i32| format!("INSERT INTO t SELECT i, repeat('x', 50) || i FROM generate_series({from}, {}) i", from + 4999);
+        one.batch_execute(&format!("BEGIN; {}; SAVEPOINT a; {}; SAVEPOINT b; {}", fill(0), fill(10_000), fill(20_000)))
             .await
             .unwrap();
+        two.batch_execute(&format!("BEGIN; {}; INSERT INTO u VALUES (1, 'lost')", fill(50_000))).await.unwrap();
+        one.batch_execute("ROLLBACK TO b; UPDATE t SET v = 'after b' WHERE id < 100; ROLLBACK TO a").await.unwrap();
+        one.batch_execute(&format!(
+            "{}; SAVEPOINT c; DELETE FROM t WHERE id < 50; RELEASE c; INSERT INTO u VALUES (2, 'kept')",
+            fill(30_000)
+        ))
+        .await
+        .unwrap();
         two.batch_execute("ROLLBACK").await.unwrap();
         one.batch_execute("COMMIT").await.unwrap();
         two.batch_execute(&format!("BEGIN; {}; COMMIT", fill(70_000))).await.unwrap();
@@ -215,7 +221,9 @@ async fn a_large_transaction_comes_whole_or_not_at_all_with_its_savepoints_taken
         follow.expect("public.t");
         follow.expect("public.u");
         assert_eq!(follow.state.tables["public.t"].len(), 14_950);
-        let streamed = follow.database.value(format!("SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = '{}'", follow.slot()));
+        let streamed = follow
+            .database
+            .value(format!("SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = '{}'", follow.slot()));
         assert!(streamed.unwrap().parse::<u32>().unwrap() > 0, "the server streamed nothing: the test proves nothing");
     }
 }
@@ -242,14 +250,20 @@ async fn an_index_can_be_the_identity() {
     );
     follow.run().await;
     assert_eq!(follow.state.keys["public.k"], ["b"]);
-    follow.database.execute("UPDATE k SET a = a + 1000; UPDATE k SET b = 'moved' WHERE c = 7; DELETE FROM k WHERE c = 8").unwrap();
+    follow
+        .database
+        .execute("UPDATE k SET a = a + 1000; UPDATE k SET b = 'moved' WHERE c = 7; DELETE FROM k WHERE c = 8")
+        .unwrap();
     follow.run().await;
     follow.expect("public.k");
 }
 
 #[tokio::test]
 async fn a_value_without_counterpart_is_a_dead_letter_in_snapshot_and_stream() {
-    let mut follow = Follow::shared("CREATE TABLE w (id int PRIMARY KEY, d date); INSERT INTO w VALUES (1, 'infinity'), (2, NULL)", json!({ "tables": ["w"] }));
+    let mut follow = Follow::shared(
+        "CREATE TABLE w (id int PRIMARY KEY, d date); INSERT INTO w VALUES (1, 'infinity'), (2, NULL)",
+        json!({ "tables": ["w"] }),
+    );
     follow.run().await;
     follow.database.execute("INSERT INTO w VALUES (3, '-infinity'), (4, '2024-02-29')").unwrap();
     follow.run().await;

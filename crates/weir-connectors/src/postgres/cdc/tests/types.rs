@@ -63,7 +63,9 @@ async fn compare(server: &PostgresServer, cases: &[Case], text: bool) {
             let (snapshot, stream) = (of(id), of(id + 1000));
             // Bits, so that NaN equals NaN and -0 is not 0.
             let same = match (snapshot, stream) {
-                (Some(a), Some(b)) => a.data_type() == b.data_type() && format!("{a:?}") == format!("{b:?}") && a.null_count() == b.null_count(),
+                (Some(a), Some(b)) => {
+                    a.data_type() == b.data_type() && format!("{a:?}") == format!("{b:?}") && a.null_count() == b.null_count()
+                }
                 _ => false,
             };
             if !same {
@@ -75,7 +77,11 @@ async fn compare(server: &PostgresServer, cases: &[Case], text: bool) {
 }
 
 async fn everywhere(cases: &[Case]) {
-    for server in [PostgresServer::shared().unwrap(), PostgresServer::version(18).unwrap()] {
+    // The 18 of the tests is built without libxml.
+    let without: Vec<Case> = cases.iter().filter(|(kind, _, _)| !kind.starts_with("xml")).copied().collect();
+    for (server, cases) in
+        [(PostgresServer::shared().unwrap(), cases), (PostgresServer::version(18).unwrap(), without.as_slice())]
+    {
         compare(&server, cases, false).await;
         compare(&server, cases, true).await;
     }
@@ -108,7 +114,6 @@ async fn arrays_are_the_same_in_snapshot_and_log() {
         ("money", "", &["-92233720368547758.08", "0.01"]),
         ("money[]", "", &["{1.5,NULL}"]),
         ("box[]", "", &["{(2,2),(0,0);(1,1),(0,0)}"]),
-        ("int[][]", "", &[]),
         ("cidr[]", "", &["{10.0.0.0/8}"]),
         ("xml[]", "", &["{<a/>}"]),
     ])
