@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bounded load on `weir serve` with SQLite, over loopback, the load generator (wrk) on the same cores.
+"""Bounded load on `weir serve` with SQLite (or --database URL), over loopback, the load generator (wrk) on the same cores.
 
 Usage: bench/serve.py [--jobs 10000] [--seconds 10] [--connections 64]
 
@@ -21,11 +21,13 @@ def free_port():
 
 
 class Server:
-    def __init__(self, folder):
+    def __init__(self, folder, database=None):
         self.port = free_port()
         self.log = open(os.path.join(folder, "log"), "wb")
         begin = time.perf_counter()
         env = {**os.environ, "METRICS_ENABLED": "false", "LOG_LEVEL": "warn"}
+        if database:
+            env["DATABASE_URL"] = database
         self.process = subprocess.Popen([WEIR, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", os.path.join(folder, "data")],
                                         stdout=self.log, stderr=self.log, env=env)
         while True:
@@ -96,6 +98,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=10000)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--database", help="a fresh PostgreSQL database for the loads; the starts are measured with SQLite")
     args = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("install wrk")
@@ -107,7 +110,7 @@ def main():
             starts.append((server.ready_ms, server.rss_mb()))
             server.stop()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(folder)
+        server = Server(folder, args.database)
         try:
             filled = fill(server, args.jobs)
             page = json.loads(server.call("GET", "/api/v1/jobs?limit=50")[1])
@@ -128,7 +131,7 @@ def main():
     result = {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "kernel": os.uname().release},
-        "jobs": args.jobs, "connections": args.connections, "filled_per_second": round(filled),
+        "store": "postgresql" if args.database else "sqlite", "jobs": args.jobs, "connections": args.connections, "filled_per_second": round(filled),
         "start": {"first_200_ms": round(ready, 1), "idle_rss_mb": round(idle, 1), "after_load_rss_mb": round(busy, 1)},
         "get_job": get, "list_50": listed, "post_job": post,
     }

@@ -21,6 +21,7 @@ if [ "$want" = test ]; then
   # Apache Ignite and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
+  have unzip || missing+=(unzip)
   have protoc || missing+=(protobuf-compiler)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// Metadata key: the source system's own name of a column's type.
 pub const SOURCE_TYPE: &str = "weir.source_type";
+/// Metadata key: the number of a column at the source, which a rename keeps and no other column of the table ever gets.
+pub const COLUMN_ID: &str = "weir.column_id";
+/// Metadata key: the value that a column has, as the source prints it, in rows that were there before it was added and were not written since.
+pub const FILL: &str = "weir.fill";
 /// Metadata key: the edge source → Arrow, as JSON; absent means exact.
 pub const SOURCE_EDGE: &str = "weir.edge";
 /// Metadata key: a logical type that Arrow has no word for (`json`, `uuid`, `interval`, `xml`, …). Sinks may map it

@@ -126,7 +126,41 @@ impl Guard {
     /// The addresses of a host that may be connected to. The caller connects to these and does not resolve again.
     pub async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Result<Vec<SocketAddr>>> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        #[cfg(feature = "conformance")]
+        if let Some(found) = scripted::answer(bare, port) {
+            return Ok(self.egress.permitted(bare, port, found.iter().map(SocketAddr::ip)).map(|_| found));
+        }
         let found: Vec<SocketAddr> = tokio::net::lookup_host((bare, port)).await?.collect();
         Ok(self.egress.permitted(bare, port, found.iter().map(SocketAddr::ip)).map(|_| found))
+    }
+}
+
+/// Names that answer otherwise each time they are asked for, as the name server of an attacker does; for tests.
+#[cfg(feature = "conformance")]
+pub mod scripted {
+    use std::collections::{HashMap, VecDeque};
+    use std::net::{IpAddr, SocketAddr};
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    type Names = Mutex<HashMap<String, (VecDeque<IpAddr>, usize)>>;
+    static NAMES: LazyLock<Names> = LazyLock::new(Names::default);
+
+    /// From now on `host` has these addresses, one after the other; the last one stays.
+    pub fn name(host: &str, addresses: impl IntoIterator<Item = IpAddr>) {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(host.to_owned(), (addresses.into_iter().collect(), 0));
+    }
+
+    /// How often it was asked for.
+    pub fn asked(host: &str) -> usize {
+        NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(host).map_or(0, |(_, asked)| *asked)
+    }
+
+    pub(super) fn answer(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let (addresses, asked) = names.get_mut(host)?;
+        *asked += 1;
+        let now = if addresses.len() > 1 { addresses.pop_front() } else { addresses.front().copied() };
+        now.map(|address| vec![SocketAddr::new(address, port)])
     }
 }

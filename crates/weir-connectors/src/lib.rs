@@ -1,6 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
+pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;
 #[cfg(any(feature = "files", feature = "http"))]

@@ -14,8 +14,7 @@ pub fn registry() -> Registry {
     #[cfg(feature = "mysql")]
     registry.add(Arc::new(crate::mysql::Mysql::default()));
     #[cfg(feature = "postgres")]
-    registry
-        .add(Arc::new(crate::postgres::Postgres::default()))
-        .add(Arc::new(crate::postgres::PostgresCdc::default()));
+    registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
+    registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }

@@ -250,7 +250,13 @@ impl Planner {
         for flow in flows {
             for output in &flow.outputs {
                 let target = target(pipeline, flow, output);
-                let preview = output.sink.preview(&target).await.map_err(|error| error.at(format!("sink `{}`", output.node)))?;
+                let preview = match output.sink.preview(&target).await {
+                    // The source may have changes in its log that the target has to see first, in their order: the run finds out.
+                    Err(error) if pipeline.mode == Mode::Cdc && matches!(error.kind(), Kind::Schema | Kind::Conflict) => {
+                        vec![format!("as the source is now, {error}")]
+                    }
+                    preview => preview.map_err(|error| error.at(format!("sink `{}`", output.node)))?,
+                };
                 for action in preview {
                     if !actions.contains(&action) {
                         actions.push(action);

@@ -432,3 +432,70 @@ async fn a_bucket_that_is_away_is_told_without_its_name() {
     assert_eq!(error.retryable(), weir_error::Retry::Transient);
     assert!(said.contains("in/a.csv") && !said.contains("hidden") && !said.contains("tenants"), "{said}");
 }
+
+/// Takes connections on an inner address and only counts them.
+struct Inner {
+    port: u16,
+    met: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Inner {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, met) = (listener.local_addr().unwrap().port(), Arc::<std::sync::atomic::AtomicUsize>::default());
+        let count = met.clone();
+        std::thread::spawn(move || {
+            for _ in listener.incoming() {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        Self { port, met }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_address_leads_no_connector_inside() {
+    // An address that may be connected to, where nobody listens: the second try asks for the name again.
+    let (_place, root) = guarded(&["127.0.0.2".to_owned()]);
+    let inner = Inner::new();
+    let port = inner.port;
+    let (allowed, private): (std::net::IpAddr, std::net::IpAddr) = ("127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap());
+    let mut cases = 0;
+    for turns in 0..4 {
+        let connections = [
+            ("http", json!({"base_url": format!("http://rebind.test:{port}/")}), json!({"path": "rows"})),
+            (
+                "postgres",
+                json!({"host": "rebind.test", "port": port, "user": "u", "password": "p", "database": "d"}),
+                json!({"table": "t"}),
+            ),
+            (
+                "postgres-cdc",
+                json!({"host": "rebind.test", "port": port, "user": "u", "password": "p", "database": "d"}),
+                json!({"table": "t"}),
+            ),
+            (
+                "mysql",
+                json!({"host": "rebind.test", "port": port, "user": "u", "password": "p", "database": "d"}),
+                json!({"table": "t"}),
+            ),
+            (
+                "s3",
+                json!({"endpoint": format!("http://rebind.test:{port}"), "bucket": "b", "access_key": "a", "secret_key": "s"}),
+                json!({"path": "x/*.csv"}),
+            ),
+        ];
+        for (kind, connection, options) in connections {
+            // Good for a while, then inside.
+            guard::scripted::name("rebind.test", (0..turns).map(|_| allowed).chain([private]));
+            let connector = registry().get(kind).unwrap();
+            let checked = connector.check(&connection).await;
+            assert!(!checked.is_ok_and(|report| report.ok()), "{kind} has reached something");
+            let read = tokio::time::timeout(std::time::Duration::from_secs(60), streams(kind, connection, options, &root)).await;
+            assert!(read.unwrap().is_err(), "{kind}");
+            assert!(guard::scripted::asked("rebind.test") > 0, "{kind} resolves names past the guard");
+            cases += 2;
+        }
+    }
+    assert_eq!((cases, inner.met.load(std::sync::atomic::Ordering::SeqCst)), (40, 0), "an inner server was met");
+}

@@ -222,12 +222,12 @@ impl Client {
             };
             let limits = if client.version.maria { "max_statement_time = 0" } else { "max_execution_time = 0" };
             client
-                .batch(&format!(
+                .batch(
                     "SET NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, sql_safe_updates = 0, \
                      sql_select_limit = 18446744073709551615, net_write_timeout = 86400, net_read_timeout = 86400, wait_timeout = 86400, \
                      lock_wait_timeout = 60, \
-                     sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'"
-                ))
+                     sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
+                )
                 .await?;
             if client.version.maria || client.version.number >= 50_708 {
                 client.batch(&format!("SET SESSION {limits}")).await?;

@@ -181,6 +181,11 @@ fn wanted<'a>(field: &'a Field, on_loss: &OnLoss) -> Wanted<'a> {
     Wanted { kind, logical: metadata(LOGICAL_TYPE), source: metadata(SOURCE_TYPE).unwrap_or_default(), sql, choice }
 }
 
+/// The type of a new column for a field.
+pub fn column_type(field: &Field, on_loss: &OnLoss) -> String {
+    wanted(field, on_loss).sql
+}
+
 /// Type and modifier below a domain.
 fn base_of(mut type_oid: u32, mut typmod: i32, types: &TypeContext) -> (u32, i32) {
     while let Some(found) = types.get(type_oid).filter(|found| found.kind == 'd') {

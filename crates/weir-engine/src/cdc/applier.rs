@@ -11,12 +11,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_connect::{Barrier, ChangeBatch, ChangeWriter, CommitReport, Split, SplitProgress, StreamSink, StreamTarget, failpoint};
-use weir_error::{Error, Result};
-use weir_plan::Flow;
+use weir_connect::{
+    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChange, SchemaChangePolicy, Split, SplitProgress, StreamSink,
+    StreamTarget, failpoint,
+};
+use weir_error::{Error, Kind, Result};
+use weir_plan::{Flow, FlowOutput};
 
 use super::Shared;
 use super::codec::{Mark, Record};
+use super::journal::Journal;
+use super::shape::{self, Shape, Shapes};
 use crate::run::RunContext;
 use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 
@@ -45,12 +50,72 @@ pub(super) struct Applier {
     sink: String,
 }
 
+/// A target with its writer.
+struct Opened {
+    sink: Box<dyn StreamSink>,
+    writer: Option<Box<dyn ChangeWriter>>,
+    /// The boundary that is durable in it.
+    seq: Option<u64>,
+    /// It has the shape of the source's table by now, and not the one that was asked for.
+    fell_back: bool,
+}
+
+impl Opened {
+    async fn new(
+        output: &FlowOutput,
+        target: &impl Fn(&Shape, SchemaChangePolicy) -> StreamTarget,
+        shape: &Shape,
+        policy: SchemaChangePolicy,
+        told: &Shape,
+    ) -> Result<Self> {
+        let policy = if shape == told { output.on_schema_change } else { policy };
+        match Self::open(output, target(shape, policy), target(shape, output.on_schema_change)).await {
+            // Somebody has fitted the table to what the source has become.
+            Err(error) if shape != told && error.kind() == Kind::Schema => {
+                let now = || target(told, output.on_schema_change);
+                match Self::open(output, now(), now()).await {
+                    Ok(opened) => Ok(Self { fell_back: true, ..opened }),
+                    // Or it was left behind by another contract, and may be altered now.
+                    Err(_) if policy != output.on_schema_change => {
+                        let then = || target(shape, output.on_schema_change);
+                        Self::open(output, then(), then()).await
+                    }
+                    Err(_) => Err(error),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// `strict` is looked at first.
+    async fn open(output: &FlowOutput, strict: StreamTarget, target: StreamTarget) -> Result<Self> {
+        if strict.on_schema_change != target.on_schema_change {
+            output.sink.preview(&strict).await?;
+        }
+        let sink = output.sink.prepare(target).await?;
+        let recovery = sink.recover().await?;
+        let known = recovery.progress.iter().flatten().find(|part| part.split.id == SPLIT);
+        let seq = known.and_then(|part| seq_of(part.position.as_ref()));
+        let writer = match recovery.committed {
+            Some(_) => None,
+            None => Some(sink.change_writer(output.deletes).await?),
+        };
+        Ok(Self { sink, writer, seq, fell_back: false })
+    }
+}
+
 /// One stream's way.
 struct Target {
     /// The flow in the log, and the output in the flow.
     flow: usize,
     output: usize,
     sink: Box<dyn StreamSink>,
+    /// Of the input.
+    stream: Arc<str>,
+    /// Of the stream, at the last change that was applied.
+    shape: Shape,
+    /// The key that the pipeline gives, if it is not the stream's.
+    key: Option<Vec<String>>,
     writer: Option<Box<dyn ChangeWriter>>,
     /// The boundary that is durable here.
     seq: u64,
@@ -61,12 +126,25 @@ struct Target {
 
 impl Applier {
     /// Opens the sink's streams and finds out how far each is. `left` is the boundary that the last committed run ended with.
-    pub(super) async fn open(context: &Arc<RunContext>, log: &str, sink: &str, flows: &[&Flow], left: u64) -> Result<Self> {
+    /// `shapes` are those of then, and `journal` tells what they became.
+    pub(super) async fn open(
+        context: &Arc<RunContext>,
+        log: &str,
+        sink: &str,
+        flows: &[&Flow],
+        left: u64,
+        shapes: &Shapes,
+        journal: &Arc<Journal>,
+    ) -> Result<Self> {
         let name = name(log, sink);
         let place = FlowPlace { pipeline: &context.dead_letters_of, run_id: &context.identity.run_id, flow: &name };
         let checkpoint = context.store.epochs(&place).await?.pop();
         context.epoch.fetch_max(checkpoint.as_ref().map_or(0, |epoch| epoch.number), Ordering::Relaxed);
+        let fresh = checkpoint.is_none();
         let body = checkpoint.map(|epoch| epoch.body).unwrap_or_default();
+        let kept =
+            body.progress.first().and_then(|part| part.position.as_ref()).map_or(&Value::Null, |position| &position["shapes"]);
+        let kept = shape::read(kept)?;
         let start = body.progress.first().and_then(|part| seq_of(part.position.as_ref())).unwrap_or(left);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
@@ -74,29 +152,66 @@ impl Applier {
         let mut routes: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (at, flow) in flows.iter().enumerate() {
             for (index, output) in flow.outputs.iter().enumerate().filter(|(_, output)| output.node == sink) {
-                let target = StreamTarget {
+                let stream: Arc<str> = flow.inputs[0].stream.name.as_str().into();
+                let own = flow.inputs[0].stream.primary_key.clone();
+                let key = (output.key != own).then(|| output.key.clone());
+                let target = |shape: &Shape, policy| StreamTarget {
                     run: context.identity.clone(),
                     stream: output.stream.clone(),
-                    schema: output.schema.clone(),
-                    key: output.key.clone(),
+                    schema: shape.schema.clone(),
+                    key: key.clone().unwrap_or_else(|| shape.key.clone()),
                     cursor: None,
                     write_mode: output.write_mode,
-                    on_schema_change: output.on_schema_change,
+                    on_schema_change: policy,
                     changes: true,
                 };
-                let opened = output.sink.prepare(target).await?;
-                let recovery = opened.recover().await?;
-                let known = recovery.progress.iter().flatten().find(|part| part.split.id == SPLIT);
-                let seq = known.and_then(|part| seq_of(part.position.as_ref())).unwrap_or(0).max(start);
-                let writer = match recovery.committed {
-                    Some(_) => None,
-                    None => Some(opened.change_writer(output.deletes).await?),
+                let told = Shape { schema: output.schema.clone(), key: own };
+                let known = kept.get(&stream).or_else(|| shapes.get(&stream)).cloned();
+                let (mut shape, policy) = match known {
+                    // The target has had this shape already: opening alters nothing.
+                    Some(shape) if output.on_schema_change == SchemaChangePolicy::Evolve => (shape, SchemaChangePolicy::Freeze),
+                    Some(shape) => (shape, output.on_schema_change),
+                    None => (told.clone(), output.on_schema_change),
                 };
-                routes.entry(flow.inputs[0].stream.name.as_str().into()).or_default().push(targets.len());
-                targets.push(Target { flow: at, output: index, sink: opened, writer, seq, rows: counts[at].read, dirty: false });
+                let mut opened = Opened::new(output, &target, &shape, policy, &told).await?;
+                let seq = opened.seq.unwrap_or(0).max(start);
+                if let Some(later) = shape::last_between(journal, &stream, start, seq).await? {
+                    opened = Opened::new(output, &target, &later, policy, &told).await?;
+                    shape = later;
+                }
+                let Opened { sink: opened, writer, fell_back, .. } = opened;
+                if fell_back {
+                    shape = told;
+                }
+                routes.entry(stream.clone()).or_default().push(targets.len());
+                let rows = counts[at].read;
+                targets.push(Target {
+                    flow: at,
+                    output: index,
+                    sink: opened,
+                    stream,
+                    shape,
+                    key,
+                    writer,
+                    seq,
+                    rows,
+                    dirty: false,
+                });
             }
         }
-        Ok(Self { context: context.clone(), name, targets, routes, start, counts, dead: Vec::new(), sink: sink.to_owned() })
+        let mut applier =
+            Self { context: context.clone(), name, targets, routes, start, counts, dead: Vec::new(), sink: sink.to_owned() };
+        if fresh {
+            // A table may have another shape when this run is taken up again.
+            let mark = Mark { seq: start, position: Value::Null, committed_at_us: None };
+            applier.keep(&mark).await?;
+        }
+        Ok(applier)
+    }
+
+    /// The shapes of the streams as far as they were applied.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &Shape)> {
+        self.targets.iter().map(|target| (&*target.stream, &target.shape))
     }
 
     /// The boundary after which this node needs the journal.
@@ -114,6 +229,8 @@ impl Applier {
         let context = self.context.clone();
         let mut reader = shared.journal.read_after(self.start)?;
         let mut seq = self.start;
+        // The last boundary, as long as nothing that follows it was applied.
+        let mut between: Option<Mark> = None;
         let (mut flushed, mut saved, mut bytes) = (Instant::now(), Instant::now(), 0);
         loop {
             let next = tokio::select! {
@@ -125,6 +242,15 @@ impl Applier {
             let Some((record, last)) = next else { break };
             // What comes now belongs to the boundary that follows.
             let upcoming = seq + 1;
+            if let (Record::Schema(change), Some(mark)) = (&record, &between)
+                && bytes > 0
+                && self.due(&change.stream, upcoming).any(|target| target.shape.changed(change).is_some())
+            {
+                // A change that is refused must not hold back the rows before it: somebody may fit the target to what comes after them.
+                self.flush(mark, shared).await?;
+                (flushed, bytes) = (Instant::now(), 0);
+            }
+            between = None;
             match record {
                 Record::Changes(batch) => {
                     bytes += batch.rows.get_array_memory_size().max(1);
@@ -138,10 +264,14 @@ impl Applier {
                     }
                 }
                 Record::Schema(change) => {
-                    bytes += 1;
                     for target in self.due(&change.stream, upcoming) {
+                        let Some(changed) = target.shape.changed(&change) else { continue };
+                        bytes += 1;
                         target.dirty = true;
-                        target.writer()?.reshape(&change).await?;
+                        let key = target.key.clone().unwrap_or_else(|| changed.key.clone());
+                        let (schema, own) = (changed.schema.clone(), changed.key.clone());
+                        target.writer()?.reshape(&SchemaChange { key, ..changed }).await?;
+                        target.shape = Shape { schema, key: own };
                     }
                 }
                 Record::Dead(letter) => {
@@ -160,6 +290,7 @@ impl Applier {
                 }
                 Record::Boundary(mark) => {
                     seq = mark.seq;
+                    between = Some(mark.clone());
                     let stopping = context.stopping();
                     if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
                         self.flush(&mark, shared).await?;
@@ -239,21 +370,7 @@ impl Applier {
 
     /// Remembers that all streams are durable up to here.
     async fn checkpoint(&mut self, mark: &Mark, shared: &Shared, side: usize) -> Result<()> {
-        let mut streams = self.counts.clone();
-        streams.iter_mut().for_each(|counts| counts.written.clear());
-        for target in &self.targets {
-            let written = &mut streams[target.flow].written;
-            // The outputs of a flow that come to this node, in their order.
-            written.push(target.rows);
-        }
-        let body = EpochBody { progress: vec![progress(mark, 0)], streams, ..EpochBody::default() };
-        let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let place =
-            FlowPlace { pipeline: &self.context.dead_letters_of, run_id: &self.context.identity.run_id, flow: &self.name };
-        failpoint!("cdc.checkpoint.before");
-        let dead = std::mem::take(&mut self.dead);
-        self.context.store.write_epoch(&place, &Epoch { number, prepared: false, body }, &dead, Keep::Newest).await?;
-        failpoint!("cdc.checkpoint.after");
+        let number = self.keep(mark).await?;
         shared.done(side, mark.seq)?;
         let rows = self.targets.iter().map(|target| target.rows).sum();
         self.context.tell(crate::events::RunEvent::Checkpoint {
@@ -263,6 +380,27 @@ impl Applier {
             at_ms: u64::try_from(self.context.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
         Ok(())
+    }
+
+    async fn keep(&mut self, mark: &Mark) -> Result<u64> {
+        let mut streams = self.counts.clone();
+        streams.iter_mut().for_each(|counts| counts.written.clear());
+        for target in &self.targets {
+            let written = &mut streams[target.flow].written;
+            // The outputs of a flow that come to this node, in their order.
+            written.push(target.rows);
+        }
+        let mut reached = progress(mark, 0);
+        reached.position = Some(json!({"seq": mark.seq, "shapes": shape::write(self.shapes())?}));
+        let body = EpochBody { progress: vec![reached], streams, ..EpochBody::default() };
+        let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let place =
+            FlowPlace { pipeline: &self.context.dead_letters_of, run_id: &self.context.identity.run_id, flow: &self.name };
+        failpoint!("cdc.checkpoint.before");
+        let dead = std::mem::take(&mut self.dead);
+        self.context.store.write_epoch(&place, &Epoch { number, prepared: false, body }, &dead, Keep::Newest).await?;
+        failpoint!("cdc.checkpoint.after");
+        Ok(number)
     }
 
     /// Ends the run in every stream of the node: the place of each in the flows, and its report.

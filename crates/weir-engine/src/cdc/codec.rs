@@ -150,6 +150,25 @@ fn schema_bytes(schema: &SchemaRef) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A schema as text, for places that hold JSON.
+pub fn schema_text(schema: &SchemaRef) -> Result<String> {
+    Ok(schema_bytes(schema)?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The schema of [`schema_text`].
+pub fn schema_of_text(text: &str) -> Result<SchemaRef> {
+    let digits = text.as_bytes().chunks(2).map(|pair| {
+        std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .ok_or_else(|| broken("a schema that is no text"))
+    });
+    let bytes = digits.collect::<Result<Vec<u8>>>()?;
+    let mut read = In(&bytes);
+    let reader = StreamReader::try_new(read.bytes()?, None);
+    Ok(reader.map_err(|error| broken("a schema that cannot be read").caused_by(error))?.schema())
+}
+
 #[derive(Serialize, Deserialize)]
 struct Reshaped {
     stream: String,

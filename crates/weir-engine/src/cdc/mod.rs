@@ -5,6 +5,7 @@
 //! ```
 //!
 //! * [`journal`], [`codec`]: what is on disk;
+//! * `shape`: what a stream looked like where a sink has got to;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
 //! * this file: one log from opening to its end.
 //!
@@ -14,6 +15,7 @@
 mod applier;
 pub mod codec;
 pub mod journal;
+mod shape;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,9 +120,10 @@ impl Log<'_> {
             None => Mark { seq: 0, position: Value::Null, committed_at_us: None },
         };
         let (journal, writer) = Journal::open(&self.folder(context), &start, SEGMENT_BYTES)?;
+        let left_shapes = shape::read(left.as_ref().map_or(&Value::Null, |left| &left["shapes"]))?;
         let mut appliers = Vec::new();
         for sink in self.sinks() {
-            appliers.push(Applier::open(context, self.node, sink, &self.flows, start.seq).await?);
+            appliers.push(Applier::open(context, self.node, sink, &self.flows, start.seq, &left_shapes, &journal).await?);
         }
         for applier in &appliers {
             journal.holds(applier.reached())?;
@@ -260,7 +263,12 @@ impl Log<'_> {
         reports.sort_by_key(|(at, _)| *at);
         let reports: Vec<CommitReport> = reports.into_iter().map(|(_, report)| report).collect();
         let mark = shared.journal.tail().mark;
-        let state = StreamState { previous: Some(json!({"seq": mark.seq, "position": mark.position})), ..StreamState::default() };
+        // All of them have got to the end.
+        let shapes = shape::write(appliers.iter().flat_map(Applier::shapes))?;
+        let state = StreamState {
+            previous: Some(json!({"seq": mark.seq, "position": mark.position, "shapes": shapes})),
+            ..StreamState::default()
+        };
         let kept = self.kept(context).await?;
         context.store.committed(&run.pipeline, &run.run_id, self.node, &reports, &[(self.node.to_owned(), state)]).await?;
         let outcomes = self.outcomes(&kept, &reports);

@@ -49,7 +49,7 @@ impl From<&FlowPlace<'_>> for Place {
 /// One question or order; each is one method of [`super::StateStore`], which says what it means.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::large_enum_variant)] // One lives as long as it takes to be written.
 pub enum StateCall {
     Unfinished { pipeline: String },
     Begin { run_id: String, pipeline: String, fingerprint: String, name: Option<String> },

@@ -35,7 +35,13 @@ impl StateLink for Wire {
         let ends = matches!(call, StateCall::End { .. });
         let mut heard = false;
         // The end of an attempt is told once; the run is what it is without it.
-        let broken = if ends { Ok(heard = true) } else { self.faults.step(|| heard = true) };
+        let broken = match ends {
+            true => {
+                heard = true;
+                Ok(())
+            }
+            false => self.faults.step(|| heard = true),
+        };
         if heard {
             let answer = self.tables.answer(serde_json::from_str(&sent).unwrap()).await?;
             broken?;
@@ -156,7 +162,7 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
     let database = server.create_database().unwrap();
     // Two machines that come up at the same moment.
     let url = database.url();
-    let (tables, other) = tokio::join!(Tables::shared(&url, 4), Tables::shared(&url, 4));
+    let (tables, other) = tokio::join!(Tables::shared(url, 4), Tables::shared(url, 4));
     let (tables, other) = (tables.unwrap(), other.unwrap());
     let mut lives = tokio::task::JoinSet::new();
     // The same names everywhere: each job sees its own only, or a life would find another's.

@@ -191,7 +191,12 @@ fn compare(source: &Database, target: &Database) -> Result<(u64, u64, usize)> {
                 "key {key}: {value:?} is out of order or doubled\nsource: {expected:?}\ntarget: {found:?}"
             );
         }
-        ensure!(found.last() == expected.last(), "key {key} ends with {:?}, at the source with {:?}", found.last(), expected.last());
+        ensure!(
+            found.last() == expected.last(),
+            "key {key} ends with {:?}, at the source with {:?}",
+            found.last(),
+            expected.last()
+        );
     }
     for (key, expected) in &expected {
         // A row that was gone before anybody looked need not have been there.

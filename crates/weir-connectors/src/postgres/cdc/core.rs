@@ -88,6 +88,10 @@ pub struct TableState {
     pub snapshot: Option<TableSnapshot>,
     /// The log has told its shape since this connection began.
     told: bool,
+    /// Whoever reads this knows its shape.
+    announced: bool,
+    /// What the last run left of its shape, until the log has told one.
+    pub left: Option<String>,
     /// Counts changes of the shape.
     pub shapes: u64,
 }
@@ -156,15 +160,38 @@ impl Core {
     }
 
     /// Follows a table.
-    pub fn add(&mut self, oid: u32, stream: Arc<str>, shape: Arc<Shape>, snapshot: Option<TableSnapshot>) {
+    /// `left` is [`Shape::left`] of the run before; what the reader knows of a table that was followed before may be older than `shape`.
+    pub fn add(&mut self, oid: u32, stream: Arc<str>, shape: Arc<Shape>, snapshot: Option<TableSnapshot>, left: Option<String>) {
         self.by_oid.insert(oid, self.tables.len());
         let rows = Rows::new(stream.clone(), shape, self.before);
-        self.tables.push(TableState { oid, stream, rows, snapshot, told: false, shapes: 0 });
+        let announced = left.is_none();
+        self.tables.push(TableState { oid, stream, rows, snapshot, told: false, announced, left, shapes: 0 });
+    }
+
+    /// Tells the shape of a table once, before its first row.
+    pub fn announce(&mut self, at: usize) {
+        let table = &mut self.tables[at];
+        if !std::mem::replace(&mut table.announced, true) {
+            let shape = table.rows.shape();
+            self.out.push_back(ChangeEvent::Schema(SchemaChange {
+                stream: table.stream.clone(),
+                schema: shape.schema.clone(),
+                key: shape.key.clone(),
+                renamed: Vec::new(),
+                statement: None,
+            }));
+            self.dirty = true;
+        }
     }
 
     /// No transaction is cut here.
     pub fn between_transactions(&self) -> bool {
         self.current.is_none() && self.part.is_none()
+    }
+
+    /// Nothing of the transaction that is being read was given out.
+    pub fn untouched(&self) -> bool {
+        self.part.is_none() && self.current.as_ref().is_none_or(|current| current.changes == 0 && current.skip == 0)
     }
 
     /// The transaction that is being read.
@@ -275,10 +302,13 @@ impl Core {
     }
 
     fn relation(&mut self, relation: Box<LogRelation>) -> Step {
-        let Some(table) = self.by_oid.get(&relation.oid).map(|at| &mut self.tables[*at]) else { return Step::Go };
+        let Some(at) = self.by_oid.get(&relation.oid).copied() else { return Step::Go };
+        let table = &mut self.tables[at];
         if table.rows.shape().fits(&relation) {
             table.told = true;
-            return Step::Go;
+            table.left = None;
+            self.announce(at);
+            return if self.out.is_empty() { Step::Go } else { Step::Emit };
         }
         Step::Relation(relation)
     }
@@ -298,7 +328,11 @@ impl Core {
         table.rows = Rows::new(table.stream.clone(), shape.clone(), before);
         table.told |= told;
         table.shapes += 1;
-        if !old.same(&shape) {
+        if told {
+            table.left = None;
+        }
+        let announced = std::mem::replace(&mut table.announced, true);
+        if !old.same(&shape) || !announced {
             self.out.push_back(ChangeEvent::Schema(SchemaChange {
                 stream: table.stream.clone(),
                 schema: shape.schema.clone(),

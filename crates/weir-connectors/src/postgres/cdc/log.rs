@@ -272,10 +272,15 @@ impl Worker {
     /// Takes over another shape. `false`: the stream had to begin again, and what was being read will come again.
     async fn relation(&mut self, relation: &LogRelation) -> Result<bool> {
         let Some(before) = self.core.shape(relation.oid).cloned() else { return Ok(true) };
-        let shape = table::from_log(&mut self.control, relation, &before, &self.on_loss).await?;
+        let left = self.core.tables.iter().find(|table| table.oid == relation.oid).and_then(|table| table.left.clone());
+        let shape = table::from_log(&mut self.control, relation, &before, left.as_deref(), &self.on_loss).await?;
         if shape.needs_text && self.binary {
             self.in_text().await?;
             return Ok(false);
+        }
+        if self.core.dirty && self.core.untouched() {
+            // What comes may be refused; what was before it is whole.
+            self.boundary(false).await?;
         }
         self.core.reshape(relation.oid, Arc::new(shape), true)?;
         self.emit_all().await?;
@@ -461,7 +466,9 @@ impl Worker {
 
     fn write_progress(&mut self) {
         for table in &self.core.tables {
-            let done = TableProgress { oid: table.oid, done: true, after: None, chunks: Vec::new() };
+            // Until the log has told a shape, the one of the run before is the last that was given out.
+            let shape = table.left.clone().unwrap_or_else(|| table.rows.shape().left.clone());
+            let done = TableProgress { oid: table.oid, shape, done: true, after: None, chunks: Vec::new() };
             let progress = match &table.snapshot {
                 None => done,
                 Some(snapshot) => TableProgress {

@@ -263,7 +263,7 @@ impl ChangeSource for PostgresChanges {
             if state.is_some() {
                 plans.add(table.oid, table.bytes, if progress.is_none() { fence } else { 0 });
             }
-            core.add(table.oid, table.stream.clone(), Arc::new(shape), state);
+            core.add(table.oid, table.stream.clone(), Arc::new(shape), state, progress.map(|progress| progress.shape.clone()));
         }
         let ends = request.until_caught_up || self.options.snapshot == SnapshotMode::Only;
         let position =

@@ -37,6 +37,9 @@ pub struct Position {
 pub struct TableProgress {
     /// The table's number: another one under the same name is another table.
     pub oid: u32,
+    /// Its columns, as [`super::table::Shape::left`] writes them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shape: String,
     /// Its snapshot is complete.
     pub done: bool,
     /// Keys up to this one were read.
@@ -123,7 +126,13 @@ mod tests {
         };
         position.tables.insert(
             "public.t".into(),
-            TableProgress { oid: 4_000_000_000, done: false, after: Some(vec!["9".into(), "ü".into()]), chunks: vec![chunk] },
+            TableProgress {
+                oid: 4_000_000_000,
+                shape: "1,3 f".into(),
+                done: false,
+                after: Some(vec!["9".into(), "ü".into()]),
+                chunks: vec![chunk],
+            },
         );
         let opaque = position.write().unwrap();
         assert_eq!(opaque["lsn"], "16/B374D848");

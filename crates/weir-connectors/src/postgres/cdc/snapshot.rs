@@ -464,6 +464,8 @@ impl Worker {
                         source_bytes,
                     };
                     self.core.dirty = true;
+                    self.core.announce(at);
+                    self.emit_all().await?;
                     self.emit(ChangeEvent::Changes(batch)).await?;
                 }
             }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use weir_connect::fidelity::LOGICAL_TYPE;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use twox_hash::XxHash3_64;
+use weir_connect::fidelity::{COLUMN_ID, FILL, LOGICAL_TYPE};
 use weir_connect::{OnLoss, Result};
 
 use super::super::catalog::{RawColumn, Relation, TypeContext};
@@ -27,6 +28,8 @@ pub struct CatalogColumn {
     pub generated: char,
     /// Texts are ordered by their bytes.
     pub by_bytes: bool,
+    /// What rows have in it that were there before it was.
+    pub fill: Option<String>,
 }
 
 /// A table that can be followed.
@@ -64,7 +67,8 @@ fn oids(relations: &[Relation]) -> String {
 const COLUMNS: &str = "SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
     a.attgenerated, a.attnum, CASE WHEN c.oid IS NULL THEN false WHEN c.oid = 100 THEN \
       CASE coalesce(to_jsonb(d)->>'datlocprovider', 'c') WHEN 'c' THEN d.datcollate IN ('C', 'POSIX') ELSE to_jsonb(d)->>'datlocprovider' = 'b' END \
-    ELSE coalesce(c.collprovider = 'b' OR (c.collprovider = 'c' AND c.collcollate IN ('C', 'POSIX')), false) END \
+    ELSE coalesce(c.collprovider = 'b' OR (c.collprovider = 'c' AND c.collcollate IN ('C', 'POSIX')), false) END, \
+    CASE WHEN a.atthasmissing AND a.atttypid <> 603 THEN (a.attmissingval::text::text[])[1] END \
     FROM pg_attribute a JOIN pg_database d ON d.datname = current_database() LEFT JOIN pg_collation c ON c.oid = a.attcollation \
     WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
@@ -97,6 +101,7 @@ pub async fn load(client: &mut Client, relations: &[Relation]) -> Result<Vec<Tab
             attnum: row.int(7) as i16,
             generated: row.text(6).chars().next().unwrap_or(' '),
             by_bytes: row.flag(8),
+            fill: row.opt(9).map(str::to_string),
         });
     }
     let mut keys: HashMap<u32, Vec<String>> = HashMap::new();
@@ -161,6 +166,8 @@ pub struct Shape {
     pub attnums: BTreeMap<String, i16>,
     /// Some column is read as the server prints it: the log must come in text form.
     pub needs_text: bool,
+    /// The numbers of the published columns, and a print of their names and types, by which [`numbers_left`] knows them again.
+    pub left: String,
     /// How the key's values are compared as the server compares them; `None` if only the server can.
     pub order: Option<Vec<Travel>>,
 }
@@ -206,7 +213,17 @@ impl Shape {
             })
             .collect::<Option<Vec<_>>>()
             .filter(|order| !order.is_empty());
-        let schema = Arc::new(Schema::new(mapped.iter().map(|column| column.field.clone()).collect::<Vec<_>>()));
+        let numbered = |column: &SourceColumn| {
+            let mut metadata = column.field.metadata().clone();
+            if let Some(found) = columns.iter().find(|found| found.raw.name == column.name) {
+                if found.attnum > 0 {
+                    metadata.insert(COLUMN_ID.to_owned(), found.attnum.to_string());
+                }
+                metadata.extend(found.fill.clone().map(|fill| (FILL.to_owned(), fill)));
+            }
+            column.field.clone().with_metadata(metadata)
+        };
+        let schema = Arc::new(Schema::new(mapped.iter().map(numbered).collect::<Vec<_>>()));
         let nullable = |column: &SourceColumn| column.field.clone().with_nullable(true);
         let batch = Arc::new(Schema::new(mapped.iter().map(nullable).collect::<Vec<Field>>()));
         let delimiters = mapped
@@ -224,6 +241,11 @@ impl Shape {
             key_types,
             key_wire,
             delimiters,
+            left: {
+                let numbers: Vec<String> = columns.iter().map(|column| column.attnum.to_string()).collect();
+                let columns = columns.iter().map(|column| (column.raw.name.as_str(), column.raw.type_oid));
+                format!("{} {}", numbers.join(","), print(columns))
+            },
             attnums: columns
                 .iter()
                 .filter(|column| column.attnum > 0)
@@ -285,14 +307,85 @@ pub fn published(table: &Table, listed: Option<&[String]>, generated: bool) -> V
     table.columns.iter().filter(wanted).cloned().collect()
 }
 
+fn print<'a>(columns: impl Iterator<Item = (&'a str, u32)>) -> String {
+    let all: Vec<String> = columns.map(|(name, kind)| format!("{name}\u{1}{kind}")).collect();
+    format!("{:016x}", XxHash3_64::oneshot(all.join("\u{2}").as_bytes()))
+}
+
+/// The numbers that [`Shape::left`] wrote, if the log describes the same columns.
+fn numbers_left(left: &str, relation: &LogRelation) -> Option<Vec<i16>> {
+    let (numbers, printed) = left.split_once(' ')?;
+    let same = printed == print(relation.columns.iter().map(|column| (column.name.as_str(), column.type_oid)));
+    same.then(|| numbers.split(',').map(str::parse).collect::<Result<Vec<i16>, _>>().ok()).flatten()
+}
+
+/// A column that the catalogue has or had.
+struct Numbered<'a> {
+    number: i16,
+    /// `None`: dropped.
+    now: Option<(&'a str, u32)>,
+}
+
+/// The numbers of the log's columns. The log has them in their order, but under the names of then, and the catalogue the names of now: of all
+/// ways to number them in order, the one that agrees best with names and types that are known.
+fn numbers(relation: &LogRelation, before: &BTreeMap<String, i16>, known: &[Numbered<'_>]) -> Vec<i16> {
+    let columns = &relation.columns;
+    let score = |column: &super::decode::LogColumn, known: &Numbered<'_>| -> u32 {
+        let now = known.now.map_or(0, |(name, kind)| 2 * u32::from(name == column.name) + u32::from(kind == column.type_oid));
+        now + 4 * u32::from(before.get(&column.name) == Some(&known.number))
+    };
+    // best[i][j]: of the first i columns among the first j numbers.
+    let mut best = vec![vec![None; known.len() + 1]; columns.len() + 1];
+    best[0].fill(Some(0));
+    for i in 1..=columns.len() {
+        for j in 1..=known.len() {
+            let taken = best[i - 1][j - 1].map(|so_far: u32| so_far + score(&columns[i - 1], &known[j - 1]));
+            best[i][j] = best[i][j - 1].max(taken);
+        }
+    }
+    let mut found = vec![0; columns.len()];
+    let (mut i, mut j) = (columns.len(), known.len());
+    while i > 0 && j > 0 && best[i][j].is_some() {
+        if best[i][j - 1] == best[i][j] {
+            j -= 1;
+        } else {
+            found[i - 1] = known[j - 1].number;
+            (i, j) = (i - 1, j - 1);
+        }
+    }
+    found
+}
+
 /// The shape that the log describes. The catalogue is asked for types and names that it still has; nullability is only as new as the
 /// catalogue, so a column that is new is nullable until the log is opened again.
-pub async fn from_log(client: &mut Client, relation: &LogRelation, before: &Shape, on_loss: &OnLoss) -> Result<Shape> {
+/// `left` is what the last run left ([`Shape::left`]), as long as nothing of the table was read since.
+pub async fn from_log(
+    client: &mut Client,
+    relation: &LogRelation,
+    before: &Shape,
+    left: Option<&str>,
+    on_loss: &OnLoss,
+) -> Result<Shape> {
     let oid = relation.oid.to_string();
     let now = client.query(COLUMNS, &[Some(&format!("{{{oid}}}"))]).await?;
     let keys = client.query(KEYS, &[Some(&format!("{{{oid}}}"))]).await?;
+    let ever = client
+        .query(
+            "SELECT attnum, CASE WHEN NOT attisdropped THEN attname END, atttypid FROM pg_attribute \
+             WHERE attrelid = $1::oid AND attnum > 0 AND (attisdropped OR attgenerated = '' OR attname = ANY($2::text[])) ORDER BY attnum",
+            &[Some(&oid), Some(&array(relation.columns.iter().map(|column| column.name.as_str())))],
+        )
+        .await?;
+    let ever: Vec<Numbered<'_>> = ever
+        .iter()
+        .map(|row| Numbered { number: row.int(0) as i16, now: row.opt(1).map(|name| (name, row.int(2) as u32)) })
+        .collect();
+    // What the catalogue had when the log was opened says nothing about what came before.
+    let none = BTreeMap::new();
+    let known = if left.is_some() { &none } else { &before.attnums };
+    let numbers = left.and_then(|left| numbers_left(left, relation)).unwrap_or_else(|| numbers(relation, known, &ever));
     let mut columns = Vec::new();
-    for column in &relation.columns {
+    for (column, number) in relation.columns.iter().zip(numbers) {
         let found = now.iter().find(|row| row.text(1) == column.name);
         let known = before.columns.iter().find(|known| known.name == column.name);
         let names = client
@@ -311,9 +404,13 @@ pub async fn from_log(client: &mut Client, relation: &LogRelation, before: &Shap
                 optional: false,
                 generated: false,
             },
-            attnum: found.map_or(0, |row| row.int(7) as i16),
+            attnum: number,
             generated: ' ',
             by_bytes: found.is_some_and(|row| row.flag(8)),
+            fill: found
+                .filter(|row| row.int(7) as i16 == number && row.int(2) as u32 == column.type_oid)
+                .and_then(|row| row.opt(9))
+                .map(str::to_string),
         });
     }
     let flagged: Vec<String> =
@@ -332,18 +429,56 @@ pub async fn from_log(client: &mut Client, relation: &LogRelation, before: &Shap
     Ok(Shape::new(&columns, &key, &types, on_loss))
 }
 
+/// A literal of an array of texts.
+fn array<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<String> = items.map(|item| format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("{{{}}}", items.join(","))
+}
+
 /// Columns that have the same number under another name.
 pub fn renamed(before: &Shape, after: &Shape) -> Vec<(String, String)> {
-    let gone = before.attnums.iter().filter(|(name, _)| !after.attnums.contains_key(*name));
-    gone.filter_map(|(old, number)| {
-        let found = after.attnums.iter().find(|(name, other)| *other == number && !before.attnums.contains_key(*name));
-        let same_type = |new: &str| {
-            let of = |shape: &Shape, name: &str| -> Option<DataType> {
-                shape.columns.iter().find(|column| column.name == name).map(|column| column.field.data_type().clone())
-            };
-            of(before, old) == of(after, new)
-        };
-        found.map(|(new, _)| new.clone()).filter(|new| same_type(new)).map(|new| (old.clone(), new))
-    })
-    .collect()
+    let found = |number: &i16| after.attnums.iter().find(|(_, other)| *other == number).map(|(name, _)| name.clone());
+    let moved = before.attnums.iter().filter_map(|(old, number)| Some((old.clone(), found(number)?)));
+    moved.filter(|(old, new)| old != new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::LogColumn;
+    use super::*;
+
+    fn relation(columns: &[(&str, u32)]) -> LogRelation {
+        let column =
+            |(name, kind): &(&str, u32)| LogColumn { identity: false, name: (*name).to_owned(), type_oid: *kind, typmod: -1 };
+        let columns = columns.iter().map(column).collect();
+        LogRelation { oid: 1, schema: "public".into(), table: "t".into(), identity: b'd', columns }
+    }
+
+    fn known(columns: &[(i16, Option<(&'static str, u32)>)]) -> Vec<Numbered<'static>> {
+        columns.iter().map(|(number, now)| Numbered { number: *number, now: *now }).collect()
+    }
+
+    #[test]
+    fn columns_of_the_past_find_their_numbers_under_the_names_of_now() {
+        let log = relation(&[("id", 23), ("a", 25), ("b", 23)]);
+        let none = BTreeMap::new();
+        let renamed = known(&[(1, Some(("id", 23))), (2, Some(("z", 25))), (3, Some(("b", 23)))]);
+        assert_eq!(numbers(&log, &none, &renamed), [1, 2, 3]);
+        let dropped = known(&[(1, Some(("id", 23))), (2, None), (3, Some(("b", 23))), (4, Some(("c", 25)))]);
+        assert_eq!(numbers(&log, &none, &dropped), [1, 2, 3]);
+        // The log is past a rename that the shape before it has.
+        let before = BTreeMap::from([("id".to_owned(), 1), ("a".to_owned(), 2), ("b".to_owned(), 3)]);
+        let later = known(&[(1, Some(("id", 23))), (2, Some(("a", 25))), (3, Some(("z", 23))), (4, Some(("b", 25)))]);
+        assert_eq!(numbers(&log, &before, &later), [1, 2, 3]);
+        assert_eq!(numbers(&relation(&[("id", 23), ("a", 25), ("z", 23), ("b", 25)]), &before, &later), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn numbers_that_were_left_are_good_for_the_same_columns_only() {
+        let log = relation(&[("id", 23), ("a", 25)]);
+        let left = format!("1,7 {}", print([("id", 23), ("a", 25)].into_iter()));
+        assert_eq!(numbers_left(&left, &log), Some(vec![1, 7]));
+        assert_eq!(numbers_left(&left, &relation(&[("id", 23), ("a", 23)])), None);
+        assert_eq!(numbers_left("", &log), None);
+    }
 }

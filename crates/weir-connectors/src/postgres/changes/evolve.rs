@@ -2,23 +2,25 @@
 //!
 //! | the source | evolve | freeze, hold | discard_column |
 //! | --- | --- | --- | --- |
-//! | adds a column | added (NULL in the rows that are there) | refused | left out |
+//! | adds a column | added; the rows that are there get its constant default, or NULL | refused | left out |
 //! | drops a column | stays, NULL in rows written from now on; a NOT NULL is taken off | refused | stays; NOT NULL without default is refused |
-//! | renames a column | renamed | refused | the new name is left out |
+//! | renames a column | renamed | refused | the new name is left out; refused where another column takes the old one |
 //! | widens a type | widened | refused | refused |
+//! | makes text of another kind | refused, unless the target has text | refused | as evolve |
 //! | narrows a type | stays wide | refused | stays wide |
 //! | allows NULL | NOT NULL is taken off | refused | as it is |
+//! | forbids NULL | stays | stays | stays |
 //! | changes the key | needs a unique index on the new key | refused | as evolve |
 //!
 //! Everything happens in the transaction of the flush that follows.
 
-use arrow::datatypes::{Field, SchemaRef};
-use weir_connect::fidelity::SOURCE_TYPE;
-use weir_connect::{Error, Result, SchemaChange, SchemaChangePolicy, StreamTarget};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use weir_connect::fidelity::{FILL, LOGICAL_TYPE, SOURCE_TYPE};
+use weir_connect::{Error, Kind, OnLoss, Result, SchemaChange, SchemaChangePolicy, StreamTarget};
 
 use super::super::catalog;
 use super::super::client::Client;
-use super::super::quote::{TableName, ident};
+use super::super::quote::{TableName, ident, literal};
 use super::super::target;
 
 fn type_of(field: &Field) -> String {
@@ -51,9 +53,9 @@ pub fn differences(old: &StreamTarget, change: &SchemaChange) -> Vec<String> {
                 if before.data_type() != after.data_type() || type_of(before) != type_of(after) {
                     all.push(format!("change column {name} from {} to {}", type_of(before), type_of(after)));
                 }
-                if before.is_nullable() != after.is_nullable() {
-                    let what = if after.is_nullable() { "allow" } else { "forbid" };
-                    all.push(format!("{what} NULL in column {name}"));
+                // That NULL is forbidden from now on asks nothing of the target.
+                if !before.is_nullable() && after.is_nullable() {
+                    all.push(format!("allow NULL in column {name}"));
                 }
             }
         }
@@ -73,7 +75,13 @@ pub fn differences(old: &StreamTarget, change: &SchemaChange) -> Vec<String> {
 pub fn permit(old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<()> {
     let differences = differences(old, change);
     let policy = old.on_schema_change;
-    if differences.is_empty() || !matches!(policy, SchemaChangePolicy::Freeze | SchemaChangePolicy::Hold) {
+    let allowed = match policy {
+        SchemaChangePolicy::Freeze | SchemaChangePolicy::Hold => differences.is_empty(),
+        SchemaChangePolicy::Evolve => true,
+        // Another column has the name now: its values would be mixed with those of the one that had it.
+        _ => !change.renamed.iter().any(|(from, _)| field(&change.schema, from).is_some()),
+    };
+    if allowed {
         return Ok(());
     }
     let error: Error = target::refused(name, policy, &differences.join("; "));
@@ -84,7 +92,13 @@ pub fn permit(old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Re
 }
 
 /// Under `evolve`: what has to happen before stream and table are compared, because the table alone does not tell. Runs inside a transaction.
-pub async fn prepare(client: &mut Client, old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<Vec<String>> {
+pub async fn prepare(
+    client: &mut Client,
+    old: &StreamTarget,
+    change: &SchemaChange,
+    name: &TableName,
+    on_loss: &OnLoss,
+) -> Result<Vec<String>> {
     if old.on_schema_change != SchemaChangePolicy::Evolve {
         return Ok(Vec::new());
     }
@@ -107,7 +121,38 @@ pub async fn prepare(client: &mut Client, old: &StreamTarget, change: &SchemaCha
             statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", ident(called)));
         }
     }
+    for added in change.schema.fields() {
+        // Now or never: later there are rows whose value was in the log and was left out.
+        let leaves = change.renamed.iter().any(|(from, _)| from == added.name());
+        let comes = change.renamed.iter().any(|(_, to)| to == added.name());
+        let new = !comes && (leaves || (field(&old.schema, added.name()).is_none() && !has(added.name())));
+        if let (true, Some(fill)) = (new, added.metadata().get(FILL)) {
+            let (column, kind) = (ident(added.name()), target::column_type(added, on_loss));
+            statements.push(format!("ALTER TABLE {table} ADD COLUMN {column} {kind} DEFAULT {}", literal(fill)));
+            statements.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"));
+        }
+    }
     Ok(statements)
+}
+
+/// A column that has become text, and is none at the target: the server would read there what it can, and bend it (`tomorrow` in a date).
+pub async fn kinds(client: &mut Client, old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<()> {
+    let plain = |field: &Field| field.data_type() == &DataType::Utf8 && !field.metadata().contains_key(LOGICAL_TYPE);
+    for after in change.schema.fields().iter().filter(|after| plain(after)) {
+        let before = change.renamed.iter().find(|(_, to)| to == after.name()).map_or(after.name(), |(from, _)| from);
+        if field(&old.schema, before).is_none_or(plain) {
+            continue;
+        }
+        let sql = "SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                   WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped AND t.typcategory NOT IN ('S', 'E')";
+        if let Some(row) = client.query(sql, &[Some(&name.sql()), Some(after.name())]).await?.first() {
+            let what = format!("column `{}` is {} now, and {} in the table", after.name(), type_of(after), row.text(0));
+            return Err(Error::new("WEIR-PG-045", Kind::Schema, what)
+                .at(name.display())
+                .hint("change the column's type at the target, or rename it there"));
+        }
+    }
+    Ok(())
 }
 
 /// Renames, so ordered that a new name is free when it is taken (a → b, b → c); a circle goes over a name of ours.

@@ -349,10 +349,11 @@ impl Changes {
     /// The target in the new shape. Inside the open transaction; the caller has set a savepoint.
     async fn bind(&mut self, target: &StreamTarget, change: &SchemaChange) -> Result<Bound> {
         let name = self.bound.name.clone();
-        let before = evolve::prepare(&mut self.client, &self.target, change, &name).await?;
+        let before = evolve::prepare(&mut self.client, &self.target, change, &name, &self.setup.on_loss).await?;
         if !before.is_empty() {
             self.client.batch(&before.join("; ")).await.map_err(|error| name_target(error, &name))?;
         }
+        evolve::kinds(&mut self.client, &self.target, change, &name).await?;
         Bound::new(&mut self.client, target, &self.setup).await
     }
 }

@@ -1,0 +1,19 @@
+-- about: a column comes and goes, with rows while it was there
+-- evolve: equal
+-- discard_column: equal
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t ADD COLUMN c text;
+---
+INSERT INTO t VALUES (100, 'between', 1, 'c');
+---
+ALTER TABLE t DROP COLUMN c;
+---
+INSERT INTO t VALUES (101, 'after', 1);

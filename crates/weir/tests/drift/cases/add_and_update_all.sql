@@ -1,0 +1,18 @@
+-- about: a column, and every row written in it
+-- evolve: equal
+-- discard_column: equal without c
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+BEGIN;
+ALTER TABLE t ADD COLUMN c text;
+UPDATE t SET c = 'c' || id;
+COMMIT;
+---
+INSERT INTO t VALUES (100, 'after', 1, 'new');

@@ -1,0 +1,16 @@
+-- about: a NOT NULL column with a default that needs quotes
+-- evolve: equal
+-- discard_column: equal without c
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t ADD COLUMN c varchar(20) NOT NULL DEFAULT 'it''s \ "x"';
+---
+INSERT INTO t VALUES (100, 'after', 1, 'other');
+UPDATE t SET b = 0 WHERE id = 1;

@@ -1,0 +1,15 @@
+-- about: DDL that is rolled back never was
+-- all: equal
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+BEGIN;
+ALTER TABLE t ADD COLUMN c text;
+INSERT INTO t VALUES (100, 'never', 1, 'c');
+ROLLBACK;
+---
+INSERT INTO t VALUES (101, 'after', 1);

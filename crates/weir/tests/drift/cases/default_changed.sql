@@ -1,0 +1,12 @@
+-- about: another default: rows come as they are
+-- all: equal
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t ALTER COLUMN b SET DEFAULT 5;
+---
+INSERT INTO t (id, a) VALUES (100, 'after');

@@ -1,0 +1,20 @@
+-- about: dropped and added again with the same type: another column
+-- evolve: equal
+-- discard_column: equal
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t DROP COLUMN b;
+---
+INSERT INTO t VALUES (100, 'between');
+---
+ALTER TABLE t ADD COLUMN b int;
+---
+INSERT INTO t VALUES (101, 'after', 5);
+UPDATE t SET b = id;

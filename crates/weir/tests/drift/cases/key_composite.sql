@@ -1,0 +1,18 @@
+-- about: a column is added to the key
+-- evolve: refused WEIR-PG-044
+-- discard_column: refused WEIR-PG-044
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+-- remedy: ALTER TABLE t ALTER b SET NOT NULL, DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, b)
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, b);
+---
+INSERT INTO t VALUES (100, 'after', 1), (100, 'after', 2);
+UPDATE t SET a = 'set' WHERE id = 1;
+DELETE FROM t WHERE id = 3;

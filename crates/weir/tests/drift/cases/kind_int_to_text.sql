@@ -1,0 +1,15 @@
+-- about: int to text: no widening, a person converts the target
+-- evolve: refused WEIR-PG-045
+-- discard_column: refused WEIR-PG-045
+-- remedy: ALTER TABLE t ALTER COLUMN v TYPE text USING v::text
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, v int);
+INSERT INTO t VALUES (1, 1), (2, NULL);
+--- change
+INSERT INTO t VALUES (10, 1);
+---
+ALTER TABLE t ALTER COLUMN v TYPE text USING v::text;
+---
+INSERT INTO t VALUES (100, 'one');

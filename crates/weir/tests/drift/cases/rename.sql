@@ -1,0 +1,16 @@
+-- about: a column is renamed
+-- evolve: equal
+-- discard_column: equal in SELECT id, b FROM t
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t RENAME COLUMN a TO z;
+---
+INSERT INTO t VALUES (100, 'after', 1);
+UPDATE t SET z = 'set' WHERE id = 1;

@@ -1,0 +1,17 @@
+-- about: the key's column is renamed
+-- evolve: equal
+-- discard_column: refused WEIR-PG-045
+-- freeze: refused WEIR-PG-046
+-- hold: refused WEIR-PG-047
+--- setup
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
+--- change
+INSERT INTO t (id, a, b) VALUES (10, 'before', 100);
+UPDATE t SET a = 'touched' WHERE id = 2;
+---
+ALTER TABLE t RENAME COLUMN id TO nr;
+---
+INSERT INTO t VALUES (100, 'after', 1);
+UPDATE t SET a = 'set' WHERE nr = 1;
+DELETE FROM t WHERE nr = 3;
