@@ -48,7 +48,10 @@ impl MysqlDatabase {
             let mut connection = connect(&url).await?;
             let rows: Vec<Row> = connection.query(&sql).await.with_context(|| sql.clone())?;
             connection.disconnect().await?;
-            Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
+            Ok(rows
+                .into_iter()
+                .map(|row| row.unwrap_raw().into_iter().map(|value| text(value.unwrap_or(mysql_async::Value::NULL))).collect())
+                .collect())
         })
     }
 
