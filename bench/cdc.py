@@ -153,7 +153,7 @@ LOAD = """CREATE PROCEDURE load(first bigint, total bigint, step int) LANGUAGE p
 MIX = """CREATE PROCEDURE mix(base bigint, total bigint, step int) LANGUAGE plpgsql AS $$
 DECLARE k bigint := base; d bigint := 0; BEGIN
  FOR n IN 0 .. total - 1 LOOP
-  CASE WHEN n % 10 IN (0, 2, 3, 5, 6, 8) THEN UPDATE {table} SET delta = ((delta + n) % 1000000)::int, mtime = clock_timestamp() WHERE id = base / 2 + 1 + (n * 7919) % (base / 2);
+  CASE WHEN n % 10 IN (0, 2, 3, 5, 6, 8) THEN UPDATE {table} SET delta = ((delta + n) % 1000000)::int, mtime = clock_timestamp() WHERE id = base / 2 + 1 + (n::bigint * 7919) % (base / 2);
        WHEN n % 10 = 9 THEN d := d + 1; DELETE FROM {table} WHERE id = d;
        ELSE k := k + 1; INSERT INTO {table} SELECT {values}; END CASE;
   IF n % step = step - 1 THEN COMMIT; END IF;
