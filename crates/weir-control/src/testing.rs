@@ -29,6 +29,7 @@ impl Vocabulary for Bench {
         let found = self.find(name)?;
         let some = |key: &str| Some(found[key].clone()).filter(|schema| !schema.is_null());
         Some(Arc::new(ConnectorWords {
+            connections_of: Vec::new(),
             canonical: found["name"].as_str().unwrap().into(),
             connection: found["connection"].clone(),
             source: some("source"),

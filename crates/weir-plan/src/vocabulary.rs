@@ -34,6 +34,7 @@ impl Vocabulary for Words {
         let descriptor = connector.descriptor();
         Some(known(&self.connectors, descriptor.name, || ConnectorWords {
             canonical: descriptor.name.into(),
+            connections_of: connector.connections_of().iter().map(|name| (*name).into()).collect(),
             connection: descriptor.connection.clone(),
             source: descriptor.source.clone(),
             sink: descriptor.sink.clone(),

@@ -231,8 +231,11 @@ fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, 
         let Some(name) = draft.options.get("connection").and_then(Json::as_str) else { continue };
         let path = draft.path.key(&draft.kind).key("connection");
         let span = reader.checker.spans.get(&path.pointer).copied();
+        let shared = |kind: &str| {
+            reader.vocabulary.connector(&draft.kind).is_some_and(|words| words.connections_of.iter().any(|other| other == kind))
+        };
         match connections.get(name) {
-            Some(connection) if canonical(&connection.kind) != canonical(&draft.kind) => found.push(
+            Some(connection) if canonical(&connection.kind) != canonical(&draft.kind) && !shared(&connection.kind) => found.push(
                 Diagnostic::error(
                     codes::CONNECTION_KIND,
                     format!("connection `{name}` is for `{}`, not for `{}`", connection.kind, draft.kind),

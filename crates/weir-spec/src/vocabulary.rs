@@ -9,6 +9,8 @@ use serde_json::Value;
 pub struct ConnectorWords {
     /// The descriptor's name.
     pub canonical: String,
+    /// Other connectors whose declared connections this one can use.
+    pub connections_of: Vec<String>,
     /// JSON Schema of the connection's options.
     pub connection: Value,
     /// JSON Schema of the source's own options; `None` = not a source.

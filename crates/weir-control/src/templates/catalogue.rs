@@ -20,7 +20,7 @@ pub(super) const FILES: &[(&str, &str, &str)] = &[
     template!("data-lake", "postgres_query_to_files"),
     template!("data-lake", "postgres_to_lake"),
     template!("data-lake", "s3_landing_to_bronze"),
-    template!("cdc", "postgres_cdc_to_lake"),
+    template!("cdc", "postgres_cdc_to_postgres"),
     template!("cdc", "postgres_changed_rows_to_lake"),
     template!("cdc", "postgres_changed_rows_to_postgres"),
     template!("streaming", "api_events_every_minute"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
 use weir_connect::CommitReport;
 use weir_error::{Error, Kind, Result};
 
@@ -506,6 +506,10 @@ fn printable(text: &str) -> String {
 async fn pool(url: &str, connections: u32, script: &'static str) -> Result<AnyPool> {
     sqlx::any::install_default_drivers();
     let options = AnyConnectOptions::from_str(url).map_err(failed)?;
+    // The pool would try again for half a minute what will not become better: a file that is no database, a wrong password.
+    let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
+    first.execute(script).await.map_err(failed)?;
+    first.close().await.map_err(failed)?;
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30))

@@ -204,6 +204,7 @@ impl Vocabulary for Words {
     fn connector(&self, name: &str) -> Option<Arc<ConnectorWords>> {
         let words = |canonical: &str, connection: Value, own: Value, address: &str| {
             Arc::new(ConnectorWords {
+                connections_of: Vec::new(),
                 canonical: canonical.into(),
                 connection,
                 source: Some(own.clone()),

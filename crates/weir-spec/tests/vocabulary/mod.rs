@@ -289,6 +289,7 @@ impl Vocabulary for Words {
             _ => (of::<HttpConnection>(), of::<HttpSource>(), of::<HttpSink>(), "path"),
         };
         Some(Arc::new(ConnectorWords {
+            connections_of: Vec::new(),
             canonical: (*canonical).into(),
             connection,
             source: Some(source),
