@@ -201,10 +201,19 @@ async fn incremental_needs_something_that_moves_and_a_cursor_that_exists() {
     assert_eq!(codes(&bench().problems(&incremental("{table: t, cursor: id, lag: 5m}")).await), ["WEIR-PLAN-006"]);
     let overwrite = incremental("{table: t, cursor: id}").replace("{table: out}", "{table: out, write_mode: overwrite}");
     assert_eq!(codes(&bench().check(&overwrite)), ["WEIR-PLAN-007"]);
-    for mode in ["cdc", "streaming"] {
-        let found = bench().check(&format!("mode: {mode}\n{}", line("")));
-        assert_eq!((codes(&found), found[0].expected.as_deref()), (vec!["WEIR-PLAN-005"], Some("batch, incremental")));
-    }
+    let found = bench().check(&format!("mode: streaming\n{}", line("")));
+    assert_eq!((codes(&found), found[0].expected.as_deref()), (vec!["WEIR-PLAN-005"], Some("batch, incremental, cdc")));
+}
+
+#[tokio::test]
+async fn changes_need_a_log_and_a_sink_that_applies_them() {
+    let cdc = |sink: &str, more: &str| format!("mode: cdc\n{}", line(more).replace("{table: out}", sink));
+    let found = bench().check(&cdc("{table: out, write_mode: append}", ""));
+    assert_eq!((codes(&found), found[0].expected.as_deref()), (vec!["WEIR-PLAN-007"], Some("upsert, merge")));
+    // The source of this bench has rows, and no log of them.
+    let found = bench().problems(&cdc("{table: out}", "")).await;
+    assert!(codes(&found).contains(&"WEIR-PLAN-005"), "{found:?}");
+    assert!(found.iter().any(|problem| problem.message.contains("has no log of changes")), "{found:?}");
 }
 
 fn lossy() -> Bench {
