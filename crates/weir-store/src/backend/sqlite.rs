@@ -1,20 +1,17 @@
-//! SQLite: one connection that writes, several that read, one that moves what was written from the log into the file, each with a thread of
-//! its own in the driver.
+//! SQLite: one connection that writes, several that read, each with a thread of its own in the driver.
 //!
 //! The journal is a write-ahead log with `synchronous = NORMAL`: a `kill -9` at any moment loses nothing that was committed; a power cut
 //! may lose the last commits, never the database. `WEIR_SQLITE_SYNCHRONOUS=FULL` waits for the disk at each commit.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use weir_error::{Error, Kind, Result};
 
 use super::Sql;
@@ -23,10 +20,6 @@ use crate::fault;
 
 /// Connections that read.
 const READERS: usize = 4;
-/// Commits after which the log is moved into the file: moving waits for the disk, so no commit does it.
-const MOVE_AFTER: u32 = 100;
-/// Pages of the log at which a commit moves it after all, because nobody else came to it.
-const MOST_PAGES: &str = "16000";
 /// How long another process may hold the database.
 const BUSY: Duration = Duration::from_secs(15);
 
@@ -36,39 +29,12 @@ pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     writer: Arc<AsyncMutex<Slot>>,
     readers: Arc<Readers>,
-    mover: JoinHandle<()>,
-}
-
-impl Drop for Sqlite {
-    fn drop(&mut self) {
-        self.mover.abort();
-    }
-}
-
-/// Counts commits for the one that moves the log.
-#[derive(Default)]
-struct Log {
-    commits: AtomicU32,
-    enough: Notify,
-}
-
-/// Moves the log into the file, each time there is enough of it. Whoever reads or writes goes on meanwhile.
-async fn move_log(mut slot: Slot, log: Arc<Log>) {
-    loop {
-        log.enough.notified().await;
-        if let Err(error) = slot.script("PRAGMA wal_checkpoint(PASSIVE)").await {
-            // A commit does it later.
-            tracing::debug!(%error, "the log of the database was not moved");
-        }
-    }
 }
 
 /// A connection and whether a transaction may still be open on it.
 struct Slot {
     connection: SqliteConnection,
     open: bool,
-    /// Who hears of commits.
-    log: Option<Arc<Log>>,
 }
 
 struct Readers {
@@ -137,7 +103,8 @@ impl Sqlite {
             .synchronous(synchronous)
             .statement_cache_capacity(256)
             .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", MOST_PAGES)
+            // Moving the log into the file waits for the disk: seldom, then; the log grows to 32 MB.
+            .pragma("wal_autocheckpoint", "8000")
             .disable_statement_logging();
         let failed = |error: sqlx::Error| match &error {
             sqlx::Error::Database(inner) if inner.message().contains("not a database") => {
@@ -162,16 +129,12 @@ impl Sqlite {
         let mut idle = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             let reader = options.clone().pragma("query_only", "on").thread_name(|_| "weir-db-read".into());
-            idle.push(Slot { connection: reader.connect().await.map_err(failed)?, open: false, log: None });
+            idle.push(Slot { connection: reader.connect().await.map_err(failed)?, open: false });
         }
-        let log = Arc::<Log>::default();
-        let moving = options.clone().thread_name(|_| "weir-db-move".into()).connect().await.map_err(failed)?;
-        let moving = Slot { connection: moving, open: false, log: None };
         Ok(Self {
             path: path.to_owned(),
             options,
-            mover: tokio::spawn(move_log(moving, log.clone())),
-            writer: Arc::new(AsyncMutex::new(Slot { connection: writer, open: false, log: Some(log) })),
+            writer: Arc::new(AsyncMutex::new(Slot { connection: writer, open: false })),
             readers: Arc::new(Readers { idle: Mutex::new(idle), permits: Arc::new(Semaphore::new(READERS)) }),
         })
     }
@@ -215,7 +178,7 @@ impl Sqlite {
 
     /// Writes a copy of one state of the database to a new file, while others go on reading and writing.
     pub(super) async fn copy_to(&self, to: &Path) -> Result<()> {
-        let mut slot = Slot { connection: self.options.connect().await.map_err(fault::database)?, open: false, log: None };
+        let mut slot = Slot { connection: self.options.connect().await.map_err(fault::database)?, open: false };
         slot.execute(Cow::Borrowed("VACUUM INTO $1"), vec![Value::from(to.to_string_lossy().into_owned())]).await.map(drop)
     }
 }
@@ -298,11 +261,6 @@ impl SqliteTx {
         let slot = self.slot()?;
         slot.execute(Cow::Borrowed("COMMIT"), Vec::new()).await?;
         slot.open = false;
-        if let Some(log) = &slot.log
-            && (log.commits.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(MOVE_AFTER)
-        {
-            log.enough.notify_one();
-        }
         Ok(())
     }
 }
