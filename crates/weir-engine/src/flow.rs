@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -310,7 +310,7 @@ async fn read(
     };
     tokio::select! {
         outcome = work => outcome?,
-        never = tick(shared, estimates) => match never {},
+        never = RunContext::tick(|| tell_progress(shared, &estimates)) => match never {},
     }
     // The last figures, also of a stream that was quicker than the clock.
     tell_progress(shared, &estimates);
@@ -472,15 +472,6 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
         places: report.places.clone(),
     });
     Ok(FlowOutcome { report })
-}
-
-async fn tick(shared: &FlowShared, estimates: Estimates) -> std::convert::Infallible {
-    let mut clock = tokio::time::interval(Duration::from_millis(250));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
-        tell_progress(shared, &estimates);
-    }
 }
 
 /// What a stream was thought to be when its reading began.

@@ -83,6 +83,15 @@ impl RunContext {
     pub(crate) fn stopping(&self) -> bool {
         self.options.stop.is_cancelled()
     }
+    /// Calls `tell` four times a second, for as long as it is polled.
+    pub(crate) async fn tick(tell: impl Fn()) -> std::convert::Infallible {
+        let mut clock = tokio::time::interval(Duration::from_millis(250));
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            tell();
+        }
+    }
     /// Waits for what may never come, but not for long once the run is to stop: then it is the error of a cancelled run.
     pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         let given_up = async {
@@ -355,10 +364,14 @@ fn fingerprint(plan: &Plan) -> Result<String> {
     Ok(format!("{:032x}", XxHash3_128::oneshot(text.as_bytes())))
 }
 
+/// A name as it may stand in a path of the state folder.
+pub(crate) fn tame(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
+}
+
 /// Takes the pipeline's lock; it is free again when the file is closed, also by `kill -9`.
 pub(crate) fn lock(folder: &Path, pipeline: &str) -> Result<File> {
-    let name: String = pipeline.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
-    let path = folder.join(format!("{name}.lock"));
+    let path = folder.join(format!("{}.lock", tame(pipeline)));
     let file = File::create(&path).map_err(|error| Error::from(error).at(path.display().to_string()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

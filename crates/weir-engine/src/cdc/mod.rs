@@ -34,7 +34,7 @@ use crate::flow::FlowOutcome;
 use crate::memory;
 use crate::queue;
 use crate::report::StreamReport;
-use crate::run::RunContext;
+use crate::run::{RunContext, tame};
 use crate::store::{Counts, FlowPlace, Phase, StreamState};
 use applier::Applier;
 use codec::{Mark, Record};
@@ -197,7 +197,7 @@ impl Log<'_> {
         let (send, receive) = queue::bounded(context.budget.queue);
         let (acks, mut acked) = watch::channel(Value::Null);
         let runtime = tokio::runtime::Handle::current();
-        let writing = {
+        let mut writing = {
             let shared = shared.clone();
             tokio::task::spawn_blocking(move || runtime.block_on(write(&shared, writer, receive, acks)))
         };
@@ -232,7 +232,6 @@ impl Log<'_> {
         };
         let applying =
             futures::future::try_join_all(appliers.iter_mut().enumerate().map(|(side, applier)| applier.run(shared, side)));
-        let mut writing = writing;
         let work = async {
             let written =
                 async { (&mut writing).await.map_err(|error| Error::internal("writing the journal died").caused_by(error))? };
@@ -240,7 +239,7 @@ impl Log<'_> {
         };
         let outcome = tokio::select! {
             outcome = work => outcome,
-            never = self.tick(shared) => match never {},
+            never = RunContext::tick(|| self.tell(shared)) => match never {},
         };
         if !writing.is_finished() {
             // The journal has one writer: the next attempt must find it gone. Its queue is closed by now.
@@ -322,15 +321,6 @@ impl Log<'_> {
         told.collect()
     }
 
-    async fn tick(&self, shared: &Shared) -> std::convert::Infallible {
-        let mut clock = tokio::time::interval(Duration::from_millis(250));
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            clock.tick().await;
-            self.tell(shared);
-        }
-    }
-
     fn tell(&self, shared: &Shared) {
         for (flow, gauge) in self.flows.iter().zip(&shared.gauges) {
             shared.context.tell(RunEvent::Progress(Progress {
@@ -347,10 +337,6 @@ impl Log<'_> {
             }));
         }
     }
-}
-
-fn tame(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
 }
 
 /// The folder of a pipeline's journals, one per source node.
