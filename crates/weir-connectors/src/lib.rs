@@ -1,6 +1,8 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod certificates;
 pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;

@@ -6,8 +6,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_connect::{Error, Kind, Result, Secret, WriteMode};
 
-use super::tls;
-
 /// How much TLS, by the names that `postgres` uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -267,8 +265,9 @@ impl ConnectionOptions {
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
         address.connect_timeout_secs = self.connect_timeout_secs.unwrap_or(address.connect_timeout_secs).max(1);
-        let pem =
-            |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| tls::placed(base, &pem));
+        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| {
+            given.clone().or(from_url).map(|pem| crate::certificates::placed(base, &pem))
+        };
         address.ssl_root_cert = pem(&self.ssl_root_cert, address.ssl_root_cert);
         address.ssl_cert = pem(&self.ssl_cert, address.ssl_cert);
         address.ssl_key = pem(&self.ssl_key, address.ssl_key);

@@ -1,19 +1,19 @@
 //! The way to the server: TCP or a local socket under the guard of this process, and TLS on top of it.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use weir_connect::{Error, Kind, Result};
 
 use super::config::{Address, SslMode};
+use crate::certificates::{Lenient, read_pem};
 
 /// What a session talks through.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -65,24 +65,6 @@ pub async fn encrypt(address: &Address, stream: Box<dyn Wire>) -> Result<Box<dyn
     Ok(Box::new(encrypted))
 }
 
-/// Whether an option holds the PEM text itself instead of a path.
-pub fn is_pem_text(given: &Path) -> bool {
-    given.to_str().is_some_and(|text| text.contains("-----BEGIN "))
-}
-
-/// A relative path starts at the base; PEM text is no path.
-pub fn placed(base: &Path, pem: &Path) -> PathBuf {
-    if is_pem_text(pem) { pem.to_owned() } else { base.join(pem) }
-}
-
-fn read_pem(path: &Path) -> Result<Vec<u8>> {
-    if is_pem_text(path) {
-        return Ok(path.to_string_lossy().into_owned().into_bytes());
-    }
-    let path = weir_connect::guard::current().file(path)?;
-    std::fs::read(&path).map_err(|error| Error::from(error).at(path.display().to_string()))
-}
-
 fn client_config(address: &Address) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -121,53 +103,4 @@ fn webpki(address: &Address, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPk
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|e| tls_error(address, e, "give the authority of the server's certificate as `ssl_root_cert`"))
-}
-
-/// Checks the chain but not the name (`verify_ca`), or nothing (`require`, `prefer`). Signatures are always checked.
-#[derive(Debug)]
-struct Lenient {
-    provider: Arc<CryptoProvider>,
-    chain: Option<Arc<WebPkiServerVerifier>>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, after the chain was found good.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_connect::{DeleteMode, Error, Kind, Result, Secret, WriteMode};
 
+use crate::certificates::placed;
+
 /// How much TLS, as in libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -230,11 +232,6 @@ impl Address {
     }
 }
 
-/// A relative path starts at the base; PEM text is no path.
-fn placed(base: &Path, pem: PathBuf) -> PathBuf {
-    if super::tls::is_pem_text(&pem) { pem } else { base.join(pem) }
-}
-
 impl ConnectionOptions {
     /// Puts the parts together. Relative certificate paths resolve against `base`.
     pub fn address(&self, base: &Path) -> Result<Address> {
@@ -265,10 +262,10 @@ impl ConnectionOptions {
         address.port = self.port.unwrap_or(address.port);
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
-        address.ssl_root_cert = self.ssl_root_cert.clone().or(address.ssl_root_cert).map(|pem| placed(base, pem));
-        address.ssl_cert = self.ssl_cert.clone().or(address.ssl_cert).map(|pem| placed(base, pem));
+        address.ssl_root_cert = self.ssl_root_cert.clone().or(address.ssl_root_cert).map(|pem| placed(base, &pem));
+        address.ssl_cert = self.ssl_cert.clone().or(address.ssl_cert).map(|pem| placed(base, &pem));
         let key = self.ssl_key.clone().or(address.ssl_key);
-        address.ssl_key = key.map(|pem| Secret::new(placed(base, pem.expose().into()).to_string_lossy()));
+        address.ssl_key = key.map(|pem| Secret::new(placed(base, Path::new(pem.expose())).to_string_lossy()));
         if address.ssl_cert.is_some() != address.ssl_key.is_some() {
             return Err(Error::new("WEIR-PG-001", Kind::Spec, "`ssl_cert` and `ssl_key` go together"));
         }
