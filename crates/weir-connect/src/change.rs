@@ -15,7 +15,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
@@ -168,8 +168,20 @@ pub struct ChangeRequest {
     pub parallelism: usize,
     /// Batches should stay near this many bytes.
     pub batch_bytes: usize,
-    /// While changes keep coming, a boundary comes at least this often; when none are waiting, at once.
+    /// While changes keep coming, a boundary comes at least this often; when none are waiting, at once. Changes that are late already may wait
+    /// longer, see [`patience`].
     pub linger: Duration,
+}
+
+/// The longest that changes wait for others to be made durable with.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long changes may wait for others, by how late they are: `linger` for those of now, a twentieth of the delay for older ones, 250 ms at most.
+/// Each boundary costs the journal and every sink a write that waits for the disk; who reads a log hours behind gains nothing from many of them.
+pub fn patience(linger: Duration, committed_at_us: i64) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let late = now.saturating_sub(Duration::from_micros(u64::try_from(committed_at_us).unwrap_or_default()));
+    linger.max((late / 20).min(PATIENCE))
 }
 
 /// A source that has a log of changes.
@@ -232,5 +244,25 @@ pub trait ChangeWriter: Send {
     /// Bytes held in memory now, for the budget.
     fn buffered_bytes(&self) -> usize {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_now_wait_for_the_linger_and_old_ones_longer() {
+        let linger = Duration::from_millis(5);
+        let ago = |seconds: u64| {
+            let then = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - Duration::from_secs(seconds);
+            i64::try_from(then.as_micros()).unwrap()
+        };
+        assert_eq!(patience(linger, ago(0)), linger);
+        assert!((Duration::from_millis(100)..Duration::from_millis(150)).contains(&patience(linger, ago(2))));
+        assert_eq!(patience(linger, ago(3600)), PATIENCE);
+        // The source's clock is ahead.
+        assert_eq!(patience(linger, i64::MAX), linger);
+        assert_eq!(patience(Duration::from_secs(1), ago(3600)), Duration::from_secs(1));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use weir_connect::change::patience;
 use weir_connect::{ChangeEvent, Error, Kind, Op, Result, SchemaChange};
 
 use super::super::columns::Bad;
@@ -403,7 +404,7 @@ impl Core {
             }
         }
         current.changes += 1;
-        let xid = current.xid;
+        let (xid, at_us) = (current.xid, current.at_us);
         let (before, new) = (before.as_slice(), new.as_slice());
         let full = (old == Old::Full).then_some(before);
         let shown = (old != Old::None).then_some(before);
@@ -426,7 +427,7 @@ impl Core {
             }
             if !self.dirty || self.deadline.is_none() {
                 self.dirty = true;
-                self.deadline = Some(Instant::now() + self.linger);
+                self.deadline = Some(Instant::now() + patience(self.linger, at_us));
             }
             self.bytes += message.len();
         }
