@@ -487,7 +487,7 @@ async fn locked(writer: &mut Writer, id: &JobId, expected_revision: Option<i64>)
 async fn put_version(writer: &mut Writer, job: &Job, note: &str) -> Result<()> {
     let (by, at) = (writer.actor.name.clone(), writer.now);
     let sql = "INSERT INTO job_versions (tenant_id, job_id, version, spec, created_by, created_at, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    writer.tx.execute(sql, args![&job.tenant_id, &job.id, job.version, &job.body.spec, by, at, note]).await.map(drop)
+    writer.tx.later(sql, args![&job.tenant_id, &job.id, job.version, &job.body.spec, by, at, note]).await
 }
 
 async fn put_uses(writer: &mut Writer, job: &Job) -> Result<()> {
@@ -495,7 +495,7 @@ async fn put_uses(writer: &mut Writer, job: &Job) -> Result<()> {
     let jobs = job.body.depends_on.iter().map(|dependency| ("job", dependency.job_id.as_str()));
     for (kind, used) in connections.chain(jobs) {
         let sql = "INSERT INTO job_uses (tenant_id, kind, target, job_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-        writer.tx.execute(sql, args![&job.tenant_id, kind, used, &job.id]).await?;
+        writer.tx.later(sql, args![&job.tenant_id, kind, used, &job.id]).await?;
     }
     Ok(())
 }
