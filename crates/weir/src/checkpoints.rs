@@ -29,9 +29,14 @@ struct Shared {
     tables: Tables,
 }
 
+#[async_trait]
 impl Checkpoints for Shared {
     fn of(&self, tenant: &TenantId, job: &JobId) -> Result<Arc<dyn CheckpointsOfJob>> {
         Ok(Arc::new(OfJob { tables: self.tables.scoped(tenant.as_str(), job.as_str())? }))
+    }
+
+    async fn forget(&self, tenant: &TenantId) -> Result<u64> {
+        self.tables.forget_tenant(tenant.as_str()).await
     }
 }
 

@@ -35,17 +35,16 @@ impl World {
         Arc::clone(sqlite)
     }
 
-    /// Runs the statements as transactions of their own that all wait for one turn; their outcomes in order, and how many commits it took.
+    /// Runs the statements as transactions of their own that all wait, in this order; their outcomes, and how many commits it took.
     async fn together(&self, all: Vec<String>) -> (Vec<Result<()>>, u64) {
         let first = self.sqlite().writer.clone().lock_owned().await;
         let before = first.counted.1;
         let mut tasks = JoinSet::new();
-        let count = all.len();
         for (index, sql) in all.into_iter().enumerate() {
             let backend = self.backend.clone();
             tasks.spawn(async move { (index, one(&backend, sql).await) });
+            self.queued(index + 1).await;
         }
-        self.queued(count).await;
         drop(first);
         let mut outcomes = tasks.join_all().await;
         outcomes.sort_by_key(|(index, _)| *index);
