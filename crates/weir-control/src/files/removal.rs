@@ -117,3 +117,99 @@ async fn remove_all(platform: &Platform, tenant: &TenantId, removed: &mut Remove
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use weir_error::{Kind, Secret};
+    use weir_store::model::{JobId, PrincipalKind, Quotas, Role};
+    use weir_testkit::{Bucket, Minio};
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::files::FileBucket;
+    use crate::testing::Bench;
+    use crate::worker::{Checkpoints, CheckpointsOfJob};
+
+    /// A shared database that is away until told otherwise.
+    #[derive(Debug, Default)]
+    struct Away(AtomicBool);
+
+    #[async_trait]
+    impl Checkpoints for Away {
+        fn of(&self, _: &TenantId, _: &JobId) -> Result<Arc<dyn CheckpointsOfJob>> {
+            Err(Error::internal("nobody runs"))
+        }
+        async fn forget(&self, tenant: &TenantId) -> Result<u64> {
+            assert_eq!(tenant.as_str(), "acme");
+            match self.0.load(Ordering::SeqCst) {
+                true => Ok(5),
+                false => Err(Error::new("WEIR-TEST-001", Kind::Connect, "the database is away")),
+            }
+        }
+    }
+
+    async fn platform(data: &std::path::Path, bucket: &Bucket, minio: &Minio, away: Arc<Away>) -> Platform {
+        let mut settings = Settings::defaults(data).unwrap();
+        settings.files = Some(FileBucket {
+            endpoint: Some(minio.endpoint().into()),
+            region: minio.region().into(),
+            bucket: bucket.name().into(),
+            prefix: "prod".into(),
+            access_key: minio.access_key().into(),
+            secret_key: Secret::new(minio.secret_key()),
+        });
+        Platform::open(settings, Arc::new(Bench::new())).await.unwrap().with_checkpoints(Some(away))
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_removed_wherever_it_is_and_what_failed_is_taken_up_again() {
+        let (minio, data, away) = (Minio::shared().unwrap(), tempfile::tempdir().unwrap(), Arc::new(Away::default()));
+        let bucket = minio.create_bucket().unwrap();
+        let platform = platform(data.path(), &bucket, &minio, away.clone()).await;
+        let (system, actor) = (platform.store.system(), Actor::system("test"));
+        for tenant in ["acme", "acme2"] {
+            system.create_tenant(&actor, &tenant.into(), tenant, Quotas::default()).await.unwrap();
+            std::fs::create_dir_all(data.path().join("tenants").join(tenant).join("work")).unwrap();
+            std::fs::write(data.path().join("tenants").join(tenant).join("work/a"), [0; 10]).unwrap();
+            for number in 0..30 {
+                bucket.put(&format!("prod/tenants/{tenant}/files/{number}.csv"), vec![0; 2]).unwrap();
+            }
+        }
+        bucket.put("tenants/acme/files/not-ours.csv", vec![0; 2]).unwrap();
+        let keeper = platform.store.tenant(&TenantScope::granted("acme2".into(), actor.clone()));
+        keeper.create_principal(PrincipalKind::User, "root", Role::PlatformAdmin, None).await.unwrap();
+        // Of a tenant that is there nothing goes.
+        let mut seen = HashSet::new();
+        sweep(&platform, &mut seen).await.unwrap();
+        assert!(of_tenant(&platform, &"acme".into()).await.is_err());
+        assert_eq!(bucket.keys("prod/tenants/acme/").unwrap().len(), 30);
+
+        let status = weir_store::model::TenantStatus::Suspended;
+        system.update_tenant(&actor, &"acme".into(), None, "acme", status, Quotas::default()).await.unwrap();
+        system.remove_tenant(&actor, &"acme".into(), None).await.unwrap();
+        assert_eq!(sweep(&platform, &mut seen).await.unwrap_err().code(), "WEIR-TEST-001");
+        assert!(seen.is_empty() && !data.path().join("tenants/acme").exists());
+        away.0.store(true, Ordering::SeqCst);
+        // Another process, or this one after a crash in between: something is there again.
+        bucket.put("prod/tenants/acme/files/late.csv", vec![0; 2]).unwrap();
+        sweep(&platform, &mut seen).await.unwrap();
+        sweep(&platform, &mut seen).await.unwrap();
+        assert_eq!(bucket.keys("prod/tenants/acme/").unwrap(), Vec::<String>::new());
+        assert_eq!(bucket.keys("prod/tenants/acme2/").unwrap().len(), 30);
+        assert_eq!(bucket.keys("tenants/acme/").unwrap().len(), 1);
+        assert!(data.path().join("tenants/acme2/work/a").exists());
+
+        let page = weir_store::model::PageRequest { limit: 9, cursor: None };
+        let filter = weir_store::model::AuditFilter { action: Some("tenant.files.remove".into()), ..Default::default() };
+        let told = platform.store.tenant(&TenantScope::granted("acme".into(), actor)).audit_log(&filter, &page).await.unwrap();
+        let found = |row: &weir_store::model::AuditRow| {
+            ["files", "objects", "object_bytes", "checkpoint_rows"].map(|name| row.detail[name].as_u64().unwrap())
+        };
+        assert_eq!(told.items.iter().map(found).collect::<Vec<_>>(), [[0, 1, 2, 5], [1, 30, 60, 0]]);
+        assert_eq!((told.items[0].outcome.as_str(), told.items[1].outcome.as_str()), ("allowed", "failed"));
+    }
+}

@@ -154,7 +154,7 @@ impl Slot {
         if self.group.is_empty() {
             // It fails if the transaction has ended already; the next statement says so if it has not.
             let _ = self.say("ROLLBACK").await;
-        } else if let Err(error) = self.say("ROLLBACK TO member; RELEASE member").await {
+        } else if let Err(error) = self.say("ROLLBACK TO member").await {
             // The database has undone all (a full disk, a broken file): nobody's part is there any more.
             let _ = self.say("ROLLBACK").await;
             self.answer(&Err(error));

@@ -9,6 +9,9 @@
 //! * if the commit fails, all are told so and nothing was kept;
 //! * the order of the changes is the order of the turns.
 //!
+//! A savepoint is not released before the commit: who hangs up while its last statements are on their way is then undone like any other. The
+//! innermost one is always that of the member whose turn it is.
+//!
 //! A transaction begins with its first statement, and statements whose outcome nobody needs go with the next one: each trip to the
 //! connection's thread costs more than most statements.
 
@@ -144,10 +147,7 @@ impl SqliteTx {
             self.slot()?.open = false;
             return Ok(());
         }
-        match grouped {
-            true => self.execute(Cow::Borrowed("RELEASE member"), Vec::new()).await.map(drop)?,
-            false => self.send().await?,
-        }
+        self.send().await?;
         if self.failed {
             return Err(Error::internal("the commit of a transaction that has failed"));
         }
