@@ -39,6 +39,9 @@ pub(crate) enum Tx {
 /// Rows of one statement: few lengths, so that the statements stay prepared.
 const CHUNKS: [usize; 3] = [100, 10, 1];
 
+/// Rows that one transaction deletes of those that have served.
+const DELETED: u64 = 5000;
+
 /// Locks that PostgreSQL's replicas take in turn; SQLite has one writer anyway.
 #[derive(Clone, Copy)]
 #[repr(i64)]
@@ -115,6 +118,23 @@ impl Backend {
         match self {
             Self::Sqlite(_) => format!("instr({column}, ${parameter}) > 0"),
             Self::Postgres(_) => format!("strpos({column}, ${parameter}) > 0"),
+        }
+    }
+
+    /// Deletes the rows that meet a condition, some at a time, each time in a transaction of its own: others get in between. How many.
+    pub(crate) async fn delete_in_turns(&self, table: &str, condition: &str, values: Vec<Value>) -> Result<u64> {
+        let row = match self {
+            Self::Sqlite(_) => "rowid",
+            Self::Postgres(_) => "ctid",
+        };
+        let sql = format!("DELETE FROM {table} WHERE {row} IN (SELECT {row} FROM {table} WHERE {condition} LIMIT {DELETED})");
+        let mut all = 0;
+        loop {
+            let deleted = self.execute(sql.clone(), values.clone()).await?;
+            all += deleted;
+            if deleted < DELETED {
+                return Ok(all);
+            }
         }
     }
 
