@@ -360,6 +360,11 @@ fn access_routes() -> Vec<Route> {
             .gives::<tenants::TenantView>()
             .tagged()
             .conditional(),
+        delete("/api/v1/tenants/{tenant_id}", PlatformAdmin, "removeTenant", tenants::remove)
+            .says("tenants", "Remove a suspended tenant for good, with its files, connections and secrets; its history stays")
+            .with(&[tenant])
+            .gives_nothing()
+            .conditional(),
         get("/api/v1/principals", Admin, "listPrincipals", principals::list)
             .says("access", "List users and service accounts")
             .with(&[LIMIT, CURSOR])

@@ -24,6 +24,7 @@ use std::path::Path;
 use weir_error::{Result, Secret};
 
 use backend::{Backend, Migrations, SCHEMA_VERSION, args};
+pub use backup::Checkpoints;
 pub use scope::{Actor, TenantScope};
 pub use system::System;
 pub use tenant::TenantStore;
@@ -62,7 +63,8 @@ impl Store {
         System { backend: self.backend.clone() }
     }
 
-    /// Writes a backup to a new file, in one state, while others go on. SQLite: a copy of the database. PostgreSQL: as [`Store::dump`].
+    /// Writes a backup to a new file, in one state, while others go on. SQLite: a copy of the database. PostgreSQL: as [`Store::dump`], the
+    /// checkpoints of runs in the schema `weir_state` among it.
     pub async fn backup(&self, to: &Path) -> Result<()> {
         match self.backend.file() {
             Some(_) => backup::copy(&self.backend, to).await,
@@ -76,9 +78,10 @@ impl Store {
     }
 
     /// Fills an empty database from a backup or dump of either kind, and opens it. A database with a tenant in it is `WEIR-STORE-008`, a
-    /// damaged file `WEIR-STORE-009`; then nothing was written.
-    pub async fn restore(url: &Secret, data_dir: &Path, from: &Path) -> Result<Self> {
-        backup::restore(url, data_dir, from).await?;
+    /// damaged file `WEIR-STORE-009`; then nothing was written. Checkpoints of runs that it holds and the database has no place for are
+    /// `WEIR-STORE-015`, unless they are to be left out.
+    pub async fn restore(url: &Secret, data_dir: &Path, from: &Path, checkpoints: Checkpoints) -> Result<Self> {
+        backup::restore(url, data_dir, from, checkpoints).await?;
         Self::open(url, data_dir).await
     }
 

@@ -83,7 +83,7 @@ impl Writer {
         self.audit_seq = link.seq;
         self.audit_hash.clone_from(&link.hash);
         self.tx
-            .execute(
+            .later(
                 "INSERT INTO audit (tenant_id, seq, at, actor_id, actor_name, request_id, trace_id, action, target, outcome, detail, \
                  previous_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                 args![
@@ -125,7 +125,7 @@ impl Writer {
         }
         self.tx.insert_many("INSERT INTO outbox (tenant_id, seq, event_id, kind, job_id, data, at) VALUES ", rows).await?;
         self.tx
-            .execute(
+            .later(
                 "UPDATE heads SET audit_seq = $2, audit_hash = $3, outbox_seq = $4 WHERE tenant_id = $1",
                 args![&self.tenant, self.audit_seq, self.audit_hash, self.outbox_seq],
             )

@@ -16,12 +16,17 @@ const CONNECTIONS: u32 = 8;
 
 /// Where machines share a PostgreSQL, their runs' checkpoints are in it too. With SQLite there is one machine, and each job has a file.
 pub async fn open(settings: &Settings) -> Result<Option<Arc<dyn Checkpoints>>> {
-    let url = settings.database_url.expose();
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+    if !in_database(settings) {
         return Ok(None);
     }
-    let tables = Tables::shared(url, CONNECTIONS).await?;
+    let tables = Tables::shared(settings.database_url.expose(), CONNECTIONS).await?;
     Ok(Some(Arc::new(Shared { tables })))
+}
+
+/// Whether they are in the platform's database.
+pub fn in_database(settings: &Settings) -> bool {
+    let url = settings.database_url.expose();
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 #[derive(Debug)]
@@ -29,9 +34,14 @@ struct Shared {
     tables: Tables,
 }
 
+#[async_trait]
 impl Checkpoints for Shared {
     fn of(&self, tenant: &TenantId, job: &JobId) -> Result<Arc<dyn CheckpointsOfJob>> {
         Ok(Arc::new(OfJob { tables: self.tables.scoped(tenant.as_str(), job.as_str())? }))
+    }
+
+    async fn forget(&self, tenant: &TenantId) -> Result<u64> {
+        self.tables.forget_tenant(tenant.as_str()).await
     }
 }
 

@@ -161,9 +161,13 @@ impl Access {
         let Some((token, principal, tenant)) = system.token_by_hash(hash).await? else { return Err(refused()) };
         let role = token.role.min(principal.role);
         let spent = token.revoked_at.is_some() || token.expires_at.is_some_and(|at| at <= now) || principal.disabled;
-        // A platform-admin who suspends its own tenant must be able to undo it.
-        let suspended = tenant.status == TenantStatus::Suspended && role != Role::PlatformAdmin;
-        if spent || suspended {
+        let closed = match tenant.status {
+            TenantStatus::Active => false,
+            // A platform-admin who suspends its own tenant must be able to undo it.
+            TenantStatus::Suspended => role != Role::PlatformAdmin,
+            TenantStatus::Removed => true,
+        };
+        if spent || closed {
             return Err(refused());
         }
         if token.last_used_at.is_none_or(|at| (now - at).num_seconds() >= TOUCHED_EVERY_SECS) {
@@ -214,7 +218,7 @@ impl Access {
     async fn other_tenant(&self, named: &str) -> Result<TenantId> {
         let tenant = TenantId::from(named);
         if self.inner.tenants.get(named).is_none() {
-            self.inner.store.system().tenant(&tenant).await?;
+            self.inner.store.system().present_tenant(&tenant).await?;
             self.inner.tenants.put(named.to_owned(), ());
         }
         Ok(tenant)

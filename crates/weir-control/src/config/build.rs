@@ -66,6 +66,14 @@ impl Builder<'_> {
         };
         let minio = self.minio();
         let files = self.files(minio.as_ref());
+        if let (Some((_, key, _)), Some(files)) = (&minio, &files)
+            && files.access_key == *key
+        {
+            self.warnings.push(
+                "MINIO_ACCESS_KEY reaches the bucket of tenants' files, so no pipeline gets it as a default: give WEIR_FILES keys of its own"
+                    .into(),
+            );
+        }
         Some(Settings {
             environment,
             listen,

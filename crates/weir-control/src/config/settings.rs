@@ -98,7 +98,7 @@ pub struct Settings {
     pub alert_webhook_url: Option<String>,
     /// `ALERT_WEBHOOK_KEY`: signs what is posted there.
     pub alert_webhook_key: Option<Secret>,
-    /// `MINIO_ENDPOINT`, `MINIO_ACCESS_KEY`, `MINIO_SECRET_KEY`: defaults of `minio` and `s3` nodes that name none.
+    /// `MINIO_ENDPOINT`, `MINIO_ACCESS_KEY`, `MINIO_SECRET_KEY`: see [`Settings::object_store_of`].
     pub minio: Option<(String, String, Secret)>,
     /// `WEIR_FILES`, `--files`, and the other `WEIR_FILES_…`: the bucket that holds tenants' files. Default: they are in the data folder.
     pub files: Option<FileBucket>,
@@ -121,6 +121,15 @@ impl Settings {
     pub fn defaults(data_dir: &std::path::Path) -> weir_error::Result<Self> {
         let inputs = super::Inputs::default().flag("data_dir", "--data", Some(data_dir.display().to_string()));
         Ok(super::load(&inputs)?.settings)
+    }
+
+    /// Address and keys for `minio` and `s3` nodes of a tenant's pipelines that name neither. They are the platform's, so they are for the
+    /// tenant of the platform itself (`tenant_id`) and for no other; and for nobody where the bucket of all tenants' files is reached with
+    /// the same key, because a pipeline could name that bucket.
+    pub fn object_store_of(&self, tenant: &str) -> Option<&(String, String, Secret)> {
+        let (_, key, _) = self.minio.as_ref()?;
+        let reaches_files = self.files.as_ref().is_some_and(|files| files.access_key == *key);
+        self.minio.as_ref().filter(|_| tenant == self.tenant_id && !reaches_files)
     }
 }
 

@@ -349,7 +349,8 @@ pub static SECTIONS: &[Section] = &[
                     &["MINIO_ENDPOINT"],
                     WEB,
                     Default::None,
-                    "endpoint of `minio` and `s3` nodes that name none",
+                    "endpoint of `minio` and `s3` nodes that name neither endpoint nor keys, in pipelines of the tenant TENANT_ID only; \
+                     unused where WEIR_FILES is reached with the same access key",
                 ),
             ),
             plain("minio_access_key", &["MINIO_ACCESS_KEY"], Shape::Text(256), Default::None, "their access key"),

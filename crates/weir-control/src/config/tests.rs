@@ -190,6 +190,22 @@ fn the_bucket_of_files_takes_the_keys_of_the_object_store_unless_it_has_its_own(
 }
 
 #[test]
+fn the_object_store_is_for_the_platforms_own_tenant_and_not_where_it_holds_all_tenants_files() {
+    let minio = [("MINIO_ENDPOINT", "http://minio:9000"), ("MINIO_ACCESS_KEY", "m"), ("MINIO_SECRET_KEY", "m-s3cr3t")];
+    let loaded = |more: &[(&str, &str)]| load(&environment(&minio.iter().chain(more).copied().collect::<Vec<_>>())).unwrap();
+    let given = |more: &[(&str, &str)], tenant: &str| loaded(more).settings.object_store_of(tenant).is_some();
+    assert!(given(&[], "default") && !given(&[], "acme") && !given(&[], ""));
+    assert!(given(&[("TENANT_ID", "acme")], "acme") && !given(&[("TENANT_ID", "acme")], "default"));
+    let files = ("WEIR_FILES", "s3://weir-files/prod");
+    assert!(!given(&[files], "default"), "its keys would open the bucket of all tenants' files");
+    assert!(loaded(&[files]).warnings.iter().any(|warning| warning.contains("MINIO_ACCESS_KEY")));
+    let own = [files, ("WEIR_FILES_ACCESS_KEY", "f"), ("WEIR_FILES_SECRET_KEY", "f-s3cr3t")];
+    assert!(given(&own, "default") && loaded(&own).warnings.is_empty());
+    let same = [files, ("WEIR_FILES_ACCESS_KEY", "m"), ("WEIR_FILES_SECRET_KEY", "m-s3cr3t")];
+    assert!(!given(&same, "default"));
+}
+
+#[test]
 fn a_mistyped_variable_is_warned_about() {
     let warnings = load(&environment(&[("WEIR_LISTN", "0.0.0.0:80"), ("WEIR_STATE_DIR", "x"), ("WEIR_OTHER_PROGRAM", "y")]))
         .unwrap()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
@@ -30,6 +30,9 @@ pub struct FileBucket {
 
 /// Objects of one tenant that are counted; a listing gives a thousand at a time.
 const MOST_COUNTED: usize = 200_000;
+
+/// Objects of one request that deletes.
+const DELETED_TOGETHER: usize = 1000;
 
 impl FileBucket {
     /// Bucket and prefix of `s3://BUCKET/PREFIX`. Of plain characters only, so that no tool reads the place otherwise than we do.
@@ -108,6 +111,27 @@ impl FileBucket {
             }
         }
         Ok(bytes)
+    }
+
+    /// Deletes a tenant's part; how many objects and bytes it had. Parts of uploads that never ended are not in it.
+    pub(super) async fn remove(&self, client: &AmazonS3, tenant: &str) -> Result<(u64, u64)> {
+        let prefix = Key::from(self.below(&format!("tenants/{tenant}")));
+        let (mut files, mut bytes) = (0_u64, 0_u64);
+        // A page at a time: what is deleted while it is listed could be left out of a listing.
+        loop {
+            let page: Vec<_> = client.list(Some(&prefix)).take(DELETED_TOGETHER).collect().await;
+            let page = page.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(|error| self.failed("be listed", &error))?;
+            if page.is_empty() {
+                return Ok((files, bytes));
+            }
+            files += page.len() as u64;
+            bytes = page.iter().fold(bytes, |sum, object| sum.saturating_add(object.size));
+            let keys = futures::stream::iter(page).map(|object| Ok(object.location)).boxed();
+            let mut deleted = client.delete_stream(keys);
+            while let Some(gone) = deleted.next().await {
+                gone.map_err(|error| self.failed("be deleted from", &error))?;
+            }
+        }
     }
 
     /// Does with an object of its own what runs do with theirs: writes it, where nothing may be and then where something is, reads, lists and

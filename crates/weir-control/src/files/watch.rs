@@ -68,6 +68,13 @@ impl TenantFiles {
         Ok(bytes)
     }
 
+    /// Deletes a tenant's part of the bucket; how many objects and bytes it had. Deletes what it finds: after an error the rest is still there.
+    pub(super) async fn remove(&self, tenant: &str) -> Result<(u64, u64)> {
+        let Some((bucket, client)) = &self.bucket else { return Ok((0, 0)) };
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+        bucket.remove(client, tenant).await
+    }
+
     /// Whether the bucket can be written, read, listed and deleted from. One at a time asks it; the others take that answer.
     pub async fn ready(&self) -> Result<(), Arc<Error>> {
         let Some((bucket, client)) = &self.bucket else { return Ok(()) };

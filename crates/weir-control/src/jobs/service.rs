@@ -11,7 +11,7 @@ use weir_store::{Store, TenantScope, TenantStore};
 
 use crate::Platform;
 use crate::seal::{KeyRing, Place};
-use crate::workbench::{Checked, Workbench};
+use crate::workbench::Workbench;
 
 use super::body::{self, Body};
 use super::covered;
@@ -71,17 +71,16 @@ impl JobService {
     /// A job that this build cannot run yet (a connector is missing) is stored paused.
     pub async fn create(&self, scope: &TenantScope, request: &str) -> Result<Saved, Refused> {
         let id = JobId::generate();
-        self.create_as(scope, id, body::read(request)?).await
+        self.create_as(scope, id, body::read(request)?, JobStatus::Active).await
     }
 
-    async fn create_as(&self, scope: &TenantScope, id: JobId, body: Body) -> Result<Saved, Refused> {
+    async fn create_as(&self, scope: &TenantScope, id: JobId, body: Body, status: JobStatus) -> Result<Saved, Refused> {
         let store = self.store.tenant(scope);
         let ready = self.ready(scope, &store, &id, body).await?;
         let sealed = ready.secrets.iter().map(|(name, _)| name.clone()).collect();
-        let mut job = store.create_job_with(id, ready.job, ready.rules, ready.secrets).await?;
-        if !ready.available {
-            job = store.set_job_status(&job.id, JobStatus::Paused).await?;
-        }
+        // From the start: a fire between two steps would be a run that nobody wants.
+        let status = if ready.available { status } else { JobStatus::Paused };
+        let job = store.create_job_with(id, ready.job, ready.rules, ready.secrets, status).await?;
         Ok(Saved { job, warnings: ready.warnings, sealed })
     }
 
@@ -150,19 +149,7 @@ impl JobService {
         // Rules that somebody set by themselves stay unless the spec has some.
         let rules = (!ready.rules.is_empty()).then_some(ready.rules);
         let sealed: Vec<String> = ready.secrets.iter().map(|(name, _)| name.clone()).collect();
-        // Before the spec that names them.
-        for (name, value) in &ready.secrets {
-            store.set_secret(name, value.clone()).await?;
-        }
-        let mut job = match store.update_job(&before.id, expected_revision, ready.job, note, rules).await {
-            Ok(job) => job,
-            Err(error) => {
-                for (name, _) in &ready.secrets {
-                    store.delete_secret(name).await?;
-                }
-                return Err(error.into());
-            }
-        };
+        let mut job = store.update_job_with(&before.id, expected_revision, ready.job, note, rules, ready.secrets).await?;
         if !ready.available && job.status == JobStatus::Active {
             job = store.set_job_status(&job.id, JobStatus::Paused).await?;
         }
@@ -184,11 +171,7 @@ impl JobService {
             timeout_secs: of.timeout_secs,
             depends_on: of.depends_on.iter().map(|dependency| dependency.job_id.to_string()).collect(),
         };
-        let mut saved = self.create_as(scope, JobId::generate(), body).await?;
-        if saved.job.status == JobStatus::Active {
-            saved.job = store.set_job_status(&saved.job.id, JobStatus::Paused).await?;
-        }
-        Ok(saved)
+        self.create_as(scope, JobId::generate(), body, JobStatus::Paused).await
     }
 
     /// Takes a job out of service: queued runs are cancelled, running ones asked to stop. Its secrets go with it.
@@ -277,7 +260,7 @@ impl JobService {
         let Taken { text, secrets, checked } = secrets::take_out(&spec, checked, &|| secrets::fresh_name(id), &check)?;
         let derived = derive::derive(&checked, scope.tenant(), self.kinds())?;
         self.missing_connections(store, &derived.connections).await?;
-        self.missing_secrets(store, &checked, &text, &secrets, &copied).await?;
+        self.missing_secrets(store, &text, &secrets, &copied).await?;
 
         let name = job_name(body.name.unwrap_or_else(|| derived.name.clone()))?;
         let mut labels = derived.labels;
@@ -364,7 +347,6 @@ impl JobService {
     async fn missing_secrets(
         &self,
         store: &TenantStore,
-        _checked: &Checked,
         text: &str,
         new: &BTreeMap<String, Secret>,
         copied: &BTreeMap<String, Secret>,

@@ -21,9 +21,9 @@ pub(super) struct Decision {
     pub next: Option<DateTime<Utc>>,
 }
 
-/// Decides about the fires of a row from `next_fire_at` to `now`. `unfinished`: a run of the job waits or runs. It counts for fires that follow
-/// it, not for fires that are made up for together.
-pub(super) fn decide(row: &ScheduleRow, now: DateTime<Utc>, unfinished: bool) -> Result<Decision> {
+/// Decides about the fires of a row from `next_fire_at` to `now`. A run of the job that has not ended counts for fires that follow it, not for
+/// fires that are made up for together.
+pub(super) fn decide(row: &ScheduleRow, now: DateTime<Utc>) -> Result<Decision> {
     let timetable = Timetable::new(&row.schedule.cron, &row.schedule.timezone)?;
     let mut due = newest(&timetable, row.next_fire_at, now);
     let next = timetable.after(due.last().copied().unwrap_or(now).max(now));
@@ -35,7 +35,7 @@ pub(super) fn decide(row: &ScheduleRow, now: DateTime<Utc>, unfinished: bool) ->
             due = due.split_off(due.len().saturating_sub(1));
         }
     }
-    let status = if unfinished && row.schedule.overlap == Overlap::Skip { RunStatus::Skipped } else { RunStatus::Queued };
+    let status = if row.unfinished && row.schedule.overlap == Overlap::Skip { RunStatus::Skipped } else { RunStatus::Queued };
     let delay = jitter(&row.job_id, row.schedule.jitter_secs);
     Ok(Decision { fires: due.into_iter().map(|fire| (fire, fire + delay, status)).collect(), next })
 }
@@ -88,6 +88,7 @@ mod tests {
             job_id: "j1".into(),
             schedule: Schedule { cron: cron.into(), timezone: "UTC".into(), overlap, catch_up, jitter_secs: 0 },
             next_fire_at: at(next),
+            unfinished: false,
         }
     }
 
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_fire_on_time_is_queued_and_the_next_one_follows_it() {
         for catch_up in [CatchUp::None, CatchUp::Last, CatchUp::All] {
-            let decision = decide(&row("*/15 * * * *", Overlap::Skip, catch_up, "10:15:00"), at("10:15:00.2"), false).unwrap();
+            let decision = decide(&row("*/15 * * * *", Overlap::Skip, catch_up, "10:15:00"), at("10:15:00.2")).unwrap();
             assert_eq!(fires(&decision), ["10:15 queued"]);
             assert_eq!(decision.next, Some(at("10:30:00")));
         }
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn missed_fires_are_gone_or_one_or_all() {
         let decided = |catch_up| {
-            let decision = decide(&row("0 * * * *", Overlap::Skip, catch_up, "03:00:00"), at("06:30:00"), false).unwrap();
+            let decision = decide(&row("0 * * * *", Overlap::Skip, catch_up, "03:00:00"), at("06:30:00")).unwrap();
             assert_eq!(decision.next, Some(at("07:00:00")));
             fires(&decision)
         };
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(decided(CatchUp::Last), ["06:00 queued"]);
         assert_eq!(decided(CatchUp::All), ["03:00 queued", "04:00 queued", "05:00 queued", "06:00 queued"]);
         // The newest one is on time.
-        let late = decide(&row("0 * * * *", Overlap::Skip, CatchUp::None, "03:00:00"), at("06:00:30"), false).unwrap();
+        let late = decide(&row("0 * * * *", Overlap::Skip, CatchUp::None, "03:00:00"), at("06:00:30")).unwrap();
         assert_eq!(fires(&late), ["06:00 queued"]);
     }
 
@@ -123,18 +124,19 @@ mod tests {
     fn years_without_a_scheduler_cost_no_time_and_give_a_hundred_runs_at_most() {
         let mut old = row("* * * * *", Overlap::Queue, CatchUp::All, "00:00:00");
         old.next_fire_at = "1990-01-01T00:00:00Z".parse().unwrap();
-        let decision = decide(&old, at("10:00:00"), false).unwrap();
+        let decision = decide(&old, at("10:00:00")).unwrap();
         assert_eq!((decision.fires.len(), decision.fires[99].0, decision.fires[0].0), (100, at("10:00:00"), at("08:21:00")));
         old.schedule.cron = "0 0 29 2 *".into();
-        let decision = decide(&old, at("10:00:00"), false).unwrap();
+        let decision = decide(&old, at("10:00:00")).unwrap();
         assert_eq!(decision.fires.len(), 10, "1990 itself and nine leap days: {decision:?}");
     }
 
     #[test]
     fn an_unfinished_run_skips_or_lets_wait() {
-        let skip = decide(&row("0 * * * *", Overlap::Skip, CatchUp::Last, "06:00:00"), at("06:00:00"), true).unwrap();
+        let busy = |overlap| ScheduleRow { unfinished: true, ..row("0 * * * *", overlap, CatchUp::Last, "06:00:00") };
+        let skip = decide(&busy(Overlap::Skip), at("06:00:00")).unwrap();
         assert_eq!(fires(&skip), ["06:00 skipped"]);
-        let queue = decide(&row("0 * * * *", Overlap::Queue, CatchUp::Last, "06:00:00"), at("06:00:00"), true).unwrap();
+        let queue = decide(&busy(Overlap::Queue), at("06:00:00")).unwrap();
         assert_eq!(fires(&queue), ["06:00 queued"]);
     }
 
@@ -145,7 +147,7 @@ mod tests {
         assert!(delays.iter().collect::<std::collections::BTreeSet<_>>().len() > 40);
         let mut jittered = row("0 * * * *", Overlap::Skip, CatchUp::Last, "06:00:00");
         jittered.schedule.jitter_secs = 300;
-        let [(fire, not_before, _)] = decide(&jittered, at("06:00:00"), false).unwrap().fires[..] else { panic!() };
+        let [(fire, not_before, _)] = decide(&jittered, at("06:00:00")).unwrap().fires[..] else { panic!() };
         assert_eq!((fire, not_before), (at("06:00:00"), at("06:00:00") + jitter(&"j1".into(), 300)));
     }
 }

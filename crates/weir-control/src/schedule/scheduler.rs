@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use weir_error::Result;
-use weir_store::model::{Overlap, ScheduleRow};
-use weir_store::system::Fire;
+use weir_store::model::ScheduleRow;
+use weir_store::system::Due;
 use weir_store::{Store, System};
 
 use super::decide::{Decision, decide};
@@ -16,8 +15,6 @@ use crate::Platform;
 
 /// Jobs that are looked at together.
 const BATCH: u32 = 500;
-/// Questions about unfinished runs at the same time.
-const AT_ONCE: usize = 8;
 /// New and changed schedules are seen after this at the latest.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -73,8 +70,7 @@ impl Scheduler {
             let now = (self.clock)();
             let due = self.system.due_schedules(now, BATCH).await?;
             let whole = due.len() >= BATCH as usize;
-            let decided = futures::stream::iter(due).map(|row| self.decided(row, now)).buffered(AT_ONCE);
-            let decided: Vec<_> = decided.try_collect().await?;
+            let decided: Vec<_> = due.into_iter().map(|row| decided(row, now)).collect();
             let taken = self.system.fire_all(&decided).await?;
             let runs = decided.iter().zip(taken).filter(|(_, taken)| *taken).map(|((_, fires, _), _)| fires.len()).sum();
             if runs > 0 {
@@ -88,14 +84,13 @@ impl Scheduler {
         // Not zero: a job that another replica is taking just now stays due for a moment.
         Ok((next - (self.clock)()).to_std().unwrap_or_default().clamp(Duration::from_millis(5), LONGEST_SLEEP))
     }
+}
 
-    /// A row with what becomes of it.
-    async fn decided(&self, row: ScheduleRow, now: DateTime<Utc>) -> Result<(ScheduleRow, Vec<Fire>, Option<DateTime<Utc>>)> {
-        let unfinished = row.schedule.overlap == Overlap::Skip && self.system.has_unfinished_run(&row.job_id).await?;
-        let Decision { fires, next } = decide(&row, now, unfinished).unwrap_or_else(|error| {
-            tracing::error!(tenant = %row.tenant_id, job = %row.job_id, error = ?error, "a schedule that cannot be read is switched off");
-            Decision { fires: Vec::new(), next: None }
-        });
-        Ok((row, fires, next))
-    }
+/// A row with what becomes of it.
+fn decided(row: ScheduleRow, now: DateTime<Utc>) -> Due {
+    let Decision { fires, next } = decide(&row, now).unwrap_or_else(|error| {
+        tracing::error!(tenant = %row.tenant_id, job = %row.job_id, error = ?error, "a schedule that cannot be read is switched off");
+        Decision { fires: Vec::new(), next: None }
+    });
+    (row, fires, next)
 }

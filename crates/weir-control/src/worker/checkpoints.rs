@@ -15,9 +15,13 @@ use weir_store::model::{JobId, TenantId};
 use super::order::{ParentLine, StateAnswer, StateRefusal};
 
 /// The checkpoint store of all runs.
+#[async_trait]
 pub trait Checkpoints: Send + Sync + fmt::Debug {
     /// What one attempt of a run of this job may see: nothing of another job.
     fn of(&self, tenant: &TenantId, job: &JobId) -> Result<Arc<dyn CheckpointsOfJob>>;
+
+    /// Forgets all checkpoints and dead letters of a tenant's jobs; how many rows there were.
+    async fn forget(&self, tenant: &TenantId) -> Result<u64>;
 }
 
 /// The checkpoints of one job, for one attempt.

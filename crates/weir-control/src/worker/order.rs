@@ -138,7 +138,7 @@ pub enum VaultLogin {
     },
 }
 
-/// Address and keys for `s3` and `minio` nodes that name none.
+/// Address and keys for `s3` and `minio` nodes that name neither.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectStoreDefaults {

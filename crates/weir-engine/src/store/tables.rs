@@ -44,6 +44,16 @@ CREATE TABLE IF NOT EXISTS stream_state (
 CREATE TABLE IF NOT EXISTS run_name (name TEXT PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL);
 ";
 
+/// All tables but that of the version, with the column that begins with the scope.
+const KEYS: [(&str, &str); 6] = [
+    ("epoch", "run_id"),
+    ("flow", "run_id"),
+    ("dead_letter", "pipeline"),
+    ("stream_state", "pipeline"),
+    ("run_name", "name"),
+    ("run", "run_id"),
+];
+
 /// How the file is opened: others wait for its writer, and a commit is on disk.
 const FILE: &str = "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
 
@@ -131,6 +141,22 @@ impl Tables {
             return Err(Error::internal("an id cannot be part of a scope"));
         }
         Ok(Self { scope: format!("{tenant}/{job}/"), fence: Arc::default(), ..self.clone() })
+    }
+
+    /// Forgets everything of all jobs of a tenant; how many rows there were. Of a shared database only.
+    pub async fn forget_tenant(&self, tenant: &str) -> Result<u64> {
+        if !self.shared || tenant.contains('/') || tenant.is_empty() {
+            return Err(Error::internal("an id cannot be part of a scope"));
+        }
+        let scope = format!("{tenant}/");
+        let mut tx = self.begin_writing().await?;
+        let mut rows = 0;
+        for (table, key) in KEYS {
+            let sql = format!("DELETE FROM {table} WHERE substr({key}, 1, length($1)) = $1");
+            rows += sqlx::query(AssertSqlSafe(sql)).bind(&scope).execute(&mut *tx).await.map_err(failed)?.rows_affected();
+        }
+        tx.commit().await.map_err(failed)?;
+        Ok(rows)
     }
 
     /// A key as it is stored.

@@ -179,4 +179,19 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
     for (tenant, job) in [("a", "1/../2"), ("", "1"), ("a", "")] {
         assert!(tables.scoped(tenant, job).is_err(), "{tenant}/{job}");
     }
+    // One of the tenants goes.
+    let rows = |scope: &str| -> i64 {
+        let keys = [("run", "run_id"), ("flow", "run_id"), ("epoch", "run_id"), ("dead_letter", "pipeline"), ("stream_state", "pipeline"), ("run_name", "name")];
+        let one = |(table, key): (&str, &str)| database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"));
+        keys.into_iter().map(|table| one(table).unwrap().parse::<i64>().unwrap()).sum()
+    };
+    let (of_a, of_b) = (rows("a/"), rows("b/"));
+    assert!(of_a > 4 && of_b > 4, "{of_a} {of_b}");
+    assert_eq!(tables.forget_tenant("a").await.unwrap(), of_a as u64);
+    assert_eq!((rows("a/"), rows("b/"), rows("")), (0, of_b, of_b));
+    assert_eq!(tables.forget_tenant("a").await.unwrap(), 0);
+    for tenant in ["", "b/1", "b/"] {
+        assert!(tables.forget_tenant(tenant).await.is_err(), "{tenant}");
+    }
+    assert!(Tables::file(tempfile::tempdir().unwrap().path()).await.unwrap().forget_tenant("b").await.is_err());
 }

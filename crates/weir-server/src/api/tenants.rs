@@ -1,15 +1,18 @@
 //! Tenants (for platform-admins), and a tenant's own limits and use.
 
+use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_control::access::Caller;
+use weir_control::files::removal;
 use weir_store::model::{self, TenantId};
 
 use super::page::Page;
 use super::words::TenantStatus;
 use crate::answer::{Answer, Reply, ReplyExt};
 use crate::ask::Ask;
+use crate::problem::Problem;
 
 /// Limits; null or absent = none of its own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -115,6 +118,15 @@ pub struct NewTenant {
     pub quotas: QuotasView,
 }
 
+/// Whether a tenant shall do anything. Removing is an operation of its own.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum TenantSwitch {
+    Active,
+    Suspended,
+}
+
 /// A tenant's changeable parts, all of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +135,7 @@ pub struct TenantUpdate {
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f]*$")]
     pub name: String,
     /// Whether it may do anything.
-    pub status: TenantStatus,
+    pub status: TenantSwitch,
     /// Its limits.
     pub quotas: QuotasView,
 }
@@ -155,11 +167,28 @@ pub async fn update(ask: Ask, me: Caller) -> Reply {
     let new: TenantUpdate = ask.json()?;
     let system = ask.app.platform.store.system();
     let id = TenantId::from(ask.id("tenant_id"));
-    let tenant =
-        system.update_tenant(me.scope.actor(), &id, ask.expected(), &new.name, new.status.into(), new.quotas.into()).await?;
+    let status = match new.status {
+        TenantSwitch::Active => model::TenantStatus::Active,
+        TenantSwitch::Suspended => model::TenantStatus::Suspended,
+    };
+    let tenant = system.update_tenant(me.scope.actor(), &id, ask.expected(), &new.name, status, new.quotas.into()).await?;
     ask.app.platform.access.forget();
     let version = tenant.version;
     Answer::json(&TenantView::from(tenant)).etag(version)
+}
+
+/// `DELETE /tenants/{tenant_id}`. Its files go in the background; whatever happens to this process, the removal is taken up again.
+pub async fn remove(ask: Ask, me: Caller) -> Reply {
+    let platform = &ask.app.platform;
+    let id = TenantId::from(ask.id("tenant_id"));
+    if id.as_str() == platform.settings.tenant_id {
+        return Err(Problem::new(StatusCode::CONFLICT, "WEIR-API-034", "this is the tenant of the platform itself")
+            .hint("TENANT_ID names it where the platform runs"));
+    }
+    platform.store.system().remove_tenant(me.scope.actor(), &id, ask.expected()).await?;
+    platform.access.forget();
+    removal::begin(platform, id);
+    Answer::no_content()
 }
 
 /// A tenant's limits and what it has used of them.

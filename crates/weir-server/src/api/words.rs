@@ -32,7 +32,7 @@ words! {
     /// What a principal or token may do.
     Role = model::Role { Viewer, Operator, Editor, Admin, PlatformAdmin } in "kebab-case";
     /// Whether a tenant may do anything.
-    TenantStatus = model::TenantStatus { Active, Suspended } in "snake_case";
+    TenantStatus = model::TenantStatus { Active, Suspended, Removed } in "snake_case";
     /// Person or program.
     PrincipalKind = model::PrincipalKind { User, ServiceAccount } in "snake_case";
     /// Whether a job runs by itself.

@@ -11,6 +11,7 @@ mod legacy;
 mod openapi;
 mod problems;
 mod reach;
+mod removal;
 mod resources;
 mod roles;
 mod seeds;

@@ -36,8 +36,11 @@ pub(crate) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// Rows of one INSERT.
-const CHUNK: usize = 32;
+/// Rows of one statement: few lengths, so that the statements stay prepared.
+const CHUNKS: [usize; 3] = [100, 10, 1];
+
+/// Rows that one transaction deletes of those that have served.
+const DELETED: u64 = 5000;
 
 /// Locks that PostgreSQL's replicas take in turn; SQLite has one writer anyway.
 #[derive(Clone, Copy)]
@@ -49,6 +52,32 @@ pub(crate) enum Turn {
     ClaimDeliveries = 0x7765_6972_0002,
     /// Who makes the first tenant.
     Bootstrap = 0x7765_6972_0003,
+}
+
+/// Rows as they go into statements.
+pub(crate) fn chunked<T>(rows: Vec<T>) -> Vec<Vec<T>> {
+    let mut rows = rows.into_iter();
+    let mut chunks = Vec::new();
+    while let Some(length) = CHUNKS.into_iter().find(|length| *length <= rows.len()) {
+        chunks.push(rows.by_ref().take(length).collect());
+    }
+    chunks
+}
+
+/// `($1, $2), ($3, $4)`: the places of the rows' values, behind `before` others.
+pub(crate) fn rows_of(rows: &[Vec<Value>], before: usize) -> String {
+    let mut next = before;
+    let row = |row: &Vec<Value>| {
+        let places: Vec<_> = row
+            .iter()
+            .map(|_| {
+                next += 1;
+                format!("${next}")
+            })
+            .collect();
+        format!("({})", places.join(", "))
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join(", ")
 }
 
 impl Backend {
@@ -89,6 +118,23 @@ impl Backend {
         match self {
             Self::Sqlite(_) => format!("instr({column}, ${parameter}) > 0"),
             Self::Postgres(_) => format!("strpos({column}, ${parameter}) > 0"),
+        }
+    }
+
+    /// Deletes the rows that meet a condition, some at a time, each time in a transaction of its own: others get in between. How many.
+    pub(crate) async fn delete_in_turns(&self, table: &str, condition: &str, values: Vec<Value>) -> Result<u64> {
+        let row = match self {
+            Self::Sqlite(_) => "rowid",
+            Self::Postgres(_) => "ctid",
+        };
+        let sql = format!("DELETE FROM {table} WHERE {row} IN (SELECT {row} FROM {table} WHERE {condition} LIMIT {DELETED})");
+        let mut all = 0;
+        loop {
+            let deleted = self.execute(sql.clone(), values.clone()).await?;
+            all += deleted;
+            if deleted < DELETED {
+                return Ok(all);
+            }
         }
     }
 
@@ -174,22 +220,29 @@ impl Tx {
         }
     }
 
+    /// Runs a statement of which only its failure matters, with a later one or with the commit: SQLite then needs fewer trips to its
+    /// thread. The error comes from whoever sends it.
+    pub(crate) fn later<'a>(&'a mut self, sql: impl Into<Sql>, values: Vec<Value>) -> BoxFuture<'a, Result<()>> {
+        let sql = sql.into();
+        match self {
+            Self::Sqlite(tx) => Box::pin(tx.later(sql, values)),
+            Self::Postgres(tx) => {
+                let done = postgres::execute(&mut **tx, sql, values);
+                Box::pin(async move { done.await.map(drop) })
+            }
+        }
+    }
+
     /// Inserts rows of equally many values, many at a time; `insert` ends with `VALUES `.
     pub(crate) async fn insert_many(&mut self, insert: &str, rows: Vec<Vec<Value>>) -> Result<()> {
-        let Some(width) = rows.first().map(Vec::len) else { return Ok(()) };
-        let statement = |rows: usize| {
-            let row = |row: usize| {
-                let values: Vec<_> = (1..=width).map(|value| format!("${}", row * width + value)).collect();
-                format!("({})", values.join(", "))
-            };
-            format!("{insert}{}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
-        };
-        let mut rows = rows.into_iter();
-        // Two lengths only, so that the statements stay prepared.
-        while rows.len() > 0 {
-            let length = if rows.len() >= CHUNK { CHUNK } else { 1 };
-            let values = rows.by_ref().take(length).flatten().collect();
-            self.execute(statement(length), values).await?;
+        for rows in chunked(rows) {
+            let statement = format!("{insert}{}", rows_of(&rows, 0));
+            let single = rows.len() == 1;
+            let values = rows.into_iter().flatten().collect();
+            match single {
+                true => self.later(statement, values).await?,
+                false => self.execute(statement, values).await.map(drop)?,
+            }
         }
         Ok(())
     }

@@ -131,6 +131,14 @@ fn text(text: &Option<String>) -> Result<()> {
     }
 }
 
+/// Whether each of the values can be kept.
+pub(super) fn storable(values: &[Value]) -> Result<()> {
+    values.iter().try_for_each(|value| match value {
+        Value::Text(value) => text(value),
+        _ => Ok(()),
+    })
+}
+
 fn bound(result: Result<(), sqlx::error::BoxDynError>) -> Result<()> {
     result.map_err(|error| fault::database(sqlx::Error::Encode(error)))
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json as object};
 use weir_error::{Error, Result};
 
+use super::checkpoints::State;
 use super::{TABLES, Type, columns_of, new_file};
 use crate::backend::{Backend, Row, SCHEMA_VERSION, Tx, args};
 
@@ -39,9 +40,15 @@ pub(crate) async fn dump(backend: &Backend, to: &Path) -> Result<()> {
 
 async fn write_all(backend: &Backend, mut out: BufWriter<File>) -> Result<File> {
     let mut tx = backend.snapshot().await?;
-    line(&mut out, &object!({"weir_dump": FORMAT, "schema": SCHEMA_VERSION, "made_at": chrono::Utc::now()}))?;
+    let state = State::of(&mut tx).await?;
+    let mut head = object!({"weir_dump": FORMAT, "schema": SCHEMA_VERSION, "made_at": chrono::Utc::now()});
+    if let Some(state) = &state {
+        head["checkpoints"] = state.version.into();
+    }
+    line(&mut out, &head)?;
     let mut rows = 0_u64;
-    for table in TABLES {
+    let of_state = state.iter().flat_map(|state| &state.tables).map(String::as_str);
+    for table in TABLES.iter().copied().chain(of_state) {
         let columns = columns_of(&mut tx, table).await?;
         let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
         line(&mut out, &object!({"table": table, "columns": names}))?;
@@ -101,7 +108,7 @@ impl Scan {
                 Ok(Self::Sqlite { sql, after: i64::MIN })
             }
             Tx::Postgres(_) => {
-                let cursor = format!("scan_{table}");
+                let cursor = format!("scan_{}", table.replace('.', "_"));
                 let declare = format!("DECLARE {cursor} NO SCROLL CURSOR FOR SELECT CAST(0 AS BIGINT), {columns} FROM {table}");
                 tx.execute(declare, args![]).await?;
                 Ok(Self::Postgres { cursor })

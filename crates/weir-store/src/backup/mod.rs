@@ -3,6 +3,7 @@
 //! A dump's first line says what it is and of which schema; then for each table a line with its columns and one array a row; the last line
 //! counts the rows, so that a dump cut short is noticed. Numbers are JSON numbers, fractions and bytes (base64) are JSON strings.
 
+mod checkpoints;
 mod dump;
 mod restore;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use weir_error::{Error, Kind, Result};
 
 use crate::backend::{Backend, Tx, args};
+pub use checkpoints::Checkpoints;
 pub(crate) use dump::dump;
 pub(crate) use restore::restore;
 
@@ -53,16 +55,21 @@ enum Type {
     Bytes,
 }
 
-/// The columns of a table, in its order.
+/// The columns of a table, in its order. The name is one of [`TABLES`], or comes from the database.
 async fn columns_of(tx: &mut Tx, table: &str) -> Result<Vec<(String, Type)>> {
-    let sql = match tx {
-        Tx::Sqlite(_) => "SELECT name, lower(type) FROM pragma_table_info($1) ORDER BY cid",
-        Tx::Postgres(_) => {
-            "SELECT CAST(column_name AS TEXT), CAST(data_type AS TEXT) FROM information_schema.columns \
-             WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position"
-        }
+    let (schema, name) = match table.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, table),
     };
-    let rows = tx.fetch_all(sql, args![table]).await?;
+    let (sql, values) = match tx {
+        Tx::Sqlite(_) => ("SELECT name, lower(type) FROM pragma_table_info($1) ORDER BY cid", args![name]),
+        Tx::Postgres(_) => (
+            "SELECT CAST(column_name AS TEXT), CAST(data_type AS TEXT) FROM information_schema.columns \
+             WHERE table_schema = coalesce($2, CAST(current_schema() AS TEXT)) AND table_name = $1 ORDER BY ordinal_position",
+            args![name, schema],
+        ),
+    };
+    let rows = tx.fetch_all(sql, values).await?;
     rows.iter()
         .map(|row| {
             let mut columns = row.columns();

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use weir_error::{Error, Kind, Result, Secret};
 
 use super::dump::{FORMAT, dump};
+use super::checkpoints::{self, Checkpoints, State, no_place};
 use super::{TABLES, Type, columns_of};
 use crate::backend::{Backend, Migrations, SCHEMA_VERSION, Tx, Value, args};
 
@@ -17,12 +18,12 @@ use crate::backend::{Backend, Migrations, SCHEMA_VERSION, Tx, Value, args};
 const CHUNK: usize = 512;
 
 /// Fills an empty database from a SQLite backup or a dump.
-pub(crate) async fn restore(url: &Secret, data_dir: &Path, from: &Path) -> Result<()> {
+pub(crate) async fn restore(url: &Secret, data_dir: &Path, from: &Path, checkpoints: Checkpoints) -> Result<()> {
     let at = |error: std::io::Error| Error::from(error).at(from.display().to_string());
     let mut magic = Vec::new();
     File::open(from).map_err(at)?.take(16).read_to_end(&mut magic).map_err(at)?;
     if magic != b"SQLite format 3\0" {
-        return load(url, from).await;
+        return load(url, from, checkpoints).await;
     }
     // A copy is opened, because opening may migrate it, and goes the way of a dump: the same for either database.
     std::fs::create_dir_all(data_dir).map_err(at)?;
@@ -35,7 +36,7 @@ pub(crate) async fn restore(url: &Secret, data_dir: &Path, from: &Path) -> Resul
         let backend = Backend::connect(&Secret::new(format!("sqlite:{}", copy.display()))).await?;
         Migrations::of(&backend).up_to(SCHEMA_VERSION).await?;
         dump(&backend, &lines).await?;
-        load(url, &lines).await
+        load(url, &lines, checkpoints).await
     }
     .await;
     let _ = std::fs::remove_dir_all(&work);
@@ -50,7 +51,7 @@ fn damaged(from: &Path, number: usize, why: impl std::fmt::Display) -> Error {
 }
 
 /// Reads a dump into the database.
-async fn load(url: &Secret, from: &Path) -> Result<()> {
+async fn load(url: &Secret, from: &Path, checkpoints: Checkpoints) -> Result<()> {
     let file = File::open(from).map_err(|error| Error::from(error).at(from.display().to_string()))?;
     let mut lines = BufReader::new(file).lines().enumerate().map(|(index, line)| {
         let number = index + 1;
@@ -77,6 +78,16 @@ async fn load(url: &Secret, from: &Path) -> Result<()> {
         return Err(Error::new("WEIR-STORE-008", Kind::Conflict, "the database to be restored is not empty")
             .hint("name a new SQLite file or an empty PostgreSQL database in DATABASE_URL"));
     }
+    let state = match (checkpoints, head["checkpoints"].as_i64()) {
+        (Checkpoints::Restore, Some(version)) => {
+            let state = State::of(&mut tx).await?;
+            if let Some(state) = &state {
+                state.may_take(&mut tx, version).await.map_err(|error| error.at(from.display().to_string()))?;
+            }
+            state
+        }
+        _ => None,
+    };
     let mut table = Table::default();
     let mut rows = 0_u64;
     let mut ended = false;
@@ -87,6 +98,12 @@ async fn load(url: &Secret, from: &Path) -> Result<()> {
         }
         if let Json::Array(values) = line {
             rows += 1;
+            match (&table.place, checkpoints) {
+                (Place::None, _) => return Err(damaged(from, number, "a row of no table")),
+                (Place::Here, _) => {}
+                (Place::Nowhere, Checkpoints::Leave) => continue,
+                (Place::Nowhere, Checkpoints::Restore) => return Err(no_place(format!("{}:{number}", from.display()))),
+            }
             table.push(values).map_err(|why| damaged(from, number, why))?;
             if table.rows.len() >= CHUNK {
                 table.flush(&mut tx).await?;
@@ -95,7 +112,7 @@ async fn load(url: &Secret, from: &Path) -> Result<()> {
         }
         table.flush(&mut tx).await?;
         if let Some(name) = line["table"].as_str() {
-            table = Table::open(&mut tx, name, &line["columns"]).await?.map_err(|why| damaged(from, number, why))?;
+            table = Table::open(&mut tx, name, &line["columns"], state.as_ref()).await?.map_err(|why| damaged(from, number, why))?;
         } else if line["end"].as_u64() == Some(rows) {
             ended = true;
         } else {
@@ -105,6 +122,9 @@ async fn load(url: &Secret, from: &Path) -> Result<()> {
     if !ended {
         return Err(damaged(from, 1, "its end is missing: the file was cut short"));
     }
+    if let Some(state) = &state {
+        state.renumber(&mut tx).await?;
+    }
     tx.commit().await?;
     migrations.up_to(SCHEMA_VERSION).await
 }
@@ -112,16 +132,32 @@ async fn load(url: &Secret, from: &Path) -> Result<()> {
 /// The table that rows go to.
 #[derive(Default)]
 struct Table {
+    place: Place,
     insert: String,
     types: Vec<Type>,
     rows: Vec<Vec<Value>>,
 }
 
+/// Where rows go.
+#[derive(Default)]
+enum Place {
+    /// No table was named yet.
+    #[default]
+    None,
+    /// Into the database.
+    Here,
+    /// They are checkpoints, and the database has no tables for them, or shall not have these.
+    Nowhere,
+}
+
 impl Table {
     /// The inner error is the file's fault.
-    async fn open(tx: &mut Tx, name: &str, columns: &Json) -> Result<Result<Self, String>> {
+    async fn open(tx: &mut Tx, name: &str, columns: &Json, state: Option<&State>) -> Result<Result<Self, String>> {
+        if state.is_none() && name.starts_with(checkpoints::SCHEMA) {
+            return Ok(Ok(Self { place: Place::Nowhere, ..Self::default() }));
+        }
         // Names go into a statement: only known ones do.
-        if !TABLES.contains(&name) {
+        if !TABLES.contains(&name) && !state.is_some_and(|state| state.tables.iter().any(|table| table == name)) {
             return Ok(Err(format!("there is no table `{name}`")));
         }
         let known = columns_of(tx, name).await?;
@@ -137,7 +173,8 @@ impl Table {
         if names.is_empty() {
             return Ok(Err(format!("table `{name}` comes without columns")));
         }
-        Ok(Ok(Self { insert: format!("INSERT INTO {name} ({}) VALUES ", names.join(", ")), types, rows: Vec::new() }))
+        let insert = format!("INSERT INTO {name} ({}) VALUES ", names.join(", "));
+        Ok(Ok(Self { place: Place::Here, insert, types, rows: Vec::new() }))
     }
 
     fn push(&mut self, values: Vec<Json>) -> Result<(), String> {

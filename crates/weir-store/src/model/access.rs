@@ -56,6 +56,8 @@ pub enum TenantStatus {
     Active,
     /// Its tokens are refused, its schedules do not fire, its queued runs wait.
     Suspended,
+    /// It is gone for good but for its history; its files are, or will soon be, removed.
+    Removed,
 }
 
 /// Limits of a tenant; `None` = no limit of its own.

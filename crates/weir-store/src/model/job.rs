@@ -70,6 +70,8 @@ pub struct ScheduleRow {
     pub schedule: Schedule,
     /// The next fire that nobody has taken yet, without jitter.
     pub next_fire_at: DateTime<Utc>,
+    /// Whether a run of it waits or runs.
+    pub unfinished: bool,
 }
 
 /// How often and how patiently a failed run is tried again.

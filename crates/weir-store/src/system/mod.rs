@@ -5,6 +5,7 @@ mod audit;
 mod monitoring;
 pub mod outbox;
 mod queue;
+mod removal;
 mod schedules;
 mod sweep;
 mod tenants;

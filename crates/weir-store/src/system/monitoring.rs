@@ -39,7 +39,7 @@ impl System {
 
     /// Deletes the points before a time; how many.
     pub async fn prune(&self, before: DateTime<Utc>) -> Result<u64> {
-        self.backend.execute("DELETE FROM metric_points WHERE at < $1", args![before]).await
+        self.backend.delete_in_turns("metric_points", "at < $1", args![before]).await
     }
 
     /// The rules of all jobs of active tenants, paused jobs too.

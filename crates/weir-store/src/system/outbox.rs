@@ -94,7 +94,7 @@ impl System {
             let attempts = columns.int()?;
             let row = read_outbox(&mut columns)?;
             let sql = "UPDATE deliveries SET due_at = $4, worker = $5, attempts = attempts + 1 WHERE destination = $1 AND tenant_id = $2 AND seq = $3";
-            tx.execute(sql, args![&destination, &row.tenant_id, row.seq, until, worker]).await?;
+            tx.later(sql, args![&destination, &row.tenant_id, row.seq, until, worker]).await?;
             claimed.push(Delivery { row, destination, attempts: u32::try_from(attempts).unwrap_or(u32::MAX) });
         }
         tx.commit().await?;

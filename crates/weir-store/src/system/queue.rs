@@ -92,12 +92,12 @@ impl System {
         let appended = held.log_seq + lines.len() as i64;
         if streams.is_empty() {
             let sql = "UPDATE runs SET log_seq = $3 WHERE tenant_id = $1 AND id = $2";
-            tx.execute(sql, args![&lease.tenant_id, &lease.run_id, appended]).await?;
+            tx.later(sql, args![&lease.tenant_id, &lease.run_id, appended]).await?;
         } else {
             let counted = count(&mut tx, lease, &held, &streams, at).await?;
             let sql = "UPDATE runs SET log_seq = $3, streams = $4, rows_counted = $5, bytes_counted = $6 WHERE tenant_id = $1 AND id = $2";
             let values = args![&lease.tenant_id, &lease.run_id, appended, json(&streams)?, counted.0, counted.1];
-            tx.execute(sql, values).await?;
+            tx.later(sql, values).await?;
         }
         let mut rows = Vec::with_capacity(lines.len());
         for (seq, line) in (held.log_seq + 1..).zip(lines) {
@@ -142,7 +142,7 @@ impl System {
         run.resources = outcome.resources;
         writer
             .tx
-            .execute(
+            .later(
                 "UPDATE runs SET status = $3, ended_at = $4, lease_until = NULL, not_before = $5, streams = $6, report = $7, error = $8, \
                  resources = $9, rows_counted = $10, bytes_counted = $11 WHERE tenant_id = $1 AND id = $2",
                 args![
@@ -229,7 +229,7 @@ impl System {
         let sql = "UPDATE runs SET ended_at = $3, not_before = $4, error = $5 WHERE tenant_id = $1 AND id = $2";
         let error = run.error.as_ref().map(json).transpose()?;
         let values = args![tenant, id, run.ended_at, writer.now + wait, error];
-        writer.tx.execute(sql, values).await?;
+        writer.tx.later(sql, values).await?;
         if run.status.is_final() {
             let mut entry = done(
                 "run.finish",
@@ -351,7 +351,7 @@ async fn count(tx: &mut Tx, lease: &Lease, held: &Held, streams: &[StreamCounts]
         let sql = "INSERT INTO usage_days (tenant_id, day, rows_written, bytes_written) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (tenant_id, day) DO UPDATE SET rows_written = usage_days.rows_written + excluded.rows_written, \
                    bytes_written = usage_days.bytes_written + excluded.bytes_written";
-        tx.execute(sql, args![&lease.tenant_id, day(at), rows, bytes]).await?;
+        tx.later(sql, args![&lease.tenant_id, day(at), rows, bytes]).await?;
     }
     Ok((held.rows.saturating_add(rows), held.bytes.saturating_add(bytes)))
 }

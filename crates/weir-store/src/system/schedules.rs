@@ -1,15 +1,15 @@
 //! Schedules: whose fire is due, and taking it exactly once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use weir_error::Result;
 
 use super::System;
 use crate::Actor;
-use crate::backend::{args, kept};
-use crate::model::{Event, JobId, NewRun, RunStatus, ScheduleRow, TenantId, Trigger};
-use crate::tenant::runs::{insert, told};
+use crate::backend::{args, chunked, kept, rows_of};
+use crate::model::{JobId, NewRun, Run, RunStatus, ScheduleRow, TenantId, Trigger};
+use crate::tenant::runs::{fresh, insert_all, told};
 use crate::writer::Writer;
 
 /// A fire: its time, not before when its run may begin, `queued` or `skipped`.
@@ -27,7 +27,8 @@ impl System {
         let rows = self
             .backend
             .fetch_all(
-                "SELECT j.tenant_id, j.id, j.schedule, j.next_fire_at FROM jobs j JOIN tenants t ON t.id = j.tenant_id \
+                "SELECT j.tenant_id, j.id, j.schedule, j.next_fire_at, CAST(CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.job_id = j.id \
+                 AND r.status IN ('queued', 'running')) THEN 1 ELSE 0 END AS BIGINT) FROM jobs j JOIN tenants t ON t.id = j.tenant_id \
                  WHERE j.next_fire_at <= $1 AND j.next_fire_at IS NOT NULL AND j.status = 'active' AND j.deleted_at IS NULL \
                  AND t.status = 'active' ORDER BY j.next_fire_at, j.id LIMIT $2",
                 args![now, limit],
@@ -41,6 +42,7 @@ impl System {
                     job_id: columns.id()?,
                     schedule: columns.json()?,
                     next_fire_at: columns.time()?,
+                    unfinished: columns.flag()?,
                 })
             })
             .collect()
@@ -67,8 +69,8 @@ impl System {
         Ok(taken.first().copied().unwrap_or_default())
     }
 
-    /// The same for many jobs, those of one tenant in one transaction (at most 500 at a time, so that others get in between); the answers
-    /// are in the order of the rows.
+    /// The same for many jobs, those of one tenant in one transaction (at most 500 at a time, so that others get in between), with a few
+    /// statements for all of them. The answers are in the order of the rows; of several rows of one job the first counts.
     pub async fn fire_all(&self, due: &[Due]) -> Result<Vec<bool>> {
         let mut of_tenant: BTreeMap<&TenantId, Vec<usize>> = BTreeMap::new();
         for (index, (row, ..)) in due.iter().enumerate() {
@@ -78,52 +80,55 @@ impl System {
         for (tenant, all) in of_tenant {
             for some in all.chunks(TOGETHER) {
                 let mut writer = Writer::within(self.backend.begin().await?, tenant, &Actor::system("scheduler")).await?;
-                let mut events = Vec::with_capacity(some.len());
-                let mut mine = Vec::with_capacity(some.len());
-                for &index in some {
-                    let (row, fires, next) = &due[index];
-                    if let Some(told) = take(&mut writer, row, fires, *next).await? {
-                        mine.push(index);
-                        events.extend(told);
-                    }
+                let mut seen = HashSet::new();
+                let asked: Vec<usize> = some.iter().copied().filter(|index| seen.insert(&due[*index].0.job_id)).collect();
+                let versions = take(&mut writer, &asked, due).await?;
+                let mine: Vec<usize> = asked.into_iter().filter(|index| versions.contains_key(&due[*index].0.job_id)).collect();
+                if mine.is_empty() {
+                    continue;
                 }
-                if !mine.is_empty() {
-                    writer.commit_events(events).await?;
-                    mine.into_iter().for_each(|index| taken[index] = true);
+                let mut runs = Vec::with_capacity(mine.len());
+                for index in &mine {
+                    let (row, fires, _) = &due[*index];
+                    let version = versions.get(&row.job_id).copied().unwrap_or_default();
+                    runs.extend(fires.iter().map(|fire| run_of(&writer, &row.job_id, version, fire)));
                 }
+                let runs = insert_all(&mut writer, runs).await?;
+                let kind = |run: &Run| if run.status == RunStatus::Skipped { "run.skipped" } else { "run.queued" };
+                let events = runs.iter().map(|run| told(kind(run), run)).collect();
+                writer.commit_events(events).await?;
+                mine.into_iter().for_each(|index| taken[index] = true);
             }
         }
         Ok(taken)
     }
-
-    /// Whether a run of the job waits or runs.
-    pub async fn has_unfinished_run(&self, job: &JobId) -> Result<bool> {
-        let row = self
-            .backend
-            .fetch_optional("SELECT fence FROM runs WHERE job_id = $1 AND status IN ('queued', 'running') LIMIT 1", args![job])
-            .await?;
-        Ok(row.is_some())
-    }
 }
 
-/// One job's fires; `None`: they are not to be taken (any more).
-async fn take(writer: &mut Writer, row: &ScheduleRow, fires: &[Fire], next: Option<DateTime<Utc>>) -> Result<Option<Vec<Event>>> {
-    let sql = "UPDATE jobs SET next_fire_at = $4 WHERE tenant_id = $1 AND id = $2 AND next_fire_at = $3 AND status = 'active' \
-               AND deleted_at IS NULL RETURNING version";
-    let values = args![&row.tenant_id, &row.job_id, row.next_fire_at, next.map(kept)];
-    let Some(job) = writer.tx.fetch_optional(sql, values).await? else { return Ok(None) };
-    let version = job.columns().int()?;
-    let mut events = Vec::with_capacity(fires.len());
-    for (fire_at, not_before, status) in fires {
-        let new =
-            NewRun { job_id: row.job_id.clone(), trigger: Trigger::Schedule { fire_at: *fire_at }, not_before: *not_before };
-        let (status, kind) = match status {
-            RunStatus::Skipped => (RunStatus::Skipped, "run.skipped"),
-            _ => (RunStatus::Queued, "run.queued"),
-        };
-        if let Some(run) = insert(writer, &new, version, status).await? {
-            events.push(told(kind, &run));
+/// Moves the next fires of those jobs whose row still holds; the versions of these.
+async fn take(writer: &mut Writer, asked: &[usize], due: &[Due]) -> Result<HashMap<JobId, i64>> {
+    let rows = asked.iter().map(|index| {
+        let (row, _, next) = &due[*index];
+        args![&row.job_id, row.next_fire_at, next.map(kept)]
+    });
+    let mut taken = HashMap::with_capacity(asked.len());
+    for rows in chunked(rows.collect()) {
+        // Both databases call the columns so. The inner query has no place for names of its own in SQLite.
+        let sql = format!(
+            "UPDATE jobs SET next_fire_at = d.column3 FROM (VALUES {}) AS d WHERE jobs.tenant_id = $1 AND jobs.id = d.column1 \
+             AND jobs.next_fire_at = d.column2 AND jobs.status = 'active' AND jobs.deleted_at IS NULL RETURNING id, version",
+            rows_of(&rows, 1)
+        );
+        let values = args![&writer.tenant].into_iter().chain(rows.into_iter().flatten()).collect();
+        for row in writer.tx.fetch_all(sql, values).await? {
+            let mut columns = row.columns();
+            taken.insert(columns.id()?, columns.int()?);
         }
     }
-    Ok(Some(events))
+    Ok(taken)
+}
+
+fn run_of(writer: &Writer, job: &JobId, version: i64, (fire_at, not_before, status): &Fire) -> (Run, DateTime<Utc>) {
+    let new = NewRun { job_id: job.clone(), trigger: Trigger::Schedule { fire_at: *fire_at }, not_before: *not_before };
+    let status = if *status == RunStatus::Skipped { RunStatus::Skipped } else { RunStatus::Queued };
+    fresh(writer, &new, version, status)
 }

@@ -34,27 +34,30 @@ pub struct Swept {
 impl System {
     /// Throws away what has served; to be called about once an hour.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept> {
-        let run = |sql: &'static str, values: Vec<Value>| self.backend.execute(sql, values);
+        let rows = |table: &'static str, condition: &'static str, values: Vec<Value>| {
+            self.backend.delete_in_turns(table, condition, values)
+        };
         Ok(Swept {
-            idempotency_keys: run("DELETE FROM idempotency WHERE created_at < $1", args![now - KEPT]).await?,
-            events: run(
-                "DELETE FROM outbox WHERE at < $1 AND (at < $2 OR (\
+            idempotency_keys: rows("idempotency", "created_at < $1", args![now - KEPT]).await?,
+            events: rows(
+                "outbox",
+                "at < $1 AND (at < $2 OR (\
                  NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant_id = outbox.tenant_id AND d.seq = outbox.seq) \
                  AND NOT EXISTS (SELECT 1 FROM outbox_cursors c WHERE c.tenant_id = outbox.tenant_id AND c.seq < outbox.seq)))",
                 args![now - EVENTS, now - AT_MOST],
             )
             .await?,
-            deliveries: run(
-                "DELETE FROM deliveries WHERE NOT EXISTS \
-                 (SELECT 1 FROM outbox o WHERE o.tenant_id = deliveries.tenant_id AND o.seq = deliveries.seq)",
+            deliveries: rows(
+                "deliveries",
+                "NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = deliveries.tenant_id AND o.seq = deliveries.seq)",
                 args![],
             )
             .await?,
-            inbox: run("DELETE FROM inbox WHERE received_at < $1", args![now - AT_MOST]).await?,
-            silences: run("DELETE FROM silences WHERE until_at < $1", args![now - AT_MOST]).await?,
-            log_lines: run(
-                "DELETE FROM run_logs WHERE EXISTS (SELECT 1 FROM runs r WHERE r.tenant_id = run_logs.tenant_id AND r.id = run_logs.run_id \
-                 AND r.ended_at < $1)",
+            inbox: rows("inbox", "received_at < $1", args![now - AT_MOST]).await?,
+            silences: rows("silences", "until_at < $1", args![now - AT_MOST]).await?,
+            log_lines: rows(
+                "run_logs",
+                "EXISTS (SELECT 1 FROM runs r WHERE r.tenant_id = run_logs.tenant_id AND r.id = run_logs.run_id AND r.ended_at < $1)",
                 args![now - LOGS],
             )
             .await?,

@@ -96,7 +96,8 @@ impl System {
         tenant_of(&self.backend.fetch_optional(sql, args![id]).await?.ok_or_else(missing)?)
     }
 
-    /// Changes a tenant. Audit `tenant.update`, in its log.
+    /// Changes a tenant: suspends it, lets it go on. One that was removed is `WEIR-STORE-034`; [`System::remove_tenant`] removes. Audit
+    /// `tenant.update`, in its log.
     pub async fn update_tenant(
         &self,
         actor: &Actor,
@@ -111,6 +112,10 @@ impl System {
         let before = tenant_of(&writer.tx.fetch_optional(sql, args![id]).await?.ok_or_else(missing)?)?;
         if expected_version.is_some_and(|expected| expected != before.version) {
             return Err(fault::stale("tenant"));
+        }
+        if before.status == TenantStatus::Removed || status == TenantStatus::Removed {
+            return Err(Error::new("WEIR-STORE-034", Kind::Conflict, "a tenant that was removed cannot be changed")
+                .hint("make another one; the id of a removed tenant is never given again"));
         }
         let after = Tenant { name: name.into(), status, quotas, version: before.version + 1, ..before };
         writer
@@ -155,14 +160,15 @@ impl System {
     }
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     fault::missing("tenant")
 }
 
-fn status_word(status: TenantStatus) -> &'static str {
+pub(super) fn status_word(status: TenantStatus) -> &'static str {
     match status {
         TenantStatus::Active => "active",
         TenantStatus::Suspended => "suspended",
+        TenantStatus::Removed => "removed",
     }
 }
 

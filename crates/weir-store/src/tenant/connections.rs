@@ -165,7 +165,7 @@ fn target(id: &ConnectionId) -> String {
 pub(super) async fn put_secret(writer: &mut Writer, name: &str, sealed: &SealedSecret) -> Result<()> {
     let sql = "INSERT INTO secrets (tenant_id, name, sealed, updated_at) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (tenant_id, name) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at";
-    writer.tx.execute(sql, args![&writer.tenant, name, sealed, writer.now]).await.map(drop)
+    writer.tx.later(sql, args![&writer.tenant, name, sealed, writer.now]).await
 }
 
 async fn users(tx: &mut Tx, tenant: &TenantId, name: &str) -> Result<Vec<String>> {

@@ -180,7 +180,7 @@ pub(super) async fn put_rules(writer: &mut Writer, job: &JobId, rules: &[NewRule
         }
         writer
             .tx
-            .execute(
+            .later(
                 "INSERT INTO alert_rules (tenant_id, id, job_id, metric, threshold, window_secs, severity, action, created_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 args![

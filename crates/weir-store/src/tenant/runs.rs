@@ -1,12 +1,14 @@
 //! Runs: asking for one, stopping one, what became of them.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::json as object;
 use weir_error::{Error, Kind, Result};
 
 use super::TenantStore;
 use super::jobs;
-use crate::backend::{Columns, Value, args, from_micros, kept};
+use crate::backend::{Columns, Value, args, chunked, from_micros, kept, rows_of};
 use crate::fault;
 use crate::model::{Event, LogLine, NewRun, Page, PageRequest, Run, RunFilter, RunId, RunStatus, StreamCounts, Trigger};
 use crate::page::Asked;
@@ -222,6 +224,11 @@ pub(crate) async fn queue(writer: &mut Writer, new: &NewRun, job_version: i64) -
 
 /// Inserts a run in a first state, `queued` or `skipped`.
 pub(crate) async fn insert(writer: &mut Writer, new: &NewRun, job_version: i64, status: RunStatus) -> Result<Option<Run>> {
+    Ok(insert_all(writer, vec![fresh(writer, new, job_version, status)]).await?.pop())
+}
+
+/// A run in a first state, as it will be stored, and when it may begin.
+pub(crate) fn fresh(writer: &Writer, new: &NewRun, job_version: i64, status: RunStatus) -> (Run, DateTime<Utc>) {
     let run = Run {
         id: RunId::generate(),
         tenant_id: writer.tenant.clone(),
@@ -244,33 +251,55 @@ pub(crate) async fn insert(writer: &mut Writer, new: &NewRun, job_version: i64, 
         trace_id: writer.actor.trace_id.clone(),
         resources: None,
     };
+    (run, new.not_before)
+}
+
+/// Inserts runs, many at a time; those that are left out have a fire or dependency that has started a run of the job before.
+pub(crate) async fn insert_all(writer: &mut Writer, runs: Vec<(Run, DateTime<Utc>)>) -> Result<Vec<Run>> {
+    let mut inserted = Vec::with_capacity(runs.len());
+    for some in chunked(runs) {
+        let rows: Vec<_> = some.iter().map(|(run, not_before)| row_of(run, *not_before)).collect();
+        let sql = format!(
+            "INSERT INTO runs (tenant_id, id, job_id, job_version, status, trigger_kind, trigger_key, attempt, lost, fence, \
+             cancel_requested, queued_at, not_before, ended_at, streams, trace_id, log_seq, rows_counted, bytes_counted) \
+             VALUES {} ON CONFLICT DO NOTHING RETURNING id",
+            rows_of(&rows, 0)
+        );
+        let kept = writer.tx.fetch_all(sql, rows.into_iter().flatten().collect()).await?;
+        let kept = kept.iter().map(|row| row.columns().id::<RunId>()).collect::<Result<HashSet<_>>>()?;
+        inserted.extend(some.into_iter().map(|(run, _)| run).filter(|run| kept.contains(&run.id)));
+    }
+    Ok(inserted)
+}
+
+/// The values of a run that has not begun.
+fn row_of(run: &Run, not_before: DateTime<Utc>) -> Vec<Value> {
     let (kind, key) = match &run.trigger {
         Trigger::Manual => ("manual", None),
         Trigger::Schedule { fire_at } => ("schedule", Some(fire_at.timestamp_micros().to_string())),
         Trigger::Dependency { run_id } => ("dependency", Some(run_id.as_str().to_owned())),
     };
-    let rows = writer
-        .tx
-        .execute(
-            "INSERT INTO runs (tenant_id, id, job_id, job_version, status, trigger_kind, trigger_key, attempt, lost, fence, cancel_requested, \
-             queued_at, not_before, ended_at, streams, trace_id, log_seq, rows_counted, bytes_counted) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 0, $8, $9, $10, '[]', $11, 0, 0, 0) ON CONFLICT DO NOTHING",
-            args![
-                &run.tenant_id,
-                &run.id,
-                &run.job_id,
-                run.job_version,
-                run.status.as_str(),
-                kind,
-                key,
-                run.queued_at,
-                new.not_before,
-                run.ended_at,
-                run.trace_id.clone()
-            ],
-        )
-        .await?;
-    Ok((rows == 1).then_some(run))
+    args![
+        &run.tenant_id,
+        &run.id,
+        &run.job_id,
+        run.job_version,
+        run.status.as_str(),
+        kind,
+        key,
+        0_i64,
+        0_i64,
+        0_i64,
+        false,
+        run.queued_at,
+        not_before,
+        run.ended_at,
+        "[]",
+        run.trace_id.clone(),
+        0_i64,
+        0_i64,
+        0_i64
+    ]
 }
 
 /// Ends a run that waits; the run and its events.

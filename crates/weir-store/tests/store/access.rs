@@ -62,6 +62,70 @@ both! {
         assert_eq!((first.items[0].id.as_str(), rest.items[0].id.as_str(), rest.next_cursor), ("acme", "second", None));
     }
 
+    async fn a_removed_tenant_is_gone_for_good_but_for_its_history(world) {
+        let system = world.system();
+        let (tenant, other) = (world.tenant("acme").await, world.tenant("other").await);
+        let (id, remove) = (TenantId::from("acme"), async |version| world.system().remove_tenant(&actor(), &"acme".into(), version).await);
+        for store in [&tenant, &other] {
+            let bob = store.create_principal(PrincipalKind::User, "bob", Role::Admin, None).await.unwrap();
+            store.create_token(token(&bob.id, store.scope().tenant().as_str())).await.unwrap();
+            store.set_secret("key", SealedSecret(vec![1])).await.unwrap();
+            let crm = NewConnection {
+                name: "crm".into(),
+                kind: "postgres".into(),
+                options: serde_json::json!({}),
+                sealed: None,
+                secret_names: Vec::new(),
+            };
+            store.put_connection(crm, None).await.unwrap();
+            let hook = NewSubscription {
+                url: "https://hooks.example/x".into(),
+                kinds: Vec::new(),
+                format: "cloudevents".into(),
+                sealed: None,
+            };
+            store.create_subscription(hook).await.unwrap();
+        }
+        let made = tenant.create_job(job("a"), vec![]).await.unwrap();
+        tenant.create_run(manual(&made.id)).await.unwrap();
+        let claimed = system.claim_run("w", LEASE).await.unwrap().unwrap();
+        let waiting = tenant.create_run(manual(&made.id)).await.unwrap();
+        system.claim_deliveries(&["subscription"], "d", LEASE, 5).await.unwrap();
+
+        is(remove(None).await.unwrap_err(), "WEIR-STORE-032", Kind::Conflict);
+        system.update_tenant(&actor(), &id, None, "acme", TenantStatus::Suspended, Quotas::default()).await.unwrap();
+        is(remove(Some(1)).await.unwrap_err(), "WEIR-STORE-022", Kind::Conflict);
+        is(remove(Some(2)).await.unwrap_err(), "WEIR-STORE-033", Kind::Conflict);
+        system.finish(&claimed.lease, ended(RunStatus::Succeeded)).await.unwrap();
+        is(remove(Some(2)).await.unwrap_err(), "WEIR-STORE-035", Kind::Conflict);
+        other.create_principal(PrincipalKind::User, "root", Role::PlatformAdmin, None).await.unwrap();
+        assert_eq!(system.removed_tenants().await.unwrap(), []);
+        let removed = remove(Some(2)).await.unwrap();
+        assert_eq!((removed.status, removed.version), (TenantStatus::Removed, 3));
+        assert_eq!(remove(None).await.unwrap(), removed, "again");
+
+        assert_eq!(system.removed_tenants().await.unwrap(), [id.clone()]);
+        assert!(system.token_by_hash("acme").await.unwrap().unwrap().0.revoked_at.is_some());
+        assert_eq!(tenant.run(&waiting.id).await.unwrap().status, RunStatus::Cancelled);
+        assert_eq!(tenant.secret("key").await.unwrap(), None);
+        assert_eq!((tenant.connection_by_name("crm").await.unwrap(), tenant.list_subscriptions().await.unwrap()), (None, vec![]));
+        // The history is there, and closed.
+        assert_eq!(tenant.job(&made.id).await.unwrap(), made);
+        let audit = tenant.audit_log(&AuditFilter { action: Some("tenant.remove".into()), ..AuditFilter::default() }, &page(9)).await.unwrap();
+        assert_eq!((audit.items.len(), &audit.items[0].detail["cancelled_runs"]), (1, &serde_json::json!(1)));
+        assert_eq!(system.audit_verify(None).await.unwrap().broken, None);
+        is(system.present_tenant(&id).await.unwrap_err(), "WEIR-STORE-404", Kind::NotFound);
+        let update = system.update_tenant(&actor(), &id, None, "acme", TenantStatus::Active, Quotas::default()).await;
+        is(update.unwrap_err(), "WEIR-STORE-034", Kind::Conflict);
+        is(system.create_tenant(&actor(), &id, "acme", Quotas::default()).await.unwrap_err(), "WEIR-STORE-028", Kind::Conflict);
+        // The other tenant has all that it had.
+        assert!(system.token_by_hash("other").await.unwrap().unwrap().0.revoked_at.is_none());
+        assert_eq!(other.list_subscriptions().await.unwrap().len(), 1);
+        assert!(other.secret("key").await.unwrap().is_some() && other.connection_by_name("crm").await.unwrap().is_some());
+        let update = system.update_tenant(&actor(), &"other".into(), None, "x", TenantStatus::Removed, Quotas::default()).await;
+        is(update.unwrap_err(), "WEIR-STORE-034", Kind::Conflict);
+    }
+
     async fn principals_are_unique_by_name_and_subject(world) {
         let tenant = world.tenant("acme").await;
         let bob = tenant.create_principal(PrincipalKind::User, "bob", Role::Viewer, Some("iss|1")).await.unwrap();

@@ -228,7 +228,7 @@ both! {
         let id = JobId::generate();
         let own = format!("job.{id}.1");
         let secrets = vec![(own.clone(), SealedSecret(vec![1])), ("shared".to_owned(), SealedSecret(vec![2]))];
-        tenant.create_job_with(id.clone(), job("a"), vec![rule("error_rate")], secrets).await.unwrap();
+        tenant.create_job_with(id.clone(), job("a"), vec![rule("error_rate")], secrets, JobStatus::Active).await.unwrap();
         assert_eq!(tenant.secret(&own).await.unwrap(), Some(SealedSecret(vec![1])));
         let running = tenant.create_run(manual(&id)).await.unwrap();
         let claimed = world.system().claim_run("w", LEASE).await.unwrap().unwrap();

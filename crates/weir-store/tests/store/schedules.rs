@@ -53,7 +53,7 @@ both! {
         ]);
         assert_eq!(tenant.job(&made.id).await.unwrap().body.schedule.unwrap().1, moment(3600));
         assert_eq!(&world.kinds(&tenant).await[1..], ["run.skipped", "run.queued"]);
-        assert!(world.system().has_unfinished_run(&made.id).await.unwrap());
+        assert!(world.system().due_schedules(moment(3600), 1).await.unwrap()[0].unfinished);
         for run in runs {
             if run.status == RunStatus::Queued {
                 tenant.request_cancel(&run.id).await.unwrap();
@@ -61,7 +61,39 @@ both! {
                 is(tenant.request_cancel(&run.id).await.unwrap_err(), "WEIR-STORE-023", Kind::Conflict);
             }
         }
-        assert!(!world.system().has_unfinished_run(&made.id).await.unwrap());
+        assert!(!world.system().due_schedules(moment(3600), 1).await.unwrap()[0].unfinished);
+    }
+
+    async fn of_many_jobs_those_that_changed_meanwhile_are_left_out(world) {
+        let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+        let mut jobs = Vec::new();
+        for number in 0..130 {
+            jobs.push(scheduled(if number % 4 == 0 { &other } else { &acme }, &format!("j{number}"), number).await);
+        }
+        let rows = world.system().due_schedules(moment(500), 500).await.unwrap();
+        assert_eq!(rows.iter().map(|row| &row.job_id).collect::<Vec<_>>(), jobs.iter().map(|job| &job.id).collect::<Vec<_>>());
+        // One was paused, one was fired by somebody else, one has this fire's run already.
+        acme.set_job_status(&jobs[1].id, JobStatus::Paused).await.unwrap();
+        let fire = |row: &ScheduleRow| vec![(row.next_fire_at, row.next_fire_at, RunStatus::Queued)];
+        assert!(world.other.system().fire(&rows[2], &fire(&rows[2]), Some(moment(9000))).await.unwrap());
+        let first = NewRun { trigger: Trigger::Schedule { fire_at: moment(4) }, ..manual(&jobs[4].id) };
+        other.create_run(first).await.unwrap();
+        let mut due: Vec<_> = rows.iter().map(|row| (row.clone(), fire(row), Some(row.next_fire_at + TimeDelta::hours(1)))).collect();
+        // A row of another tenant's job moves nothing.
+        let mut foreign = due[3].clone();
+        foreign.0.tenant_id = "other".into();
+        due.push(foreign);
+        let taken = world.system().fire_all(&due).await.unwrap();
+        let left: Vec<_> = (0..due.len()).filter(|index| !taken[*index]).collect();
+        assert_eq!(left, [1, 2, 130]);
+        assert_eq!(acme.job(&jobs[3].id).await.unwrap().body.schedule.unwrap().1, moment(3603));
+        let runs = |store: TenantStore| async move { store.list_runs(&RunFilter::default(), &page(500)).await.unwrap().items };
+        let (mine, theirs) = (runs(acme.clone()).await, runs(other.clone()).await);
+        assert_eq!((mine.len(), theirs.len()), (96, 33), "none of the paused one, one of each other");
+        assert_eq!(mine.iter().chain(&theirs).map(|run| &run.job_id).collect::<BTreeSet<_>>().len(), 129);
+        assert!(mine.iter().all(|run| run.tenant_id.as_str() == "acme" && run.status == RunStatus::Queued));
+        // One event for each job and each run.
+        assert_eq!(other.outbox_head().await.unwrap(), 33 + 33);
     }
 
     async fn a_job_that_was_changed_meanwhile_does_not_fire(world) {

@@ -121,6 +121,9 @@ pub struct Backup {
 pub struct Restore {
     /// The backup
     pub file: PathBuf,
+    /// Leave checkpoints of runs out: unfinished runs begin anew
+    #[arg(long)]
+    pub without_checkpoints: bool,
     #[command(flatten)]
     pub settings: Settings,
 }

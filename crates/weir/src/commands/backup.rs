@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use weir_error::{Error, Kind, Result};
-use weir_store::Store;
+use weir_store::{Checkpoints, Store};
 
 use crate::cli::{Backup, Restore};
 use crate::commands::Context;
@@ -33,10 +33,11 @@ pub fn backup(args: &Backup, context: &Context) -> Outcome {
             let key = settings.data_dir.join(weir_control::seal::FILE);
             eprintln!("keep {} too, in another place: without it the sealed secrets are lost", key.display());
         }
-        let folder = settings.data_dir.join("tenants");
-        match &settings.files {
-            None => eprintln!("tenants' files and checkpoints are in {}", folder.display()),
-            Some(bucket) => eprintln!("tenants' files are in {}, checkpoints in {}", bucket.shown(), folder.display()),
+        let folder = settings.data_dir.join("tenants").display().to_string();
+        let files = settings.files.as_ref().map_or(folder.clone(), |bucket| bucket.shown());
+        match crate::checkpoints::in_database(&settings) {
+            true => eprintln!("it holds the checkpoints of runs; not in it: tenants' files in {files}, journals of logs in {folder}"),
+            false => eprintln!("not in it: tenants' files in {files}, checkpoints and journals in {folder}"),
         }
         Ok(0)
     })
@@ -47,7 +48,10 @@ pub fn restore(args: &Restore, context: &Context) -> Outcome {
     check_file(&args.file)?;
     block_on_platform(async {
         std::fs::create_dir_all(&settings.data_dir)?;
-        let store = Store::restore(&settings.database_url, &settings.data_dir, &args.file).await?;
+        let checkpoints = if args.without_checkpoints { Checkpoints::Leave } else { Checkpoints::Restore };
+        // Their tables are the engine's: they must be there.
+        crate::checkpoints::open(&settings).await?;
+        let store = Store::restore(&settings.database_url, &settings.data_dir, &args.file, checkpoints).await?;
         let check = store.system().audit_verify(None).await?;
         eprintln!("{} the database is restored; {} rows of the audit log were verified", context.err.green("done:"), check.rows);
         if let Some(broken) = check.broken {

@@ -10,6 +10,7 @@
 mod bucket;
 mod canary;
 mod crash;
+mod object_store;
 mod order;
 mod running;
 mod stage;

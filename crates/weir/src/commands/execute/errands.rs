@@ -38,8 +38,8 @@ pub async fn execute(order: &WorkOrder, verb: &Verb) -> u8 {
 /// A connection of the order with its options resolved, and its connector.
 fn connection(order: &WorkOrder, name: &str) -> Result<(std::sync::Arc<dyn weir_connect::Connector>, Value)> {
     let registry = registry();
-    let (mut connections, given) = given::take(order);
-    let Some(connection) = connections.remove(name) else {
+    let mut taken = given::take(order);
+    let Some(connection) = taken.remove(name, &registry) else {
         return Err(Error::new("WEIR-WORKER-052", Kind::NotFound, format!("there is no connection `{name}`")));
     };
     let Some(connector) = registry.get(&connection.kind) else {
@@ -50,7 +50,7 @@ fn connection(order: &WorkOrder, name: &str) -> Result<(std::sync::Arc<dyn weir_
         )
         .hint("`weir connectors` lists them"));
     };
-    let options = Resolver::of_given(&registry, &order.base_dir, given).resolve(&connection.options, None)?;
+    let options = Resolver::of_given(&registry, &order.base_dir, taken.given).resolve(&connection.options, None)?;
     connector.validate("connection", &options, &Value::Object(Map::new()))?;
     Ok((connector, options))
 }

@@ -78,12 +78,8 @@ pub fn open(order: &WorkOrder) -> Result<Opened> {
     if file.has_errors() {
         return Err(refused(&file.diagnostics));
     }
-    let (connections, given) = given::take(order);
-    for pipeline in &mut file.pipelines {
-        for (name, connection) in &connections {
-            pipeline.connections.entry(name.clone()).or_insert_with(|| connection.clone());
-        }
-    }
+    let taken = given::take(order);
+    file.pipelines.iter_mut().for_each(|pipeline| taken.complete(pipeline, &registry));
     let [pipeline] = file.pipelines.as_slice() else {
         return Err(Error::new("WEIR-WORKER-017", Kind::Spec, "a job is one pipeline")
             .because(format!("its spec holds {}", file.pipelines.len()))
@@ -94,7 +90,7 @@ pub fn open(order: &WorkOrder) -> Result<Opened> {
             .hint("leave `tenant` out; the job's own is meant"));
     }
     let pipeline = Arc::new(pipeline.clone());
-    let resolver = Arc::new(Resolver::of_given(&registry, &order.base_dir, given));
+    let resolver = Arc::new(Resolver::of_given(&registry, &order.base_dir, taken.given));
     Ok(Opened { registry, file, pipeline, resolver })
 }
 

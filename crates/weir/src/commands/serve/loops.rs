@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use weir_control::config::Settings;
 use weir_control::telemetry::Tracing;
 use weir_control::worker::Pool;
-use weir_control::{Platform, events, monitoring, schedule};
+use weir_control::{Platform, events, files, monitoring, schedule};
 use weir_error::{Error, Result};
 
 use crate::outcome::Failure;
@@ -65,6 +65,7 @@ impl Loops {
 
     /// What a worker needs.
     pub fn work(&mut self, platform: &Platform) -> Result<()> {
+        self.start("removed tenants", files::removal::run(platform.clone(), self.stop.clone()).map(Ok));
         if let Some(vault) = platform.vault.clone() {
             let stop = self.stop_last.clone();
             self.start_last("vault", async move {
