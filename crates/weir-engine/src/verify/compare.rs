@@ -16,6 +16,7 @@ const CHUNK_ROWS: u64 = 256;
 const MOST_BITS: u8 = 16;
 /// Suspicions that are kept at once.
 const SUSPECTS: usize = 2_000;
+const SUSPECTS_OF_A_SCAN: usize = 20_000;
 /// Keys that are mended in one transaction: the pipeline's writer waits for so long.
 const MEND: usize = 500;
 
@@ -65,6 +66,8 @@ impl Pair {
         }
         futures::future::try_join(here.open(bits, &chunks), there.open(bits, &chunks)).await?;
         let (mut here, mut there) = (Lines::new(here), Lines::new(there));
+        // A table that must be read whole for each question is asked seldom.
+        let most = SUSPECTS.max(self.source.together().min(SUSPECTS_OF_A_SCAN));
         let mut suspects: Vec<Key> = Vec::new();
         loop {
             options.stopped()?;
@@ -87,7 +90,7 @@ impl Pair {
             if let Some(line) = one.into_iter().chain(two).next().filter(|_| !same) {
                 suspects.push(line.key);
             }
-            if suspects.len() >= SUSPECTS {
+            if suspects.len() >= most {
                 self.judge(std::mem::take(&mut suspects), options, mend, verdict, &mut mended).await?;
             }
         }
@@ -125,7 +128,7 @@ impl Pair {
         }
         // A row without a key's value cannot be asked for.
         wrong.retain(|key| key.values.iter().all(Option::is_some));
-        for part in wrong.chunks(MEND) {
+        for part in wrong.chunks(MEND.max(source.together().min(SUSPECTS_OF_A_SCAN))) {
             options.stopped()?;
             let mut mending = sink.hold(&progress.pipeline, comparison).await?;
             let (rows, there) = source.fetch(comparison, part).await?;
@@ -141,7 +144,7 @@ impl Pair {
 
 fn shown(comparison: &Comparison, key: &Key) -> BTreeMap<String, Option<String>> {
     if key.values.is_empty() {
-        return BTreeMap::from([("md5".to_string(), Some(format!("{:032x}", key.digest)))]);
+        return BTreeMap::from([("hash".to_string(), Some(format!("{:032x}", key.digest)))]);
     }
     comparison.key_names().map(str::to_string).zip(key.values.iter().cloned()).collect()
 }

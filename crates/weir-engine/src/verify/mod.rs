@@ -6,11 +6,13 @@
 //!    `progress`).
 //! 4. With `repair` what is proven is sent again under the sink's own lock, and everything is compared once more.
 //!
-//! Not here: pipelines whose rows are changed on the way. What they write is compared with nothing that could be read.
+//! A source that cannot compute checksums, or whose rows are changed on the way, is read and hashed here (`scan`); a log is not, because nobody could say
+//! where in it such a reader is.
 
 mod compare;
 mod progress;
 pub mod report;
+mod scan;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -20,14 +22,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weir_connect::verify::{Comparison, VerifyTable};
+use weir_connect::verify::{Comparison, VerifySource, VerifyTable};
 use weir_connect::{DeleteMode, Edge, WriteMode};
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, FlowOutput, Plan, Program};
+use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowProgram};
 use weir_spec::model::Mode;
 
 use self::compare::Pair;
 use self::progress::Progress;
+use self::scan::Scan;
 pub use self::report::{Difference, DifferenceKind, LeftOut, StreamVerdict, VerifyReport};
 use crate::store::StateStore;
 
@@ -71,8 +74,8 @@ pub async fn verify(plan: &Plan, options: &VerifyOptions) -> Result<VerifyReport
     };
     let mut streams = Vec::new();
     for flow in &plan.flows {
-        for output in &flow.outputs {
-            streams.push(stream(plan, flow, output, store.clone(), options).await?);
+        for at in 0..flow.outputs.len() {
+            streams.push(stream(plan, flow, at, store.clone(), options).await?);
         }
     }
     Ok(VerifyReport { pipeline: plan.pipeline.name.clone(), equal: streams.iter().all(|stream| stream.equal), streams })
@@ -81,29 +84,23 @@ pub async fn verify(plan: &Plan, options: &VerifyOptions) -> Result<VerifyReport
 async fn stream(
     plan: &Plan,
     flow: &Flow,
-    output: &FlowOutput,
+    at: usize,
     store: Option<StateStore>,
     options: &VerifyOptions,
 ) -> Result<StreamVerdict> {
+    let output = &flow.outputs[at];
     let place = format!("{} → {}", flow.name, output.node);
     let ([input], Program::RowLocal(program)) = (flow.inputs.as_slice(), &flow.program) else {
         return Err(unsupported("a query over several rows lies between source and sink: there is nothing to compare with", &place));
     };
-    if !program.is_identity() {
-        return Err(unsupported("transforms lie between source and sink: the rows are other ones", &place)
-            .hint("verify a pipeline without transforms, or compare with SQL: weir query"));
-    }
     let cdc = plan.pipeline.mode == Mode::Cdc;
     if cdc && output.write_mode == WriteMode::Append {
         return Err(unsupported("the sink keeps changes, not rows", &place));
     }
-    let source = input.source.verifiable().ok_or_else(|| {
-        unsupported(format!("tables of `{}` cannot be compared yet", input.connector), &place).hint("postgres and postgres-cdc can")
-    })?;
+    let source = source_of(input, program, at, output, cdc).await.map_err(|error| error.at(place.clone()))?;
     let target = output.sink.verifiable().ok_or_else(|| {
         unsupported(format!("tables of `{}` cannot be compared yet", output.connector), &place).hint("postgres can")
     })?;
-    let source = source.verify_source(&input.stream.name).await.map_err(|error| error.at(place.clone()))?;
     let deletes = if cdc { output.deletes } else { DeleteMode::Hard };
     let sink = target.verify_sink(&output.stream, deletes).await.map_err(|error| error.at(place.clone()))?;
     let mut verdict = StreamVerdict { name: flow.name.clone(), source: source.place(), sink: sink.place(), ..Default::default() };
@@ -147,6 +144,28 @@ async fn stream(
     Ok(verdict)
 }
 
+/// The source as it can be compared: by checksums of its own, or by reading it.
+async fn source_of(
+    input: &FlowInput,
+    program: &Arc<dyn RowProgram>,
+    at: usize,
+    output: &FlowOutput,
+    cdc: bool,
+) -> Result<Arc<dyn VerifySource>> {
+    let why = match input.source.verifiable() {
+        _ if !program.passes_on(at) => "rows are changed on the way".into(),
+        None => format!("`{}` cannot compute checksums", input.connector),
+        Some(source) => match source.verify_source(&input.stream.name).await {
+            Err(error) if error.kind() == Kind::Unsupported => error.to_string(),
+            found => return found,
+        },
+    };
+    if cdc {
+        return Err(unsupported("this pipeline of changes cannot be compared", &input.stream.name).because(why));
+    }
+    Ok(Arc::new(Scan::new(input, program, at, output)))
+}
+
 /// The columns that both sides have, in a form that both can compute.
 fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) -> (Comparison, Vec<LeftOut>) {
     let (mut columns, mut left_out) = (Vec::new(), Vec::new());
@@ -158,12 +177,17 @@ fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) 
             (_, None) => leave(&ours.name, "the sink does not have it".into()),
             (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(theirs.form)) {
                 (edge, _) if edge.loses() => leave(&ours.name, "the pipeline accepts that its values change".into()),
-                (_, Some(form)) => columns.push((ours.name.clone(), form)),
+                (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => columns.push((ours.name.clone(), form)),
+                (_, Some(_)) => leave(&ours.name, format!("{} here and {} there are compared by servers only", ours.kind, theirs.kind)),
                 (_, None) => leave(&ours.name, format!("{} and {} cannot be compared", ours.kind, theirs.kind)),
             },
         }
     }
-    for theirs in sink.columns().iter().filter(|theirs| source.columns().iter().all(|ours| ours.name != theirs.name)) {
+    let known = |name: &str| source.columns().iter().any(|ours| ours.name == name);
+    for field in output.schema.fields().iter().filter(|field| !known(field.name())) {
+        leave(field.name(), format!("{} has no canonical form", field.data_type()));
+    }
+    for theirs in sink.columns().iter().filter(|theirs| !known(&theirs.name) && output.schema.field_with_name(&theirs.name).is_err()) {
         leave(&theirs.name, "only the sink has it".into());
     }
     let at = |name: &String| columns.iter().position(|(column, _)| column == name);

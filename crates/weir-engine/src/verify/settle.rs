@@ -38,8 +38,6 @@ pub enum Verdict {
     InMotion,
 }
 
-/// Keys that are asked for at once.
-const TOGETHER: usize = 500;
 /// How long a difference must last.
 const LASTS: Duration = Duration::from_millis(100);
 
@@ -56,7 +54,7 @@ impl Rows {
 /// Asks for all of them; the position after which nothing of the answer was committed.
 async fn look<T: VerifyTable + ?Sized>(table: &T, comparison: &Comparison, keys: &[Key]) -> Result<(Rows, Value)> {
     let (mut rows, mut point) = (Rows::default(), Value::Null);
-    for part in keys.chunks(TOGETHER) {
+    for part in keys.chunks(table.together()) {
         let looked = table.look(comparison, part).await?;
         for found in looked.rows {
             rows.0.entry(found.key).or_default().push(found);

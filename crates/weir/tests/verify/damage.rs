@@ -155,3 +155,44 @@ fn keys_of_any_kind_are_compared_and_mended() {
     assert_eq!((said.code, said.count("repaired")), (0, 13), "{}", said.stream);
     assert_eq!(scene.rows(&scene.source), scene.rows(&scene.target));
 }
+
+#[test]
+fn rows_that_are_changed_on_the_way_are_compared_as_the_sink_gets_them() {
+    let source = "source:\n  postgres: {url: 'SOURCE', tables: [public.t]}\ntransforms:\n  - filter: id % 2 = 0\n";
+    let scene = Scene::custom(source, ", write_mode: overwrite, key: [id]", &[]);
+    scene.source.execute(TABLE).unwrap();
+    scene.run();
+    let said = scene.verify(&[]);
+    assert_eq!((said.code, said.count("rows_source"), said.count("rows_sink")), (0, 1500, 1500), "{}", said.stream);
+    // Of a server's own meaning.
+    let left: Vec<&str> =
+        said.stream["left_out"].as_array().unwrap().iter().map(|left| left["column"].as_str().unwrap()).collect();
+    assert_eq!(left, ["doc", "tags"], "{}", said.stream);
+    scene
+        .target
+        .execute("DELETE FROM t WHERE id = 8; UPDATE t SET f = -f, name = NULL WHERE id = 10; INSERT INTO t (id) VALUES (11)")
+        .unwrap();
+    let said = scene.verify(&[]);
+    let expected = [(8, "missing", vec![]), (10, "differs", vec!["name", "f"]), (11, "extra", vec![])];
+    assert_eq!(said.differing(), owned(&expected), "{}", said.stream);
+    assert_eq!(scene.verify(&["--repair"]).code, 0);
+    let sql = "SELECT id, name, f FROM t WHERE id % 2 = 0 ORDER BY id";
+    assert_eq!(scene.source.rows(sql).unwrap(), scene.target.rows(sql).unwrap());
+}
+
+#[test]
+fn a_file_is_compared_with_the_table_that_it_was_loaded_into() {
+    let rows: String = (1..=2000).map(|id| format!("{id},name {id},{id}.50,2024-01-02T03:04:05Z\n")).collect();
+    let csv = format!("id,name,amount,at\n{rows}");
+    let source = "source:\n  file: {path: data.csv}\n";
+    let scene = Scene::custom(source, ", table: public.t, write_mode: upsert, key: [id]", &[("data.csv", &csv)]);
+    scene.run();
+    let said = scene.verify(&[]);
+    assert_eq!((said.code, said.count("rows_source"), said.count("rows_sink")), (0, 2000, 2000), "{}", said.stream);
+    scene.target.execute("UPDATE t SET amount = amount + 0.01 WHERE id = 77; DELETE FROM t WHERE id = 78").unwrap();
+    let said = scene.verify(&[]);
+    assert_eq!(said.differing(), owned(&[(77, "differs", vec!["amount"]), (78, "missing", vec![])]), "{}", said.stream);
+    let said = scene.verify(&["--repair"]);
+    assert_eq!((said.code, said.count("repaired")), (0, 2), "{}", said.stream);
+    assert_eq!(scene.target.value("SELECT name || amount FROM t WHERE id = 78").unwrap(), "name 7878.5");
+}

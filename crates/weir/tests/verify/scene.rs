@@ -75,21 +75,36 @@ impl Said {
 impl Scene {
     /// A batch pipeline; `sink` are more options of the sink.
     pub fn batch(sink: &str) -> Self {
-        Self::new(false, sink, "")
+        Self::new(false, sink)
     }
 
     /// A pipeline of changes.
     pub fn cdc(sink: &str) -> Self {
-        Self::new(true, sink, "")
+        Self::new(true, sink)
     }
 
-    pub fn new(cdc: bool, sink: &str, more: &str) -> Self {
+    /// A batch pipeline with anything between `source:` and `sink:`, as YAML; `SOURCE` is the URL of the source's database.
+    pub fn custom(source_yaml: &str, sink: &str, files: &[(&str, &str)]) -> Self {
+        let scene = Self::new(false, sink);
+        let text = format!(
+            "pipeline: custom\nconnections:\n  to: {{postgres: {{url: '{}'}}}}\n{}sink:\n  postgres: {{connection: to{sink}}}\n",
+            scene.target.url(),
+            source_yaml.replace("SOURCE", scene.source.url()),
+        );
+        fs::write(scene.folder.path().join("pipeline.yaml"), text).unwrap();
+        for (name, content) in files {
+            fs::write(scene.folder.path().join(name), content).unwrap();
+        }
+        scene
+    }
+
+    fn new(cdc: bool, sink: &str) -> Self {
         let server = PostgresServer::shared().unwrap();
         let (source, target) = (server.create_database().unwrap(), server.create_database().unwrap());
         let folder = tempfile::tempdir().unwrap();
         let (mode, kind) = if cdc { ("cdc", "postgres-cdc") } else { ("batch", "postgres") };
         let text = format!(
-            "pipeline: verify_{}\nmode: {mode}\n{more}connections:\n  from: {{{kind}: {{url: '{}'}}}}\n  to: {{postgres: {{url: '{}'}}}}\n\
+            "pipeline: verify_{}\nmode: {mode}\nconnections:\n  from: {{{kind}: {{url: '{}'}}}}\n  to: {{postgres: {{url: '{}'}}}}\n\
              source:\n  {kind}: {{connection: from, tables: [public.t]}}\nsink:\n  postgres: {{connection: to{sink}}}\n",
             // Slots are the server's, and have the pipeline's name.
             source.name(),

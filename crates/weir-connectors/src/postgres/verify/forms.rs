@@ -67,9 +67,9 @@ impl Column {
             },
             Form::Float32 => format!("CASE WHEN {x} = 'NaN' THEN 'NaN' ELSE encode(float4send({x}), 'hex') END"),
             Form::Float64 => format!("CASE WHEN {x} = 'NaN' THEN 'NaN' ELSE encode(float8send({x}::float8), 'hex') END"),
-            Form::Text | Form::JsonText => format!("md5(textsend({}))", self.printed()),
-            Form::Json => format!("md5(textsend({x}::jsonb::text))"),
-            Form::Bytes => format!("md5({x})"),
+            Form::Text | Form::JsonText => hashed(&format!("textsend({})", self.printed())),
+            Form::Json => hashed(&format!("textsend({x}::jsonb::text)")),
+            Form::Bytes => hashed(&x),
             Form::Date => format!("encode(date_send({x}), 'hex')"),
             Form::Time => format!("encode(time_send({x}), 'hex')"),
             Form::Timestamp => format!("encode(timestamp_send({x}), 'hex')"),
@@ -77,6 +77,11 @@ impl Column {
             Form::Interval => format!("encode(interval_send({x}), 'hex')"),
         }
     }
+}
+
+/// The first 128 bits of the SHA-256 of some bytes, in hex.
+fn hashed(bytes: &str) -> String {
+    format!("left(encode(sha256({bytes}), 'hex'), 32)")
 }
 
 /// A numeric without zeros at its end.
@@ -92,9 +97,9 @@ fn digits(x: &str, version: u32) -> String {
 pub struct Forms {
     /// Form of each compared column.
     pub cells: Vec<String>,
-    /// MD5 of the key.
+    /// Hash of the key.
     pub key: String,
-    /// MD5 of the row.
+    /// Hash of the row.
     pub row: String,
     /// The key's columns as the server prints them; none without a key.
     pub printed: Vec<String>,
@@ -114,7 +119,7 @@ impl Forms {
 fn hash<'a>(cells: impl Iterator<Item = &'a str>) -> String {
     let parts: Vec<String> = cells.map(|cell| format!("coalesce({cell}, 'N')")).collect();
     let groups: Vec<String> = parts.chunks(AT_ONCE).map(|group| format!("({})", group.join(" || ',' || "))).collect();
-    format!("md5({})", groups.join(" || ',' || "))
+    hashed(&format!("textsend({})", groups.join(" || ',' || ")))
 }
 
 /// `{"a","b",NULL}` for a parameter of an array type.

@@ -10,7 +10,7 @@ use super::forms::array;
 pub struct Keys {
     /// Quoted name and type of each column of the key; empty without a key.
     pub columns: Vec<(String, String)>,
-    /// MD5 of the key.
+    /// Hash of the key.
     pub digest: String,
 }
 

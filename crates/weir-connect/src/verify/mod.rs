@@ -1,9 +1,9 @@
 //! Comparing a source's stream with what a sink holds of it, without moving the rows: `weir verify`.
 //!
 //! ## The canonical form
-//! Both sides hash the same text of a row, each in its own server. A row's text is the form of every compared column in the same order, joined by commas;
-//! its hash is the MD5 of that text, read as a number of 128 bits. A column's form depends on the [`Form`] that both sides agreed on, not on how either
-//! stores the value, and holds no comma:
+//! Both sides hash the same text of a row, each where its rows are: a server by SQL, Arrow rows by [`canonical`]. A row's text is the form of every compared
+//! column in the same order, joined by commas; its *hash* is the first 128 bits of the SHA-256 of that text. A column's form depends on the [`Form`]
+//! that both sides agreed on, not on how either stores the value, and holds no comma:
 //!
 //! | form | text of a value |
 //! | --- | --- |
@@ -11,9 +11,9 @@
 //! | [`Form::Bool`] | `true`, `false` |
 //! | [`Form::Number`] | decimal digits without trailing zeros after the point: 1.0 and 1.00 are one number. `NaN`, `Infinity`, `-Infinity` |
 //! | [`Form::Float32`], [`Form::Float64`] | the bits, 8 or 16 hex digits; `NaN` for every not-a-number |
-//! | [`Form::Text`] | MD5 of the UTF-8 bytes, 32 hex digits. No collation: case, trailing blanks and normal forms count |
-//! | [`Form::Json`] | MD5 of the text that PostgreSQL prints for `jsonb`: order of keys, white space and repeated keys do not count |
-//! | [`Form::Bytes`] | MD5 of the bytes |
+//! | [`Form::Text`] | hash of the UTF-8 bytes, 32 hex digits. No collation: case, trailing blanks and normal forms count |
+//! | [`Form::Json`] | hash of the text that PostgreSQL prints for `jsonb`: order of keys, white space and repeated keys do not count |
+//! | [`Form::Bytes`] | hash of the bytes |
 //! | [`Form::Date`] | days since 2000-01-01, 32 bits in 8 hex digits |
 //! | [`Form::Time`], [`Form::Timestamp`] | microseconds since midnight, since 2000-01-01 00:00:00; 64 bits in 16 hex digits |
 //! | [`Form::TimestampTz`] | the same, of the moment in UTC |
@@ -23,13 +23,15 @@
 //! itself out, and the key is part of the row, so that two rows that swapped their values are two differences.
 //!
 //! ## Chunks
-//! A chunk is what the first bits of the MD5 of a row's key name, not a range of keys: two servers order text by different collations, and an enum and its
+//! A chunk is what the first bits of the hash of a row's key name, not a range of keys: two servers order text by different collations, and an enum and its
 //! name differently, but they hash alike. Any key will do, and none must be sorted or have an index.
 //!
 //! ## Who proves what
 //! A view is one consistent moment of one side. Two views are never the same moment of a pipeline that runs, so what differs between them is only suspected.
 //! [`VerifyTable::look`] gives single keys with the *version* of each row: equal versions mean that nobody wrote the row in between. The engine asks until
 //! each suspicion is proven or dropped.
+
+pub mod canonical;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +123,7 @@ impl Comparison {
 /// A row's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// MD5 of the forms of its columns.
+    /// Hash of the forms of its columns.
     pub digest: u128,
     /// Its columns as the system prints them; empty without a key.
     pub values: Vec<Option<String>>,
@@ -159,7 +161,7 @@ pub struct Line {
 /// A row that was asked for by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// MD5 of its key.
+    /// Hash of its key.
     pub key: u128,
     /// Its hash.
     pub row: u128,
@@ -200,11 +202,21 @@ pub trait VerifyTable: Send + Sync {
     /// Its columns.
     fn columns(&self) -> &[VerifyColumn];
 
+    /// Whether it can bring a column's values into a form that is not the column's own.
+    fn computes(&self, _column: &str, _form: Form) -> bool {
+        true
+    }
+
     /// About how many rows it has.
     fn estimated_rows(&self) -> Option<u64>;
 
     /// A consistent moment: now. The server may use so many `workers` for it.
     async fn view(&self, comparison: &Arc<Comparison>, workers: usize) -> Result<Box<dyn VerifyView>>;
+
+    /// For how many keys [`VerifyTable::look`] is asked at once.
+    fn together(&self) -> usize {
+        500
+    }
 
     /// The rows of these keys as they are now, in one consistent read.
     async fn look(&self, comparison: &Comparison, keys: &[Key]) -> Result<Looked>;
