@@ -8,6 +8,7 @@
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
 //! * [`guard`]: what the connectors of this process may touch.
+//! * [`verify`]: comparing a stream with what a sink holds of it.
 //! * [`conformance`] (feature `conformance`): the kit that every connector's tests call.
 //!
 //! This crate depends on Arrow, `weir-error` and `weir-egress` only, so a connector outside this repository is a small crate.
@@ -23,6 +24,7 @@ pub mod registry;
 pub mod sink;
 pub mod source;
 pub mod stream;
+pub mod verify;
 
 pub use change::{
     Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, DeleteMode, Op,

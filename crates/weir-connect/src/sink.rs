@@ -26,6 +26,7 @@ use crate::connector::RunIdentity;
 use crate::fidelity::SinkType;
 use crate::source::SplitProgress;
 use crate::stream::{SchemaChangePolicy, WriteMode};
+use crate::verify::VerifiableTarget;
 
 /// How a sink keeps data and checkpoint together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -149,6 +150,11 @@ pub trait Sink: Send + Sync {
     /// as rows, in `write_mode: append`.
     fn applies_changes(&self) -> bool {
         false
+    }
+
+    /// How its tables are compared with what a source has (`weir verify`), if they can be.
+    fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
+        None
     }
 
     /// Makes the target ready: creates or evolves tables, checks the contract, makes the staging area. Idempotent; called

@@ -21,6 +21,7 @@ use weir_error::Result;
 
 use crate::change::ChangeSource;
 use crate::stream::{DeadLetter, StreamInfo};
+use crate::verify::Verifiable;
 
 /// The ordered, opaque resume point inside a split. Only the connector that made it reads it.
 pub type Position = Value;
@@ -173,6 +174,11 @@ pub trait Source: Send + Sync {
 
     /// The log of changes, if this source has one (`mode: cdc`).
     fn changes(&self) -> Option<&dyn ChangeSource> {
+        None
+    }
+
+    /// How its streams are compared with what a sink has (`weir verify`), if they can be.
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
         None
     }
 

@@ -10,6 +10,7 @@
 //! * `cdc`: a log of changes, through a journal, into sinks.
 //! * [`replay`]: dead letters, once more through their pipeline.
 //! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
+//! * [`verify`]: whether a sink has what the source has.
 //! * [`events`], [`report`]: what others see of a run.
 #![deny(missing_docs)]
 
@@ -25,6 +26,7 @@ pub mod replay;
 pub mod report;
 mod run;
 pub mod store;
+pub mod verify;
 
 pub use events::{Progress, Reporter, RunEvent, Silent};
 pub use report::{RunReport, RunStatus, StreamReport};

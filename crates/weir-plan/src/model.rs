@@ -96,6 +96,10 @@ pub trait RowProgram: Send + Sync {
     fn is_identity(&self) -> bool {
         false
     }
+    /// Whether this output is the input itself, whatever the others are.
+    fn passes_on(&self, output: usize) -> bool {
+        output == 0 && self.is_identity()
+    }
 }
 
 /// What one output gets from one batch. `batch.num_rows() + filtered + dead.len()` equals the input's rows.

@@ -51,6 +51,8 @@ pub enum Command {
     Discover(Discover),
     /// Run a pipeline; the same command resumes an interrupted run
     Run(Run),
+    /// Prove that the sinks have what the sources have, also while the pipeline runs
+    Verify(Verify),
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
@@ -99,6 +101,7 @@ impl Command {
             Self::Preview(args) => args.json,
             Self::Discover(args) => args.json,
             Self::Run(args) => args.json,
+            Self::Verify(args) => args.json,
             Self::State(State::Show(args)) => args.json,
             Self::Dead(Dead::List(args)) => args.json,
             Self::Dead(Dead::Show(args)) => args.json,
@@ -220,6 +223,35 @@ pub struct Run {
     /// `mode: cdc`: end when everything committed at the source by now has arrived, instead of waiting for more
     #[arg(long)]
     pub until_caught_up: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub file: File,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Send the rows that differ again, and only these, and compare once more
+    #[arg(long)]
+    pub repair: bool,
+    /// List at most this many differing keys per stream; all are counted
+    #[arg(long, default_value_t = 100, value_name = "ROWS")]
+    pub list: usize,
+    /// Look at a key that keeps changing this often before it counts as in motion
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = positive)]
+    pub rounds: usize,
+    /// `mode: cdc`: wait this long for the sink to get to where the source is
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
+    pub wait: Duration,
+    /// `mode: cdc`: compare the sides as they are: the pipeline is stopped and has read everything
+    #[arg(long)]
+    pub as_is: bool,
+    /// Processes that each server may use for its checksums
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = positive)]
+    pub parallelism: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

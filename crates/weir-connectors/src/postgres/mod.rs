@@ -28,6 +28,7 @@ mod tests;
 mod text_encode;
 mod tls;
 pub mod types;
+mod verify;
 mod writer;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use arrow::datatypes::Field;
 use async_trait::async_trait;
 use twox_hash::XxHash64;
+use weir_connect::verify::VerifiableTarget;
 use weir_connect::{
     ChangeWriter, CommitKind, CommitReport, CommitToken, DeleteMode, Error, Kind, OnLoss, Recovery, Result, Sink,
     SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
@@ -122,6 +123,10 @@ impl Sink for PostgresSink {
         let Some(relation) = catalog::find(&mut client, &name).await? else { return Ok(None) };
         let shape = catalog::shapes(&mut client, &[relation.oid]).await?.remove(&relation.oid).unwrap_or_default();
         Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
+    }
+
+    fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
+        Some(self)
     }
 
     fn applies_changes(&self) -> bool {

@@ -9,6 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weir_connect::verify::Verifiable;
 use weir_connect::{
     Batch, DeadLetter, Error, Event, EventStream, Kind, OnLoss, Position, ReadRequest, Result, ResumeVerdict, Source,
     SourceCapabilities, Split, StreamInfo, StreamReader,
@@ -386,6 +387,10 @@ impl Source for PostgresSource {
         }
         let relations = catalog::choose(&mut client, &patterns, self.default_schema()).await?;
         self.table_infos(&mut client, &relations).await
+    }
+
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
+        Some(self)
     }
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {

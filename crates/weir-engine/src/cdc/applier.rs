@@ -391,7 +391,7 @@ impl Applier {
             written.push(target.rows);
         }
         let mut reached = progress(mark, 0);
-        reached.position = Some(json!({"seq": mark.seq, "shapes": shape::write(self.shapes())?}));
+        reached.position = Some(json!({"seq": mark.seq, "at": mark.position, "shapes": shape::write(self.shapes())?}));
         let body = EpochBody { progress: vec![reached], streams, ..EpochBody::default() };
         let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let place =
@@ -423,7 +423,7 @@ const SPLIT: &str = "journal";
 
 fn progress(mark: &Mark, rows: u64) -> SplitProgress {
     let split = Split { id: SPLIT.into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
-    SplitProgress { split, position: Some(json!({"seq": mark.seq})), done: false, rows }
+    SplitProgress { split, position: Some(json!({"seq": mark.seq, "at": mark.position})), done: false, rows }
 }
 
 fn seq_of(position: Option<&Value>) -> Option<u64> {

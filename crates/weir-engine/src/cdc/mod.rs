@@ -339,6 +339,11 @@ impl Log<'_> {
     }
 }
 
+/// Under this name the checkpoints of a sink node of a log are kept.
+pub(crate) fn sink_flow(log: &str, sink: &str) -> String {
+    applier::name(log, sink)
+}
+
 /// The folder of a pipeline's journals, one per source node.
 pub(crate) fn folder_of(state: &Path, pipeline: &str) -> PathBuf {
     state.join("journal").join(tame(pipeline))

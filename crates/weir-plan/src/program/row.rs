@@ -492,4 +492,8 @@ impl RowProgram for RowTree {
     fn is_identity(&self) -> bool {
         self.identity
     }
+
+    fn passes_on(&self, output: usize) -> bool {
+        matches!(self.outputs.get(output), Some(None))
+    }
 }

@@ -20,6 +20,7 @@ mod runner;
 mod serve;
 mod spec;
 mod state;
+mod verify;
 mod worker;
 
 use crate::cli::{Audit, Color, Command, Config, Dead, Runner, State};
@@ -52,6 +53,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Preview(args) => preview::execute(&args, context),
         Command::Discover(args) => discover::execute(&args, context),
         Command::Run(args) => run::execute(&args, context),
+        Command::Verify(args) => verify::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),
         Command::State(State::Reset(args)) => state::reset(&args, context),
         Command::Dead(Dead::List(args)) => dead::list(&args, context),

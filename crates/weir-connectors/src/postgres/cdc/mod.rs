@@ -31,6 +31,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
+use weir_connect::verify::{Verifiable, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
     SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
@@ -46,6 +47,7 @@ use super::catalog::{self, TypeContext};
 use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::PostgresSource;
+use super::verify;
 
 /// Of streamed transactions that are not committed yet, in memory.
 const STREAMED_BYTES: usize = 16 << 20;
@@ -190,8 +192,19 @@ impl Source for PostgresChanges {
         Source::open(&self.batch, request).await
     }
 
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
+        Some(self)
+    }
+
     fn changes(&self) -> Option<&dyn ChangeSource> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Verifiable for PostgresChanges {
+    async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
+        verify::source_table(&self.batch, stream, true).await
     }
 }
 

@@ -34,6 +34,7 @@ use weir_connect::{
 
 use self::bound::Bound;
 pub use self::bound::Setup;
+pub use self::statements::DELETED;
 use self::pending::Pending;
 use self::stage::Stager;
 use self::statements::{Expect, Group, STAGE, Step};

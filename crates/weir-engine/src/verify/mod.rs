@@ -1,0 +1,199 @@
+//! `weir verify`: whether the sinks of a pipeline have what its sources have, also while it runs.
+//!
+//! 1. Both sides compute sums of their rows' hashes per chunk, in one scan of one snapshot each (`compare`; the forms are in [`weir_connect::verify`]).
+//! 2. Of chunks whose sums differ the rows are compared, hash by hash, in the order of their keys' hashes: memory does not grow with the table.
+//! 3. Keys that differ are suspected. They are looked at again until each is proven equal or different, or is given up as in motion (`settle`,
+//!    `progress`).
+//! 4. With `repair` what is proven is sent again under the sink's own lock, and everything is compared once more.
+//!
+//! A source that cannot compute checksums, or whose rows are changed on the way, is read and hashed here (`scan`); a log is not, because nobody could say
+//! where in it such a reader is.
+
+mod compare;
+mod progress;
+pub mod report;
+mod scan;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use weir_connect::verify::{Comparison, VerifySource, VerifyTable};
+use weir_connect::{DeleteMode, Edge, WriteMode};
+use weir_error::{Error, Kind, Result};
+use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowProgram};
+use weir_spec::model::Mode;
+
+use self::compare::Pair;
+use self::progress::Progress;
+use self::scan::Scan;
+pub use self::report::{Difference, DifferenceKind, LeftOut, StreamVerdict, VerifyReport};
+use crate::store::StateStore;
+
+/// How to compare.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Folder of the pipeline's checkpoints, if it is at hand.
+    pub state: Option<PathBuf>,
+    /// Keys that are listed per stream; all are counted.
+    pub list: usize,
+    /// Make the sink equal.
+    pub repair: bool,
+    /// How often a key is looked at before it is given up as in motion.
+    pub rounds: usize,
+    /// How long is waited for the sink to get to a position of the source.
+    pub wait: Duration,
+    /// Compare a log's sinks as they are, without asking how far they are.
+    pub as_is: bool,
+    /// Processes that each server may use.
+    pub parallelism: usize,
+    /// Stops it.
+    pub stop: CancellationToken,
+}
+
+impl VerifyOptions {
+    fn stopped(&self) -> Result<()> {
+        if self.stop.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+fn unsupported(what: impl Into<String>, place: &str) -> Error {
+    Error::new("WEIR-VERIFY-001", Kind::Unsupported, what).at(place.to_string())
+}
+
+/// Compares every stream of the plan with every sink that it goes to.
+pub async fn verify(plan: &Plan, options: &VerifyOptions) -> Result<VerifyReport> {
+    let store = match &options.state {
+        // Looking must not create anything.
+        Some(folder) if folder.join("state.db").is_file() => Some(StateStore::open(folder).await?),
+        _ => None,
+    };
+    let mut streams = Vec::new();
+    for flow in &plan.flows {
+        for at in 0..flow.outputs.len() {
+            streams.push(stream(plan, flow, at, store.clone(), options).await?);
+        }
+    }
+    Ok(VerifyReport { pipeline: plan.pipeline.name.clone(), equal: streams.iter().all(|stream| stream.equal), streams })
+}
+
+async fn stream(
+    plan: &Plan,
+    flow: &Flow,
+    at: usize,
+    store: Option<StateStore>,
+    options: &VerifyOptions,
+) -> Result<StreamVerdict> {
+    let output = &flow.outputs[at];
+    let place = format!("{} → {}", flow.name, output.node);
+    let ([input], Program::RowLocal(program)) = (flow.inputs.as_slice(), &flow.program) else {
+        return Err(unsupported("a query over several rows lies between source and sink: there is nothing to compare with", &place));
+    };
+    let cdc = plan.pipeline.mode == Mode::Cdc;
+    if cdc && output.write_mode == WriteMode::Append {
+        return Err(unsupported("the sink keeps changes, not rows", &place));
+    }
+    let source = source_of(input, program, at, output, cdc).await.map_err(|error| error.at(place.clone()))?;
+    let target = output.sink.verifiable().ok_or_else(|| {
+        unsupported(format!("tables of `{}` cannot be compared yet", output.connector), &place).hint("postgres can")
+    })?;
+    let deletes = if cdc { output.deletes } else { DeleteMode::Hard };
+    let sink = target.verify_sink(&output.stream, deletes).await.map_err(|error| error.at(place.clone()))?;
+    let mut verdict = StreamVerdict { name: flow.name.clone(), source: source.place(), sink: sink.place(), ..Default::default() };
+    let (comparison, left_out) = agree(output, source.as_ref(), sink.as_ref());
+    if comparison.columns.is_empty() {
+        return Err(unsupported("the two tables have no column in common that can be compared", &place));
+    }
+    if options.repair && !comparison.keyed {
+        return Err(unsupported("rows without a key cannot be mended one by one", &place).hint("give the sink a `key`"));
+    }
+    verdict.left_out = left_out;
+    if !comparison.keyed {
+        verdict.notes.push("there is no key: rows are compared as a bag".into());
+    }
+    let progress = Progress {
+        pipeline: plan.pipeline.name.clone(),
+        nodes: (input.node.clone(), output.node.clone()),
+        store,
+        as_is: options.as_is || !cdc,
+        wait: options.wait,
+        stuck: false,
+    };
+    // A run that reads what is new leaves what was deleted at the source; upsert and merge do so even when everything is read.
+    let keeps = if cdc { deletes == DeleteMode::Ignore } else { output.write_mode != WriteMode::Overwrite };
+    let mut pair = Pair { source, sink, comparison: Arc::new(comparison), progress, keeps };
+    let mut mended = 0;
+    if options.repair {
+        // What this pass counts was true before it was mended.
+        mended = pair.compare(options, true, &mut StreamVerdict::default()).await.map_err(|error| error.at(place.clone()))?.keys;
+    }
+    pair.compare(options, false, &mut verdict).await.map_err(|error| error.at(place.clone()))?;
+    verdict.repaired = mended;
+    if pair.progress.stuck {
+        verdict.notes.push(format!(
+            "the sink did not get to where the source is within {} s: is the pipeline running? With --as-is nothing is waited for",
+            options.wait.as_secs()
+        ));
+    }
+    verdict.equal = verdict.differing_keys == 0 && verdict.in_motion == 0;
+    verdict.checked_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    Ok(verdict)
+}
+
+/// The source as it can be compared: by checksums of its own, or by reading it.
+async fn source_of(
+    input: &FlowInput,
+    program: &Arc<dyn RowProgram>,
+    at: usize,
+    output: &FlowOutput,
+    cdc: bool,
+) -> Result<Arc<dyn VerifySource>> {
+    let why = match input.source.verifiable() {
+        _ if !program.passes_on(at) => "rows are changed on the way".into(),
+        None => format!("`{}` cannot compute checksums", input.connector),
+        Some(source) => match source.verify_source(&input.stream.name).await {
+            Err(error) if error.kind() == Kind::Unsupported => error.to_string(),
+            found => return found,
+        },
+    };
+    if cdc {
+        return Err(unsupported("this pipeline of changes cannot be compared", &input.stream.name).because(why));
+    }
+    Ok(Arc::new(Scan::new(input, program, at, output)))
+}
+
+/// The columns that both sides have, in a form that both can compute.
+fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) -> (Comparison, Vec<LeftOut>) {
+    let (mut columns, mut left_out) = (Vec::new(), Vec::new());
+    let mut leave = |column: &str, why: String| left_out.push(LeftOut { column: column.into(), why });
+    for ours in source.columns() {
+        let field = output.schema.field_with_name(&ours.name).ok();
+        match (field, sink.columns().iter().find(|theirs| theirs.name == ours.name)) {
+            (None, _) => leave(&ours.name, "the pipeline does not carry it".into()),
+            (_, None) => leave(&ours.name, "the sink does not have it".into()),
+            (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(theirs.form)) {
+                (edge, _) if edge.loses() => leave(&ours.name, "the pipeline accepts that its values change".into()),
+                (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => columns.push((ours.name.clone(), form)),
+                (_, Some(_)) => leave(&ours.name, format!("{} here and {} there are compared by servers only", ours.kind, theirs.kind)),
+                (_, None) => leave(&ours.name, format!("{} and {} cannot be compared", ours.kind, theirs.kind)),
+            },
+        }
+    }
+    let known = |name: &str| source.columns().iter().any(|ours| ours.name == name);
+    for field in output.schema.fields().iter().filter(|field| !known(field.name())) {
+        leave(field.name(), format!("{} has no canonical form", field.data_type()));
+    }
+    for theirs in sink.columns().iter().filter(|theirs| !known(&theirs.name) && output.schema.field_with_name(&theirs.name).is_err()) {
+        leave(&theirs.name, "only the sink has it".into());
+    }
+    let at = |name: &String| columns.iter().position(|(column, _)| column == name);
+    let key: Option<Vec<usize>> = output.key.iter().map(at).collect();
+    let key = key.filter(|key| !key.is_empty());
+    let keyed = key.is_some();
+    let key = key.unwrap_or_else(|| (0..columns.len()).collect());
+    (Comparison { columns, key, keyed }, left_out)
+}

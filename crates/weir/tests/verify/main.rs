@@ -1,0 +1,8 @@
+//! `weir verify` with the real program between real databases: damage of many kinds is found and mended, exactly; a pipeline that runs is not accused.
+//!
+//! * [`scene`]: two databases, a pipeline between them, and the program; [`damage`]: of a pipeline that stands still; [`live`]: of one that runs.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+mod damage;
+mod live;
+mod scene;
