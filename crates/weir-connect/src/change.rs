@@ -222,12 +222,28 @@ pub trait ChangeWriter: Send {
     /// Empties the target, after what was applied before.
     async fn truncate(&mut self) -> Result<()>;
 
+    /// The same, with the transaction that did it: for sinks that keep changes as rows.
+    async fn truncate_by(&mut self, _transaction: &TransactionMark) -> Result<()> {
+        self.truncate().await
+    }
+
     /// Adapts the target to a new shape, as the stream's contract allows; what it does not allow is an error of `Kind::Schema`. What was applied
     /// before is of the old shape.
     async fn reshape(&mut self, change: &SchemaChange) -> Result<()>;
 
     /// Makes everything applied so far durable and visible, with the barrier's progress, atomically.
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed>;
+
+    /// How long applied changes may wait for their flush, where each flush has a price of its own (a file). The engine flushes after that time at the
+    /// latest, and at the end of the run; the journal keeps what is not flushed.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// So much has come together that nothing is gained by waiting.
+    fn full(&self) -> bool {
+        self.patience().is_zero()
+    }
 
     /// Bytes held in memory now, for the budget.
     fn buffered_bytes(&self) -> usize {
