@@ -5,10 +5,12 @@
 //!   [`window`] from the cursor on, [`again`] a single dead letter.
 //! * [`sink`] where a stream goes, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
 //!   moment when readers see it, [`rewrite`] upsert and single files, [`schema`] the contract.
+//! * [`changes`] what `mode: cdc` writes.
 //!
 //! How bytes become rows and back is `weir-formats`' business.
 
 mod again;
+mod changes;
 mod client;
 mod commit;
 mod config;
@@ -41,7 +43,7 @@ use weir_connect::{CheckReport, Connector, Descriptor, Result, Sink, SinkContext
 use weir_error::{Error, Kind};
 
 use client::{Connection, System, options};
-pub use config::{ChangedFiles, FileConnection, FileSink, FileSource, S3Connection, Size};
+pub use config::{ChangedFiles, FileConnection, FileSink, FileSource, S3Connection, SinkFormat, Size};
 use sink::FilesSink;
 use source::FilesSource;
 

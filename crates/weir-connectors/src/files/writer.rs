@@ -172,6 +172,11 @@ impl LaneWriter {
         }
     }
 
+    /// A file was full, or had to make room.
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.closing.is_empty() || !self.closed.is_empty()
+    }
+
     /// The files, all durable.
     pub(crate) async fn finish(mut self) -> Result<Vec<TokenFile>> {
         self.close_all().await?;

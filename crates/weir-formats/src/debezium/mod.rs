@@ -17,8 +17,26 @@ mod value;
 
 pub use envelope::{Context, Envelope, Message};
 
+use arrow::datatypes::Field;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_connect::{Edge, SinkType};
+
+/// What a column becomes, for the plan.
+pub fn sink_type(field: &Field) -> SinkType {
+    let (name, edge) = match kind::Kind::of(field) {
+        Ok(kind::Kind::MicroDuration) => {
+            ("io.debezium.time.MicroDuration".to_owned(), Edge::Lossy { reason: "months become 30.4375 days each".into() })
+        }
+        Ok(kind) => {
+            let schema = kind.schema(true);
+            let name = schema.get("name").or_else(|| schema.get("type")).and_then(serde_json::Value::as_str);
+            (name.unwrap_or_default().to_owned(), Edge::Exact)
+        }
+        Err(error) => ("none".to_owned(), Edge::Unsupported { reason: error.to_string() }),
+    };
+    SinkType { name, edge }
+}
 
 /// How Debezium's envelope is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
