@@ -69,7 +69,7 @@ impl Append {
                 ..self.shared.as_ref().clone()
             };
             self.record.next_file += 1;
-            self.lane = Some(LaneWriter::new(Arc::new(shared), 0).await?);
+            self.lane = Some(LaneWriter::collecting(Arc::new(shared)).await?);
         }
         self.lane.as_mut().ok_or_else(|| Error::internal("a writer that was just made is gone"))
     }
