@@ -222,12 +222,7 @@ async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {
 }
 
 /// Takes back what an unfinished commit had made visible, except `keep` and what the manifest names.
-pub(crate) async fn undo(
-    shared: &Arc<Shared>,
-    intent: &Intent,
-    manifest: &Manifest,
-    keep: &HashSet<String>,
-) -> Result<()> {
+pub(crate) async fn undo(shared: &Arc<Shared>, intent: &Intent, manifest: &Manifest, keep: &HashSet<String>) -> Result<()> {
     let live: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     // A single file replaces one that may be the user's own: never deleted here, `sweep` removes what is still hidden.
     let visible: Vec<String> = intent

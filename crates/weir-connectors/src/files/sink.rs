@@ -13,10 +13,10 @@ use weir_error::{Error, Kind, Result};
 use weir_formats::debezium::{self, Context};
 use weir_formats::{Compression, Format, WriteOptions, check_writable, sink_type};
 
-use super::client::{Connection, Located};
 use super::changes::place::{MessagePath, divide};
 use super::changes::shape::{Layout, Shape};
 use super::changes::{self, ChangesStream, Roll};
+use super::client::{Connection, Located};
 use super::commit;
 use super::config::{FileSink, SinkFormat};
 use super::hive;
@@ -142,7 +142,9 @@ impl FilesSink {
                 return Ok(());
             }
             let what = if self.message().is_some() { "a path with `{message-id}`" } else { "`format: debezium`" };
-            return Err(Error::new("WEIR-FILE-094", Kind::Spec, format!("{what} is for changes")).hint("set `mode: cdc`, or write rows"));
+            return Err(
+                Error::new("WEIR-FILE-094", Kind::Spec, format!("{what} is for changes")).hint("set `mode: cdc`, or write rows")
+            );
         }
         if target.write_mode != WriteMode::Append {
             let mode = target.write_mode.as_str();
@@ -198,9 +200,13 @@ impl FilesSink {
             message.check(&folder)?;
             let json = matches!(self.options.format, None | Some(SinkFormat::Debezium | SinkFormat::Json | SinkFormat::Ndjson));
             if !json || !self.options.partition_by.is_empty() || self.options.compression != Compression::Auto {
-                return Err(Error::new("WEIR-FILE-096", Kind::Spec, "a message is written as plain JSON, in the folder that the path says")
-                    .at(self.options.path.clone())
-                    .hint("`{message-id}` goes with `format: debezium` or `json`, without `partition_by` and `compression`"));
+                return Err(Error::new(
+                    "WEIR-FILE-096",
+                    Kind::Spec,
+                    "a message is written as plain JSON, in the folder that the path says",
+                )
+                .at(self.options.path.clone())
+                .hint("`{message-id}` goes with `format: debezium` or `json`, without `partition_by` and `compression`"));
             }
         }
         self.write_options().resolved_compression()?;

@@ -249,7 +249,8 @@ impl Applier {
                 let mut reading = std::pin::pin!(reader.next());
                 loop {
                     // At a boundary a sink's patience may end while nothing comes.
-                    let due = between.as_ref().zip(self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since)));
+                    let due =
+                        between.as_ref().zip(self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since)));
                     tokio::select! {
                         biased;
                         next = &mut reading => break next?,

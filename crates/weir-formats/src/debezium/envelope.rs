@@ -283,9 +283,7 @@ fn key_schema(topic: &str, columns: &[Column], key: &[usize]) -> Value {
 }
 
 fn value_schema(topic: &str, columns: &[Column]) -> Value {
-    let row = |field: &str| {
-        json!({"type": "struct", "fields": fields(columns.iter()), "optional": true, "name": format!("{topic}.Value"), "field": field})
-    };
+    let row = |field: &str| json!({"type": "struct", "fields": fields(columns.iter()), "optional": true, "name": format!("{topic}.Value"), "field": field});
     let plain = |kind: &str, optional: bool, field: &str| json!({"type": kind, "optional": optional, "field": field});
     let snapshot = json!({"type": "string", "optional": true, "name": "io.debezium.data.Enum", "version": 1,
         "parameters": {"allowed": "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"}, "default": "false", "field": "snapshot"});
@@ -324,7 +322,8 @@ mod tests {
     }
 
     fn batch(op: Op, text: Option<&str>, absent: bool) -> ChangeBatch {
-        let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(Int64Array::from(vec![7])), Arc::new(StringArray::from(vec![text]))];
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![7])), Arc::new(StringArray::from(vec![text]))];
         let mark = TransactionMark { end: 1, position: "1/10".into(), id: Some("42".into()), committed_at_us: 1_500 };
         ChangeBatch {
             stream: "public.orders".into(),
@@ -354,7 +353,10 @@ mod tests {
     fn a_delete_has_its_row_before_and_a_tombstone_behind_it() {
         let messages = envelope(DebeziumOptions::default()).encode(&batch(Op::Delete, None, true), 0).unwrap();
         let value = json(&messages[0].value);
-        assert_eq!((&value["op"], &value["before"], &value["after"]), (&json!("d"), &json!({"id": 7, "text": null}), &Value::Null));
+        assert_eq!(
+            (&value["op"], &value["before"], &value["after"]),
+            (&json!("d"), &json!({"id": 7, "text": null}), &Value::Null)
+        );
         assert_eq!((messages.len(), &messages[1].value, &messages[1].key), (2, &None, &messages[0].key));
         let quiet = envelope(DebeziumOptions { tombstones: false, ..DebeziumOptions::default() });
         assert_eq!(quiet.encode(&batch(Op::Delete, None, true), 0).unwrap().len(), 1);
@@ -362,9 +364,13 @@ mod tests {
 
     #[test]
     fn the_position_is_a_number_and_times_are_in_three_units() {
-        let value = json(&envelope(DebeziumOptions::default()).encode(&batch(Op::Create, None, false), 5_000_001).unwrap()[0].value);
+        let value =
+            json(&envelope(DebeziumOptions::default()).encode(&batch(Op::Create, None, false), 5_000_001).unwrap()[0].value);
         assert_eq!(value["source"]["lsn"], json!((1u64 << 32) + 16));
-        assert_eq!((&value["source"]["ts_ms"], &value["source"]["ts_us"], &value["source"]["ts_ns"]), (&json!(1), &json!(1500), &json!(1_500_000)));
+        assert_eq!(
+            (&value["source"]["ts_ms"], &value["source"]["ts_us"], &value["source"]["ts_ns"]),
+            (&json!(1), &json!(1500), &json!(1_500_000))
+        );
         assert_eq!((&value["ts_ms"], &value["ts_us"], &value["ts_ns"]), (&json!(5), &json!(5000), &json!(5_000_001)));
         assert_eq!((&value["source"]["txId"], &value["source"]["name"]), (&json!(42), &json!("shop")));
     }
@@ -381,7 +387,11 @@ mod tests {
 
     #[test]
     fn a_type_without_a_counterpart_is_refused_before_the_first_change() {
-        let odd = Arc::new(Schema::new(vec![Field::new("x", DataType::Struct(vec![Field::new("a", DataType::Utf8, true)].into()), true)]));
+        let odd = Arc::new(Schema::new(vec![Field::new(
+            "x",
+            DataType::Struct(vec![Field::new("a", DataType::Utf8, true)].into()),
+            true,
+        )]));
         let context = Context { options: DebeziumOptions::default(), pipeline: "p".into(), version: "1".into() };
         let refused = Envelope::new("t", &odd, &[], &context).err().unwrap();
         assert_eq!(refused.code(), "WEIR-FMT-040");

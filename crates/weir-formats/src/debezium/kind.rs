@@ -86,7 +86,9 @@ impl Kind {
             D::Time64(TimeUnit::Microsecond) => Self::MicroTime,
             D::Timestamp(TimeUnit::Microsecond, None) if digits(source).is_some_and(|digits| digits <= 3) => Self::Timestamp,
             D::Timestamp(TimeUnit::Microsecond, None) => Self::MicroTimestamp,
-            D::Timestamp(TimeUnit::Microsecond, Some(_)) => Self::ZonedTimestamp(digits(source).map_or(6, |digits| digits as usize)),
+            D::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+                Self::ZonedTimestamp(digits(source).map_or(6, |digits| digits as usize))
+            }
             D::Interval(IntervalUnit::MonthDayNano) => Self::MicroDuration,
             D::List(item) => {
                 Self::List(Box::new(Self::find(item.data_type(), logical, source.strip_suffix("[]").unwrap_or(source))?))

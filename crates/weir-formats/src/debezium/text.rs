@@ -66,7 +66,10 @@ pub(super) fn zoned_time(text: &str) -> Result<String> {
         Some(hours * 3600 + or_zero(minutes)? * 60 + or_zero(seconds)?)
     };
     let sign = if zone.starts_with('-') { -1 } else { 1 };
-    let utc = seconds(clock).zip(seconds(&zone[1..])).map(|(clock, zone)| (clock - sign * zone).rem_euclid(86_400)).ok_or_else(wrong)?;
+    let utc = seconds(clock)
+        .zip(seconds(&zone[1..]))
+        .map(|(clock, zone)| (clock - sign * zone).rem_euclid(86_400))
+        .ok_or_else(wrong)?;
     let dot = if fraction.is_empty() { "" } else { "." };
     Ok(format!("{:02}:{:02}:{:02}{dot}{fraction}Z", utc / 3600, utc / 60 % 60, utc % 60))
 }

@@ -149,7 +149,10 @@ fn compare(source: &Database, target: &Path) -> Result<(u64, u64, usize)> {
     let expected = histories(source)?;
     for (key, found) in &found {
         let expected = expected.get(key).with_context(|| format!("key {key} was never at the source"))?;
-        ensure!(found.iter().skip(1).all(|(op, _)| *op != "r"), "key {key} was read by the snapshot after it had changed: {found:?}");
+        ensure!(
+            found.iter().skip(1).all(|(op, _)| *op != "r"),
+            "key {key} was read by the snapshot after it had changed: {found:?}"
+        );
         let values: Vec<Option<i64>> = found.iter().map(|(_, v)| *v).collect();
         if !expected.ends_with(&values) {
             bail!("key {key} has another history\nsource: {expected:?}\nfiles: {values:?}");

@@ -21,7 +21,10 @@ impl Source {
     }
 
     fn pipeline(&self, sink: &str) -> String {
-        format!("pipeline: shop\nmode: cdc\nsource: {{postgres-cdc: {{url: '{}', tables: [public.orders]}}}}\nsink: {sink}\n", self.0.url())
+        format!(
+            "pipeline: shop\nmode: cdc\nsource: {{postgres-cdc: {{url: '{}', tables: [public.orders]}}}}\nsink: {sink}\n",
+            self.0.url()
+        )
     }
 }
 

@@ -118,9 +118,8 @@ impl ChangeWriter for Append {
 
     async fn reshape(&mut self, change: &SchemaChange) -> Result<()> {
         let shape = Shape::new(&self.layout, &self.target.stream, change.schema.clone(), change.key.clone())?;
-        let contract =
-            reconcile(Some(self.shared.contract.dataset.clone()), shape.stored(), self.target.on_schema_change)
-                .map_err(|error| error.at(self.shared.dataset.place.clone()))?;
+        let contract = reconcile(Some(self.shared.contract.dataset.clone()), shape.stored(), self.target.on_schema_change)
+            .map_err(|error| error.at(self.shared.dataset.place.clone()))?;
         weir_formats::check_writable(self.shared.write.format, &contract.write)?;
         let mut shared = self.shared.as_ref().clone();
         shared.partitioner = shared.partitioner_of(&contract.write)?;

@@ -44,13 +44,7 @@ pub(super) struct Landing {
 }
 
 impl Landing {
-    pub(super) fn new(
-        stream: &ChangesStream,
-        shape: Shape,
-        path: MessagePath,
-        record: LogRecord,
-        deletes: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(stream: &ChangesStream, shape: Shape, path: MessagePath, record: LogRecord, deletes: bool) -> Result<Self> {
         Ok(Self {
             shared: stream.shared.clone(),
             target: stream.target.clone(),

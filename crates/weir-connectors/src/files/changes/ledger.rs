@@ -113,7 +113,8 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<LogRecord> {
 /// Makes the files visible and moves the progress.
 pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<()> {
     let outputs: Vec<Staged> = flush.files.iter().map(|file| file.staged.clone()).collect();
-    let intent = Intent { run: shared.run.clone(), base: 0, outputs: flush.files.clone(), replaced: Vec::new(), rows: flush.rows };
+    let intent =
+        Intent { run: shared.run.clone(), base: 0, outputs: flush.files.clone(), replaced: Vec::new(), rows: flush.rows };
     if !outputs.is_empty() {
         commit::save_intent(shared, &intent).await?;
         failpoint!("files.changes.intent");

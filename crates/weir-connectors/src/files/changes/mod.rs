@@ -76,9 +76,13 @@ impl StreamSink for ChangesStream {
             DeleteMode::Hard => true,
             DeleteMode::Ignore => false,
             DeleteMode::Soft => {
-                return Err(Error::new("WEIR-FILE-090", Kind::Spec, "`delete_mode: soft` has no meaning where changes are appended")
-                    .at(self.shared.dataset.place.clone())
-                    .hint("a delete is a row with `_op: d`; with `delete_mode: ignore` there is none"));
+                return Err(Error::new(
+                    "WEIR-FILE-090",
+                    Kind::Spec,
+                    "`delete_mode: soft` has no meaning where changes are appended",
+                )
+                .at(self.shared.dataset.place.clone())
+                .hint("a delete is a row with `_op: d`; with `delete_mode: ignore` there is none"));
             }
         };
         let shape = Shape::new(&self.layout, &self.target.stream, self.target.schema.clone(), self.target.key.clone())?;

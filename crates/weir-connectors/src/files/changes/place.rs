@@ -24,7 +24,8 @@ impl MessagePath {
     /// # Errors
     /// `WEIR-FILE-056` for placeholders that are none, `WEIR-FILE-092` for a path that does not tell messages apart by its last part.
     pub(crate) fn check(&self, folder: &str) -> Result<()> {
-        let wrong = |what: &str| Error::new("WEIR-FILE-092", Kind::Spec, format!("the path of a message {what}")).at(self.0.clone());
+        let wrong =
+            |what: &str| Error::new("WEIR-FILE-092", Kind::Spec, format!("the path of a message {what}")).at(self.0.clone());
         if !self.0.rsplit('/').next().is_some_and(|name| name.contains(ID)) {
             return Err(wrong("has its {message-id} in a folder's name").hint("end it with {message-id}.json"));
         }
@@ -56,7 +57,8 @@ impl MessagePath {
 
 /// The id of a change: the same whenever it is delivered.
 pub(super) fn message_id(position: &str, seq: u64) -> String {
-    let plain: String = position.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' }).take(80).collect();
+    let plain: String =
+        position.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' }).take(80).collect();
     format!("{}-{seq:012}", plain.trim_start_matches('.'))
 }
 

@@ -128,9 +128,10 @@ pub(super) fn without_deletes(batch: ChangeBatch) -> Result<ChangeBatch> {
             transactions.push(TransactionMark { end, ..mark.clone() });
         }
     }
-    let absent = batch.absent.iter().map(|bits| {
-        bits.as_ref().map(|bits| bits.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(bit, _)| bit).collect())
-    });
+    let absent = batch
+        .absent
+        .iter()
+        .map(|bits| bits.as_ref().map(|bits| bits.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(bit, _)| bit).collect()));
     Ok(ChangeBatch {
         ops: batch.ops.iter().copied().filter(|op| *op != Op::Delete).collect(),
         rows: filtered(&batch.rows)?,

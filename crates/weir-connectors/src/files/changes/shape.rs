@@ -47,8 +47,16 @@ impl Shape {
     pub(super) fn check(&self, batch: &ChangeBatch) -> Result<()> {
         let found = batch.rows.schema();
         let same = found.fields().len() == self.schema.fields().len()
-            && found.fields().iter().zip(self.schema.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if same { Ok(()) } else { Err(Error::internal(format!("changes of `{}` in another schema than the stream's", batch.stream))) }
+            && found
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        if same {
+            Ok(())
+        } else {
+            Err(Error::internal(format!("changes of `{}` in another schema than the stream's", batch.stream)))
+        }
     }
 
     /// The changes as they are stored; `seq` is the number of the last change before them.
@@ -75,15 +83,15 @@ impl Shape {
         };
         let columns: Vec<arrow::array::ArrayRef> =
             vec![Arc::new(text(|message| &message.key)?), Arc::new(text(|message| &message.value)?)];
-        RecordBatch::try_new(self.stored.clone(), columns).map_err(|error| Error::internal("messages do not fit").caused_by(error))
+        RecordBatch::try_new(self.stored.clone(), columns)
+            .map_err(|error| Error::internal("messages do not fit").caused_by(error))
     }
 }
 
 /// Key and value are JSON already and become part of the line.
 fn messages_schema() -> SchemaRef {
-    let part = |name: &str| {
-        Field::new(name, DataType::Utf8, true).with_metadata([(LOGICAL_TYPE.to_owned(), "json".to_owned())].into())
-    };
+    let part =
+        |name: &str| Field::new(name, DataType::Utf8, true).with_metadata([(LOGICAL_TYPE.to_owned(), "json".to_owned())].into());
     Arc::new(Schema::new(vec![part("key"), part("value")]))
 }
 

@@ -186,11 +186,18 @@ async fn a_new_column_is_there_from_its_change_on_and_a_lost_one_stays() {
     writer.apply(changes(Op::Create, 1..3)).await.unwrap();
     let fields = [schema().field(0).clone(), Field::new("extra", DataType::Int32, true)];
     let later = Arc::new(Schema::new(fields.to_vec()));
-    let change = SchemaChange { stream: "orders".into(), schema: later.clone(), key: vec!["id".into()], renamed: vec![], statement: None };
+    let change =
+        SchemaChange { stream: "orders".into(), schema: later.clone(), key: vec!["id".into()], renamed: vec![], statement: None };
     writer.reshape(&change).await.unwrap();
     let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(Int64Array::from(vec![3])), Arc::new(Int32Array::from(vec![33]))];
     let rows = RecordBatch::try_new_with_options(later.clone(), columns, &RecordBatchOptions::new()).unwrap();
-    let next = ChangeBatch { rows, absent: vec![None, None], ops: vec![Op::Create], transactions: vec![mark(1, 3)], ..changes(Op::Create, 3..4) };
+    let next = ChangeBatch {
+        rows,
+        absent: vec![None, None],
+        ops: vec![Op::Create],
+        transactions: vec![mark(1, 3)],
+        ..changes(Op::Create, 3..4)
+    };
     writer.apply(next.clone()).await.unwrap();
     writer.flush(&barrier(1, 3)).await.unwrap();
     // Taken up again in the later shape, under the contract that nothing may change.
@@ -307,11 +314,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let place = prop_oneof![
-        Just("files.changes.intent"),
-        Just("files.changes.published"),
-        Just("files.changes.manifest")
-    ];
+    let place = prop_oneof![Just("files.changes.intent"), Just("files.changes.published"), Just("files.changes.manifest")];
     prop_oneof![
         4 => (1u8..60).prop_map(Step::Apply),
         3 => Just(Step::Flush),

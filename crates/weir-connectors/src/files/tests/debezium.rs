@@ -17,7 +17,8 @@ const GOLDEN: &str = include_str!("debezium/golden.ndjson");
 /// Where both sides may differ: times, positions, numbers of transactions, the program, and which row of a snapshot it is.
 fn normalised(mut message: Value) -> Value {
     for payload in ["/value", "/value/payload"] {
-        if let Some(value) = message.pointer_mut(payload).and_then(Value::as_object_mut).filter(|value| value.contains_key("op")) {
+        if let Some(value) = message.pointer_mut(payload).and_then(Value::as_object_mut).filter(|value| value.contains_key("op"))
+        {
             for name in ["ts_ms", "ts_us", "ts_ns"] {
                 assert!(value[name].is_i64());
                 value[name] = json!("at");
@@ -40,7 +41,9 @@ fn without_words_of_enums(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             // Which words an enum has is not in the log.
-            if fields.get("name").is_some_and(|name| name == "io.debezium.data.Enum") && fields.get("field").is_none_or(|field| field != "snapshot") {
+            if fields.get("name").is_some_and(|name| name == "io.debezium.data.Enum")
+                && fields.get("field").is_none_or(|field| field != "snapshot")
+            {
                 fields.remove("parameters");
             }
             fields.values_mut().for_each(without_words_of_enums);
@@ -171,8 +174,12 @@ async fn the_schemas_are_those_of_a_real_debezium() {
         without_words_of_enums(&mut schemas);
         for message in &told[record["topic"].as_str().unwrap()] {
             for part in ["key", "value"].into_iter().filter(|part| !message[*part].is_null()) {
-                let (ours, theirs) = (serde_json::to_string_pretty(&message[part]["schema"]).unwrap(), serde_json::to_string_pretty(&schemas[part]).unwrap());
-                let different: Vec<_> = ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs).take(8).collect();
+                let (ours, theirs) = (
+                    serde_json::to_string_pretty(&message[part]["schema"]).unwrap(),
+                    serde_json::to_string_pretty(&schemas[part]).unwrap(),
+                );
+                let different: Vec<_> =
+                    ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs).take(8).collect();
                 assert!(ours == theirs, "{part} of {}: ours and theirs {different:#?}", record["topic"]);
                 compared += 1;
             }
