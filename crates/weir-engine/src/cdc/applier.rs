@@ -322,7 +322,7 @@ impl Applier {
                     let stopping = context.stopping();
                     if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
                         // A checkpoint says that all streams are durable up to here.
-                        let durable = self.flush(&mark, shared, stopping || !self.dead.is_empty()).await?;
+                        let durable = self.flush(&mark, shared, stopping).await?;
                         (flushed, bytes) = (Instant::now(), 0);
                         let due = saved.elapsed() >= context.options.checkpoint_interval;
                         if durable && (due || stopping || !self.dead.is_empty()) {

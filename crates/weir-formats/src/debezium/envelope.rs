@@ -117,7 +117,8 @@ impl Envelope {
     /// The messages of a batch, in order: one per change, and the tombstones of deletes. `now_ns` is the time of the telling.
     ///
     /// # Errors
-    /// `WEIR-FMT-041` for a value that has no form, `WEIR-FMT-042` for one that is not in the log and cannot be told to be missing.
+    /// `WEIR-FMT-041` for a value that has no form, `WEIR-FMT-042` for one that is not in the log and cannot be told to be missing, `WEIR-FMT-043` for the
+    /// log of another system than PostgreSQL.
     pub fn encode(&self, batch: &ChangeBatch, now_ns: i64) -> Result<Vec<Message>> {
         if batch.rows.num_columns() != self.columns.len() {
             return Err(Error::internal("changes in another shape than the envelope's"));
@@ -142,7 +143,7 @@ impl Envelope {
                 Op::Delete => value.extend_from_slice(b"null"),
                 _ => self.after(batch, row, &mut value)?,
             }
-            self.rest(op.as_str(), mark, *op == Op::Read, now_ns, &mut value);
+            self.rest(op.as_str(), mark, *op == Op::Read, now_ns, &mut value)?;
             let tombstone = *op == Op::Delete && self.tombstones && key.is_some();
             messages.push(Message { row, key: key.clone(), value: Some(value) });
             if tombstone {
@@ -153,11 +154,14 @@ impl Envelope {
     }
 
     /// The message of a table that was emptied; it has no key.
-    pub fn truncate(&self, mark: &TransactionMark, now_ns: i64) -> Message {
+    ///
+    /// # Errors
+    /// `WEIR-FMT-043` as [`Self::encode`].
+    pub fn truncate(&self, mark: &TransactionMark, now_ns: i64) -> Result<Message> {
         let mut value = self.value_head.clone();
         value.extend_from_slice(b"{\"before\":null,\"after\":null");
-        self.rest("t", mark, false, now_ns, &mut value);
-        Message { row: 0, key: None, value: Some(value) }
+        self.rest("t", mark, false, now_ns, &mut value)?;
+        Ok(Message { row: 0, key: None, value: Some(value) })
     }
 
     fn keyed(&self, rows: &RecordBatch, row: usize) -> Result<Option<Vec<u8>>> {
@@ -236,29 +240,34 @@ impl Envelope {
     }
 
     /// Everything after `after`.
-    fn rest(&self, op: &str, mark: &TransactionMark, snapshot: bool, now_ns: i64, out: &mut Vec<u8>) {
+    fn rest(&self, op: &str, mark: &TransactionMark, snapshot: bool, now_ns: i64, out: &mut Vec<u8>) -> Result<()> {
         let us = mark.committed_at_us;
+        let lsn = lsn(&mark.position).ok_or_else(|| {
+            Error::new("WEIR-FMT-043", ErrorKind::Unsupported, "Debezium's envelope is written for changes of PostgreSQL")
+                .because(format!("`{}` is no position of its log", mark.position))
+                .hint("write rows: `format: parquet`, `ndjson`, …")
+        })?;
         out.extend_from_slice(b",\"source\":");
         out.extend_from_slice(&self.version_to_name);
         print(out, format_args!(",\"ts_ms\":{},\"snapshot\":\"{snapshot}\",\"db\":", us.div_euclid(1000)));
         out.extend_from_slice(&self.db);
-        let lsn = lsn(&mark.position);
-        match lsn {
-            Some(lsn) if snapshot => print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\"")),
-            Some(lsn) => print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\"")),
-            None => out.extend_from_slice(b",\"sequence\":null"),
+        if snapshot {
+            print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\""));
+        } else {
+            print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\""));
         }
         print(out, format_args!(",\"ts_us\":{us},\"ts_ns\":{}", us.saturating_mul(1000)));
         out.extend_from_slice(&self.schema_and_table);
-        let number = |value: Option<u64>| value.map_or_else(|| "null".to_owned(), |value| value.to_string());
         let transaction = mark.id.as_deref().and_then(|id| id.parse::<u64>().ok());
-        print(out, format_args!(",\"txId\":{},\"lsn\":{}", number(transaction), number(lsn)));
+        let transaction = transaction.map_or_else(|| "null".to_owned(), |id| id.to_string());
+        print(out, format_args!(",\"txId\":{transaction},\"lsn\":{lsn}"));
         out.extend_from_slice(b",\"xmin\":null,\"origin\":null,\"origin_lsn\":null},\"transaction\":null,\"op\":");
         quote(op, out);
         print(out, format_args!(",\"ts_ms\":{},\"ts_us\":{},\"ts_ns\":{now_ns}}}", now_ns / 1_000_000, now_ns / 1000));
         if !self.value_head.is_empty() {
             out.push(b'}');
         }
+        Ok(())
     }
 }
 
@@ -373,6 +382,13 @@ mod tests {
         );
         assert_eq!((&value["ts_ms"], &value["ts_us"], &value["ts_ns"]), (&json!(5), &json!(5000), &json!(5_000_001)));
         assert_eq!((&value["source"]["txId"], &value["source"]["name"]), (&json!(42), &json!("shop")));
+    }
+
+    #[test]
+    fn a_log_of_another_system_is_refused() {
+        let mut other = batch(Op::Create, None, false);
+        other.transactions[0].position = "binlog.000003:4711".into();
+        assert_eq!(envelope(DebeziumOptions::default()).encode(&other, 0).unwrap_err().code(), "WEIR-FMT-043");
     }
 
     #[test]

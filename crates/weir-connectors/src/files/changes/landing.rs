@@ -151,7 +151,7 @@ impl ChangeWriter for Landing {
         }
         self.begin()?;
         let content = match &self.shape.envelope {
-            Some(envelope) => envelope.truncate(transaction, now_ns()).value.unwrap_or_default().into(),
+            Some(envelope) => envelope.truncate(transaction, now_ns())?.value.unwrap_or_default().into(),
             None => {
                 let stored = rows::emptied(transaction, self.shape.stored(), self.record.changes)?;
                 self.objects(&stored)?.pop().unwrap_or_default()

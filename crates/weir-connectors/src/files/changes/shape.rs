@@ -71,7 +71,7 @@ impl Shape {
     pub(super) fn emptied(&self, mark: &TransactionMark, seq: u64) -> Result<RecordBatch> {
         match &self.envelope {
             None => rows::emptied(mark, &self.stored, seq),
-            Some(envelope) => self.messages(&[envelope.truncate(mark, now_ns())]),
+            Some(envelope) => self.messages(&[envelope.truncate(mark, now_ns())?]),
         }
     }
 
