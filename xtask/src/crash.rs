@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use weir_testkit::crash::{CrashOptions, Suite, cdc, run as run_suite};
+use weir_testkit::crash::{CrashOptions, Suite, cdc, cdc_files, run as run_suite};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// How many times each suite's run is killed
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker. `cdc-pg-pg`:
-    /// changes, with a restart of one of the servers at every fifth kill
-    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform", "cdc-pg-pg"])]
+    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker. `cdc-pg-pg`
+    /// and `cdc-pg-parquet`: changes, with a restart of one of the servers at every fifth kill
+    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform", "cdc-pg-pg", "cdc-pg-parquet"])]
     suites: Vec<String>,
     /// Rows of the source
     #[arg(long, default_value_t = 300_000)]
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<()> {
             }
             continue;
         }
-        if name == "cdc-pg-pg" {
+        if name == "cdc-pg-pg" || name == "cdc-pg-parquet" {
             let options = cdc::CdcOptions {
                 weir: weir.clone(),
                 kills: args.kills,
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
                 seed,
                 chatty: true,
             };
-            let outcome = cdc::run(&options);
+            let outcome = if name == "cdc-pg-pg" { cdc::run(&options) } else { cdc_files::run(&options) };
             let body = match &outcome {
                 Ok(report) => json!({"verdict": "every key's history is the source's, in order", "report": report}),
                 Err(error) => json!({"verdict": "failed", "suite": name, "seed": seed, "error": format!("{error:#}")}),

@@ -169,19 +169,19 @@ pub struct ChangeRequest {
     /// Batches should stay near this many bytes.
     pub batch_bytes: usize,
     /// While changes keep coming, a boundary comes at least this often; when none are waiting, at once. Changes that are late already may wait
-    /// longer, see [`patience`].
+    /// longer, see [`linger_by_delay`].
     pub linger: Duration,
 }
 
 /// The longest that changes wait for others to be made durable with.
-const PATIENCE: Duration = Duration::from_millis(250);
+const LONGEST_LINGER: Duration = Duration::from_millis(250);
 
 /// How long changes may wait for others, by how late they are: `linger` for those of now, a twentieth of the delay for older ones, 250 ms at most.
 /// Each boundary costs the journal and every sink a write that waits for the disk; who reads a log hours behind gains nothing from many of them.
-pub fn patience(linger: Duration, committed_at_us: i64) -> Duration {
+pub fn linger_by_delay(linger: Duration, committed_at_us: i64) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let late = now.saturating_sub(Duration::from_micros(u64::try_from(committed_at_us).unwrap_or_default()));
-    linger.max((late / 20).min(PATIENCE))
+    linger.max((late / 20).min(LONGEST_LINGER))
 }
 
 /// A source that has a log of changes.
@@ -234,12 +234,28 @@ pub trait ChangeWriter: Send {
     /// Empties the target, after what was applied before.
     async fn truncate(&mut self) -> Result<()>;
 
+    /// The same, with the transaction that did it: for sinks that keep changes as rows.
+    async fn truncate_by(&mut self, _transaction: &TransactionMark) -> Result<()> {
+        self.truncate().await
+    }
+
     /// Adapts the target to a new shape, as the stream's contract allows; what it does not allow is an error of `Kind::Schema`. What was applied
     /// before is of the old shape.
     async fn reshape(&mut self, change: &SchemaChange) -> Result<()>;
 
     /// Makes everything applied so far durable and visible, with the barrier's progress, atomically.
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed>;
+
+    /// How long applied changes may wait for their flush, where each flush has a price of its own (a file). The engine flushes after that time at the
+    /// latest, and at the end of the run; the journal keeps what is not flushed.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// So much has come together that nothing is gained by waiting.
+    fn full(&self) -> bool {
+        self.patience().is_zero()
+    }
 
     /// Bytes held in memory now, for the budget.
     fn buffered_bytes(&self) -> usize {
@@ -258,11 +274,11 @@ mod tests {
             let then = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - Duration::from_secs(seconds);
             i64::try_from(then.as_micros()).unwrap()
         };
-        assert_eq!(patience(linger, ago(0)), linger);
-        assert!((Duration::from_millis(100)..Duration::from_millis(150)).contains(&patience(linger, ago(2))));
-        assert_eq!(patience(linger, ago(3600)), PATIENCE);
+        assert_eq!(linger_by_delay(linger, ago(0)), linger);
+        assert!((Duration::from_millis(100)..Duration::from_millis(150)).contains(&linger_by_delay(linger, ago(2))));
+        assert_eq!(linger_by_delay(linger, ago(3600)), LONGEST_LINGER);
         // The source's clock is ahead.
-        assert_eq!(patience(linger, i64::MAX), linger);
-        assert_eq!(patience(Duration::from_secs(1), ago(3600)), Duration::from_secs(1));
+        assert_eq!(linger_by_delay(linger, i64::MAX), linger);
+        assert_eq!(linger_by_delay(Duration::from_secs(1), ago(3600)), Duration::from_secs(1));
     }
 }

@@ -157,6 +157,16 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// The write modes in which [`StreamSink::change_writer`] works.
+    fn change_modes(&self) -> Vec<WriteMode> {
+        if self.applies_changes() { vec![WriteMode::Upsert, WriteMode::Merge] } else { Vec::new() }
+    }
+
+    /// Whether its change writers make use of [`crate::change::ChangeBatch::before`].
+    fn wants_before(&self) -> bool {
+        false
+    }
+
     /// Makes the target ready: creates or evolves tables, checks the contract, makes the staging area. Idempotent; called
     /// again on resume.
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>>;

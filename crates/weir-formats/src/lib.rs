@@ -1,4 +1,4 @@
-//! Bytes ↔ Arrow batches: CSV, TSV, JSON, NDJSON, Parquet, Avro and ORC, with their compressions.
+//! Bytes ↔ Arrow batches: CSV, TSV, JSON, NDJSON, Parquet, Avro and ORC, with their compressions; and changes → Debezium's envelope ([`debezium`]).
 //!
 //! No storage access lives here: a connector hands in an [`Input`] (random access to one object) and takes the
 //! encoder's bytes to wherever they belong.
@@ -27,6 +27,7 @@ mod columns;
 mod compress;
 mod conform;
 mod csv;
+pub mod debezium;
 mod declared;
 mod fidelity;
 mod format;

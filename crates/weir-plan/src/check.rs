@@ -146,13 +146,13 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
     if let Err(problem) = options::deletes(node) {
         found.push(places.in_node(&node.name, problem));
     }
-    if pipeline.mode == Mode::Cdc && !matches!(mode, WriteMode::Upsert | WriteMode::Merge) {
+    if pipeline.mode == Mode::Cdc && mode == WriteMode::Overwrite {
         found.push(
             places.in_node(
                 &node.name,
-                Problem::new(code::WRITE_MODE, format!("`mode: cdc` applies changes by key; `{}` cannot", mode.as_str()))
+                Problem::new(code::WRITE_MODE, "`mode: cdc` adds to what is there; `overwrite` cannot")
                     .option("write_mode")
-                    .expected("upsert, merge"),
+                    .expected("upsert, merge; append where changes are kept as rows"),
             ),
         );
     }

@@ -205,7 +205,7 @@ impl Planner {
             let connector = options::connector(&self.registry, node)?;
             let credentials = pipeline.credentials_ref.as_deref();
             let split = options::split(pipeline, node, connector.as_ref())?;
-            let write_mode = options::write_mode(pipeline.mode, node, connector.as_ref())?;
+            let mut write_mode = options::write_mode(pipeline.mode, node, connector.as_ref())?;
             let key = options::key(node)?;
             let connection = self.resolve.resolve(&split.connection, credentials)?;
             let context = SinkContext {
@@ -217,6 +217,9 @@ impl Planner {
                 base_dir: self.base_dir.clone(),
             };
             let sink = connector.sink(context).await?;
+            if pipeline.mode == Mode::Cdc {
+                write_mode = change_mode(node, connector.descriptor().name, write_mode, &sink.change_modes())?;
+            }
             let modes = sink.capabilities(write_mode).write_modes;
             if !modes.contains(&write_mode) {
                 let names: Vec<&str> = modes.into_iter().map(WriteMode::as_str).collect();
@@ -232,12 +235,6 @@ impl Planner {
                 .option("write_mode")
                 .expected(names.join(", "))
                 .into());
-            }
-            if pipeline.mode == Mode::Cdc && !sink.applies_changes() {
-                let name = connector.descriptor().name;
-                return Err(Problem::new(code::MODE, format!("sink `{}` ({name}) applies no changes", node.name))
-                    .help("`mode: cdc` writes to databases: postgres")
-                    .into());
             }
             Ok(OpenSink { connector, sink, write_mode, key, connection })
         };
@@ -271,6 +268,24 @@ impl Planner {
         self.resolve
             .resolve(&node.options, pipeline.credentials_ref.as_deref())
             .map_err(|error| error.at(format!("transform `{}`", node.name)))
+    }
+}
+
+/// How a sink takes changes: as written, else as it likes best.
+fn change_mode(node: &Node, connector: &str, chosen: WriteMode, modes: &[WriteMode]) -> Result<WriteMode, Problem> {
+    let Some(best) = modes.first() else {
+        return Err(Problem::new(code::MODE, format!("sink `{}` ({connector}) applies no changes", node.name))
+            .help("it takes whole rows: `mode: batch` or `mode: incremental`"));
+    };
+    let written = node.options.get("write_mode").is_some_and(|value| !value.is_null());
+    match (written, modes.contains(&chosen)) {
+        (_, true) => Ok(chosen),
+        (false, false) => Ok(*best),
+        (true, false) => {
+            let names: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
+            let what = format!("sink `{}` ({connector}) takes no changes with `write_mode: {}`", node.name, chosen.as_str());
+            Err(Problem::new(code::WRITE_MODE, what).option("write_mode").expected(names.join(", ")))
+        }
     }
 }
 
@@ -412,7 +427,7 @@ fn target(pipeline: &Pipeline, flow: &Flow, output: &FlowOutput) -> StreamTarget
         cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
         write_mode: output.write_mode,
         on_schema_change: output.on_schema_change,
-        changes: false,
+        changes: pipeline.mode == Mode::Cdc,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The short form of the crash suites: twenty kills each. The full count is `cargo xtask crash --kills 200`.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
-use weir_testkit::crash::{CrashOptions, Suite, cdc, run};
+use weir_testkit::crash::{CrashOptions, Suite, cdc, cdc_files, run};
 
 fn survives(suite: Suite) {
     let options =
@@ -26,16 +26,25 @@ fn csv_to_s3_loses_and_doubles_nothing_over_kills() {
     survives(Suite::CsvS3);
 }
 
-#[test]
-fn changes_of_postgres_arrive_once_and_in_order_over_kills() {
-    let options = cdc::CdcOptions {
+fn cdc_options() -> cdc::CdcOptions {
+    cdc::CdcOptions {
         weir: env!("CARGO_BIN_EXE_weir").into(),
         kills: 20,
         restarts: 2,
         rows: 5_000,
         seed: 20_130_101,
         chatty: true,
-    };
-    let report = cdc::run(&options).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}
+
+#[test]
+fn every_change_of_postgres_is_in_the_files_once_over_kills() {
+    let report = cdc_files::run(&cdc_options()).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.kills == 20 && report.applied > 5_000, "{report:?}");
+}
+
+#[test]
+fn changes_of_postgres_arrive_once_and_in_order_over_kills() {
+    let report = cdc::run(&cdc_options()).unwrap_or_else(|error| panic!("{error:#}"));
     assert!(report.kills == 20 && report.applied > 5_000, "{report:?}");
 }

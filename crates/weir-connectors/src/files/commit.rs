@@ -52,7 +52,7 @@ async fn load_intent(storage: &dyn Storage, path: &str) -> Result<Option<Intent>
     })
 }
 
-async fn save_intent(shared: &Arc<Shared>, intent: &Intent) -> Result<()> {
+pub(crate) async fn save_intent(shared: &Arc<Shared>, intent: &Intent) -> Result<()> {
     let text = serde_json::to_vec(intent).map_err(|error| Error::internal(error.to_string()))?;
     shared.dataset.storage.put_small(&intent_path(shared), text.into(), Expect::Anything).await
 }
@@ -143,18 +143,7 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
     publish(storage, &outputs).await?;
     failpoint!("files.commit.renamed");
 
-    let live: Vec<LiveFile> = intent
-        .outputs
-        .iter()
-        .map(|file| LiveFile {
-            path: relative(shared, &file.staged.path),
-            rows: file.rows,
-            bytes: file.staged.bytes,
-            partition: file.partition.clone(),
-            schema: file.schema.clone(),
-            run: shared.run.clone(),
-        })
-        .collect();
+    let live: Vec<LiveFile> = intent.outputs.iter().map(|file| live(shared, file)).collect();
     let report = CommitReport {
         rows: intent.rows,
         bytes: outputs.iter().map(|staged| staged.bytes).sum(),
@@ -187,7 +176,19 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
     Ok(report)
 }
 
-async fn publish(storage: &dyn Storage, staged: &[Staged]) -> Result<()> {
+/// A file as the manifest lists it.
+pub(crate) fn live(shared: &Arc<Shared>, file: &TokenFile) -> LiveFile {
+    LiveFile {
+        path: relative(shared, &file.staged.path),
+        rows: file.rows,
+        bytes: file.staged.bytes,
+        partition: file.partition.clone(),
+        schema: file.schema.clone(),
+        run: shared.run.clone(),
+    }
+}
+
+pub(crate) async fn publish(storage: &dyn Storage, staged: &[Staged]) -> Result<()> {
     let present: Vec<_> = staged.iter().map(|staged| storage.still_staged(staged)).collect();
     futures::stream::iter(present).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
     let shown: Vec<_> = staged.iter().map(|staged| storage.publish(staged)).collect();
@@ -221,7 +222,7 @@ async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {
 }
 
 /// Takes back what an unfinished commit had made visible, except `keep` and what the manifest names.
-async fn undo(shared: &Arc<Shared>, intent: &Intent, manifest: &Manifest, keep: &HashSet<String>) -> Result<()> {
+pub(crate) async fn undo(shared: &Arc<Shared>, intent: &Intent, manifest: &Manifest, keep: &HashSet<String>) -> Result<()> {
     let live: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     // A single file replaces one that may be the user's own: never deleted here, `sweep` removes what is still hidden.
     let visible: Vec<String> = intent

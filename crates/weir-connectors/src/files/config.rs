@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use weir_connect::WriteMode;
+use weir_connect::{DeleteMode, WriteMode};
 use weir_error::Secret;
+use weir_formats::debezium::DebeziumOptions;
 use weir_formats::{AvroOptions, Compression, CsvOptions, CsvWriteOptions, Format, JsonOptions, OrcOptions, ParquetOptions};
 
 /// Connection of the `file` connector.
@@ -101,17 +102,60 @@ pub struct FileSource {
     pub split_size: Option<Size>,
 }
 
+/// What a sink writes: a format of rows, or Debezium's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkFormat {
+    /// See [`Format`].
+    Csv,
+    /// See [`Format`].
+    Tsv,
+    /// See [`Format`].
+    Json,
+    /// See [`Format`].
+    Ndjson,
+    /// See [`Format`].
+    Parquet,
+    /// See [`Format`].
+    Avro,
+    /// See [`Format`].
+    Orc,
+    /// `mode: cdc`: Debezium's envelope in JSON, a line `{"key": …, "value": …}` per message.
+    Debezium,
+}
+
+impl SinkFormat {
+    /// The layout of the files.
+    pub fn rows(self) -> Format {
+        match self {
+            Self::Csv => Format::Csv,
+            Self::Tsv => Format::Tsv,
+            Self::Json => Format::Json,
+            Self::Ndjson | Self::Debezium => Format::Ndjson,
+            Self::Parquet => Format::Parquet,
+            Self::Avro => Format::Avro,
+            Self::Orc => Format::Orc,
+        }
+    }
+}
+
 /// Sink options of `file` and `s3`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileSink {
     /// The folder to write to, with `{stream}`, `{date}` (UTC, when the run began) and `{tenant}`. A path that ends like a
     /// file (`out.csv`, `out.parquet`) and has no `partition_by` is written as that one file.
+    ///
+    /// With `mode: cdc` also `{connector}` (the pipeline), `{schema}` and `{table}`; and a path that ends with `{message-id}.json` is one file per
+    /// message, below folders of `{year}`, `{month}`, `{day}` and `{hour}` of its commit (UTC).
     #[schemars(extend("x-weir-aliases" = ["file", "table", "prefix"]))]
     pub path: String,
-    /// Layout of the rows. Default: by the ending of the path, else `parquet`.
+    /// Layout of the rows. Default: by the ending of the path, else `parquet`. `debezium` (with `mode: cdc`) writes Debezium's envelope, and is the default
+    /// with `{message-id}` in the path.
     #[schemars(extend("x-weir-aliases" = ["file_format"]))]
-    pub format: Option<Format>,
+    pub format: Option<SinkFormat>,
+    /// How Debezium's envelope is written.
+    pub debezium: DebeziumOptions,
     /// Compression. Default: zstd for Parquet, Avro and ORC, none for text (or by the ending of the path).
     pub compression: Compression,
     /// How CSV and TSV are written.
@@ -134,11 +178,18 @@ pub struct FileSink {
     /// Bytes that one lane may hold in files that are not finished; beyond it the largest is closed. Default: `128MiB`.
     #[schemars(with = "Option<String>")]
     pub max_buffer: Option<Size>,
-    /// How rows enter: `append`, `overwrite`, `upsert` (Parquet only: the files are rewritten at commit).
+    /// How rows enter: `append`, `overwrite`, `upsert` (Parquet only: the files are rewritten at commit). With `mode: cdc`: `append`, every change is a
+    /// row, with `_op`, `_source_ts`, `_position`, `_absent` and `_seq`.
     pub write_mode: WriteMode,
     /// Columns that identify a row, for `upsert`.
     #[schemars(extend("x-weir-aliases" = ["primary_key", "keys"]))]
     pub key: Vec<String>,
+    /// With `mode: cdc`: `hard` writes a row for a delete, `ignore` none.
+    pub delete_mode: DeleteMode,
+    /// With `mode: cdc`: files become visible after so many seconds at the latest, however few changes there are (0: at once). Default: 60.
+    pub roll_secs: Option<u64>,
+    /// With `mode: cdc`: and when they have this many changes, or `target_file_size`. Default: 1,000,000.
+    pub roll_rows: Option<u64>,
     /// With `overwrite`: also delete files of the same format that Weir did not write.
     pub overwrite_foreign: bool,
 }

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use weir_connect::CommitReport;
 use weir_error::{Error, Kind, Result};
 
+use super::changes::ledger::LogRecord;
 use super::storage::{Expect, Storage, join};
 
 /// The hidden folder of a dataset.
 pub(crate) const HIDDEN: &str = "_weir";
-/// The manifest's version of its own layout.
-const LAYOUT: u32 = 1;
+/// The manifest's version of its own layout: 1, or 2 with `logs`, which older ones would drop.
+const LAYOUT: u32 = 2;
 /// Runs that are remembered; older ones are dropped.
 const RUNS_KEPT: usize = 200;
 
@@ -48,6 +49,9 @@ pub(crate) struct Manifest {
     pub removed: Vec<String>,
     /// What wrote to the dataset, oldest first.
     pub runs: Vec<RunRecord>,
+    /// Logs of changes that are written here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRecord>,
 }
 
 /// A column for people.
@@ -105,7 +109,7 @@ impl Manifest {
         };
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         let layout = value.get("weir_manifest").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if layout != u64::from(LAYOUT) {
+        if !(1..=u64::from(LAYOUT)).contains(&layout) {
             return Err(broken(format!("it has layout {layout}, this Weir knows {LAYOUT}"))
                 .hint("use the version of Weir that wrote it, or a later one"));
         }
@@ -115,7 +119,7 @@ impl Manifest {
 
     /// Replaces it as the next version.
     pub(crate) async fn save(mut self, storage: &dyn Storage, hidden: &str, expect: Expect) -> Result<()> {
-        self.weir_manifest = LAYOUT;
+        self.weir_manifest = if self.logs.is_empty() { 1 } else { LAYOUT };
         self.version += 1;
         self.updated_at = now();
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);

@@ -3,12 +3,14 @@
 //! * [`storage`] what is needed of a place that holds files; [`local`] and [`s3`] implement it, [`client`] chooses.
 //! * [`listing`] which files a path means; [`survey`] what they look like; [`source`] reads them,
 //!   [`window`] from the cursor on, [`again`] a single dead letter.
-//! * [`sink`] where a stream goes, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
+//! * [`sink`] where a stream goes, [`names`] what folders are called, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
 //!   moment when readers see it, [`rewrite`] upsert and single files, [`schema`] the contract.
+//! * [`changes`] what `mode: cdc` writes.
 //!
 //! How bytes become rows and back is `weir-formats`' business.
 
 mod again;
+mod changes;
 mod client;
 mod commit;
 mod config;
@@ -16,6 +18,7 @@ mod hive;
 mod listing;
 mod local;
 mod manifest;
+mod names;
 mod partition;
 mod rewrite;
 mod s3;
@@ -41,7 +44,7 @@ use weir_connect::{CheckReport, Connector, Descriptor, Result, Sink, SinkContext
 use weir_error::{Error, Kind};
 
 use client::{Connection, System, options};
-pub use config::{ChangedFiles, FileConnection, FileSink, FileSource, S3Connection, Size};
+pub use config::{ChangedFiles, FileConnection, FileSink, FileSource, S3Connection, SinkFormat, Size};
 use sink::FilesSink;
 use source::FilesSource;
 

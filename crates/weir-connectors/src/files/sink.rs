@@ -10,14 +10,18 @@ use weir_connect::{
     WriteMode,
 };
 use weir_error::{Error, Kind, Result};
+use weir_formats::debezium::{self, Context};
 use weir_formats::{Compression, Format, WriteOptions, check_writable, sink_type};
 
+use super::changes::place::{MessagePath, divide};
+use super::changes::shape::{Layout, Shape};
+use super::changes::{self, ChangesStream, Roll};
 use super::client::{Connection, Located};
 use super::commit;
-use super::config::FileSink;
-use super::hive;
+use super::config::{FileSink, SinkFormat};
 use super::listing::is_ours;
 use super::manifest::{HIDDEN, Manifest};
+use super::names::{fill, run_time, slug};
 use super::partition::Partitioner;
 use super::schema::{Contract, reconcile};
 use super::storage::{Expect, FileMeta, Storage, folder_of, join};
@@ -46,7 +50,7 @@ pub(crate) struct Dataset {
 }
 
 /// Everything that the lanes and the commit of one stream share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub dataset: Dataset,
     pub contract: Contract,
@@ -61,6 +65,8 @@ pub(crate) struct Shared {
     pub key: Vec<String>,
     pub overwrite_foreign: bool,
     pub run: String,
+    /// What the names of data files say first: the run.
+    pub stem: String,
     /// Pipeline, node and stream: whose staging this is.
     pub writer: String,
     /// Staging of this writer, all runs.
@@ -77,7 +83,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// The name of a data file. `listing::is_ours` knows it.
     pub(crate) fn file_name(&self, label: &str, sequence: u64) -> String {
-        format!("part-{}-{label}-{sequence:05}{}", slug(&self.run), self.extension)
+        format!("part-{}-{label}-{sequence:05}{}", self.stem, self.extension)
+    }
+
+    /// The way into folders for rows of another schema.
+    pub(crate) fn partitioner_of(&self, schema: &SchemaRef) -> Result<Partitioner> {
+        Partitioner::new(&self.partition_by, schema, self.cursor.as_deref(), self.started)
     }
 
     /// Whether the commit makes new files out of what the lanes wrote.
@@ -94,12 +105,64 @@ impl FilesSink {
     }
 
     fn format(&self) -> Format {
-        self.options.format.or_else(|| self.single_format().map(|(format, _)| format)).unwrap_or(Format::Parquet)
+        let written = self.options.format.map(SinkFormat::rows);
+        let default = if self.message().is_some() { Format::Ndjson } else { Format::Parquet };
+        written.or_else(|| self.single_format().map(|(format, _)| format)).unwrap_or(default)
+    }
+
+    /// The part of the path that every message has its own of.
+    fn message(&self) -> Option<MessagePath> {
+        divide(&self.options.path).1
+    }
+
+    /// Whether Debezium's envelope is written.
+    fn is_debezium(&self) -> bool {
+        match self.options.format {
+            Some(format) => format == SinkFormat::Debezium,
+            None => self.message().is_some(),
+        }
+    }
+
+    /// What the changes of a stream are written as.
+    fn layout(&self, target: &StreamTarget) -> Layout {
+        if !self.is_debezium() {
+            return Layout::Rows;
+        }
+        Layout::Debezium(Context {
+            options: self.options.debezium.clone(),
+            pipeline: target.run.pipeline.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// What changes may not be written as.
+    fn check_changes(&self, target: &StreamTarget) -> Result<()> {
+        if !target.changes {
+            if self.message().is_none() && !self.is_debezium() {
+                return Ok(());
+            }
+            let what = if self.message().is_some() { "a path with `{message-id}`" } else { "`format: debezium`" };
+            return Err(
+                Error::new("WEIR-FILE-094", Kind::Spec, format!("{what} is for changes")).hint("set `mode: cdc`, or write rows")
+            );
+        }
+        if target.write_mode != WriteMode::Append {
+            let mode = target.write_mode.as_str();
+            return Err(Error::new("WEIR-FILE-052", Kind::Unsupported, format!("`write_mode: {mode}` is not possible here"))
+                .because("files take changes as rows")
+                .hint("set `write_mode: append`"));
+        }
+        if self.single_format().is_some() {
+            return Err(Error::new("WEIR-FILE-095", Kind::Spec, "changes are not written into a single file")
+                .at(self.options.path.clone())
+                .hint("name a folder: end the path with /"));
+        }
+        Ok(())
     }
 
     /// Format and compression when the path names one file.
     fn single_format(&self) -> Option<(Format, Compression)> {
-        if self.options.path.ends_with('/') || !self.options.partition_by.is_empty() {
+        if self.options.path.ends_with('/') || !self.options.partition_by.is_empty() || self.message().is_some() {
             return None;
         }
         Format::from_path(&self.options.path)
@@ -131,9 +194,23 @@ impl FilesSink {
             return Err(Error::new("WEIR-FILE-050", Kind::Spec, "the sink has no `path`")
                 .hint("give the folder to write to, e.g. lake/{stream}"));
         }
-        fill(&self.options.path, "stream", Utc::now())?;
+        let (folder, message) = divide(&self.options.path);
+        fill(&folder, "stream", Utc::now(), "pipeline")?;
+        if let Some(message) = message {
+            message.check(&folder)?;
+            let json = matches!(self.options.format, None | Some(SinkFormat::Debezium | SinkFormat::Json | SinkFormat::Ndjson));
+            if !json || !self.options.partition_by.is_empty() || self.options.compression != Compression::Auto {
+                return Err(Error::new(
+                    "WEIR-FILE-096",
+                    Kind::Spec,
+                    "a message is written as plain JSON, in the folder that the path says",
+                )
+                .at(self.options.path.clone())
+                .hint("`{message-id}` goes with `format: debezium` or `json`, without `partition_by` and `compression`"));
+            }
+        }
         self.write_options().resolved_compression()?;
-        if let (Some(format), Some((named, _))) = (self.options.format, self.single_format())
+        if let (Some(format), Some((named, _))) = (self.options.format.map(SinkFormat::rows), self.single_format())
             && format != named
         {
             return Err(Error::new(
@@ -170,8 +247,8 @@ impl FilesSink {
         Ok(())
     }
 
-    fn dataset(&self, stream: &str, started: DateTime<Utc>) -> Result<Dataset> {
-        let path = fill(&self.options.path, stream, started)?;
+    fn dataset(&self, stream: &str, started: DateTime<Utc>, pipeline: &str) -> Result<Dataset> {
+        let path = fill(&divide(&self.options.path).0, stream, started, pipeline)?;
         let Located { storage, anchor, paths } = self.connection.locate(std::slice::from_ref(&path))?;
         let full = anchor.resolve(paths.first().map_or("", String::as_str))?;
         anchor.check_link(&full)?;
@@ -192,7 +269,10 @@ impl FilesSink {
     /// Everything that can be judged without writing.
     async fn plan(&self, target: &StreamTarget) -> Result<(Shared, Option<Manifest>, Vec<FileMeta>)> {
         let started = run_time(&target.run.run_id).unwrap_or_else(Utc::now);
-        let dataset = self.dataset(&target.stream, started)?;
+        self.check_changes(target)?;
+        let landing = self.message().is_some();
+        let layout = self.layout(target);
+        let dataset = self.dataset(&target.stream, started, &target.run.pipeline)?;
         let key = if target.key.is_empty() { self.options.key.clone() } else { target.key.clone() };
         self.check_mode(target.write_mode, &key, true)?;
         if let Some(missing) =
@@ -204,7 +284,7 @@ impl FilesSink {
         let fresh =
             target.write_mode == WriteMode::Overwrite && target.on_schema_change != weir_connect::SchemaChangePolicy::Freeze;
         let existing: Option<SchemaRef> = match &manifest {
-            Some(manifest) if !fresh => manifest.arrow_schema()?,
+            Some(manifest) if !fresh && !landing => manifest.arrow_schema()?,
             _ => None,
         };
         let write = self.write_options();
@@ -216,17 +296,26 @@ impl FilesSink {
                 .at(dataset.place.clone())
                 .hint(format!("set `format: {}`, write to a new place, or use write_mode: overwrite", manifest.format)));
         }
-        let contract =
-            reconcile(existing, &target.schema, target.on_schema_change).map_err(|error| error.at(dataset.place.clone()))?;
-        check_writable(write.format, &contract.write)?;
-        let partitioner = Partitioner::new(&self.options.partition_by, &contract.write, target.cursor.as_deref(), started)?;
         let writer = format!("{}.{}.{}", target.run.pipeline, self.node, target.stream);
+        let contract = if target.changes {
+            let shape = Shape::new(&layout, &target.stream, target.schema.clone(), key.clone())?;
+            let before = manifest.iter().flat_map(|manifest| &manifest.logs).any(|log| log.writer == writer);
+            changes::contract(existing, shape.stored(), target.on_schema_change, before)
+        } else {
+            reconcile(existing, &target.schema, target.on_schema_change)
+        };
+        let contract = contract.map_err(|error| error.at(dataset.place.clone()))?;
+        check_writable(write.format, &contract.write)?;
+        // The time of a change is when it was committed.
+        let cursor =
+            if target.changes && layout == Layout::Rows { Some(changes::SOURCE_TS.to_owned()) } else { target.cursor.clone() };
+        let partitioner = Partitioner::new(&self.options.partition_by, &contract.write, cursor.as_deref(), started)?;
         let stagings = join(&join(&dataset.hidden, "staging"), &slug(&writer));
         let shared = Shared {
             contract,
             partitioner,
             partition_by: self.options.partition_by.clone(),
-            cursor: target.cursor.clone(),
+            cursor,
             started,
             extension: write.format.extension(write.resolved_compression()?),
             write,
@@ -235,6 +324,7 @@ impl FilesSink {
             overwrite_foreign: self.options.overwrite_foreign,
             staging: join(&stagings, &slug(&target.run.run_id)),
             run: target.run.run_id.clone(),
+            stem: slug(&target.run.run_id),
             writer,
             stagings,
             nonce: format!("{:08x}", rand::random::<u32>()),
@@ -243,7 +333,8 @@ impl FilesSink {
             max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
             dataset,
         };
-        let foreign = foreign_files(&shared, manifest.as_ref()).await?;
+        // Beside messages nobody is in the way, and there may be very many of them.
+        let foreign = if landing { vec![] } else { foreign_files(&shared, manifest.as_ref()).await? };
         if target.write_mode == WriteMode::Overwrite && !self.options.overwrite_foreign && !foreign.is_empty() {
             return Err(foreign_refused(&shared, &foreign));
         }
@@ -292,19 +383,34 @@ pub(crate) async fn foreign_files(shared: &Shared, manifest: Option<&Manifest>) 
 impl Sink for FilesSink {
     fn capabilities(&self, _mode: WriteMode) -> SinkCapabilities {
         SinkCapabilities {
-            commit: CommitKind::Staged,
-            commit_note: format!("{} keeps the run in its manifest; staged files stay invisible until the commit", self.word),
+            commit: if self.message().is_some() { CommitKind::Idempotent } else { CommitKind::Staged },
+            commit_note: match self.message() {
+                Some(_) => format!("{} writes a message that comes again under its name again", self.word),
+                None => format!("{} keeps the run in its manifest; staged files stay invisible until the commit", self.word),
+            },
             write_modes: self.modes(),
         }
     }
 
     fn sink_type(&self, field: &Field) -> SinkType {
-        sink_type(self.format(), field)
+        if self.is_debezium() { debezium::sink_type(field) } else { sink_type(self.format(), field) }
+    }
+
+    fn applies_changes(&self) -> bool {
+        true
+    }
+
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Append]
+    }
+
+    fn wants_before(&self) -> bool {
+        self.is_debezium()
     }
 
     fn place(&self, stream: &str) -> String {
-        let date = self.options.path.replace("{date}", "date-of-run");
-        match fill(&date, stream, Utc::now())
+        let date = divide(&self.options.path).0.replace("{date}", "date-of-run");
+        match fill(&date, stream, Utc::now(), "name-of-pipeline")
             .and_then(|path| self.connection.locate(std::slice::from_ref(&path)).map(|located| (path, located)))
         {
             Ok((_, located)) => {
@@ -320,8 +426,9 @@ impl Sink for FilesSink {
         let place = &shared.dataset.place;
         let (files, rows) =
             manifest.as_ref().map_or((0, 0), |m| (m.files.len(), m.files.iter().map(|file| file.rows).sum::<u64>()));
-        let format = shared.write.format.as_str();
+        let format = if self.is_debezium() { "debezium" } else { shared.write.format.as_str() };
         let mut actions = vec![match (shared.mode, files) {
+            _ if self.message().is_some() => format!("write one file per message below {place}"),
             (_, 0) => format!("create {place} ({format})"),
             (WriteMode::Overwrite, _) => format!("replace {files} files with {rows} rows in {place}"),
             (WriteMode::Upsert, _) => format!("rewrite the affected ones of {files} files with {rows} rows in {place}"),
@@ -339,7 +446,11 @@ impl Sink for FilesSink {
         if target.write_mode == WriteMode::Overwrite {
             return Ok(None);
         }
-        let dataset = self.dataset(&target.stream, run_time(&target.run.run_id).unwrap_or_else(Utc::now))?;
+        if self.is_debezium() {
+            return Ok(None);
+        }
+        let started = run_time(&target.run.run_id).unwrap_or_else(Utc::now);
+        let dataset = self.dataset(&target.stream, started, &target.run.pipeline)?;
         let Some((manifest, _)) = Manifest::load(dataset.storage.as_ref(), &dataset.hidden).await? else { return Ok(None) };
         Ok(manifest.arrow_schema()?.map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect()))
     }
@@ -351,7 +462,12 @@ impl Sink for FilesSink {
         }
         // Finds a folder that cannot be written to before the source is read.
         shared.dataset.storage.put_small(&join(&shared.staging, "begun.json"), "{}".into(), Expect::Anything).await?;
-        Ok(Box::new(FilesStream { shared: Arc::new(shared) }))
+        let shared = Arc::new(shared);
+        if target.changes {
+            let (layout, roll) = (self.layout(&target), Roll::of(&self.options));
+            return Ok(Box::new(ChangesStream { shared, layout, roll, message: self.message(), target }));
+        }
+        Ok(Box::new(FilesStream { shared }))
     }
 }
 
@@ -375,69 +491,5 @@ impl StreamSink for FilesStream {
 
     async fn commit(&self, tokens: &[CommitToken]) -> Result<CommitReport> {
         commit::commit(&self.shared, tokens).await
-    }
-}
-
-/// The placeholders of a path.
-fn fill(path: &str, stream: &str, started: DateTime<Utc>) -> Result<String> {
-    // A stream's name must stay one folder and never climb.
-    let name = match stream.trim_start_matches('.') {
-        "" => "_".to_owned(),
-        name => hive::segment("", Some(name)).trim_start_matches('=').to_owned(),
-    };
-    let filled =
-        path.replace("{stream}", &name).replace("{date}", &started.format("%Y-%m-%d").to_string()).replace("{tenant}", "default");
-    match filled.find('{') {
-        None => Ok(filled),
-        Some(at) => Err(Error::new("WEIR-FILE-056", Kind::Spec, format!("`{}` is no placeholder", &filled[at..]))
-            .hint("placeholders are {stream}, {date} and {tenant}")),
-    }
-}
-
-/// When the run began, from an id that carries the time (UUID version 7, ULID).
-fn run_time(run: &str) -> Option<DateTime<Utc>> {
-    if let Ok(id) = uuid::Uuid::parse_str(run) {
-        let (secs, nanos) = id.get_timestamp()?.to_unix();
-        return DateTime::from_timestamp(i64::try_from(secs).ok()?, nanos);
-    }
-    const CROCKFORD: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    if run.len() != 26 {
-        return None;
-    }
-    let mut millis: i64 = 0;
-    for character in run.chars().take(10) {
-        millis = millis.checked_mul(32)?.checked_add(CROCKFORD.find(character.to_ascii_uppercase())? as i64)?;
-    }
-    DateTime::from_timestamp_millis(millis)
-}
-
-/// A name for a folder: what is not plain is replaced, and a hash keeps different names apart.
-pub(crate) fn slug(text: &str) -> String {
-    let plain: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).take(100).collect();
-    if plain == text && !plain.starts_with('.') && !plain.is_empty() {
-        return plain;
-    }
-    format!("{}-{:08x}", plain.trim_start_matches('.'), twox_hash::XxHash3_64::oneshot(text.as_bytes()) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_start_of_a_run_is_read_from_its_id() {
-        assert_eq!(run_time("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap().timestamp_millis(), 1_469_922_850_259);
-        let id = uuid::Uuid::now_v7().to_string();
-        assert!((Utc::now() - run_time(&id).unwrap()).num_seconds().abs() < 5);
-        assert_eq!(run_time("nightly"), None);
-    }
-
-    #[test]
-    fn a_streams_name_stays_one_folder() {
-        let started = Utc::now();
-        assert_eq!(fill("lake/{stream}", "public.orders", started).unwrap(), "lake/public.orders");
-        assert_eq!(fill("lake/{stream}", "../../etc", started).unwrap(), "lake/%2F..%2Fetc");
-        assert_eq!(fill("lake/{strem}", "x", started).unwrap_err().code(), "WEIR-FILE-056");
     }
 }

@@ -23,6 +23,8 @@ use super::storage::{Staged, StagedWriter, StagingArea, join};
 
 /// Small slices of many partitions are collected to this many rows before they are encoded.
 const ENCODE_ROWS: usize = 4096;
+/// Or to this many bytes.
+const ENCODE_BYTES: usize = 4 << 20;
 /// Files on their way to the disk or bucket at once, per lane.
 const CLOSING: usize = 4;
 
@@ -104,6 +106,8 @@ pub(crate) struct LaneWriter {
     /// Files get a visible name, else one in `ready`, in the order of the rows and not divided: the commit makes the
     /// visible files out of them and must know which row came last.
     visible: bool,
+    /// Batches are small, and wait for each other also without partitions.
+    collects: bool,
     label: String,
     area: Arc<dyn StagingArea>,
     sequence: u64,
@@ -124,6 +128,7 @@ impl LaneWriter {
             schema,
             partitioner,
             visible,
+            collects: false,
             label,
             area,
             sequence: 0,
@@ -131,6 +136,13 @@ impl LaneWriter {
             closing: VecDeque::new(),
             closed: vec![],
         })
+    }
+
+    /// A writer for batches of few rows.
+    pub(crate) async fn collecting(shared: Arc<Shared>) -> Result<Self> {
+        let mut writer = Self::new(shared, 0).await?;
+        writer.collects = true;
+        Ok(writer)
     }
 
     /// A writer for the commit: rows in the dataset's schema, files with visible names.
@@ -143,6 +155,7 @@ impl LaneWriter {
             schema,
             partitioner,
             visible: true,
+            collects: false,
             label,
             area,
             sequence: 0,
@@ -170,6 +183,11 @@ impl LaneWriter {
             }
             _ => self.write(batch).await,
         }
+    }
+
+    /// A file was full, or had to make room.
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.closing.is_empty() || !self.closed.is_empty()
     }
 
     /// The files, all durable.
@@ -270,7 +288,7 @@ impl LaneWriter {
         file.pending_rows += part.num_rows();
         file.pending_bytes += bytes;
         file.pending.push(part);
-        if alone || file.pending_rows >= ENCODE_ROWS {
+        if alone || file.pending_rows >= ENCODE_ROWS || file.pending_bytes >= ENCODE_BYTES {
             file.encode().await?;
         }
         if file.encoder.estimated_bytes() >= self.shared.target_file_bytes {
@@ -278,6 +296,11 @@ impl LaneWriter {
         }
         Ok(())
     }
+}
+
+/// What the rows take, where many batches share one buffer.
+fn sliced_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
@@ -292,10 +315,11 @@ impl StreamWriter for LaneWriter {
             return Ok(());
         }
         if self.partitioner.is_empty() {
-            self.take(vec![], batch, 0, true).await?;
+            let bytes = if self.collects { sliced_bytes(&batch) } else { 0 };
+            self.take(vec![], batch, bytes, !self.collects).await?;
         } else {
             let parts = self.partitioner.divide(&batch)?;
-            let alone = parts.len() == 1;
+            let alone = parts.len() == 1 && !self.collects;
             let row_bytes = batch.get_array_memory_size() / batch.num_rows() + 1;
             for (values, part) in parts {
                 let bytes = part.num_rows() * row_bytes;

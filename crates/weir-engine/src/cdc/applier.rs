@@ -1,6 +1,7 @@
 //! From the journal into one sink node.
 //!
-//! Writers flush at boundaries of the journal: at once when nothing more is waiting, else when enough has come together. A flush is the sink's own
+//! Writers flush at boundaries of the journal: at once when nothing more is waiting, else when enough has come together. A sink whose flushes have a
+//! price (a file each) may wait longer; what it holds is in the journal until then. A flush is the sink's own
 //! transaction of rows and the boundary's number, so each stream knows how far it is. The checkpoint follows, now and then: it knows up to where *all*
 //! streams of the node are durable, also those that had no changes, and it keeps the dead letters and the counts. After a crash reading begins
 //! at the checkpoint; a stream passes over what it has.
@@ -47,6 +48,8 @@ pub(super) struct Applier {
     /// Sums per flow of the log; zero where the flow does not come here.
     counts: Vec<Counts>,
     dead: Vec<SetAside>,
+    /// Since when there is something that is not durable.
+    waiting: Option<Instant>,
     sink: String,
 }
 
@@ -199,8 +202,17 @@ impl Applier {
                 });
             }
         }
-        let mut applier =
-            Self { context: context.clone(), name, targets, routes, start, counts, dead: Vec::new(), sink: sink.to_owned() };
+        let mut applier = Self {
+            context: context.clone(),
+            name,
+            targets,
+            routes,
+            start,
+            counts,
+            dead: Vec::new(),
+            waiting: None,
+            sink: sink.to_owned(),
+        };
         if fresh {
             // A table may have another shape when this run is taken up again.
             let mark = Mark { seq: start, position: Value::Null, committed_at_us: None };
@@ -233,34 +245,50 @@ impl Applier {
         let mut between: Option<Mark> = None;
         let (mut flushed, mut saved, mut bytes) = (Instant::now(), Instant::now(), 0);
         loop {
-            let next = tokio::select! {
-                biased;
-                next = reader.next() => next?,
-                // Nothing is open: what was applied is flushed whenever nothing more is waiting.
-                () = context.options.stop.cancelled(), if bytes == 0 => None,
+            let next = {
+                let mut reading = std::pin::pin!(reader.next());
+                loop {
+                    // At a boundary a sink's patience may end while nothing comes.
+                    let due =
+                        between.as_ref().zip(self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since)));
+                    tokio::select! {
+                        biased;
+                        next = &mut reading => break next?,
+                        // Nothing is open: what was applied is flushed below.
+                        () = context.options.stop.cancelled(), if bytes == 0 => break None,
+                        () = at(due.as_ref().map(|(_, end)| *end)), if due.is_some() => {}
+                    }
+                    let Some((mark, _)) = due else { continue };
+                    self.flush(mark, shared, true).await?;
+                    self.checkpoint(mark, shared, side).await?;
+                    (flushed, saved, bytes) = (Instant::now(), Instant::now(), 0);
+                }
             };
             let Some((record, last)) = next else { break };
             // What comes now belongs to the boundary that follows.
             let upcoming = seq + 1;
             if let (Record::Schema(change), Some(mark)) = (&record, &between)
-                && bytes > 0
+                && self.waiting.is_some()
                 && self.due(&change.stream, upcoming).any(|target| target.shape.changed(change).is_some())
             {
                 // A change that is refused must not hold back the rows before it: somebody may fit the target to what comes after them.
-                self.flush(mark, shared).await?;
+                self.flush(mark, shared, true).await?;
                 (flushed, bytes) = (Instant::now(), 0);
             }
             between = None;
+            if !matches!(record, Record::Boundary(_)) {
+                self.waiting.get_or_insert_with(Instant::now);
+            }
             match record {
                 Record::Changes(batch) => {
                     bytes += batch.rows.get_array_memory_size().max(1);
                     self.changes(batch, upcoming, shared).await?;
                 }
-                Record::Truncate(stream, _) => {
+                Record::Truncate(stream, transaction) => {
                     bytes += 1;
                     for target in self.due(&stream, upcoming) {
                         target.dirty = true;
-                        target.writer()?.truncate().await?;
+                        target.writer()?.truncate_by(&transaction).await?;
                     }
                 }
                 Record::Schema(change) => {
@@ -293,10 +321,11 @@ impl Applier {
                     between = Some(mark.clone());
                     let stopping = context.stopping();
                     if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
-                        self.flush(&mark, shared).await?;
+                        // A checkpoint says that all streams are durable up to here.
+                        let durable = self.flush(&mark, shared, stopping).await?;
                         (flushed, bytes) = (Instant::now(), 0);
                         let due = saved.elapsed() >= context.options.checkpoint_interval;
-                        if due || stopping || !self.dead.is_empty() {
+                        if durable && (due || stopping || !self.dead.is_empty()) {
                             self.checkpoint(&mark, shared, side).await?;
                             saved = Instant::now();
                         }
@@ -307,9 +336,9 @@ impl Applier {
                 }
             }
         }
-        let mark = shared.journal.tail().mark;
+        let mark = between.unwrap_or_else(|| shared.journal.tail().mark);
         if seq == mark.seq {
-            self.flush(&mark, shared).await?;
+            self.flush(&mark, shared, true).await?;
             self.checkpoint(&mark, shared, side).await?;
         }
         Ok(())
@@ -345,11 +374,22 @@ impl Applier {
         Ok(())
     }
 
-    /// Makes what was applied durable, in all streams at once.
-    async fn flush(&mut self, mark: &Mark, shared: &Shared) -> Result<()> {
-        let dirty: Vec<&mut Target> = self.targets.iter_mut().filter(|target| target.dirty).collect();
+    /// When the first of the sinks that wait has waited enough; `None` if none waits.
+    fn patience_ends(&self) -> Option<Instant> {
+        let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
+        self.waiting?.checked_add(patience)
+    }
+
+    /// Makes what was applied durable: in all streams at once, or, while none has waited long enough, in those whose sinks wait for no more.
+    /// Whether all streams are durable now.
+    async fn flush(&mut self, mark: &Mark, shared: &Shared, all: bool) -> Result<bool> {
+        let all = all || self.patience_ends().is_none_or(|end| end <= Instant::now());
+        let dirty: Vec<&mut Target> = self.targets.iter_mut().filter(|target| target.dirty && (all || target.full())).collect();
+        if all {
+            self.waiting = None;
+        }
         if dirty.is_empty() {
-            return Ok(());
+            return Ok(all);
         }
         failpoint!("cdc.flush.before");
         let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
@@ -362,10 +402,14 @@ impl Applier {
         });
         futures::future::try_join_all(flushes).await?;
         failpoint!("cdc.flush.after");
-        for target in &self.targets {
+        for target in self.targets.iter().filter(|target| !target.dirty) {
             shared.gauges[target.flow].applied.fetch_max(target.rows, Ordering::Relaxed);
         }
-        Ok(())
+        let durable = self.targets.iter().all(|target| !target.dirty);
+        if durable {
+            self.waiting = None;
+        }
+        Ok(durable)
     }
 
     /// Remembers that all streams are durable up to here.
@@ -416,6 +460,22 @@ impl Applier {
 impl Target {
     fn writer(&mut self) -> Result<&mut Box<dyn ChangeWriter>> {
         self.writer.as_mut().ok_or_else(|| Error::internal("changes came for a run that is committed"))
+    }
+
+    fn patience(&self) -> Duration {
+        self.writer.as_ref().map_or(Duration::ZERO, |writer| writer.patience())
+    }
+
+    fn full(&self) -> bool {
+        self.writer.as_ref().is_none_or(|writer| writer.full())
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn at(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
     }
 }
 

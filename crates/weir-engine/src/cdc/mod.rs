@@ -178,7 +178,7 @@ impl Log<'_> {
             streams: self.flows.iter().map(|flow| flow.inputs[0].stream.name.clone()).collect(),
             from,
             until_caught_up: context.options.until_caught_up,
-            before_images: false,
+            before_images: self.flows.iter().flat_map(|flow| &flow.outputs).any(|output| output.sink.wants_before()),
             parallelism: context.options.parallelism,
             batch_bytes: context.budget.batch,
             linger: LINGER,

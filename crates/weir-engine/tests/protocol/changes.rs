@@ -11,6 +11,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
     CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, OnLoss, Op, Position, ReadRequest, Recovery, Result,
@@ -61,6 +63,8 @@ fn broken(n: u64) -> bool {
 /// A log of a fixed number of transactions. How many come between two boundaries is different at every opening.
 struct Script {
     transactions: u64,
+    /// Nothing more comes, and nobody says so.
+    endless: bool,
     acknowledged: Arc<AtomicU64>,
     openings: AtomicU64,
     faults: Arc<Faults>,
@@ -97,6 +101,7 @@ impl ChangeSource for Script {
         self.faults.step(|| ())?;
         Ok(Arc::new(Opened {
             from,
+            endless: self.endless,
             transactions: self.transactions,
             pace: self.openings.fetch_add(1, Ordering::SeqCst) % 3 + 1,
             acknowledged: self.acknowledged.clone(),
@@ -110,6 +115,7 @@ impl ChangeSource for Script {
 
 struct Opened {
     from: u64,
+    endless: bool,
     transactions: u64,
     pace: u64,
     acknowledged: Arc<AtomicU64>,
@@ -155,7 +161,8 @@ impl ChangeLog for Opened {
             }
         }
         let faults = self.faults.clone();
-        Ok(futures::stream::iter(events).map(move |event| faults.step(|| ()).and(event)).boxed())
+        let events = futures::stream::iter(events).map(move |event| faults.step(|| ()).and(event));
+        Ok(if self.endless { events.chain(futures::stream::pending()).boxed() } else { events.boxed() })
     }
     async fn acknowledge(&self, position: &Position) -> Result<()> {
         let n = position["n"].as_u64().unwrap();
@@ -172,12 +179,16 @@ struct World {
     history: BTreeMap<(String, i64), Vec<Option<i64>>>,
     progress: BTreeMap<(String, String), SplitProgress>,
     rows: BTreeMap<(String, String), u64>,
+    flushes: BTreeMap<String, usize>,
     committed: BTreeMap<(String, String), CommitReport>,
 }
 
 struct Histories {
     world: Arc<Mutex<World>>,
     faults: Arc<Faults>,
+    /// How long it waits for more than two changes.
+    patience: Duration,
+    flushed: Arc<Notify>,
 }
 
 #[async_trait]
@@ -200,7 +211,8 @@ impl Sink for Histories {
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         assert!(target.changes);
         let at = (target.stream, target.run.run_id);
-        Ok(Box::new(History { at, world: self.world.clone(), faults: self.faults.clone() }))
+        let (patience, flushed) = (self.patience, self.flushed.clone());
+        Ok(Box::new(History { at, world: self.world.clone(), faults: self.faults.clone(), patience, flushed }))
     }
 }
 
@@ -208,6 +220,8 @@ struct History {
     at: (String, String),
     world: Arc<Mutex<World>>,
     faults: Arc<Faults>,
+    patience: Duration,
+    flushed: Arc<Notify>,
 }
 
 #[async_trait]
@@ -227,7 +241,14 @@ impl StreamSink for History {
         Err(Error::internal("changes only"))
     }
     async fn change_writer(&self, _: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
-        Ok(Box::new(Writes { at: self.at.clone(), pending: vec![], world: self.world.clone(), faults: self.faults.clone() }))
+        Ok(Box::new(Writes {
+            at: self.at.clone(),
+            pending: vec![],
+            world: self.world.clone(),
+            faults: self.faults.clone(),
+            patience: self.patience,
+            flushed: self.flushed.clone(),
+        }))
     }
     async fn commit(&self, _: &[CommitToken]) -> Result<CommitReport> {
         self.faults.step(|| {
@@ -245,6 +266,8 @@ struct Writes {
     pending: Vec<(i64, Option<i64>)>,
     world: Arc<Mutex<World>>,
     faults: Arc<Faults>,
+    patience: Duration,
+    flushed: Arc<Notify>,
 }
 
 #[async_trait]
@@ -273,8 +296,16 @@ impl ChangeWriter for Writes {
             }
             *world.rows.entry(self.at.clone()).or_default() += rows;
             world.progress.insert(self.at.clone(), barrier.progress[0].clone());
+            *world.flushes.entry(self.at.0.clone()).or_default() += 1;
         })?;
+        self.flushed.notify_one();
         Ok(Flushed { token: Value::Null, rows, bytes: 0 })
+    }
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+    fn full(&self) -> bool {
+        self.patience.is_zero() || self.pending.len() > 2
     }
 }
 
@@ -300,15 +331,19 @@ struct Rig {
 impl Rig {
     fn new(sinks: usize, transactions: u64, wire: bool) -> Self {
         let faults = Arc::new(Faults::default());
-        let sink = || Arc::new(Histories { world: Arc::default(), faults: faults.clone() });
+        // The first takes everything at once, the others wait for more.
+        let sink = |index: usize| {
+            let patience = if index == 0 { Duration::ZERO } else { Duration::from_secs(60) };
+            Arc::new(Histories { world: Arc::default(), faults: faults.clone(), patience, flushed: Arc::default() })
+        };
         let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
-        let source = Arc::new(Script { transactions, acknowledged, openings, faults: faults.clone() });
-        Self { source, sinks: (0..sinks).map(|_| sink()).collect(), folder: tempfile::tempdir().unwrap(), faults, wire }
+        let source = Arc::new(Script { transactions, endless: false, acknowledged, openings, faults: faults.clone() });
+        Self { source, sinks: (0..sinks).map(sink).collect(), folder: tempfile::tempdir().unwrap(), faults, wire }
     }
 
     fn more(&mut self, transactions: u64) {
         let (acknowledged, openings) = (self.source.acknowledged.clone(), AtomicU64::new(1));
-        self.source = Arc::new(Script { transactions, acknowledged, openings, faults: self.faults.clone() });
+        self.source = Arc::new(Script { transactions, endless: false, acknowledged, openings, faults: self.faults.clone() });
     }
 
     fn plan(&self) -> Plan {
@@ -363,9 +398,14 @@ impl Rig {
     }
 
     async fn attempt(&self) -> RunReport {
+        self.attempt_until(CancellationToken::new()).await
+    }
+
+    async fn attempt_until(&self, stop: CancellationToken) -> RunReport {
         let mut options = RunOptions::new(self.folder.path());
         options.checkpoint_interval = Duration::ZERO;
         options.until_caught_up = true;
+        options.stop = stop;
         if self.wire {
             let tables = Tables::file(self.folder.path()).await.unwrap();
             let wire = Wire { tables, faults: self.faults.clone() };
@@ -445,6 +485,40 @@ async fn two_sinks_of_a_log_are_exact_after_every_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_survives_a_wire_to_the_checkpoints_that_breaks_anywhere() {
     survives(1, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_waits_for_more_is_flushed_less_often_and_misses_nothing() {
+    let rig = Rig::new(2, 40, false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.check("two sinks").await;
+    let flushes = |index: usize| rig.sinks[index].world.lock().unwrap().flushes.clone();
+    let changes = (1..=40).map(|n| transaction(n).len()).sum::<usize>();
+    assert!(flushes(1).values().sum::<usize>() <= changes / 3 + 2, "{:?} for {changes} changes", flushes(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patience_ends_though_nothing_more_comes() {
+    // Too little for a sink that waits for more than two changes.
+    let mut rig = Rig::new(1, 1, false);
+    let mut histories = Arc::into_inner(rig.sinks.pop().unwrap()).unwrap();
+    histories.patience = Duration::from_millis(300);
+    rig.sinks.push(Arc::new(histories));
+    let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
+    rig.source = Arc::new(Script { transactions: 1, endless: true, acknowledged, openings, faults: rig.faults.clone() });
+    let stop = CancellationToken::new();
+    let (wanted, begin) = (transaction(1).len(), std::time::Instant::now());
+    let arrived = async {
+        let sink = &rig.sinks[0];
+        while sink.world.lock().unwrap().history.values().map(Vec::len).sum::<usize>() < wanted {
+            sink.flushed.notified().await;
+        }
+        stop.cancel();
+    };
+    let both = futures::future::join(rig.attempt_until(stop.clone()), arrived);
+    tokio::time::timeout(Duration::from_secs(30), both).await.expect("what waits is flushed in time");
+    assert!(begin.elapsed() >= Duration::from_millis(300), "it did not wait");
+    rig.check("idle").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -208,12 +208,16 @@ async fn incremental_needs_something_that_moves_and_a_cursor_that_exists() {
 #[tokio::test]
 async fn changes_need_a_log_and_a_sink_that_applies_them() {
     let cdc = |sink: &str, more: &str| format!("mode: cdc\n{}", line(more).replace("{table: out}", sink));
-    let found = bench().check(&cdc("{table: out, write_mode: append}", ""));
-    assert_eq!((codes(&found), found[0].expected.as_deref()), (vec!["WEIR-PLAN-007"], Some("upsert, merge")));
+    let found = bench().check(&cdc("{table: out, write_mode: overwrite}", ""));
+    let expected = "upsert, merge; append where changes are kept as rows";
+    assert_eq!((codes(&found), found[0].expected.as_deref()), (vec!["WEIR-PLAN-007"], Some(expected)));
+    // Whether changes may be appended is for the sink to say.
+    assert!(bench().check(&cdc("{table: out, write_mode: append}", "")).is_empty());
     // The source of this bench has rows, and no log of them.
     let found = bench().problems(&cdc("{table: out}", "")).await;
     assert!(codes(&found).contains(&"WEIR-PLAN-005"), "{found:?}");
     assert!(found.iter().any(|problem| problem.message.contains("has no log of changes")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.message.contains("applies no changes")), "{found:?}");
 }
 
 fn lossy() -> Bench {

@@ -37,7 +37,7 @@ pub struct CdcOptions {
 /// What happened; everything was verified.
 #[derive(Debug, Serialize)]
 pub struct CdcReport {
-    /// `cdc-pg-pg`.
+    /// `cdc-pg-pg`, ….
     pub suite: &'static str,
     /// Kills of a running `weir`.
     pub kills: usize,
@@ -69,7 +69,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<u64>) -> Self {
+    pub(super) fn of(mut values: Vec<u64>) -> Self {
         values.sort_unstable();
         let at = |part: usize| values.get((values.len().max(1) - 1) * part / 100).copied().unwrap_or(0);
         Self { count: values.len(), p50: at(50), p99: at(99), max: at(100) }
@@ -77,7 +77,7 @@ impl Spread {
 }
 
 /// The table, with a history of its own that a trigger writes. `v` is a number that is never used twice.
-const TABLE: &str = "
+pub(super) const TABLE: &str = "
 CREATE TABLE public.t (id bigint PRIMARY KEY, v bigint NOT NULL, small text, large text);
 CREATE TABLE public.history (at bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id bigint NOT NULL, v bigint);
 CREATE FUNCTION public.remember() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -165,7 +165,7 @@ fn pipeline(source: &Database, target: &Database) -> String {
     )
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -207,7 +207,7 @@ fn compare(source: &Database, target: &Database) -> Result<(u64, u64, usize)> {
     Ok((sum(&expected), sum(&found), expected.len()))
 }
 
-fn histories(database: &Database) -> Result<HashMap<i64, Vec<Option<i64>>>> {
+pub(super) fn histories(database: &Database) -> Result<HashMap<i64, Vec<Option<i64>>>> {
     let mut histories: HashMap<i64, Vec<Option<i64>>> = HashMap::new();
     for row in database.rows("SELECT id, v FROM history ORDER BY at")? {
         let number = |at: usize| row[at].as_deref().map(str::parse::<i64>).transpose();
@@ -217,13 +217,13 @@ fn histories(database: &Database) -> Result<HashMap<i64, Vec<Option<i64>>>> {
 }
 
 /// A process under test.
-struct Weir {
+pub(super) struct Weir {
     child: Child,
     log: PathBuf,
 }
 
 impl Weir {
-    fn start(options: &CdcOptions, folder: &Path, more: &[&str]) -> Result<Self> {
+    pub(super) fn start(options: &CdcOptions, folder: &Path, more: &[&str]) -> Result<Self> {
         let log = folder.join("log");
         let child = Command::new(&options.weir)
             .args(["run", "pipeline.yaml", "--progress", "plain", "--state-dir", "state"])
@@ -238,19 +238,19 @@ impl Weir {
         Ok(Self { child, log })
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         crate::process::tail(&fs::read_to_string(&self.log).unwrap_or_default(), 30).to_string()
     }
 
     /// One that ended by itself has met something that it must not end for.
-    fn must_live(&mut self) -> Result<()> {
+    pub(super) fn must_live(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("`weir run` ended with {status}\n{}", self.log()),
         }
     }
 
-    fn must_succeed(&mut self) -> Result<()> {
+    pub(super) fn must_succeed(&mut self) -> Result<()> {
         let begin = Instant::now();
         loop {
             match self.child.try_wait()? {
@@ -262,7 +262,7 @@ impl Weir {
         }
     }
 
-    fn kill_9(&mut self) -> Result<()> {
+    pub(super) fn kill_9(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
@@ -277,13 +277,13 @@ impl Drop for Weir {
 }
 
 /// Changes the source until told to stop. It connects again when the server was restarted.
-struct Writer {
+pub(super) struct Writer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Result<()>>,
 }
 
 impl Writer {
-    fn start(url: String, rows: u64, seed: u64) -> Self {
+    pub(super) fn start(url: String, rows: u64, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -302,7 +302,7 @@ impl Writer {
         Self { stop, thread }
     }
 
-    fn stop(self) -> Result<()> {
+    pub(super) fn stop(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow::anyhow!("the writer died"))?
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod ask;
+mod changes;
 mod flights;
 mod handover;
 mod harness;

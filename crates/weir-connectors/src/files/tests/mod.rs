@@ -1,8 +1,10 @@
 //! What the connectors promise, on a real disk and a real MinIO. This file: the bench that the tests work at.
 
+mod changes;
 mod commit;
 mod conformance;
 mod crash;
+mod debezium;
 mod formats;
 mod s3;
 mod source;

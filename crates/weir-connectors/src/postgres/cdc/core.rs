@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_connect::change::patience;
+use weir_connect::change::linger_by_delay;
 use weir_connect::{ChangeEvent, Error, Kind, Op, Result, SchemaChange};
 
 use super::super::columns::Bad;
@@ -427,7 +427,7 @@ impl Core {
             }
             if !self.dirty || self.deadline.is_none() {
                 self.dirty = true;
-                self.deadline = Some(Instant::now() + patience(self.linger, at_us));
+                self.deadline = Some(Instant::now() + linger_by_delay(self.linger, at_us));
             }
             self.bytes += message.len();
         }
