@@ -28,10 +28,10 @@ use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 
 /// Flushes come at least after so many bytes of changes.
 const FLUSH_BYTES: usize = 32 << 20;
-/// Nor do sinks that wait hold more than this, all together.
-const HELD_BYTES: usize = 64 << 20;
 /// And after so long, while changes keep coming.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Sinks that wait for more hold no more than this in memory, all together.
+const HELD_BYTES: usize = 64 << 20;
 
 /// Under this name the checkpoints of a sink node of a log are kept.
 pub(super) fn name(log: &str, sink: &str) -> String {
