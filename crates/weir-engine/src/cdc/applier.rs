@@ -30,6 +30,8 @@ use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 const FLUSH_BYTES: usize = 32 << 20;
 /// And after so long, while changes keep coming.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Sinks that wait for more hold no more than this in memory, all together.
+const HELD_BYTES: usize = 64 << 20;
 
 /// Under this name the checkpoints of a sink node of a log are kept.
 pub(super) fn name(log: &str, sink: &str) -> String {
@@ -383,7 +385,9 @@ impl Applier {
     /// Makes what was applied durable: in all streams at once, or, while none has waited long enough, in those whose sinks wait for no more.
     /// Whether all streams are durable now.
     async fn flush(&mut self, mark: &Mark, shared: &Shared, all: bool) -> Result<bool> {
-        let all = all || self.patience_ends().is_none_or(|end| end <= Instant::now());
+        let held: usize =
+            self.targets.iter().filter_map(|target| target.writer.as_ref()).map(|writer| writer.buffered_bytes()).sum();
+        let all = all || held >= HELD_BYTES || self.patience_ends().is_none_or(|end| end <= Instant::now());
         let dirty: Vec<&mut Target> = self.targets.iter_mut().filter(|target| target.dirty && (all || target.full())).collect();
         if all {
             self.waiting = None;

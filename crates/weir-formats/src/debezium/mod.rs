@@ -5,6 +5,7 @@
 //! compared event by event with a real one. What differs:
 //! * `source.lsn` and both numbers of `source.sequence` are those of the transaction's commit, which is what the log's position is here.
 //! * `source.snapshot` is `true` for every row of a snapshot: which one is the first or the last is not known.
+//! * A row that gets a new key brings a large value that is not in the log where Debezium says that it is not available: the source looks it up.
 //! * Defaults of columns and the words of an enum are not in the schemas.
 //!
 //! * [`kind`] which of Debezium's types a column is; [`value`] its values; [`text`] values that come as PostgreSQL prints them;

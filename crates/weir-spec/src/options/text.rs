@@ -5,8 +5,10 @@ use crate::diagnostic::Diagnostic;
 use crate::problems::{nearest, short};
 use crate::reference::{self, Segment};
 
-/// The only placeholders in paths and names.
+/// The placeholders in paths and names.
 const PLACEHOLDERS: [&str; 3] = ["stream", "tenant", "date"];
+/// And those that only the path of a sink of changes has; its connector says where each may stand.
+const IN_PATHS: [&str; 7] = ["connector", "schema", "table", "year", "month", "day", "hour"];
 /// Options in which placeholders are replaced.
 const NAMING: [&str; 12] = [
     "path",
@@ -124,7 +126,8 @@ fn placeholders(text: &str, name: &str, out: &mut Vec<Diagnostic>) {
         let word = &text[at + 1..at + end];
         // Globs have `{csv,json}`; only a single word can be a placeholder.
         let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if is_word && !PLACEHOLDERS.contains(&word) {
+        let known = PLACEHOLDERS.contains(&word) || name == "path" && IN_PATHS.contains(&word);
+        if is_word && !known {
             out.push(
                 Diagnostic::error(codes::PLACEHOLDER, format!("`{name}` holds the unknown placeholder `{{{}}}`", short(word)))
                     .label("nothing replaces it")
@@ -152,6 +155,8 @@ mod tests {
         let rules = TextRules { naming: true, ..TextRules::CONNECTOR };
         assert!(check("data/*.{csv,json}", "path", &rules).is_empty());
         assert!(check("{stream}/{tenant}/{date}/${HOME}/{{x}}", "path", &rules).is_empty());
+        assert!(check("cdc.{connector}.{table}/{year}/{message-id}.json", "path", &rules).is_empty());
+        assert_eq!(check("{table}", "topic", &rules).len(), 1);
         assert_eq!(check("{straem}", "path", &rules)[0].suggestion.as_deref(), Some("{stream}"));
     }
 }

@@ -4,7 +4,7 @@ of each topic and holds the schemas of keys and values, which are the same in al
 
 Usage: golden.py. It needs Java 17 and Maven; servers and downloads are those of bench/cdc.py. Nothing is normalised here: the test does that on both sides.
 """
-import json, os, pathlib, subprocess, sys, tempfile, time
+import json, os, pathlib, shutil, subprocess, sys, tempfile, time, urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[5] / "bench"))
@@ -21,7 +21,6 @@ consumer = Consumer({'bootstrap.servers': '127.0.0.1:%s', 'group.id': 'golden', 
 out, limit = [], time.monotonic() + float(sys.argv[2])
 topics = sys.argv[3].split(',')
 consumer.assign([TopicPartition(topic, 0, 0) for topic in topics])
-quiet = time.monotonic()
 while time.monotonic() < limit and len(out) < int(sys.argv[1]):
     message = consumer.poll(1)
     if message is None or message.error(): continue
@@ -36,7 +35,6 @@ class Golden(Debezium):
     WORKER = Debezium.WORKER.replace("19192", PORT).replace("18083", REST).replace("schemas.enable=false", "schemas.enable=true")
 
     def rest(self, path, body=None):
-        import urllib.request
         request = urllib.request.Request(f"http://127.0.0.1:{REST}{path}", json.dumps(body).encode() if body else None, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
@@ -49,10 +47,10 @@ class Golden(Debezium):
 def main():
     setup, changes = (HERE / "changes.sql").read_text().split("-- changes\n")
     server = Server("golden", PG).start()
+    work = pathlib.Path(tempfile.mkdtemp(prefix="weir-golden-kafka-"))
     try:
         server.fresh()
         server.sql(setup)
-        work = pathlib.Path(tempfile.mkdtemp(prefix="weir-golden-kafka-"))
         golden = Golden(work)
         with golden.running():
             golden.rest("/connectors", {"name": "golden", "config": {
@@ -86,6 +84,8 @@ def main():
         print(len(records), "records")
     finally:
         server.stop(False)
+        shutil.rmtree(os.environ["BENCH_CDC_HOME"], ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 main()
