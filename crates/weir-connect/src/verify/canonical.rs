@@ -118,7 +118,9 @@ impl Cells {
                 value if value.is_nan() => write!(out, "NaN"),
                 value => write!(out, "{:016x}", value.to_bits()),
             },
-            Form::Text | Form::JsonText | Form::Json => write!(out, "{:032x}", hash(array.as_string::<i32>().value(row).as_bytes())),
+            Form::Text | Form::JsonText | Form::Json => {
+                write!(out, "{:032x}", hash(array.as_string::<i32>().value(row).as_bytes()))
+            }
             Form::Bytes => write!(out, "{:032x}", hash(array.as_binary::<i32>().value(row))),
             Form::Date => write!(out, "{:08x}", array.as_primitive::<Date32Type>().value(row).wrapping_sub(DAYS)),
             Form::Time => write!(out, "{:016x}", array.as_primitive::<Time64MicrosecondType>().value(row)),

@@ -30,8 +30,8 @@ use weir_spec::model::Mode;
 
 use self::compare::Pair;
 use self::progress::Progress;
-use self::scan::Scan;
 pub use self::report::{Difference, DifferenceKind, LeftOut, StreamVerdict, VerifyReport};
+use self::scan::Scan;
 use crate::store::StateStore;
 
 /// How to compare.
@@ -91,7 +91,10 @@ async fn stream(
     let output = &flow.outputs[at];
     let place = format!("{} → {}", flow.name, output.node);
     let ([input], Program::RowLocal(program)) = (flow.inputs.as_slice(), &flow.program) else {
-        return Err(unsupported("a query over several rows lies between source and sink: there is nothing to compare with", &place));
+        return Err(unsupported(
+            "a query over several rows lies between source and sink: there is nothing to compare with",
+            &place,
+        ));
     };
     let cdc = plan.pipeline.mode == Mode::Cdc;
     if cdc && output.write_mode == WriteMode::Append {
@@ -177,8 +180,12 @@ fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) 
             (_, None) => leave(&ours.name, "the sink does not have it".into()),
             (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(theirs.form)) {
                 (edge, _) if edge.loses() => leave(&ours.name, "the pipeline accepts that its values change".into()),
-                (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => columns.push((ours.name.clone(), form)),
-                (_, Some(_)) => leave(&ours.name, format!("{} here and {} there are compared by servers only", ours.kind, theirs.kind)),
+                (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => {
+                    columns.push((ours.name.clone(), form))
+                }
+                (_, Some(_)) => {
+                    leave(&ours.name, format!("{} here and {} there are compared by servers only", ours.kind, theirs.kind))
+                }
                 (_, None) => leave(&ours.name, format!("{} and {} cannot be compared", ours.kind, theirs.kind)),
             },
         }
@@ -187,7 +194,9 @@ fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) 
     for field in output.schema.fields().iter().filter(|field| !known(field.name())) {
         leave(field.name(), format!("{} has no canonical form", field.data_type()));
     }
-    for theirs in sink.columns().iter().filter(|theirs| !known(&theirs.name) && output.schema.field_with_name(&theirs.name).is_err()) {
+    for theirs in
+        sink.columns().iter().filter(|theirs| !known(&theirs.name) && output.schema.field_with_name(&theirs.name).is_err())
+    {
         leave(&theirs.name, "only the sink has it".into());
     }
     let at = |name: &String| columns.iter().position(|(column, _)| column == name);

@@ -63,7 +63,12 @@ fn every_kind_of_damage_is_found_exactly_and_mended_exactly() {
         assert_eq!((said.code, said.differing()), (1, owned(&expected)), "{sql}: {}", said.stream);
         let before = scene.target.rows("SELECT id, xmin FROM t ORDER BY id").unwrap();
         let said = scene.verify(&["--repair"]);
-        assert_eq!((said.code, said.count("repaired"), said.differing()), (0, expected.len() as u64, vec![]), "{sql}: {}", said.stream);
+        assert_eq!(
+            (said.code, said.count("repaired"), said.differing()),
+            (0, expected.len() as u64, vec![]),
+            "{sql}: {}",
+            said.stream
+        );
         assert_eq!(scene.rows(&scene.target), good, "{sql}");
         // Nothing else was touched.
         let after = scene.target.rows("SELECT id, xmin FROM t ORDER BY id").unwrap();
@@ -147,8 +152,13 @@ fn keys_of_any_kind_are_compared_and_mended() {
     scene.run();
     assert_eq!(scene.verify(&[]).code, 0);
     // The enum's order is another one as text.
-    scene.target.execute("ALTER TABLE t ALTER d TYPE text; UPDATE t SET v = id::text; DELETE FROM t WHERE id = 4; INSERT INTO t VALUES \
-        ('new', now(), 3, 'no mood', 'x', 99, '')").unwrap();
+    scene
+        .target
+        .execute(
+            "ALTER TABLE t ALTER d TYPE text; UPDATE t SET v = id::text; DELETE FROM t WHERE id = 4; INSERT INTO t VALUES \
+        ('new', now(), 3, 'no mood', 'x', 99, '')",
+        )
+        .unwrap();
     let said = scene.verify(&[]);
     assert_eq!((said.code, said.count("differing_keys")), (1, 13), "{}", said.stream);
     let said = scene.verify(&["--repair"]);

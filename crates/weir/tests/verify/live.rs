@@ -27,8 +27,13 @@ impl Writer {
                     let sql = match n % 5 {
                         0 => format!("DELETE FROM t WHERE id = {cold}"),
                         1 => format!("INSERT INTO t (id, name) VALUES ({}, 'new {n}') ON CONFLICT DO NOTHING", cold + 2000),
-                        2 => format!("UPDATE t SET id = {} WHERE id = {cold} AND NOT EXISTS (SELECT FROM t WHERE id = {0})", cold + 5000),
-                        3 => format!("BEGIN; DELETE FROM t WHERE id = {hot}; COMMIT; INSERT INTO t (id, name) VALUES ({hot}, 'again {n}')"),
+                        2 => format!(
+                            "UPDATE t SET id = {} WHERE id = {cold} AND NOT EXISTS (SELECT FROM t WHERE id = {0})",
+                            cold + 5000
+                        ),
+                        3 => format!(
+                            "BEGIN; DELETE FROM t WHERE id = {hot}; COMMIT; INSERT INTO t (id, name) VALUES ({hot}, 'again {n}')"
+                        ),
                         _ => format!("UPDATE t SET name = 'n{n}', amount = {n} WHERE id IN ({hot}, {cold})"),
                     };
                     client.batch_execute(&sql).await.unwrap();
@@ -70,7 +75,10 @@ fn a_running_pipeline_under_a_writer_is_never_accused_and_its_damage_is_found_an
         running.must_live(&scene);
     }
     // Keys that the writer leaves alone.
-    scene.target.execute("DELETE FROM t WHERE id = 50; UPDATE t SET name = 'x' WHERE id = 51; INSERT INTO t (id) VALUES (-1)").unwrap();
+    scene
+        .target
+        .execute("DELETE FROM t WHERE id = 50; UPDATE t SET name = 'x' WHERE id = 51; INSERT INTO t (id) VALUES (-1)")
+        .unwrap();
     let said = scene.verify(&["--rounds", "10"]);
     let expected = [(-1, "extra", vec![]), (50, "missing", vec![]), (51, "differs", vec!["name".to_string()])];
     assert_eq!(said.differing(), expected.map(|(id, kind, columns)| (id, kind.to_string(), columns)), "{}", said.stream);
@@ -94,7 +102,9 @@ fn rows_that_are_mended_under_a_writer_do_not_overwrite_what_is_newer() {
     for turn in 0..4 {
         scene
             .target
-            .execute(format!("UPDATE t SET note = 'damage {turn}' WHERE id % 4 = 0; DELETE FROM t WHERE id % 7 = {turn} AND id > 60"))
+            .execute(format!(
+                "UPDATE t SET note = 'damage {turn}' WHERE id % 4 = 0; DELETE FROM t WHERE id % 7 = {turn} AND id > 60"
+            ))
             .unwrap();
         let said = scene.verify(&["--rounds", "10", "--repair"]);
         assert_eq!(said.count("differing_keys"), 0, "{}", said.stream);

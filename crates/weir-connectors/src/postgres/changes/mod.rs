@@ -34,9 +34,9 @@ use weir_connect::{
 
 use self::bound::Bound;
 pub use self::bound::Setup;
-pub use self::statements::DELETED;
 use self::pending::Pending;
 use self::stage::Stager;
+pub use self::statements::DELETED;
 use self::statements::{Expect, Group, STAGE, Step};
 use super::client::Client;
 use super::copy_encode::{HEADER, TRAILER};

@@ -111,7 +111,8 @@ impl Forms {
         let forms = comparison.columns.iter().map(|(_, form)| *form);
         let cells: Vec<String> = columns.iter().zip(forms).map(|(column, form)| column.sql(form, version)).collect();
         let key = comparison.key.iter().map(|at| cells[*at].as_str());
-        let printed = if comparison.keyed { comparison.key.iter().map(|at| columns[*at].printed()).collect() } else { Vec::new() };
+        let printed =
+            if comparison.keyed { comparison.key.iter().map(|at| columns[*at].printed()).collect() } else { Vec::new() };
         Self { key: hash(key), row: hash(cells.iter().map(String::as_str)), printed, cells }
     }
 }

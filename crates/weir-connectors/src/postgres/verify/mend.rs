@@ -62,8 +62,7 @@ impl Mending {
     async fn stage(&mut self, rows: &RecordBatch) -> Result<Vec<String>> {
         let schema = rows.schema();
         let written: Vec<usize> = (0..schema.fields().len()).collect();
-        let (plans, text) =
-            target::bind(&mut self.client, self.oid, &self.name, &schema, &written, &self.on_loss).await?;
+        let (plans, text) = target::bind(&mut self.client, self.oid, &self.name, &schema, &written, &self.on_loss).await?;
         let names: Vec<String> = plans.iter().map(|plan| ident(&plan.name)).collect();
         let list = names.join(", ");
         self.client
@@ -75,7 +74,11 @@ impl Mending {
         let format = if text { "text" } else { "binary" };
         self.client.copy_in(&format!("COPY pg_temp.{STAGE} ({list}) FROM STDIN (FORMAT {format})")).await?;
         let mut message = vec![0; HEAD];
-        if text { encode_text(rows, &plans, &mut message)? } else { encode_binary(rows, &plans, &mut message)? }
+        if text {
+            encode_text(rows, &plans, &mut message)?
+        } else {
+            encode_binary(rows, &plans, &mut message)?
+        }
         self.client.copy_data(&mut message).await?;
         let taken = self.client.copy_done().await?;
         if taken != rows.num_rows() as u64 {
@@ -136,8 +139,7 @@ impl Mend for Mending {
             changed.push(format!("{} = false", ident(DELETED)));
         }
         if !changed.is_empty() {
-            statements
-                .push(format!("UPDATE {table} AS t SET {} FROM pg_temp.{STAGE} AS s WHERE {matching}", changed.join(", ")));
+            statements.push(format!("UPDATE {table} AS t SET {} FROM pg_temp.{STAGE} AS s WHERE {matching}", changed.join(", ")));
         }
         let (list, values) = (names.join(", "), names.iter().map(|name| format!("s.{name}")).collect::<Vec<_>>().join(", "));
         let (mark, unmarked) = if soft { (format!(", {}", ident(DELETED)), ", false") } else { Default::default() };

@@ -206,7 +206,8 @@ impl Table {
             Role::Sink { .. } => Value::Null,
             // Asked for after the rows: what they showed was committed before it.
             Role::Source { .. } => {
-                let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
+                let sql =
+                    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
                 json!({"lsn": client.query(sql, &[]).await?.first().map(|row| row.text(0).to_string())})
             }
         };
@@ -400,12 +401,8 @@ impl Verifiable for PostgresSource {
 #[async_trait]
 impl VerifiableTarget for PostgresSink {
     async fn verify_sink(&self, stream: &str, deletes: DeleteMode) -> Result<Arc<dyn VerifySink>> {
-        let role = Role::Sink {
-            node: self.node.clone(),
-            stream: stream.to_string(),
-            state: self.options.state_schema.clone(),
-            deletes,
-        };
+        let role =
+            Role::Sink { node: self.node.clone(), stream: stream.to_string(), state: self.options.state_schema.clone(), deletes };
         let name = target::table_name(&self.options, stream);
         Ok(Table::open(&self.address, name, false, false, &self.on_loss, role).await?)
     }

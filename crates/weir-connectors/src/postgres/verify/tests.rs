@@ -30,7 +30,11 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("smallint", "number", &["0", "-32768", "32767"]),
     ("bigint", "number", &["0", "-1", "9223372036854775807", "-9223372036854775808"]),
     ("numeric(20,6)", "number", &["0", "1", "1.5", "100", "-0.000001", "12345678901234.654321", "10.10", "-100"]),
-    ("numeric(60,3)", "number", &["0.001", "-99999999999999999999999999999999999999999999.5", "1000000000000000000000000000000000000000000"]),
+    (
+        "numeric(60,3)",
+        "number",
+        &["0.001", "-99999999999999999999999999999999999999999999.5", "1000000000000000000000000000000000000000000"],
+    ),
     ("real", "float32", &["0", "-0", "NaN", "Infinity", "-Infinity", "1e-45", "3.4028235e38", "0.1"]),
     ("double precision", "float64", &["0", "-0", "NaN", "Infinity", "-Infinity", "5e-324", "1.7976931348623157e308", "0.1"]),
     ("text", "text", &["", " ", "a", "A", "a ", "NULL", "N", "ä", "a\u{308}", "😀", "tab\t", "a,b", "\\", "'"]),
@@ -39,7 +43,11 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("bytea", "bytes", &["\\x", "\\x00", "\\x00ff10"]),
     ("date", "date", &["2000-01-01", "1970-01-01", "0001-01-01", "9999-12-31", "1582-10-04", "0044-03-15 BC"]),
     ("time", "time", &["00:00:00", "23:59:59.999999", "12:34:56.000001"]),
-    ("timestamp", "timestamp", &["2000-01-01 00:00:00", "1970-01-01 00:00:00.000001", "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"]),
+    (
+        "timestamp",
+        "timestamp",
+        &["2000-01-01 00:00:00", "1970-01-01 00:00:00.000001", "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"],
+    ),
     ("timestamptz", "timestamp_tz", &["2000-01-01 00:00:00+00", "2024-03-31 02:30:00.000001+05:45", "1900-01-01 00:00:00-12"]),
     ("interval", "interval", &["0", "1 day", "24 hours", "-1 month", "1 year -3 days 04:05:06.789", "-00:00:00.000001"]),
     ("uuid", "text", &["00000000-0000-0000-0000-000000000000", "ABCDEF01-2345-6789-abcd-ef0123456789"]),
@@ -65,7 +73,8 @@ async fn the_server_and_arrow_give_every_value_the_same_hash() {
         assert_eq!(serde_json::to_value(own).unwrap(), json!(form), "{kind}");
         let table = table(database.url(), "v").await;
         let agreed = table.columns()[1].form.common(own).unwrap();
-        let comparison = Arc::new(Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), agreed)], key: vec![0], keyed: true });
+        let comparison =
+            Arc::new(Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), agreed)], key: vec![0], keyed: true });
         let taken = take_all(reader.as_ref()).await.unwrap();
         let mut ours = Vec::new();
         for batch in &taken.batches {
@@ -78,8 +87,14 @@ async fn the_server_and_arrow_give_every_value_the_same_hash() {
         ours.sort();
         assert_eq!(ours.len(), values.len() + 1, "{kind}");
         let keys: Vec<Key> = ours.iter().map(|(digest, _, _, values)| Key { digest: *digest, values: values.clone() }).collect();
-        let mut theirs: Vec<_> =
-            table.look(&comparison, &keys).await.unwrap().rows.into_iter().map(|found| (found.key, found.row, found.forms)).collect();
+        let mut theirs: Vec<_> = table
+            .look(&comparison, &keys)
+            .await
+            .unwrap()
+            .rows
+            .into_iter()
+            .map(|found| (found.key, found.row, found.forms))
+            .collect();
         theirs.sort();
         let told: Vec<_> = ours.iter().map(|(key, row, forms, _)| (*key, *row, forms.clone())).collect();
         assert_eq!(told, theirs, "{kind}");
@@ -105,7 +120,8 @@ async fn a_numeric_without_bounds_is_compared_by_its_value_and_by_its_digits_as_
     let rows = |name: &'static str, form| {
         let (url, keys) = (database.url().to_string(), keys.clone());
         async move {
-            let comparison = Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), form)], key: vec![0], keyed: true };
+            let comparison =
+                Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), form)], key: vec![0], keyed: true };
             let mut rows: Vec<u128> =
                 table(&url, name).await.look(&comparison, &keys).await.unwrap().rows.iter().map(|found| found.row).collect();
             rows.sort_unstable();
@@ -119,7 +135,8 @@ async fn a_numeric_without_bounds_is_compared_by_its_value_and_by_its_digits_as_
     let source = source_at(connection(database.url()), json!({ "table": "a" }), as_text(&["x"])).await;
     let reader = open(&source, ReadRequest::default()).await.unwrap();
     let taken = take_all(reader.as_ref()).await.unwrap();
-    let comparison = Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), Form::Text)], key: vec![0], keyed: true };
+    let comparison =
+        Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), Form::Text)], key: vec![0], keyed: true };
     let mut ours = Vec::new();
     for batch in &taken.batches {
         let mut forms = Canonical::new(batch, &comparison).unwrap();
@@ -133,7 +150,12 @@ async fn a_numeric_without_bounds_is_compared_by_its_value_and_by_its_digits_as_
 async fn a_table_of_1600_columns_can_be_compared() {
     let database = database();
     let columns: Vec<String> = (0..1599).map(|at| format!("c{at} int")).collect();
-    database.execute(format!("CREATE TABLE wide (id int, {}); INSERT INTO wide (id) SELECT generate_series(1, 50)", columns.join(", "))).unwrap();
+    database
+        .execute(format!(
+            "CREATE TABLE wide (id int, {}); INSERT INTO wide (id) SELECT generate_series(1, 50)",
+            columns.join(", ")
+        ))
+        .unwrap();
     let table = table(database.url(), "wide").await;
     let columns = table.columns().iter().map(|column| (column.name.clone(), column.form)).collect();
     let comparison = Arc::new(Comparison { columns, key: vec![0], keyed: true });
