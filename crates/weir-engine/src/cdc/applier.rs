@@ -11,14 +11,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChange, SchemaChangePolicy, Split, SplitProgress, StreamSink,
+    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink,
     StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, FlowOutput};
 
-use super::Shared;
+use super::outlet::{Maker, Outlet};
+use super::{SPLIT, Shared};
 use super::codec::{Mark, Record};
 use super::journal::Journal;
 use super::shape::{self, Shape, Shapes};
@@ -44,6 +46,8 @@ pub(super) struct Applier {
     routes: HashMap<Arc<str>, Vec<usize>>,
     /// Where reading begins.
     start: u64,
+    /// Set back: up to this boundary the targets have everything, and are to get it once more.
+    again: u64,
     /// Sums per flow of the log; zero where the flow does not come here.
     counts: Vec<Counts>,
     dead: Vec<SetAside>,
@@ -63,14 +67,14 @@ struct Opened {
 impl Opened {
     async fn new(
         output: &FlowOutput,
-        target: &impl Fn(&Shape, SchemaChangePolicy) -> StreamTarget,
+        target: &impl Fn(&Shape, SchemaChangePolicy) -> Result<StreamTarget>,
         shape: &Shape,
         policy: SchemaChangePolicy,
         told: &Shape,
     ) -> Result<Self> {
         let policy = if shape == told { output.on_schema_change } else { policy };
         match Self::open(output, target(shape, policy), target(shape, output.on_schema_change)).await {
-            // Somebody has fitted the table to what the source has become.
+            // Somebody has fitted the table, or the transforms, to what the source has become.
             Err(error) if shape != told && error.kind() == Kind::Schema => {
                 let now = || target(told, output.on_schema_change);
                 match Self::open(output, now(), now()).await {
@@ -88,7 +92,8 @@ impl Opened {
     }
 
     /// `strict` is looked at first.
-    async fn open(output: &FlowOutput, strict: StreamTarget, target: StreamTarget) -> Result<Self> {
+    async fn open(output: &FlowOutput, strict: Result<StreamTarget>, target: Result<StreamTarget>) -> Result<Self> {
+        let (strict, target) = (strict?, target?);
         if strict.on_schema_change != target.on_schema_change {
             output.sink.preview(&strict).await?;
         }
@@ -114,12 +119,13 @@ struct Target {
     stream: Arc<str>,
     /// Of the stream, at the last change that was applied.
     shape: Shape,
-    /// The key that the pipeline gives, if it is not the stream's.
-    key: Option<Vec<String>>,
+    /// The way of changes of this shape into the target.
+    outlet: Outlet,
+    maker: Maker,
     writer: Option<Box<dyn ChangeWriter>>,
     /// The boundary that is durable here.
     seq: u64,
-    /// Changes since the run began.
+    /// Changes written since the run began.
     rows: u64,
     dirty: bool,
 }
@@ -146,6 +152,7 @@ impl Applier {
             body.progress.first().and_then(|part| part.position.as_ref()).map_or(&Value::Null, |position| &position["shapes"]);
         let kept = shape::read(kept)?;
         let start = body.progress.first().and_then(|part| seq_of(part.position.as_ref())).unwrap_or(left);
+        let again = body.progress.first().and_then(|part| part.position.as_ref()?["again"].as_u64()).unwrap_or(0);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
         let mut targets = Vec::new();
@@ -153,19 +160,21 @@ impl Applier {
         for (at, flow) in flows.iter().enumerate() {
             for (index, output) in flow.outputs.iter().enumerate().filter(|(_, output)| output.node == sink) {
                 let stream: Arc<str> = flow.inputs[0].stream.name.as_str().into();
-                let own = flow.inputs[0].stream.primary_key.clone();
-                let key = (output.key != own).then(|| output.key.clone());
-                let target = |shape: &Shape, policy| StreamTarget {
-                    run: context.identity.clone(),
-                    stream: output.stream.clone(),
-                    schema: shape.schema.clone(),
-                    key: key.clone().unwrap_or_else(|| shape.key.clone()),
-                    cursor: None,
-                    write_mode: output.write_mode,
-                    on_schema_change: policy,
-                    changes: true,
+                let maker = Maker::new(flow, index, output);
+                let target = |shape: &Shape, policy| {
+                    let outlet = maker.outlet(shape)?;
+                    Ok(StreamTarget {
+                        run: context.identity.clone(),
+                        stream: output.stream.clone(),
+                        schema: outlet.schema,
+                        key: outlet.key,
+                        cursor: None,
+                        write_mode: output.write_mode,
+                        on_schema_change: policy,
+                        changes: true,
+                    })
                 };
-                let told = Shape { schema: output.schema.clone(), key: own };
+                let told = maker.told(output);
                 let known = kept.get(&stream).or_else(|| shapes.get(&stream)).cloned();
                 let (mut shape, policy) = match known {
                     // The target has had this shape already: opening alters nothing.
@@ -174,7 +183,7 @@ impl Applier {
                     None => (told.clone(), output.on_schema_change),
                 };
                 let mut opened = Opened::new(output, &target, &shape, policy, &told).await?;
-                let seq = opened.seq.unwrap_or(0).max(start);
+                let seq = if start < again { start } else { opened.seq.unwrap_or(0).max(start) };
                 if let Some(later) = shape::last_between(journal, &stream, start, seq).await? {
                     opened = Opened::new(output, &target, &later, policy, &told).await?;
                     shape = later;
@@ -183,15 +192,18 @@ impl Applier {
                 if fell_back {
                     shape = told;
                 }
+                let outlet = maker.outlet(&shape)?;
+                let earlier = flow.outputs[..index].iter().filter(|output| output.node == sink).count();
+                let rows = counts[at].written.get(earlier).copied().unwrap_or(0);
                 routes.entry(stream.clone()).or_default().push(targets.len());
-                let rows = counts[at].read;
                 targets.push(Target {
                     flow: at,
                     output: index,
                     sink: opened,
                     stream,
                     shape,
-                    key,
+                    outlet,
+                    maker,
                     writer,
                     seq,
                     rows,
@@ -200,7 +212,7 @@ impl Applier {
             }
         }
         let mut applier =
-            Self { context: context.clone(), name, targets, routes, start, counts, dead: Vec::new(), sink: sink.to_owned() };
+            Self { context: context.clone(), name, targets, routes, start, again, counts, dead: Vec::new(), sink: sink.to_owned() };
         if fresh {
             // A table may have another shape when this run is taken up again.
             let mark = Mark { seq: start, position: Value::Null, committed_at_us: None };
@@ -232,10 +244,22 @@ impl Applier {
         // The last boundary, as long as nothing that follows it was applied.
         let mut between: Option<Mark> = None;
         let (mut flushed, mut saved, mut bytes) = (Instant::now(), Instant::now(), 0);
+        // The last boundary that is flushed and in no checkpoint: the journal cannot be trimmed up to it.
+        let mut unsaved: Option<Mark> = None;
+        let mut full = shared.waiting.subscribe();
+        let interval = context.options.checkpoint_interval;
         loop {
             let next = tokio::select! {
                 biased;
                 next = reader.next() => next?,
+                // Nothing more comes for now.
+                () = wait(&mut full, saved + interval), if bytes == 0 && unsaved.is_some() => {
+                    if let Some(mark) = unsaved.take() {
+                        self.checkpoint(&mark, shared, side).await?;
+                        saved = Instant::now();
+                    }
+                    continue;
+                }
                 // Nothing is open: what was applied is flushed whenever nothing more is waiting.
                 () = context.options.stop.cancelled(), if bytes == 0 => None,
             };
@@ -266,12 +290,14 @@ impl Applier {
                 Record::Schema(change) => {
                     for target in self.due(&change.stream, upcoming) {
                         let Some(changed) = target.shape.changed(&change) else { continue };
+                        let shape = Shape { schema: changed.schema.clone(), key: changed.key.clone() };
+                        let outlet = target.maker.outlet(&shape)?;
                         bytes += 1;
                         target.dirty = true;
-                        let key = target.key.clone().unwrap_or_else(|| changed.key.clone());
-                        let (schema, own) = (changed.schema.clone(), changed.key.clone());
-                        target.writer()?.reshape(&SchemaChange { key, ..changed }).await?;
-                        target.shape = Shape { schema, key: own };
+                        if let Some(seen) = target.outlet.becomes(&outlet, &changed) {
+                            target.writer()?.reshape(&seen).await?;
+                        }
+                        (target.shape, target.outlet) = (shape, outlet);
                     }
                 }
                 Record::Dead(letter) => {
@@ -295,10 +321,12 @@ impl Applier {
                     if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
                         self.flush(&mark, shared).await?;
                         (flushed, bytes) = (Instant::now(), 0);
-                        let due = saved.elapsed() >= context.options.checkpoint_interval;
+                        let due = saved.elapsed() >= interval || *full.borrow();
                         if due || stopping || !self.dead.is_empty() {
                             self.checkpoint(&mark, shared, side).await?;
-                            saved = Instant::now();
+                            (saved, unsaved) = (Instant::now(), None);
+                        } else {
+                            unsaved = Some(mark);
                         }
                     }
                     if stopping {
@@ -336,10 +364,20 @@ impl Applier {
         gauge.bytes.fetch_max(self.counts[flow].bytes_read, Ordering::Relaxed);
         for at in wanted.clone() {
             let target = &mut self.targets[at];
-            target.rows += rows;
+            let sent = target.outlet.send(&batch)?;
+            target.rows += sent.written;
+            let counts = &mut self.counts[flow];
+            counts.filtered += sent.filtered;
+            counts.dead += sent.dead.len() as u64;
+            counts.set_aside += sent.dead.len() as u64;
+            gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
+            self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
+                // Also if nothing of it goes on: the target is asked for nothing more before this boundary.
                 target.dirty = true;
-                target.writer()?.apply(batch.clone()).await?;
+                if let Some(batch) = sent.batch {
+                    target.writer()?.apply(batch).await?;
+                }
             }
         }
         Ok(())
@@ -391,7 +429,11 @@ impl Applier {
             written.push(target.rows);
         }
         let mut reached = progress(mark, 0);
-        reached.position = Some(json!({"seq": mark.seq, "shapes": shape::write(self.shapes())?}));
+        let mut position = json!({"seq": mark.seq, "shapes": shape::write(self.shapes())?});
+        if mark.seq < self.again {
+            position["again"] = self.again.into();
+        }
+        reached.position = Some(position);
         let body = EpochBody { progress: vec![reached], streams, ..EpochBody::default() };
         let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let place =
@@ -419,7 +461,13 @@ impl Target {
     }
 }
 
-const SPLIT: &str = "journal";
+/// Waits until the journal is full, or for the time.
+async fn wait(full: &mut watch::Receiver<bool>, until: Instant) {
+    tokio::select! {
+        Ok(_) = full.wait_for(|full| *full) => {}
+        () = tokio::time::sleep_until(until.into()) => {}
+    }
+}
 
 fn progress(mark: &Mark, rows: u64) -> SplitProgress {
     let split = Split { id: SPLIT.into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };

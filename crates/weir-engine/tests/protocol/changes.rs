@@ -349,6 +349,7 @@ impl Rig {
                     on_schema_change: SchemaChangePolicy::Evolve,
                     on_loss: OnLoss::default(),
                     deletes: DeleteMode::Hard,
+                    metadata: vec![],
                 })
                 .collect(),
         });

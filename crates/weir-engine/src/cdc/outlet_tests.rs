@@ -1,0 +1,1 @@
+//! Batches through outlets whose programs are written by hand.
