@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use weir_connect::{
     Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink,
@@ -35,6 +35,42 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Under this name the checkpoints of a sink node of a log are kept.
 pub(super) fn name(log: &str, sink: &str) -> String {
     format!("{log} → {sink}")
+}
+
+/// What the last committed run of a log left.
+#[derive(Default)]
+pub(super) struct Left {
+    /// The boundary that it ended with.
+    pub seq: u64,
+    /// The streams as they were then.
+    pub shapes: Shapes,
+    /// What the targets had got through transforms.
+    pub outlets: Value,
+    /// The sinks that it had; `None`: an older version did not write them down.
+    pub sinks: Option<Vec<String>>,
+}
+
+impl Left {
+    pub(super) fn read(left: &Value) -> Result<Self> {
+        let names = |sinks: &Vec<Value>| sinks.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Ok(Self {
+            seq: left["seq"].as_u64().unwrap_or(0),
+            shapes: shape::read(&left["shapes"])?,
+            outlets: left["outlets"].clone(),
+            sinks: left["sinks"].as_array().map(names),
+        })
+    }
+
+    /// A sink that has no checkpoint begins where the last run ended, if it was there then. One that is new has nothing of what came before.
+    fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+        let known = self.sinks.as_ref().is_none_or(|sinks| sinks.iter().any(|known| known == sink));
+        if known && (self.seq > 0 || journal.holds(0).is_ok()) {
+            return Ok(self.seq);
+        }
+        Err(Error::new("WEIR-JOURNAL-013", Kind::Conflict, format!("sink `{sink}` is new, and the log has begun without it"))
+            .because("what the other sinks have had is not in the journal any more, so the rows of the snapshot would be missing")
+            .hint("give it a pipeline of its own; or `weir state reset`, which begins with a new snapshot for all sinks"))
+    }
 }
 
 /// One sink node.
@@ -122,6 +158,8 @@ struct Target {
     /// The way of changes of this shape into the target.
     outlet: Outlet,
     maker: Maker,
+    /// Under this name the checkpoint keeps what the target has got.
+    place: String,
     writer: Option<Box<dyn ChangeWriter>>,
     /// The boundary that is durable here.
     seq: u64,
@@ -131,15 +169,14 @@ struct Target {
 }
 
 impl Applier {
-    /// Opens the sink's streams and finds out how far each is. `left` is the boundary that the last committed run ended with.
-    /// `shapes` are those of then, and `journal` tells what they became.
+    /// Opens the sink's streams and finds out how far each is. `left` is what the last committed run ended with, and `journal` tells what
+    /// became of its shapes.
     pub(super) async fn open(
         context: &Arc<RunContext>,
         log: &str,
         sink: &str,
         flows: &[&Flow],
-        left: u64,
-        shapes: &Shapes,
+        left: &Left,
         journal: &Arc<Journal>,
     ) -> Result<Self> {
         let name = name(log, sink);
@@ -148,11 +185,13 @@ impl Applier {
         context.epoch.fetch_max(checkpoint.as_ref().map_or(0, |epoch| epoch.number), Ordering::Relaxed);
         let fresh = checkpoint.is_none();
         let body = checkpoint.map(|epoch| epoch.body).unwrap_or_default();
-        let kept =
-            body.progress.first().and_then(|part| part.position.as_ref()).map_or(&Value::Null, |position| &position["shapes"]);
-        let kept = shape::read(kept)?;
-        let start = body.progress.first().and_then(|part| seq_of(part.position.as_ref())).unwrap_or(left);
-        let again = body.progress.first().and_then(|part| part.position.as_ref()?["again"].as_u64()).unwrap_or(0);
+        let position = body.progress.first().and_then(|part| part.position.clone()).unwrap_or_default();
+        let kept = shape::read(&position["shapes"])?;
+        let start = match position["seq"].as_u64() {
+            Some(seq) => seq,
+            None => left.begins(sink, journal)?,
+        };
+        let again = position["again"].as_u64().unwrap_or(0);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
         let mut targets = Vec::new();
@@ -161,8 +200,11 @@ impl Applier {
             for (index, output) in flow.outputs.iter().enumerate().filter(|(_, output)| output.node == sink) {
                 let stream: Arc<str> = flow.inputs[0].stream.name.as_str().into();
                 let maker = Maker::new(flow, index, output);
+                let place = format!("{sink}/{stream}#{index}");
+                let saved = [&position["outlets"][&place], &left.outlets[&place]].into_iter().find(|saved| saved.is_object());
+                let saved = saved.unwrap_or(&Value::Null);
                 let target = |shape: &Shape, policy| {
-                    let outlet = maker.outlet(shape)?;
+                    let outlet = maker.outlet_or_saved(shape, saved)?;
                     Ok(StreamTarget {
                         run: context.identity.clone(),
                         stream: output.stream.clone(),
@@ -175,7 +217,7 @@ impl Applier {
                     })
                 };
                 let told = maker.told(output);
-                let known = kept.get(&stream).or_else(|| shapes.get(&stream)).cloned();
+                let known = kept.get(&stream).or_else(|| left.shapes.get(&stream)).cloned();
                 let (mut shape, policy) = match known {
                     // The target has had this shape already: opening alters nothing.
                     Some(shape) if output.on_schema_change == SchemaChangePolicy::Evolve => (shape, SchemaChangePolicy::Freeze),
@@ -185,6 +227,8 @@ impl Applier {
                 let mut opened = Opened::new(output, &target, &shape, policy, &told).await?;
                 let seq = if start < again { start } else { opened.seq.unwrap_or(0).max(start) };
                 if let Some(later) = shape::last_between(journal, &stream, start, seq).await? {
+                    // What is saved was got in the shape before.
+                    maker.outlet(&later)?;
                     opened = Opened::new(output, &target, &later, policy, &told).await?;
                     shape = later;
                 }
@@ -192,7 +236,7 @@ impl Applier {
                 if fell_back {
                     shape = told;
                 }
-                let outlet = maker.outlet(&shape)?;
+                let outlet = maker.outlet_or_saved(&shape, saved)?;
                 let earlier = flow.outputs[..index].iter().filter(|output| output.node == sink).count();
                 let rows = counts[at].written.get(earlier).copied().unwrap_or(0);
                 routes.entry(stream.clone()).or_default().push(targets.len());
@@ -204,6 +248,7 @@ impl Applier {
                     shape,
                     outlet,
                     maker,
+                    place,
                     writer,
                     seq,
                     rows,
@@ -224,6 +269,12 @@ impl Applier {
     /// The shapes of the streams as far as they were applied.
     pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &Shape)> {
         self.targets.iter().map(|target| (&*target.stream, &target.shape))
+    }
+
+    /// What its targets have got through transforms, by place.
+    pub(super) fn outlets(&self) -> Result<Map<String, Value>> {
+        let all = self.targets.iter().map(|target| Ok((target.place.clone(), target.outlet.saved()?)));
+        all.filter(|part| part.as_ref().map_or(true, |(_, saved)| saved.is_object())).collect()
     }
 
     /// The boundary after which this node needs the journal.
@@ -430,6 +481,10 @@ impl Applier {
         }
         let mut reached = progress(mark, 0);
         let mut position = json!({"seq": mark.seq, "shapes": shape::write(self.shapes())?});
+        let outlets = self.outlets()?;
+        if !outlets.is_empty() {
+            position["outlets"] = outlets.into();
+        }
         if mark.seq < self.again {
             position["again"] = self.again.into();
         }

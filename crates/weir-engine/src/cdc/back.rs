@@ -82,7 +82,8 @@ pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option
         let name = applier::name(node, &sink);
         let place = FlowPlace { pipeline: &pipeline.name, run_id: &run_id, flow: &name };
         // The sink itself remembers that it was further, up to the journal's end perhaps: that must not count until it is there again.
-        let position = json!({"seq": from, "shapes": reached.shapes, "again": last});
+        let kept = &reached.position;
+        let position = json!({"seq": from, "shapes": kept["shapes"], "outlets": kept["outlets"], "again": last});
         write(&store, &place, position).await?;
         done.push(SetBack { source: node.clone(), sink, was: reached.seq, now: from, changes });
     }
@@ -116,7 +117,7 @@ fn chosen(pipeline: &Pipeline, sink: Option<&str>) -> Result<Vec<String>> {
 
 /// How many changes would come once more, and the journal's last boundary. An error if among them is one of a shape that its stream does not have any more.
 fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Result<(u64, u64)> {
-    let shapes = shape::read(&reached.shapes)?;
+    let shapes = shape::read(&reached.position["shapes"])?;
     let (mut changes, mut late) = (0, None);
     while let Some((seq, record)) = records.next()? {
         if seq > reached.seq {

@@ -140,8 +140,8 @@ pub(super) fn folders(state: &Path, pipeline: &Pipeline) -> Vec<(String, PathBuf
 #[derive(Debug)]
 pub(super) struct Reached {
     pub seq: u64,
-    /// The shapes of its streams there, as a checkpoint has them.
-    pub shapes: Value,
+    /// All that the checkpoint says of it: `seq`, `shapes`, `outlets`.
+    pub position: Value,
 }
 
 /// `None`: nothing of this log has come to the sink.
@@ -151,11 +151,11 @@ pub(super) async fn reached(store: &StateStore, pipeline: &Pipeline, node: &str,
         let place = FlowPlace { pipeline: &pipeline.name, run_id: &run.run_id, flow: &name };
         let position = store.epochs(&place).await?.pop().and_then(|epoch| epoch.body.progress.into_iter().next()?.position);
         if let Some(position) = position {
-            return Ok(position["seq"].as_u64().map(|seq| Reached { seq, shapes: position["shapes"].clone() }));
+            return Ok(position["seq"].as_u64().map(|seq| Reached { seq, position }));
         }
     }
     let left = store.stream_state(&pipeline.name, node, node).await?.previous;
-    Ok(left.and_then(|left| Some(Reached { seq: left["seq"].as_u64()?, shapes: left["shapes"].clone() })))
+    Ok(left.and_then(|left| Some(Reached { seq: left["seq"].as_u64()?, position: left })))
 }
 
 /// Opens a segment; `None`: a run has just deleted it, or is just making it.

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{ChangeEvent, ChangeLog, ChangeRequest, CommitReport, Source};
@@ -44,7 +44,7 @@ use crate::queue;
 use crate::report::StreamReport;
 use crate::run::{RunContext, tame};
 use crate::store::{Counts, FlowPlace, Phase, StreamState};
-use applier::Applier;
+use applier::{Applier, Left};
 use codec::{Mark, Record};
 use journal::{Journal, JournalWriter, Retention, SEGMENT_BYTES};
 
@@ -139,10 +139,10 @@ impl Log<'_> {
         // A quarter of what it may take: three are trimmed while the last one is written.
         let segment_bytes = (self.policy.max_bytes / 4).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
         let (journal, writer) = Journal::open(&self.folder(context), &start, segment_bytes)?;
-        let left_shapes = shape::read(left.as_ref().map_or(&Value::Null, |left| &left["shapes"]))?;
+        let left = Left::read(&left.unwrap_or_default())?;
         let mut appliers = Vec::new();
         for sink in self.sinks() {
-            appliers.push(Applier::open(context, self.node, sink, &self.flows, start.seq, &left_shapes, &journal).await?);
+            appliers.push(Applier::open(context, self.node, sink, &self.flows, &left, &journal).await?);
         }
         for applier in &appliers {
             journal.holds(applier.reached())?;
@@ -287,10 +287,15 @@ impl Log<'_> {
         let mark = shared.journal.tail().mark;
         // All of them have got to the end.
         let shapes = shape::write(appliers.iter().flat_map(Applier::shapes))?;
-        let state = StreamState {
-            previous: Some(json!({"seq": mark.seq, "position": mark.position, "shapes": shapes})),
-            ..StreamState::default()
-        };
+        let mut previous = json!({"seq": mark.seq, "position": mark.position, "shapes": shapes, "sinks": self.sinks()});
+        let mut outlets = Map::new();
+        for applier in appliers {
+            outlets.extend(applier.outlets()?);
+        }
+        if !outlets.is_empty() {
+            previous["outlets"] = outlets.into();
+        }
+        let state = StreamState { previous: Some(previous), ..StreamState::default() };
         let kept = self.kept(context).await?;
         context.store.committed(&run.pipeline, &run.run_id, self.node, &reports, &[(self.node.to_owned(), state)]).await?;
         let outcomes = self.outcomes(&kept, &reports);

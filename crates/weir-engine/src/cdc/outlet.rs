@@ -12,6 +12,7 @@
 //!
 //! Rows read = written + filtered + dead; an update that became a delete counts as filtered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
@@ -19,11 +20,13 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, interleave, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, DeleteMode, Op, SchemaChange, StreamInfo, TransactionMark};
 use weir_error::{Error, Kind, Result};
 use weir_plan::changes::with_metadata;
-use weir_plan::{Flow, FlowOutput, MetadataColumn, OutputWay, Replan, RowOutput, RowProgram};
+use weir_plan::{ColumnWay, Flow, FlowOutput, MetadataColumn, OutputWay, Replan, RowOutput, RowProgram};
 
+use super::codec;
 use super::shape::Shape;
 
 /// Makes outlets of one target for the shapes that its stream has.
@@ -53,7 +56,8 @@ pub(super) struct Outlet {
 
 /// What the program does for this target.
 struct Way {
-    program: Arc<dyn RowProgram>,
+    /// `None`: the transforms do not fit this shape any more. Nothing passes; what the target has is known all the same.
+    program: Option<Arc<dyn RowProgram>>,
     output: usize,
     made_of: OutputWay,
     /// What it was planned for.
@@ -125,16 +129,29 @@ impl Maker {
         if places.iter().any(|&place| made_of.columns.get(place).is_none_or(|column| column.same.is_none())) {
             return Err(Error::internal("a key does not pass unchanged"));
         }
-        let way =
-            Way { program: planned.program, output: self.output, made_of, input: shape.schema.clone(), key: places };
-        Ok(Outlet {
-            way: Some(way),
-            metadata: self.metadata.clone(),
-            sent: nullable(&schema),
-            schema,
-            key,
-            deletes: self.deletes,
-        })
+        let program = Some(planned.program);
+        Ok(self.through(Way { program, output: self.output, made_of, input: shape.schema.clone(), key: places }, schema, key))
+    }
+
+    fn through(&self, way: Way, schema: SchemaRef, key: Vec<String>) -> Outlet {
+        let (metadata, sent) = (self.metadata.clone(), nullable(&schema));
+        Outlet { way: Some(way), metadata, sent, schema, key, deletes: self.deletes }
+    }
+
+    /// The same; if the transforms were changed and do not fit the shape, what the target had got in it (see [`Outlet::saved`]). Then
+    /// changes of this shape are an error, and the next shape is told to the target as what became of this one.
+    pub(super) fn outlet_or_saved(&self, shape: &Shape, saved: &Value) -> Result<Outlet> {
+        let error = match self.outlet(shape) {
+            Err(error) if error.kind() == Kind::Schema && self.replan.is_some() && saved.is_object() => error,
+            done => return done,
+        };
+        let Ok(schema) = codec::schema_of_text(saved["schema"].as_str().unwrap_or_default()) else { return Err(error) };
+        let same = saved["same"].as_array().into_iter().flatten().map(|at| at.as_u64().and_then(|at| usize::try_from(at).ok()));
+        let columns = same.map(|same| ColumnWay { same, from: BTreeSet::new() }).collect();
+        let made_of = OutputWay { columns, filters: BTreeSet::new(), filtered: false };
+        let key = saved["key"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let way = Way { program: None, output: self.output, made_of, input: shape.schema.clone(), key: Vec::new() };
+        Ok(self.through(way, schema, key))
     }
 }
 
@@ -148,6 +165,13 @@ fn broken(error: ArrowError) -> Error {
 }
 
 impl Outlet {
+    /// For a checkpoint: what the target has got through transforms. NULL: it has what the stream has.
+    pub(super) fn saved(&self) -> Result<Value> {
+        let Some(way) = &self.way else { return Ok(Value::Null) };
+        let same: Vec<Option<usize>> = way.made_of.columns.iter().map(|column| column.same).collect();
+        Ok(json!({"schema": codec::schema_text(&self.schema)?, "key": self.key, "same": same}))
+    }
+
     /// What the target is told of a change of the stream's shape; `None`: it sees nothing of it.
     pub(super) fn becomes(&self, next: &Outlet, change: &SchemaChange) -> Option<SchemaChange> {
         let (Some(old), Some(new)) = (&self.way, &next.way) else {
@@ -387,7 +411,7 @@ impl Way {
         let schema = batch.rows.schema();
         let same = schema.fields().len() == self.input.fields().len()
             && schema.fields().iter().zip(self.input.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if same {
+        if same && self.program.is_some() {
             return Ok(());
         }
         Err(Error::new("WEIR-CHANGE-003", Kind::Schema, "changes of an older shape wait, and the transforms do not fit it")
@@ -397,7 +421,8 @@ impl Way {
 
     /// `sparse`: the log may have left values out.
     fn apply(&self, input: &RecordBatch, sparse: bool) -> Result<RowOutput> {
-        let mut outputs = self.program.apply(input)?;
+        let program = self.program.as_ref().ok_or_else(|| Error::internal("changes go through transforms that do not fit them"))?;
+        let mut outputs = program.apply(input)?;
         if self.output >= outputs.len() {
             return Err(Error::internal("a program gave fewer outputs than the flow has"));
         }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod ask;
+mod changes;
 mod flights;
 mod handover;
 mod harness;
+mod journal;
 mod machines;
 mod mistakes;
 mod plans;
