@@ -98,6 +98,20 @@ pub struct Progress {
     pub memory_limit_bytes: u64,
     /// Milliseconds since the stream began.
     pub elapsed_ms: u64,
+    /// Of a log: its journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalProgress>,
+}
+
+/// The journal of a log at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct JournalProgress {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// `journal.max_bytes`.
+    pub max_bytes: u64,
+    /// Nothing is read from the source: the journal is full.
+    pub waiting: bool,
 }
 
 /// Consumes the events. Called from one task; must not block for long.

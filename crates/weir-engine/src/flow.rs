@@ -495,6 +495,7 @@ fn tell_progress(shared: &FlowShared, estimates: &Estimates) {
         memory_bytes: memory::resident_bytes(),
         memory_limit_bytes: shared.context.budget.total as u64,
         elapsed_ms: u64::try_from(estimates.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        journal: None,
     }));
 }
 

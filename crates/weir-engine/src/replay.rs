@@ -236,6 +236,7 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
             on_schema_change: output.on_schema_change,
             on_loss: output.on_loss.clone(),
             deletes: output.deletes,
+            metadata: output.metadata.clone(),
         }
     });
     let program = match &flow.program {
@@ -243,7 +244,7 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
         Program::RowLocal(program) => Program::RowLocal(Arc::new(Chosen { inner: program.clone(), outputs: outputs.to_vec() })),
         Program::Relational(program) => Program::Relational(program.clone()),
     };
-    Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: chosen.collect() }
+    Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: chosen.collect(), replan: flow.replan.clone() }
 }
 
 /// Some outputs of a program.

@@ -381,6 +381,11 @@ pub(crate) fn lock(folder: &Path, pipeline: &str) -> Result<File> {
     }
 }
 
+/// Whether somebody holds the pipeline's lock at this moment.
+pub(crate) fn going_on(folder: &Path, pipeline: &str) -> bool {
+    File::open(folder.join(format!("{}.lock", tame(pipeline)))).is_ok_and(|file| file.try_lock_shared().is_err())
+}
+
 /// The report of one flow from its totals; an error if the rows do not reconcile.
 pub(crate) fn reconcile(
     flow: &Flow,

@@ -37,11 +37,6 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
     for node in &pipeline.nodes {
         match node.role {
             Role::Transform => {
-                if pipeline.mode == Mode::Cdc {
-                    let problem = Problem::new(code::MODE, "`mode: cdc` has no transforms in this release")
-                        .help("write the tables as they are, and transform them where they arrive");
-                    found.push(places.in_node(&node.name, problem));
-                }
                 transform(node, &places, &mut found);
             }
             Role::Source | Role::Sink => system(pipeline, registry, node, &places, &mut found),
@@ -144,6 +139,9 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
         Err(problem) => return found.push(places.in_node(&node.name, problem)),
     };
     if let Err(problem) = options::deletes(node) {
+        found.push(places.in_node(&node.name, problem));
+    }
+    if let Err(problem) = options::metadata(pipeline.mode, node) {
         found.push(places.in_node(&node.name, problem));
     }
     if pipeline.mode == Mode::Cdc && mode == WriteMode::Overwrite {

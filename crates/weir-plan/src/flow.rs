@@ -11,7 +11,8 @@ use weir_spec::Diagnostic;
 use weir_spec::model::{Mode, Node};
 
 use crate::chain::{Body, Chain, Graph, InputTable, Upstream};
-use crate::check::no_key;
+use crate::changes::{reads_log, with_metadata};
+use crate::check::{no_key, refused};
 use crate::loss::{self, Verdict};
 use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Program};
 use crate::options::{self, Lag};
@@ -97,22 +98,34 @@ impl FlowBuilder<'_> {
             None => return Ok(None),
         };
         let row_local = matches!(program, Program::RowLocal(_));
+        if reads_log(self.policies) && !row_local {
+            told.problems.push(self.together(&graph, choice));
+            return Ok(None);
+        }
         let outputs: Vec<FlowOutput> = outputs
             .into_iter()
             .zip(&tails)
             .map(|((node, open, stream), tail)| {
                 let key = self.key(node, open, &graph, *tail, single.filter(|_| row_local), told);
+                let metadata = options::metadata(self.policies.mode, node).unwrap_or_default();
+                let schema = with_metadata(graph.schema(*tail), &metadata).unwrap_or_else(|error| {
+                    let problem = Problem { code: code::METADATA, ..refused(&error) };
+                    told.problems.push(self.places.in_node(&node.name, problem.option("metadata_columns")));
+                    graph.schema(*tail).clone()
+                });
+                reports.extend(metadata.iter().map(|column| loss::about_change(*column, &name, &node.name, open.sink.as_ref())));
                 FlowOutput {
                     node: node.name.clone(),
                     connector: open.connector.descriptor().name.into(),
                     sink: open.sink.clone(),
                     stream,
-                    schema: graph.schema(*tail).clone(),
+                    schema,
                     write_mode: open.write_mode,
                     key,
                     on_schema_change: self.policies.on_schema_change,
                     on_loss: self.policies.on_loss.clone(),
                     deletes: options::deletes(node).unwrap_or_default(),
+                    metadata,
                 }
             })
             .collect();
@@ -124,7 +137,7 @@ impl FlowBuilder<'_> {
                 "`{name}` sees rows together, and of a source that is read incrementally only the new rows are there to be seen"
             ));
         }
-        Ok(Some((Flow { name, inputs, program, outputs }, reports)))
+        Ok(Some((Flow { name, inputs, program, outputs, replan: None }, reports)))
     }
 
     fn input(&self, index: usize, open: &OpenSource, stream: &StreamInfo, told: &mut Told) -> Option<FlowInput> {
@@ -317,6 +330,20 @@ impl FlowBuilder<'_> {
         Some((Program::Relational(Arc::new(program)), graph))
     }
 
+    /// `mode: cdc` with something that a row alone does not decide.
+    fn together(&self, graph: &Graph, choice: &[(&OpenSource, &StreamInfo)]) -> Diagnostic {
+        let help = "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates";
+        for op in &graph.ops {
+            if let Err(why) = &op.steps {
+                let message = format!("`mode: cdc` has no place for `{}`: it sees rows together ({why})", op.node);
+                return self.places.in_node(&op.node, Problem::new(code::MODE, message).help(help));
+            }
+        }
+        let nodes: Vec<&str> = choice.iter().map(|(open, _)| open.node.name.as_str()).collect();
+        let message = format!("`mode: cdc` cannot bring the logs of `{}` together", nodes.join("`, `"));
+        self.places.in_node(nodes.first().copied().unwrap_or_default(), Problem::new(code::MODE, message).help(help))
+    }
+
     /// The key: as written, else the source's primary key where its columns arrive unchanged in a row-local flow.
     fn key(
         &self,
@@ -335,22 +362,42 @@ impl FlowBuilder<'_> {
             problem.message = format!("the key of sink `{}` names `{name}`, and no such column arrives", node.name);
             told.problems.push(self.places.in_node(&node.name, problem));
         }
+        let columns = graph.columns(tail);
         if !open.key.is_empty() {
+            let made = open.key.iter().find(|name| {
+                let at = names.iter().position(|known| known == *name);
+                at.is_some_and(|at| columns[at].unchanged.is_none())
+            });
+            if let Some(name) = made.filter(|_| reads_log(self.policies)) {
+                told.problems.push(self.places.in_node(&node.name, key_is_made(name, &node.name).option("key")));
+            }
             return open.key.clone();
         }
-        let columns = graph.columns(tail);
         let arrives = |name: &String| {
             let index = stream?.schema.index_of(name).ok()?;
             let at = columns.iter().position(|column| column.unchanged == Some((0, index)))?;
             Some(names[at].clone())
         };
         let primary: Option<Vec<String>> = stream.and_then(|stream| stream.primary_key.iter().map(arrives).collect());
+        if primary.is_none()
+            && reads_log(self.policies)
+            && let Some(lost) = stream.and_then(|stream| stream.primary_key.iter().find(|name| arrives(name).is_none()))
+        {
+            told.problems.push(self.places.in_node(&node.name, key_is_made(lost, &node.name)));
+            return Vec::new();
+        }
         let key = primary.unwrap_or_default();
         if key.is_empty() && matches!(open.write_mode, WriteMode::Upsert | WriteMode::Merge) {
             told.problems.push(self.places.in_node(&node.name, no_key(open.write_mode)));
         }
         key
     }
+}
+
+/// `mode: cdc`: a delete has the source's key and nothing else to find its row by.
+fn key_is_made(column: &str, sink: &str) -> Problem {
+    Problem::new(code::KEY, format!("key column `{column}` does not arrive at sink `{sink}` as the source has it"))
+        .help("a delete finds its row by the key: keep its columns; they may be renamed, not changed")
 }
 
 /// A name that is a plain SQL identifier, whatever the node is called, and unique in the flow.

@@ -4,12 +4,14 @@
 //! * [`planner`]: how one is made; [`vocabulary`]: the words that a pipeline file may use.
 //! * `transforms`: what users write; each lowers to queries and checked casts (`chain`), whose columns are traced back to
 //!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
+//! * [`changes`]: what `mode: cdc` needs beyond that: columns about changes, and programs for other shapes.
 //! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
 //!
 //! Nothing here reads or writes rows of a real system.
 #![deny(missing_docs)]
 
 mod chain;
+pub mod changes;
 mod check;
 mod checked;
 mod checked_sum;
@@ -31,6 +33,7 @@ mod transforms;
 mod types;
 mod vocabulary;
 
+pub use changes::{ColumnWay, MetadataColumn, OutputWay, Replan, Replanned};
 pub use model::*;
 pub use options::{ResolveReferences, Unresolved};
 pub use planner::{PlanFailure, Planner};

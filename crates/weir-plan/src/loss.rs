@@ -7,6 +7,7 @@ use weir_connect::{Edge, OnLoss, Sink, SinkType};
 use weir_spec::model::Node;
 
 use crate::chain::{CastColumn, Chain, ColumnState, quoted};
+use crate::changes::MetadataColumn;
 use crate::convert::convertible;
 use crate::model::ColumnReport;
 use crate::problem::{Problem, code};
@@ -46,6 +47,23 @@ pub(crate) struct Judged {
 /// Judges every column that arrives at a sink.
 pub(crate) fn judge(schema: &Schema, columns: &[ColumnState], sink: &dyn Sink, on_loss: &OnLoss) -> Vec<Judged> {
     schema.fields().iter().zip(columns).map(|(field, state)| judge_column(field, state, sink, on_loss)).collect()
+}
+
+/// The report of a column that the engine adds.
+pub(crate) fn about_change(column: MetadataColumn, flow: &str, sink: &str, target: &dyn Sink) -> ColumnReport {
+    let field = column.field();
+    let sink_type = target.sink_type(&field);
+    ColumnReport {
+        flow: flow.into(),
+        sink: sink.into(),
+        column: column.name().into(),
+        from: Vec::new(),
+        source: column.source().into(),
+        arrow: show_field(&field),
+        sink_type: sink_type.name,
+        edge: sink_type.edge,
+        allowed: true,
+    }
 }
 
 fn judge_column(field: &Field, state: &ColumnState, sink: &dyn Sink, on_loss: &OnLoss) -> Judged {

@@ -10,6 +10,8 @@ use serde::Serialize;
 use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
 use weir_spec::model::{Delivery, Pipeline};
 
+use crate::changes::{MetadataColumn, OutputWay, Replan};
+
 /// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
 pub struct Plan {
     /// The spec it came from.
@@ -36,6 +38,8 @@ pub struct Flow {
     pub program: Program,
     /// What it writes: one entry per sink node, in the order of the program's outputs.
     pub outputs: Vec<FlowOutput>,
+    /// `mode: cdc`: the program for other shapes of the stream, if it changes rows at all. `None`: the sinks get what the log gives.
+    pub replan: Option<Arc<dyn Replan>>,
 }
 
 /// One stream read by a flow.
@@ -78,6 +82,8 @@ pub struct FlowOutput {
     pub on_loss: OnLoss,
     /// What deletes do (`mode: cdc`).
     pub deletes: DeleteMode,
+    /// Columns about changes that the engine adds (`mode: cdc`); they are the last columns of `schema`.
+    pub metadata: Vec<MetadataColumn>,
 }
 
 /// What a flow does between its inputs and outputs.
@@ -99,6 +105,11 @@ pub trait RowProgram: Send + Sync {
     /// Whether this output is the input itself, whatever the others are.
     fn passes_on(&self, output: usize) -> bool {
         output == 0 && self.is_identity()
+    }
+
+    /// What each output is made of, for an input of so many columns. `None`: it is not known, and must be taken for everything.
+    fn ways(&self, _columns: usize) -> Option<Vec<OutputWay>> {
+        None
     }
 }
 

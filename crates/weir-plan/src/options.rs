@@ -8,10 +8,11 @@ use weir_connect::{Connector, DeleteMode, OnLoss, Registry, SchemaChangePolicy, 
 use weir_error::{Error, Kind, Result};
 use weir_spec::model::{Mode, Node, Pipeline, Role};
 
+use crate::changes::MetadataColumn;
 use crate::problem::{Problem, code, nearest};
 
 /// Options of the plan itself: a connector that does not list them in its schema does not get them.
-const GENERIC: [&str; 5] = ["write_mode", "key", "cursor", "lag", "delete_mode"];
+const GENERIC: [&str; 6] = ["write_mode", "key", "cursor", "lag", "delete_mode", "metadata_columns"];
 
 /// Turns references in option values into what they stand for.
 pub trait ResolveReferences: Send + Sync {
@@ -165,6 +166,28 @@ pub(crate) fn deletes(node: &Node) -> Result<DeleteMode, Problem> {
             .nearest(&text, words)
             .expected(words.join(", "))
     })
+}
+
+/// The columns about changes that the sink asks for, in the order of [`MetadataColumn::ALL`].
+pub(crate) fn metadata(mode: Mode, node: &Node) -> Result<Vec<MetadataColumn>, Problem> {
+    const OPTION: &str = "metadata_columns";
+    let words = MetadataColumn::ALL.map(MetadataColumn::word);
+    let wrong = |message: String| Problem::new(code::METADATA, message).option(OPTION).expected(words.join(", "));
+    let Some(value) = node.options.get(OPTION).filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let Value::Array(asked) = value else { return Err(wrong("`metadata_columns` is a list of words".into())) };
+    if mode != Mode::Cdc && !asked.is_empty() {
+        return Err(Problem::new(code::METADATA, "`metadata_columns` tell about changes, and only `mode: cdc` reads changes")
+            .option(OPTION)
+            .help("remove them, or read the log of a database with `mode: cdc`"));
+    }
+    for word in asked {
+        let text = word.as_str().unwrap_or_default();
+        if !words.contains(&text) {
+            return Err(wrong(format!("`{}` is no metadata column", word.as_str().map_or(word.to_string(), Into::into)))
+                .nearest(text, words));
+        }
+    }
+    Ok(MetadataColumn::ALL.into_iter().filter(|column| asked.iter().any(|word| word.as_str() == Some(column.word()))).collect())
 }
 
 /// The sink's key, if it names one. `key: id` and `key: [id]` are the same.

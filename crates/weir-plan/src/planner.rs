@@ -13,6 +13,7 @@ use weir_error::{Error, Kind, Result};
 use weir_spec::model::{Mode, Node, Pipeline};
 use weir_spec::{Diagnostic, Severity};
 
+use crate::changes::{Anew, passes_on};
 use crate::check::{check, refused, two_writers};
 use crate::flow::{FlowBuilder, Told};
 use crate::guarantee;
@@ -24,6 +25,7 @@ use crate::shape::{self, Component};
 use crate::sql::Session;
 
 /// Makes plans.
+#[derive(Clone)]
 pub struct Planner {
     /// The connectors of this build.
     pub registry: Registry,
@@ -63,6 +65,7 @@ impl From<Error> for PlanFailure {
 }
 
 /// A source, opened, with the streams that its options choose.
+#[derive(Clone)]
 pub(crate) struct OpenSource {
     pub(crate) node: Node,
     pub(crate) connector: Arc<dyn Connector>,
@@ -71,6 +74,7 @@ pub(crate) struct OpenSource {
 }
 
 /// A sink, configured.
+#[derive(Clone)]
 pub(crate) struct OpenSink {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) sink: Arc<dyn Sink>,
@@ -81,6 +85,7 @@ pub(crate) struct OpenSink {
 }
 
 /// What the pipeline as a whole decides.
+#[derive(Clone)]
 pub(crate) struct Policies {
     pub(crate) mode: Mode,
     pub(crate) on_loss: OnLoss,
@@ -132,7 +137,8 @@ impl Planner {
         if !told.problems.is_empty() {
             return Err(PlanFailure::Diagnostics(distinct(told.problems)));
         }
-        let session = Session::new(chrono::Utc::now());
+        let now = chrono::Utc::now();
+        let session = Session::new(now);
         let builder = FlowBuilder { planner: self, session: &session, policies: &policies, sinks: &sinks, places: &places };
         let mut planned = Vec::new();
         for component in &components {
@@ -141,6 +147,13 @@ impl Planner {
             }
         }
         unique_names(&mut planned);
+        if pipeline.mode == Mode::Cdc {
+            for (flow, _) in planned.iter_mut().filter(|(flow, _)| !passes_on(flow)) {
+                let source = flow.inputs.first().and_then(|input| sources.get(input.node.as_str()));
+                let Some(source) = source else { continue };
+                flow.replan = Some(Arc::new(Anew::new(self, pipeline, source, &sinks, &policies, now)));
+            }
+        }
         if policies.on_schema_change == SchemaChangePolicy::DiscardRow {
             for (flow, columns) in &mut planned {
                 discard_rows(pipeline, flow, columns, &places, &mut told).await?;
@@ -387,21 +400,25 @@ async fn discard_rows(
     if unknown.iter().all(Option::is_none) {
         return Ok(());
     }
-    let Program::RowLocal(inner) = &flow.program else {
-        let names: Vec<&str> = flow.outputs.iter().map(|output| output.node.as_str()).collect();
-        let problem = Problem::new(
-            code::SHAPE,
-            format!(
-                "`on_schema_change: discard_row` cannot set rows of `{}` aside: `{}` sees rows together",
-                names.join("`, `"),
-                flow.name
-            ),
-        )
-        .help("use evolve, freeze or discard_column");
-        told.problems.push(places.at_key("on_schema_change", problem));
-        return Ok(());
+    let adds = flow.outputs.iter().any(|output| !output.metadata.is_empty());
+    let inner = match &flow.program {
+        Program::RowLocal(inner) if flow.replan.is_none() && !adds => inner.clone(),
+        program => {
+            let why = match program {
+                Program::Relational(_) => format!("`{}` sees rows together", flow.name),
+                Program::RowLocal(_) if adds => "they get `metadata_columns`".into(),
+                Program::RowLocal(_) => "changes go through transforms on the way".into(),
+            };
+            let names: Vec<&str> = flow.outputs.iter().map(|output| output.node.as_str()).collect();
+            let problem = Problem::new(
+                code::SHAPE,
+                format!("`on_schema_change: discard_row` cannot set rows of `{}` aside: {why}", names.join("`, `")),
+            )
+            .help("use evolve, freeze or discard_column");
+            told.problems.push(places.at_key("on_schema_change", problem));
+            return Ok(());
+        }
     };
-    let inner = inner.clone();
     for (output, unknown) in flow.outputs.iter_mut().zip(&unknown) {
         let Some(unknown) = unknown else { continue };
         let names: Vec<&str> = unknown.columns.iter().map(|at| output.schema.field(*at).name().as_str()).collect();

@@ -43,6 +43,8 @@ pub mod code {
     pub const WORD: &str = "WEIR-PLAN-017";
     /// A transform's place in the graph forbids setting rows aside.
     pub const DEAD_LETTERS: &str = "WEIR-PLAN-018";
+    /// `metadata_columns` that do not exist, stand at the wrong place, or have the name of another column.
+    pub const METADATA: &str = "WEIR-PLAN-021";
     /// A mask that can be guessed.
     pub const WEAK_MASK: &str = "WEIR-PLAN-020";
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::graph;
-use crate::model::{Input, Mode, Node, Pipeline, Role, Schedule};
+use crate::model::{Input, JournalPolicy, Keep, Mode, Node, Pipeline, Role, Schedule};
+use crate::units;
 use crate::yaml;
 
 /// The pipeline as native YAML, without comments, in the documented order of keys. It reads back as an equal pipeline.
@@ -68,6 +69,7 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
     );
     put("delivery", pipeline.delivery.and_then(|delivery| words(json!(delivery)).map(Json::String)));
     put("dead_letters", (pipeline.dead_letters.allow > 0).then(|| json!({"allow": pipeline.dead_letters.allow})));
+    put("journal", pipeline.journal.as_ref().map(journal));
     let alerts: Vec<Json> = pipeline
         .alerts
         .iter()
@@ -85,6 +87,20 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
         .collect();
     put("alerts", (!alerts.is_empty()).then_some(Json::Array(alerts)));
     out
+}
+
+fn journal(policy: &JournalPolicy) -> Json {
+    let mut out = Map::new();
+    out.insert("max_bytes".into(), json!(units::size_text(policy.max_bytes)));
+    out.insert("when_full".into(), json!(policy.when_full));
+    let keep = policy.keep.map(|keep| match keep {
+        Keep::Ms(ms) => units::duration_text(ms),
+        Keep::Bytes(bytes) => units::size_text(bytes),
+    });
+    if let Some(keep) = keep {
+        out.insert("keep".into(), json!(keep));
+    }
+    Json::Object(out)
 }
 
 fn schedule(schedule: &Schedule) -> Json {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::codes;
 use crate::cron;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Alert, Schedule};
+use crate::model::{Alert, JournalPolicy, Keep, Schedule, WhenFull};
 use crate::options::Checker;
 use crate::problems::{Path, nearest, one_of, short};
 use crate::reference::has_reference;
@@ -136,14 +136,86 @@ impl Checker<'_> {
         if units::duration_ms(&text).is_some() {
             return Some(text);
         }
+        let near = units::suggest_duration(&text);
+        self.no_measure(entry, path, &text, near, "a duration", "a duration such as 500ms, 5s, 10m, 1h, 1d");
+        None
+    }
+
+    /// Bytes, as a number or as a size; at least `low`.
+    pub fn size_field(&mut self, entry: &Entry, path: &Path, low: u64) -> Option<u64> {
+        let bytes = match entry.value.as_text() {
+            Some(_) => {
+                let text = self.plain_field(entry, path)?;
+                let Some(bytes) = units::size_bytes(&text) else {
+                    self.no_measure(
+                        entry,
+                        path,
+                        &text,
+                        units::suggest_size(&text),
+                        "a size",
+                        "a size such as 512MiB, 10GiB, 5GB",
+                    );
+                    return None;
+                };
+                bytes
+            }
+            None => self.whole_field(entry, path, low)?,
+        };
+        if bytes < low {
+            self.problems.push(
+                Diagnostic::error(codes::RANGE, format!("`{}` must be at least {}", entry.written_key(), units::size_text(low)))
+                    .at(&path.dotted, Some(entry.value.span))
+                    .label("out of range")
+                    .expected(format!("a size, at least {}", units::size_text(low))),
+            );
+            return None;
+        }
+        Some(bytes)
+    }
+
+    fn no_measure(&mut self, entry: &Entry, path: &Path, text: &str, suggestion: Option<String>, what: &str, expected: &str) {
         self.problems.push(
-            Diagnostic::error(codes::UNIT, format!("`{}` is not a duration: `{}`", entry.written_key(), short(&text)))
+            Diagnostic::error(codes::UNIT, format!("`{}` is not {what}: `{}`", entry.written_key(), short(text)))
                 .at(&path.dotted, Some(entry.value.span))
                 .label("one whole number and one unit")
-                .did_you_mean(units::suggest_duration(&text))
-                .expected("a duration such as 500ms, 5s, 10m, 1h, 1d"),
+                .did_you_mean(suggestion)
+                .expected(expected),
         );
-        None
+    }
+
+    /// `journal`: a map.
+    pub fn journal_field(&mut self, entry: &Entry, path: &Path) -> JournalPolicy {
+        const KEYS: [&str; 3] = ["max_bytes", "when_full", "keep"];
+        /// Below this every other batch would be a segment of its own.
+        const LEAST_BYTES: u64 = 1 << 20;
+        let mut policy = JournalPolicy::default();
+        for part in self.map_field(entry, path, "a map such as {max_bytes: 10GiB, when_full: wait}") {
+            let at = path.key(&part.key);
+            match part.key.as_str() {
+                "max_bytes" => policy.max_bytes = self.size_field(part, &at, LEAST_BYTES).unwrap_or(policy.max_bytes),
+                "when_full" => {
+                    policy.when_full = match self.word_field(part, &at, &crate::native::WHEN_FULL).as_deref() {
+                        Some("fail") => WhenFull::Fail,
+                        _ => WhenFull::Wait,
+                    };
+                }
+                "keep" => policy.keep = self.keep_field(part, &at),
+                _ => {
+                    self.unknown_key(part, "`journal`", path, &KEYS);
+                }
+            }
+        }
+        policy
+    }
+
+    fn keep_field(&mut self, entry: &Entry, path: &Path) -> Option<Keep> {
+        let text = self.plain_field(entry, path)?;
+        let kept = units::duration_ms(&text).map(Keep::Ms).or_else(|| units::size_bytes(&text).map(Keep::Bytes));
+        if kept.is_none() {
+            let near = units::suggest_size(&text).or_else(|| units::suggest_duration(&text));
+            self.no_measure(entry, path, &text, near, "a duration or a size", "a duration such as 24h, or a size such as 5GiB");
+        }
+        kept
     }
 
     /// The entries of a map.

@@ -35,7 +35,10 @@ mod yaml;
 
 pub use convert::to_native_yaml;
 pub use diagnostic::{Diagnostic, Severity};
-pub use model::{Alert, Connection, DeadLetterPolicy, Delivery, Input, Mode, Node, Pipeline, Role, Schedule, Span};
+pub use model::{
+    Alert, Connection, DeadLetterPolicy, Delivery, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Role, Schedule, Span,
+    WhenFull,
+};
 pub use problems::nearest;
 pub use reference::{Reference, ReferenceError, Segment, secret_segments, segments};
 pub use schema::schema;

@@ -111,6 +111,44 @@ pub struct DeadLetterPolicy {
     pub allow: u64,
 }
 
+/// What happens at the source when the journal has grown to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Nothing more is read until the sinks have caught up.
+    #[default]
+    Wait,
+    /// The run ends.
+    Fail,
+}
+
+/// How long the journal keeps what every sink has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// For so many milliseconds.
+    Ms(u64),
+    /// The last so many bytes.
+    Bytes(u64),
+}
+
+/// `journal`: the changes on disk between a log and its sinks (`mode: cdc`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalPolicy {
+    /// It may take so many bytes of disk.
+    pub max_bytes: u64,
+    /// What happens then.
+    pub when_full: WhenFull,
+    /// What stays for `weir journal replay` beyond what sinks still need. It never makes the source wait.
+    pub keep: Option<Keep>,
+}
+
+impl Default for JournalPolicy {
+    fn default() -> Self {
+        Self { max_bytes: 10 << 30, when_full: WhenFull::Wait, keep: None }
+    }
+}
+
 /// `alerts[]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -153,6 +191,9 @@ pub struct Pipeline {
     pub delivery: Option<Delivery>,
     /// How many dead letters are tolerated.
     pub dead_letters: DeadLetterPolicy,
+    /// The journal of `mode: cdc`; `None` = as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalPolicy>,
     /// Alert rules, for the platform.
     pub alerts: Vec<Alert>,
     /// Labels (`owner`, …).

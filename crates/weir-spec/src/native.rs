@@ -15,7 +15,7 @@ use crate::tree::{Entry, Tree};
 use crate::vocabulary::Vocabulary;
 
 /// The keys of a pipeline, in the order in which they are documented and written.
-pub(crate) const KEYS: [&str; 20] = [
+pub(crate) const KEYS: [&str; 21] = [
     "pipeline",
     "source",
     "sources",
@@ -29,6 +29,7 @@ pub(crate) const KEYS: [&str; 20] = [
     "on_loss",
     "delivery",
     "dead_letters",
+    "journal",
     "alerts",
     "description",
     "labels",
@@ -41,6 +42,8 @@ pub(crate) const KEYS: [&str; 20] = [
 pub(crate) const MODES: [&str; 4] = ["batch", "incremental", "cdc", "streaming"];
 /// Words of `delivery`.
 pub(crate) const DELIVERIES: [&str; 3] = ["at_least_once", "effectively_once", "exactly_once"];
+/// Words of `journal.when_full`.
+pub(crate) const WHEN_FULL: [&str; 2] = ["wait", "fail"];
 /// Words of `on_schema_change`.
 pub(crate) const SCHEMA_CHANGES: [&str; 5] = ["evolve", "freeze", "hold", "discard_row", "discard_column"];
 
@@ -106,6 +109,7 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
                     }
                 }
             }
+            "journal" => pipeline.journal = Some(check.journal_field(entry, &path)),
             "alerts" => pipeline.alerts = check.alerts_field(entry, &path),
             "description" => pipeline.description = check.text_field(entry, &path),
             "labels" => pipeline.labels = check.texts_field(entry, &path),
@@ -171,6 +175,7 @@ fn empty() -> Pipeline {
         on_loss: BTreeMap::new(),
         delivery: None,
         dead_letters: DeadLetterPolicy::default(),
+        journal: None,
         alerts: Vec::new(),
         labels: BTreeMap::new(),
         credentials_ref: None,

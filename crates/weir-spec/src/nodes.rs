@@ -34,6 +34,8 @@ pub(crate) static SINK_OPTIONS: LazyLock<Json> = LazyLock::new(|| {
         "connection": {"type": "string", "description": "Name of a connection: stored, or declared under `connections`."},
         "write_mode": {"type": "string", "enum": ["append", "upsert", "overwrite", "merge"], "description": "How rows enter."},
         "key": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Columns that identify a row, for `upsert` and `merge`."},
+        "metadata_columns": {"type": "array", "items": {"type": "string", "enum": ["op", "source_ts", "position"]}, "minItems": 1,
+                "description": "`mode: cdc`: columns about the last change of a row: `_op`, `_source_ts`, `_position`."},
     }})
 });
 

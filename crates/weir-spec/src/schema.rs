@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::native::{DELIVERIES, KEYS, MODES, SCHEMA_CHANGES};
+use crate::native::{DELIVERIES, KEYS, MODES, SCHEMA_CHANGES, WHEN_FULL};
 use crate::nodes::{SINK_OPTIONS, SOURCE_OPTIONS};
 use crate::vocabulary::Vocabulary;
 
@@ -133,6 +133,17 @@ fn top_level(key: &str) -> Json {
             "Records that could not be processed.",
             json!({"type": "object", "additionalProperties": false, "properties": {
                 "allow": {"type": "integer", "minimum": 0, "description": "More than this many fail the run."}}}),
+        ),
+        "journal" => (
+            "`mode: cdc`: the changes on disk between the log and its sinks.",
+            json!({"type": "object", "additionalProperties": false, "properties": {
+                "max_bytes": {"anyOf": [{"type": "integer", "minimum": 1_048_576}, {"type": "string", "pattern": "^[0-9]+([KMGT]i?)?B$"}],
+                    "default": "10GiB", "description": "It may take so much disk."},
+                "when_full": {"enum": WHEN_FULL, "default": "wait",
+                    "description": "At the limit the source waits for the sinks, or the run fails."},
+                "keep": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d|([KMGT]i?)?B)$",
+                    "description": "How long, or how much, of what every sink has stays for `weir journal replay`."},
+            }}),
         ),
         "alerts" => (
             "Rules of the platform.",

@@ -23,6 +23,20 @@ pub fn size_bytes(text: &str) -> Option<u64> {
     measure(text, SIZES)
 }
 
+/// A size as it is written: in the largest binary unit that divides it.
+pub fn size_text(bytes: u64) -> String {
+    let mut units = SIZES.iter().rev().filter(|(name, _)| name.ends_with("iB")).map(|(name, factor)| (*name, *factor));
+    let (name, factor) = units.find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor)).unwrap_or(("B", 1));
+    format!("{}{name}", bytes / factor)
+}
+
+/// A duration as it is written: in the largest unit that divides it.
+pub fn duration_text(ms: u64) -> String {
+    let mut units = DURATIONS.iter().rev().map(|(name, factor)| (*name, *factor));
+    let (name, factor) = units.find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor)).unwrap_or(("ms", 1));
+    format!("{}{name}", ms / factor)
+}
+
 /// The nearest right way to write a duration.
 pub(crate) fn suggest_duration(text: &str) -> Option<String> {
     let (number, unit) = split(text.trim());
@@ -82,6 +96,17 @@ mod tests {
             assert_eq!(duration_ms(wrong), None, "{wrong}");
         }
         assert_eq!(size_bytes("64mib"), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for bytes in [0, 1, 1023, 1 << 10, 10 << 30, (1 << 40) + 1, 5_000_000] {
+            assert_eq!(size_bytes(&size_text(bytes)), Some(bytes));
+        }
+        for ms in [0, 1, 999, 60_000, 86_400_000, 90_000] {
+            assert_eq!(duration_ms(&duration_text(ms)), Some(ms));
+        }
+        assert_eq!((size_text(10 << 30), duration_text(86_400_000)), ("10GiB".into(), "1d".into()));
     }
 
     #[test]

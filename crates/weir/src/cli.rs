@@ -1,5 +1,6 @@
 //! The command line: what may be typed. What the commands do is in [`crate::commands`].
 
+mod journal;
 mod platform;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use journal::{Journal, JournalInspect, JournalLs, JournalReplay};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
     Settings,
@@ -59,6 +61,9 @@ pub enum Command {
     /// List, show or replay records that could not be processed
     #[command(subcommand)]
     Dead(Dead),
+    /// Look at the changes on disk between a log and its sinks (`mode: cdc`), or set a sink back
+    #[command(subcommand)]
+    Journal(Journal),
     /// Ask SQL over the lake and over any connection
     Query(Query),
     /// List connectors, or the options of one
@@ -106,6 +111,9 @@ impl Command {
             Self::Dead(Dead::List(args)) => args.json,
             Self::Dead(Dead::Show(args)) => args.json,
             Self::Dead(Dead::Replay(args)) => args.json,
+            Self::Journal(Journal::Ls(args)) => args.json,
+            Self::Journal(Journal::Inspect(args)) => args.json,
+            Self::Journal(Journal::Replay(args)) => args.json,
             Self::Query(args) => args.json || args.output == Output::Json,
             Self::Connectors(args) => args.json,
             Self::Config(Config::Show(args)) => args.json,

@@ -11,18 +11,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChange, SchemaChangePolicy, Split, SplitProgress, StreamSink,
-    StreamTarget, failpoint,
+    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink, StreamTarget,
+    failpoint,
 };
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, FlowOutput};
 
-use super::Shared;
 use super::codec::{Mark, Record};
 use super::journal::Journal;
+use super::outlet::{Maker, Outlet};
 use super::shape::{self, Shape, Shapes};
+use super::{SPLIT, Shared};
 use crate::run::RunContext;
 use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 
@@ -38,6 +40,42 @@ pub(super) fn name(log: &str, sink: &str) -> String {
     format!("{log} → {sink}")
 }
 
+/// What the last committed run of a log left.
+#[derive(Default)]
+pub(super) struct Left {
+    /// The boundary that it ended with.
+    pub seq: u64,
+    /// The streams as they were then.
+    pub shapes: Shapes,
+    /// What the targets had got through transforms.
+    pub outlets: Value,
+    /// The sinks that it had; `None`: an older version did not write them down.
+    pub sinks: Option<Vec<String>>,
+}
+
+impl Left {
+    pub(super) fn read(left: &Value) -> Result<Self> {
+        let names = |sinks: &Vec<Value>| sinks.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Ok(Self {
+            seq: left["seq"].as_u64().unwrap_or(0),
+            shapes: shape::read(&left["shapes"])?,
+            outlets: left["outlets"].clone(),
+            sinks: left["sinks"].as_array().map(names),
+        })
+    }
+
+    /// A sink that has no checkpoint begins where the last run ended, if it was there then. One that is new has nothing of what came before.
+    fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+        let known = self.sinks.as_ref().is_none_or(|sinks| sinks.iter().any(|known| known == sink));
+        if known && (self.seq > 0 || journal.holds(0).is_ok()) {
+            return Ok(self.seq);
+        }
+        Err(Error::new("WEIR-JOURNAL-013", Kind::Conflict, format!("sink `{sink}` is new, and the log has begun without it"))
+            .because("what the other sinks have had is not in the journal any more, so the rows of the snapshot would be missing")
+            .hint("give it a pipeline of its own; or `weir state reset`, which begins with a new snapshot for all sinks"))
+    }
+}
+
 /// One sink node.
 pub(super) struct Applier {
     context: Arc<RunContext>,
@@ -47,6 +85,8 @@ pub(super) struct Applier {
     routes: HashMap<Arc<str>, Vec<usize>>,
     /// Where reading begins.
     start: u64,
+    /// Set back: up to this boundary the targets have everything, and are to get it once more.
+    again: u64,
     /// Sums per flow of the log; zero where the flow does not come here.
     counts: Vec<Counts>,
     dead: Vec<SetAside>,
@@ -68,14 +108,14 @@ struct Opened {
 impl Opened {
     async fn new(
         output: &FlowOutput,
-        target: &impl Fn(&Shape, SchemaChangePolicy) -> StreamTarget,
+        target: &impl Fn(&Shape, SchemaChangePolicy) -> Result<StreamTarget>,
         shape: &Shape,
         policy: SchemaChangePolicy,
         told: &Shape,
     ) -> Result<Self> {
         let policy = if shape == told { output.on_schema_change } else { policy };
         match Self::open(output, target(shape, policy), target(shape, output.on_schema_change)).await {
-            // Somebody has fitted the table to what the source has become.
+            // Somebody has fitted the table, or the transforms, to what the source has become.
             Err(error) if shape != told && error.kind() == Kind::Schema => {
                 let now = || target(told, output.on_schema_change);
                 match Self::open(output, now(), now()).await {
@@ -93,7 +133,8 @@ impl Opened {
     }
 
     /// `strict` is looked at first.
-    async fn open(output: &FlowOutput, strict: StreamTarget, target: StreamTarget) -> Result<Self> {
+    async fn open(output: &FlowOutput, strict: Result<StreamTarget>, target: Result<StreamTarget>) -> Result<Self> {
+        let (strict, target) = (strict?, target?);
         if strict.on_schema_change != target.on_schema_change {
             output.sink.preview(&strict).await?;
         }
@@ -119,26 +160,28 @@ struct Target {
     stream: Arc<str>,
     /// Of the stream, at the last change that was applied.
     shape: Shape,
-    /// The key that the pipeline gives, if it is not the stream's.
-    key: Option<Vec<String>>,
+    /// The way of changes of this shape into the target.
+    outlet: Outlet,
+    maker: Maker,
+    /// Under this name the checkpoint keeps what the target has got.
+    place: String,
     writer: Option<Box<dyn ChangeWriter>>,
     /// The boundary that is durable here.
     seq: u64,
-    /// Changes since the run began.
+    /// Changes written since the run began.
     rows: u64,
     dirty: bool,
 }
 
 impl Applier {
-    /// Opens the sink's streams and finds out how far each is. `left` is the boundary that the last committed run ended with.
-    /// `shapes` are those of then, and `journal` tells what they became.
+    /// Opens the sink's streams and finds out how far each is. `left` is what the last committed run ended with, and `journal` tells what
+    /// became of its shapes.
     pub(super) async fn open(
         context: &Arc<RunContext>,
         log: &str,
         sink: &str,
         flows: &[&Flow],
-        left: u64,
-        shapes: &Shapes,
+        left: &Left,
         journal: &Arc<Journal>,
     ) -> Result<Self> {
         let name = name(log, sink);
@@ -147,10 +190,13 @@ impl Applier {
         context.epoch.fetch_max(checkpoint.as_ref().map_or(0, |epoch| epoch.number), Ordering::Relaxed);
         let fresh = checkpoint.is_none();
         let body = checkpoint.map(|epoch| epoch.body).unwrap_or_default();
-        let kept =
-            body.progress.first().and_then(|part| part.position.as_ref()).map_or(&Value::Null, |position| &position["shapes"]);
-        let kept = shape::read(kept)?;
-        let start = body.progress.first().and_then(|part| seq_of(part.position.as_ref())).unwrap_or(left);
+        let position = body.progress.first().and_then(|part| part.position.clone()).unwrap_or_default();
+        let kept = shape::read(&position["shapes"])?;
+        let start = match position["seq"].as_u64() {
+            Some(seq) => seq,
+            None => left.begins(sink, journal)?,
+        };
+        let again = position["again"].as_u64().unwrap_or(0);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
         let mut targets = Vec::new();
@@ -158,20 +204,25 @@ impl Applier {
         for (at, flow) in flows.iter().enumerate() {
             for (index, output) in flow.outputs.iter().enumerate().filter(|(_, output)| output.node == sink) {
                 let stream: Arc<str> = flow.inputs[0].stream.name.as_str().into();
-                let own = flow.inputs[0].stream.primary_key.clone();
-                let key = (output.key != own).then(|| output.key.clone());
-                let target = |shape: &Shape, policy| StreamTarget {
-                    run: context.identity.clone(),
-                    stream: output.stream.clone(),
-                    schema: shape.schema.clone(),
-                    key: key.clone().unwrap_or_else(|| shape.key.clone()),
-                    cursor: None,
-                    write_mode: output.write_mode,
-                    on_schema_change: policy,
-                    changes: true,
+                let maker = Maker::new(flow, index, output);
+                let place = format!("{sink}/{stream}#{index}");
+                let saved = [&position["outlets"][&place], &left.outlets[&place]].into_iter().find(|saved| saved.is_object());
+                let saved = saved.unwrap_or(&Value::Null);
+                let target = |shape: &Shape, policy| {
+                    let outlet = maker.outlet_or_saved(shape, saved)?;
+                    Ok(StreamTarget {
+                        run: context.identity.clone(),
+                        stream: output.stream.clone(),
+                        schema: outlet.schema,
+                        key: outlet.key,
+                        cursor: None,
+                        write_mode: output.write_mode,
+                        on_schema_change: policy,
+                        changes: true,
+                    })
                 };
-                let told = Shape { schema: output.schema.clone(), key: own };
-                let known = kept.get(&stream).or_else(|| shapes.get(&stream)).cloned();
+                let told = maker.told(output);
+                let known = kept.get(&stream).or_else(|| left.shapes.get(&stream)).cloned();
                 let (mut shape, policy) = match known {
                     // The target has had this shape already: opening alters nothing.
                     Some(shape) if output.on_schema_change == SchemaChangePolicy::Evolve => (shape, SchemaChangePolicy::Freeze),
@@ -179,8 +230,10 @@ impl Applier {
                     None => (told.clone(), output.on_schema_change),
                 };
                 let mut opened = Opened::new(output, &target, &shape, policy, &told).await?;
-                let seq = opened.seq.unwrap_or(0).max(start);
+                let seq = if start < again { start } else { opened.seq.unwrap_or(0).max(start) };
                 if let Some(later) = shape::last_between(journal, &stream, start, seq).await? {
+                    // What is saved was got in the shape before.
+                    maker.outlet(&later)?;
                     opened = Opened::new(output, &target, &later, policy, &told).await?;
                     shape = later;
                 }
@@ -188,15 +241,19 @@ impl Applier {
                 if fell_back {
                     shape = told;
                 }
+                let outlet = maker.outlet_or_saved(&shape, saved)?;
+                let earlier = flow.outputs[..index].iter().filter(|output| output.node == sink).count();
+                let rows = counts[at].written.get(earlier).copied().unwrap_or(0);
                 routes.entry(stream.clone()).or_default().push(targets.len());
-                let rows = counts[at].read;
                 targets.push(Target {
                     flow: at,
                     output: index,
                     sink: opened,
                     stream,
                     shape,
-                    key,
+                    outlet,
+                    maker,
+                    place,
                     writer,
                     seq,
                     rows,
@@ -210,6 +267,7 @@ impl Applier {
             targets,
             routes,
             start,
+            again,
             counts,
             dead: Vec::new(),
             waiting: None,
@@ -226,6 +284,12 @@ impl Applier {
     /// The shapes of the streams as far as they were applied.
     pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &Shape)> {
         self.targets.iter().map(|target| (&*target.stream, &target.shape))
+    }
+
+    /// What its targets have got through transforms, by place.
+    pub(super) fn outlets(&self) -> Result<Map<String, Value>> {
+        let all = self.targets.iter().map(|target| Ok((target.place.clone(), target.outlet.saved()?)));
+        all.filter(|part| part.as_ref().map_or(true, |(_, saved)| saved.is_object())).collect()
     }
 
     /// The boundary after which this node needs the journal.
@@ -246,24 +310,35 @@ impl Applier {
         // The last boundary, as long as nothing that follows it was applied.
         let mut between: Option<Mark> = None;
         let (mut flushed, mut saved, mut bytes) = (Instant::now(), Instant::now(), 0);
+        // The last boundary that is flushed and in no checkpoint: the journal cannot be trimmed up to it.
+        let mut unsaved: Option<Mark> = None;
+        let mut full = shared.waiting.subscribe();
+        let interval = context.options.checkpoint_interval;
         loop {
             let next = {
                 let mut reading = std::pin::pin!(reader.next());
                 loop {
-                    // At a boundary a sink's patience may end while nothing comes.
-                    let due =
-                        between.as_ref().zip(self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since)));
+                    let something = between.is_some() && (self.waiting.is_some() || unsaved.is_some());
+                    let until = self.patience_ends().into_iter().chain(unsaved.as_ref().map(|_| saved + interval)).min();
                     tokio::select! {
                         biased;
                         next = &mut reading => break next?,
+                        // Nothing more comes for now.
+                        () = wait(&mut full, until), if something => {}
                         // Nothing is open: what was applied is flushed below.
                         () = context.options.stop.cancelled(), if bytes == 0 => break None,
-                        () = at(due.as_ref().map(|(_, end)| *end)), if due.is_some() => {}
                     }
-                    let Some((mark, _)) = due else { continue };
-                    self.flush(mark, shared, true).await?;
-                    self.checkpoint(mark, shared, side).await?;
-                    (flushed, saved, bytes) = (Instant::now(), Instant::now(), 0);
+                    let Some(mark) = &between else { continue };
+                    let over = self.patience_ends().is_some_and(|end| end <= Instant::now());
+                    if self.waiting.is_some() && (over || *full.borrow()) {
+                        self.flush(mark, shared, true).await?;
+                        (flushed, bytes) = (Instant::now(), 0);
+                        unsaved = Some(mark.clone());
+                    }
+                    if let Some(mark) = unsaved.take() {
+                        self.checkpoint(&mark, shared, side).await?;
+                        saved = Instant::now();
+                    }
                 }
             };
             let Some((record, last)) = next else { break };
@@ -279,6 +354,8 @@ impl Applier {
             }
             between = None;
             if !matches!(record, Record::Boundary(_)) {
+                // The counts go on: they are those of a later boundary.
+                unsaved = None;
                 self.waiting.get_or_insert_with(Instant::now);
             }
             match record {
@@ -296,12 +373,14 @@ impl Applier {
                 Record::Schema(change) => {
                     for target in self.due(&change.stream, upcoming) {
                         let Some(changed) = target.shape.changed(&change) else { continue };
+                        let shape = Shape { schema: changed.schema.clone(), key: changed.key.clone() };
+                        let outlet = target.maker.outlet(&shape)?;
                         bytes += 1;
                         target.dirty = true;
-                        let key = target.key.clone().unwrap_or_else(|| changed.key.clone());
-                        let (schema, own) = (changed.schema.clone(), changed.key.clone());
-                        target.writer()?.reshape(&SchemaChange { key, ..changed }).await?;
-                        target.shape = Shape { schema, key: own };
+                        if let Some(seen) = target.outlet.becomes(&outlet, &changed) {
+                            target.writer()?.reshape(&seen).await?;
+                        }
+                        (target.shape, target.outlet) = (shape, outlet);
                     }
                 }
                 Record::Dead(letter) => {
@@ -324,12 +403,14 @@ impl Applier {
                     let stopping = context.stopping();
                     if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
                         // A checkpoint says that all streams are durable up to here.
-                        let durable = self.flush(&mark, shared, stopping).await?;
+                        let durable = self.flush(&mark, shared, stopping || *full.borrow()).await?;
                         (flushed, bytes) = (Instant::now(), 0);
-                        let due = saved.elapsed() >= context.options.checkpoint_interval;
-                        if durable && (due || stopping || !self.dead.is_empty()) {
+                        let due = saved.elapsed() >= interval || *full.borrow() || stopping || !self.dead.is_empty();
+                        if durable && due {
                             self.checkpoint(&mark, shared, side).await?;
                             saved = Instant::now();
+                        } else if durable {
+                            unsaved = Some(mark);
                         }
                     }
                     if stopping {
@@ -367,10 +448,20 @@ impl Applier {
         gauge.bytes.fetch_max(self.counts[flow].bytes_read, Ordering::Relaxed);
         for at in wanted.clone() {
             let target = &mut self.targets[at];
-            target.rows += rows;
+            let sent = target.outlet.send(&batch)?;
+            target.rows += sent.written;
+            let counts = &mut self.counts[flow];
+            counts.filtered += sent.filtered;
+            counts.dead += sent.dead.len() as u64;
+            counts.set_aside += sent.dead.len() as u64;
+            gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
+            self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
+                // Also if nothing of it goes on: the target is asked for nothing more before this boundary.
                 target.dirty = true;
-                target.writer()?.apply(batch.clone()).await?;
+                if let Some(batch) = sent.batch {
+                    target.writer()?.apply(batch).await?;
+                }
             }
         }
         Ok(())
@@ -439,7 +530,15 @@ impl Applier {
             written.push(target.rows);
         }
         let mut reached = progress(mark, 0);
-        reached.position = Some(json!({"seq": mark.seq, "at": mark.position, "shapes": shape::write(self.shapes())?}));
+        let mut position = json!({"seq": mark.seq, "at": mark.position, "shapes": shape::write(self.shapes())?});
+        let outlets = self.outlets()?;
+        if !outlets.is_empty() {
+            position["outlets"] = outlets.into();
+        }
+        if mark.seq < self.again {
+            position["again"] = self.again.into();
+        }
+        reached.position = Some(position);
         let body = EpochBody { progress: vec![reached], streams, ..EpochBody::default() };
         let number = self.context.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let place =
@@ -475,15 +574,19 @@ impl Target {
     }
 }
 
-/// Waits until then; for ever without a time.
-async fn at(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end.into()).await,
-        None => std::future::pending().await,
+/// Waits until the journal is full, or for the time; without one only for that.
+async fn wait(full: &mut watch::Receiver<bool>, until: Option<Instant>) {
+    let time = async {
+        match until {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(_) = full.wait_for(|full| *full) => {}
+        () = time => {}
     }
 }
-
-const SPLIT: &str = "journal";
 
 fn progress(mark: &Mark, rows: u64) -> SplitProgress {
     let split = Split { id: SPLIT.into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };

@@ -294,6 +294,46 @@ pub fn boundary(body: &[u8]) -> Result<Option<Mark>> {
     }
 }
 
+/// What a record is about, read without its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outline {
+    /// Changes of one stream: how many of each operation.
+    Changes(Arc<str>, Vec<(Op, u64)>),
+    /// The table was emptied.
+    Truncate(Arc<str>),
+    /// A stream's new shape.
+    Schema(Arc<str>),
+    /// A record of this stream that could not be decoded.
+    Dead(Arc<str>),
+    /// The end of what belongs together.
+    Boundary(Mark),
+}
+
+/// Reads what a record's body is about.
+pub fn outline(body: &[u8]) -> Result<Outline> {
+    let mut read = In(body);
+    Ok(match read.byte()? {
+        CHANGES => {
+            let stream = read.text()?.into();
+            let rows = read.number()?;
+            let mut counts: Vec<(Op, u64)> = Vec::new();
+            for &byte in read.take(rows)? {
+                let op = op(byte)?;
+                match counts.iter_mut().find(|(known, _)| *known == op) {
+                    Some((_, count)) => *count += 1,
+                    None => counts.push((op, 1)),
+                }
+            }
+            Outline::Changes(stream, counts)
+        }
+        TRUNCATE => Outline::Truncate(read.text()?.into()),
+        SCHEMA => Outline::Schema(read.json::<Reshaped>()?.stream.into()),
+        DEAD => Outline::Dead(read.json::<DeadLetter>()?.stream.into()),
+        BOUNDARY => Outline::Boundary(read.json()?),
+        other => return Err(broken(&format!("a record of kind {other}, which this version does not know"))),
+    })
+}
+
 fn op(byte: u8) -> Result<Op> {
     Ok(match byte {
         b'c' => Op::Create,
@@ -362,6 +402,15 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes).unwrap();
+            let outlined = match outline(&bytes).unwrap() {
+                Outline::Changes(stream, counts) => {
+                    assert_eq!(counts, [(Op::Create, 1), (Op::Update, 1), (Op::Delete, 1)]);
+                    stream.to_string()
+                }
+                Outline::Truncate(stream) | Outline::Schema(stream) | Outline::Dead(stream) => stream.to_string(),
+                Outline::Boundary(mark) => mark.seq.to_string(),
+            };
+            assert!(format!("{record:?}").contains(&outlined));
             let read = decode(&bytes).unwrap();
             match (&read, &record) {
                 (Record::Changes(read), Record::Changes(record)) => {

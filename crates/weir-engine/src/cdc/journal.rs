@@ -12,11 +12,13 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 use twox_hash::XxHash3_64;
 use weir_error::{Error, Kind, Result};
+use weir_spec::Keep;
 
 use super::codec::{self, Mark, Record};
 
@@ -34,6 +36,15 @@ pub struct Journal {
     /// Where durable records end.
     tail: watch::Sender<Tail>,
     segments: Mutex<Vec<Segment>>,
+}
+
+/// What stays of the journal that no sink needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// How long, or how much.
+    pub keep: Option<Keep>,
+    /// Beyond so many bytes in all, nothing.
+    pub max_bytes: u64,
 }
 
 /// How far the journal is durable.
@@ -152,15 +163,40 @@ impl Journal {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Deletes the segments that hold nothing after this boundary. The last one stays: it knows the source's position.
-    pub fn trim(&self, seq: u64) -> Result<()> {
+    /// Whether it is larger than this, and trimming could help: a single segment always stays.
+    pub fn exceeds(&self, max_bytes: u64) -> bool {
+        let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.len() > 1 && segments.iter().map(|segment| segment.bytes).sum::<u64>() > max_bytes
+    }
+
+    /// Deletes the segments that hold nothing after this boundary and are not to be kept. The last one stays: it knows the source's
+    /// position.
+    pub fn trim(&self, seq: u64, retention: &Retention) -> Result<()> {
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         while segments.len() > 1 && segments[1].seq <= seq {
+            let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+            if total <= retention.max_bytes && self.kept(&segments[0], total, retention.keep)? {
+                break;
+            }
             let path = path_of(&self.folder, segments[0].seq);
             fs::remove_file(&path).map_err(|error| io(error, &path))?;
             segments.remove(0);
         }
         Ok(())
+    }
+
+    /// Whether a segment that nobody needs is still to be kept.
+    fn kept(&self, segment: &Segment, total: u64, keep: Option<Keep>) -> Result<bool> {
+        Ok(match keep {
+            None => false,
+            Some(Keep::Bytes(bytes)) => total.saturating_sub(segment.bytes) < bytes,
+            Some(Keep::Ms(ms)) => {
+                let path = path_of(&self.folder, segment.seq);
+                let written = fs::metadata(&path).and_then(|data| data.modified()).map_err(|error| io(error, &path))?;
+                // A clock that was set back: it was written just now.
+                written.elapsed().unwrap_or_default() < Duration::from_millis(ms)
+            }
+        })
     }
 
     /// An error if what comes after this boundary is not here, or never was.
@@ -219,6 +255,56 @@ fn listed(folder: &Path) -> Result<Vec<Segment>> {
     Ok(found)
 }
 
+/// The segments of a journal that somebody else may be writing: first boundary, bytes, path; in order.
+pub fn segments_in(folder: &Path) -> Result<Vec<(u64, u64, PathBuf)>> {
+    let segments = listed(folder)?.into_iter();
+    Ok(segments.map(|segment| (segment.seq, segment.bytes, path_of(folder, segment.seq))).collect())
+}
+
+/// Reads the whole records of one segment from its beginning, as far as they are there by now. Not all of them are durable: what follows the
+/// last boundary is not.
+pub struct SegmentRecords {
+    path: PathBuf,
+    file: std::io::BufReader<File>,
+    bytes: Vec<u8>,
+    /// Where the next record begins.
+    offset: u64,
+}
+
+impl SegmentRecords {
+    /// `None`: the segment is being made.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let file = File::open(path).map_err(|error| io(error, path))?;
+        let mut file = std::io::BufReader::with_capacity(READ_BYTES, file);
+        let mut magic = [0; 8];
+        if file.read_exact(&mut magic).is_err() || &magic != MAGIC {
+            return Ok(None);
+        }
+        Ok(Some(Self { path: path.to_owned(), file, bytes: Vec::new(), offset: MAGIC.len() as u64 }))
+    }
+
+    /// The body of the next record; `None` where no whole one follows.
+    pub fn next(&mut self) -> Result<Option<&[u8]>> {
+        self.bytes.clear();
+        self.bytes.resize(HEADER, 0);
+        if self.file.read_exact(&mut self.bytes).is_err() {
+            return Ok(None);
+        }
+        let length = u32::from_le_bytes([self.bytes[0], self.bytes[1], self.bytes[2], self.bytes[3]]) as usize;
+        let read = (&mut self.file).take(length as u64).read_to_end(&mut self.bytes).map_err(|error| io(error, &self.path))?;
+        if read < length || !intact(&self.bytes, length) {
+            return Ok(None);
+        }
+        self.offset += (HEADER + length) as u64;
+        Ok(Some(&self.bytes[HEADER..]))
+    }
+
+    /// Where the last record that was given ends.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
 /// A new segment after a boundary, durable with its name.
 fn create(folder: &Path, start: &Mark) -> Result<(File, u64)> {
     let path = path_of(folder, start.seq);
@@ -232,30 +318,13 @@ fn create(folder: &Path, start: &Mark) -> Result<(File, u64)> {
 
 /// The last whole boundary of a segment and where it ends. `None`: the segment was never finished being made.
 fn last_boundary(path: &Path) -> Result<Option<(Mark, u64)>> {
-    let file = File::open(path).map_err(|error| io(error, path))?;
-    let mut reader = std::io::BufReader::with_capacity(READ_BYTES, file);
-    let mut magic = [0; 8];
-    if reader.read_exact(&mut magic).is_err() || &magic != MAGIC {
-        return Ok(None);
-    }
-    let (mut offset, mut found) = (MAGIC.len() as u64, None);
-    let mut bytes = Vec::new();
+    let Some(mut records) = SegmentRecords::open(path)? else { return Ok(None) };
+    let mut found = None;
     loop {
-        bytes.clear();
-        bytes.resize(HEADER, 0);
-        if reader.read_exact(&mut bytes).is_err() {
-            return Ok(found);
-        }
-        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        if (&mut reader).take(length as u64).read_to_end(&mut bytes).map_err(|error| io(error, path))? < length
-            || !intact(&bytes, length)
-        {
-            return Ok(found);
-        }
-        offset += (HEADER + length) as u64;
         // Only boundaries are looked into.
-        if let Some(mark) = codec::boundary(&bytes[HEADER..])? {
-            found = Some((mark, offset));
+        let Some(mark) = records.next()?.map(codec::boundary) else { return Ok(found) };
+        if let Some(mark) = mark? {
+            found = Some((mark, records.offset()));
         }
     }
 }
@@ -354,7 +423,8 @@ pub struct JournalReader {
 }
 
 impl JournalReader {
-    /// The next record and whether it is the last durable boundary; `None` at the end of a closed journal.
+    /// The next record and whether it is the last durable boundary; `None` at the end of a closed journal. Nothing is lost if the wait for
+    /// it is given up.
     pub async fn next(&mut self) -> Result<Option<(Record, bool)>> {
         loop {
             if let Some(length) = body_length(&self.buffer[self.at..]) {
@@ -415,17 +485,17 @@ impl JournalReader {
             if self.offset < end {
                 let wanted =
                     body_wanted(&self.buffer).max(READ_BYTES).min(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
-                let (at, mut buffer) = (self.offset, std::mem::take(&mut self.buffer));
+                let at = self.offset;
                 let read = move || {
-                    let begin = buffer.len();
-                    buffer.resize(begin + wanted, 0);
-                    file.read_exact_at(&mut buffer[begin..], at).map(|()| buffer)
+                    let mut bytes = vec![0; wanted];
+                    file.read_exact_at(&mut bytes, at).map(|()| bytes)
                 };
-                // From the page cache, most often.
-                self.buffer = tokio::task::spawn_blocking(read)
+                // From the page cache, most often. What is in the buffer stays there: whoever waits here may turn to something else.
+                let mut bytes = tokio::task::spawn_blocking(read)
                     .await
                     .map_err(|error| Error::internal("reading the journal died").caused_by(error))?
                     .map_err(|error| io(error, &path))?;
+                self.buffer.append(&mut bytes);
                 self.offset += wanted as u64;
                 return Ok(true);
             }

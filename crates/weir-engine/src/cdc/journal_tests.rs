@@ -14,6 +14,8 @@ fn start() -> Mark {
     Mark { seq: 0, position: Value::Null, committed_at_us: None }
 }
 
+const NOTHING: Retention = Retention { keep: None, max_bytes: u64::MAX };
+
 /// Transactions of growing size; boundary n ends transaction n.
 fn fill(writer: &mut JournalWriter, transactions: std::ops::Range<u64>) {
     for transaction in transactions {
@@ -79,10 +81,10 @@ async fn readers_begin_anywhere_and_see_everything_over_all_segments() {
     }
     assert_eq!(early.await.unwrap(), 40);
     assert_eq!(journal.read_after(41).unwrap_err().code(), "WEIR-JOURNAL-003");
-    journal.trim(20).unwrap();
+    journal.trim(20, &NOTHING).unwrap();
     assert_eq!(read(&journal, 20).await, expected(21..=40));
     assert!(journal.read_after(0).is_err(), "what was trimmed is not read as if it had been empty");
-    journal.trim(40).unwrap();
+    journal.trim(40, &NOTHING).unwrap();
     assert_eq!(journal.tail().mark, Mark { seq: 40, position: json!({"t": 40}), committed_at_us: None });
 }
 
@@ -138,4 +140,49 @@ async fn a_byte_that_changed_in_what_is_durable_is_an_error_and_never_other_data
         }
         assert!(!good, "byte {at}");
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_stays_until_the_limit_needs_its_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = Journal::open(folder.path(), &start(), 300).unwrap();
+    fill(&mut writer, 1..41);
+    let all = journal.bytes();
+    assert!(journal.exceeds(all - 1) && !journal.exceeds(all));
+    let keep = |keep| Retention { keep: Some(keep), max_bytes: u64::MAX };
+    journal.trim(40, &keep(Keep::Ms(3_600_000))).unwrap();
+    assert_eq!(journal.bytes(), all, "it was written within the last hour");
+    journal.trim(40, &keep(Keep::Bytes(all / 2))).unwrap();
+    let half = journal.bytes();
+    assert!(half >= all / 2 && half < all, "{half} of {all}");
+    journal.trim(40, &Retention { keep: Some(Keep::Ms(3_600_000)), max_bytes: all / 4 }).unwrap();
+    assert!(journal.bytes() <= all / 4);
+    journal.trim(40, &keep(Keep::Ms(0))).unwrap();
+    assert!(!journal.exceeds(0), "one segment stays whatever its size");
+    assert_eq!(journal.tail().mark.seq, 40);
+}
+
+#[tokio::test]
+async fn giving_up_the_wait_for_a_record_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = Journal::open(folder.path(), &start(), 500).unwrap();
+    fill(&mut writer, 1..41);
+    writer.close();
+    let mut reader = journal.read_after(0).unwrap();
+    let (mut found, mut given_up) = (0, false);
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = reader.next() => next.unwrap(),
+            // Whenever the reader has to wait it is left alone once.
+            () = std::future::ready(()), if !given_up => {
+                given_up = true;
+                continue;
+            }
+        };
+        given_up = false;
+        let Some((record, _)) = next else { break };
+        found += usize::from(matches!(record, Record::Boundary(_)));
+    }
+    assert_eq!(found, 40);
 }

@@ -6,15 +6,20 @@
 //!
 //! * [`journal`], [`codec`]: what is on disk;
 //! * `shape`: what a stream looked like where a sink has got to;
+//! * `outlet`: from a stream's changes to those of one target: transforms, columns about changes;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
+//! * [`look`], [`back`]: the journal from outside: what is in it, and a sink that goes back in it;
 //! * this file: one log from opening to its end.
 //!
 //! A sink that applies changes keeps the number of the journal's boundary with its rows. After a crash the journal gives it, byte for byte,
 //! what comes after that boundary: exactly once, whatever the source would give the second time.
 
 mod applier;
+pub mod back;
 pub mod codec;
 pub mod journal;
+pub mod look;
+mod outlet;
 mod shape;
 
 use std::path::{Path, PathBuf};
@@ -23,45 +28,52 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use weir_connect::{ChangeEvent, ChangeLog, ChangeRequest, CommitReport, Source};
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, Plan};
+use weir_spec::units::size_text;
+use weir_spec::{JournalPolicy, WhenFull};
 
-use crate::events::{Progress, RunEvent};
+use crate::events::{JournalProgress, Progress, RunEvent};
 use crate::flow::FlowOutcome;
 use crate::memory;
 use crate::queue;
 use crate::report::StreamReport;
 use crate::run::{RunContext, tame};
 use crate::store::{Counts, FlowPlace, Phase, StreamState};
-use applier::Applier;
+use applier::{Applier, Left};
 use codec::{Mark, Record};
-use journal::{Journal, JournalWriter, SEGMENT_BYTES};
+use journal::{Journal, JournalWriter, Retention, SEGMENT_BYTES};
 
 /// While changes keep coming, they are made durable together for this long at most.
 const LINGER: Duration = Duration::from_millis(5);
-/// The journal may take this much disk before the source has to wait.
-const JOURNAL_BYTES: u64 = 10 << 30;
+/// Segments are not smaller than this, however little the journal may take.
+const LEAST_SEGMENT_BYTES: u64 = 4 << 10;
+/// The name of a log's one split in the progress of its sinks.
+const SPLIT: &str = "journal";
 
 /// One source node with its streams.
 struct Log<'p> {
     node: &'p str,
     source: &'p Arc<dyn Source>,
     flows: Vec<&'p Flow>,
+    policy: JournalPolicy,
 }
 
 /// Executes all logs of the plan side by side.
 pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Vec<FlowOutcome>> {
     let mut logs: Vec<Log<'_>> = Vec::new();
+    let policy = plan.pipeline.journal.unwrap_or_default();
     for flow in &plan.flows {
         let [input] = flow.inputs.as_slice() else {
             return Err(Error::internal(format!("flow `{}` of a cdc pipeline has not one input", flow.name)));
         };
         match logs.iter_mut().find(|log| log.node == input.node) {
             Some(log) => log.flows.push(flow),
-            None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow] }),
+            None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow], policy }),
         }
     }
     let outcomes = futures::future::try_join_all(logs.iter().map(|log| log.execute(context))).await?;
@@ -76,6 +88,11 @@ struct Shared {
     done: Vec<AtomicU64>,
     /// Told when `done` moves.
     trimmed: watch::Sender<u64>,
+    /// The journal is full: the source waits, and sinks should say how far they are.
+    waiting: watch::Sender<bool>,
+    /// The attempt is over: nobody will make room any more.
+    over: CancellationToken,
+    policy: JournalPolicy,
     gauges: Vec<Gauge>,
 }
 
@@ -93,7 +110,7 @@ impl Shared {
     fn done(&self, side: usize, seq: u64) -> Result<()> {
         self.done[side].store(seq, Ordering::Relaxed);
         let least = self.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
-        self.journal.trim(least)?;
+        self.journal.trim(least, &Retention { keep: self.policy.keep, max_bytes: self.policy.max_bytes })?;
         self.trimmed.send_replace(least);
         Ok(())
     }
@@ -119,11 +136,13 @@ impl Log<'_> {
             }
             None => Mark { seq: 0, position: Value::Null, committed_at_us: None },
         };
-        let (journal, writer) = Journal::open(&self.folder(context), &start, SEGMENT_BYTES)?;
-        let left_shapes = shape::read(left.as_ref().map_or(&Value::Null, |left| &left["shapes"]))?;
+        // A quarter of what it may take: three are trimmed while the last one is written.
+        let segment_bytes = (self.policy.max_bytes / 4).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
+        let (journal, writer) = Journal::open(&self.folder(context), &start, segment_bytes)?;
+        let left = Left::read(&left.unwrap_or_default())?;
         let mut appliers = Vec::new();
         for sink in self.sinks() {
-            appliers.push(Applier::open(context, self.node, sink, &self.flows, start.seq, &left_shapes, &journal).await?);
+            appliers.push(Applier::open(context, self.node, sink, &self.flows, &left, &journal).await?);
         }
         for applier in &appliers {
             journal.holds(applier.reached())?;
@@ -133,6 +152,9 @@ impl Log<'_> {
             journal: journal.clone(),
             done: appliers.iter().map(|applier| AtomicU64::new(applier.start())).collect(),
             trimmed: watch::Sender::new(0),
+            waiting: watch::Sender::new(false),
+            over: CancellationToken::new(),
+            policy: self.policy,
             gauges: self.flows.iter().map(|_| Gauge::default()).collect(),
         });
         for flow in &self.flows {
@@ -241,6 +263,7 @@ impl Log<'_> {
             outcome = work => outcome,
             never = RunContext::tick(|| self.tell(shared)) => match never {},
         };
+        shared.over.cancel();
         if !writing.is_finished() {
             // The journal has one writer: the next attempt must find it gone. Its queue is closed by now.
             let _ = writing.await;
@@ -264,10 +287,15 @@ impl Log<'_> {
         let mark = shared.journal.tail().mark;
         // All of them have got to the end.
         let shapes = shape::write(appliers.iter().flat_map(Applier::shapes))?;
-        let state = StreamState {
-            previous: Some(json!({"seq": mark.seq, "position": mark.position, "shapes": shapes})),
-            ..StreamState::default()
-        };
+        let mut previous = json!({"seq": mark.seq, "position": mark.position, "shapes": shapes, "sinks": self.sinks()});
+        let mut outlets = Map::new();
+        for applier in appliers {
+            outlets.extend(applier.outlets()?);
+        }
+        if !outlets.is_empty() {
+            previous["outlets"] = outlets.into();
+        }
+        let state = StreamState { previous: Some(previous), ..StreamState::default() };
         let kept = self.kept(context).await?;
         context.store.committed(&run.pipeline, &run.run_id, self.node, &reports, &[(self.node.to_owned(), state)]).await?;
         let outcomes = self.outcomes(&kept, &reports);
@@ -291,7 +319,11 @@ impl Log<'_> {
             let Some(epoch) = context.store.epochs(&place).await?.pop() else { continue };
             for ((flow, total), kept) in self.flows.iter().zip(&mut counts).zip(epoch.body.streams) {
                 if flow.outputs.iter().any(|output| output.node == sink) {
-                    (total.read, total.dead, total.bytes_read) = (kept.read, kept.dead, kept.bytes_read);
+                    (total.read, total.bytes_read) = (kept.read, kept.bytes_read);
+                    // What could not be decoded is counted at every sink, what a program set aside at its own.
+                    total.set_aside += kept.set_aside;
+                    total.dead = kept.dead.saturating_sub(kept.set_aside) + total.set_aside;
+                    total.filtered += kept.filtered;
                     total.written.extend(kept.written);
                 }
             }
@@ -309,9 +341,9 @@ impl Log<'_> {
                     name: flow.name.clone(),
                     rows_read: counts.read,
                     rows_written: written,
-                    rows_filtered: 0,
+                    rows_filtered: counts.filtered,
                     rows_dead: counts.dead,
-                    rows_derived: (written + counts.dead).saturating_sub(counts.read),
+                    rows_derived: (written + counts.filtered + counts.dead).saturating_sub(counts.read),
                     bytes_written: own.iter().map(|report| report.bytes).sum(),
                     places: own.iter().map(|report| report.place.clone()).collect(),
                     objects: own.iter().map(|report| report.objects).sum(),
@@ -322,6 +354,11 @@ impl Log<'_> {
     }
 
     fn tell(&self, shared: &Shared) {
+        let journal = JournalProgress {
+            bytes: shared.journal.bytes(),
+            max_bytes: shared.policy.max_bytes,
+            waiting: *shared.waiting.borrow(),
+        };
         for (flow, gauge) in self.flows.iter().zip(&shared.gauges) {
             shared.context.tell(RunEvent::Progress(Progress {
                 stream: flow.name.clone(),
@@ -334,6 +371,7 @@ impl Log<'_> {
                 memory_bytes: memory::resident_bytes(),
                 memory_limit_bytes: shared.context.budget.total as u64,
                 elapsed_ms: u64::try_from(shared.context.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                journal: Some(journal),
             }));
         }
     }
@@ -357,7 +395,10 @@ async fn write(
     acks: watch::Sender<Value>,
 ) -> Result<()> {
     let mut trimmed = shared.trimmed.subscribe();
-    let mut told = false;
+    // What an earlier attempt left is given to the sinks first, whatever the limit is by now.
+    if shared.journal.exceeds(shared.policy.max_bytes) {
+        room(shared, &mut trimmed).await;
+    }
     while let Some(first) = events.recv().await {
         let mut next = Some(first);
         let mut position = None;
@@ -388,18 +429,43 @@ async fn write(
         writer.sync()?;
         weir_connect::failpoint!("cdc.journal.after");
         acks.send_replace(position);
-        while shared.journal.bytes() > JOURNAL_BYTES {
-            if !told {
-                shared
-                    .context
-                    .warn(format!("the journal has {JOURNAL_BYTES} bytes: nothing more is read until the sinks have caught up"));
-                told = true;
-            }
-            if trimmed.changed().await.is_err() {
-                break;
+        if shared.journal.exceeds(shared.policy.max_bytes) {
+            match shared.policy.when_full {
+                WhenFull::Wait => room(shared, &mut trimmed).await,
+                WhenFull::Fail => return Err(full(shared)),
             }
         }
     }
     writer.close();
     Ok(())
+}
+
+/// Waits until the sinks have made room, or the attempt is over.
+async fn room(shared: &Shared, trimmed: &mut watch::Receiver<u64>) {
+    let max_bytes = shared.policy.max_bytes;
+    shared.context.warn(format!(
+        "the journal has reached {} (journal.max_bytes): nothing more is read from the source until the sinks have caught up",
+        size_text(max_bytes)
+    ));
+    shared.waiting.send_replace(true);
+    while shared.journal.exceeds(max_bytes) {
+        tokio::select! {
+            changed = trimmed.changed() => if changed.is_err() { break },
+            () = shared.over.cancelled() => break,
+            () = shared.context.options.stop.cancelled() => break,
+        }
+    }
+    shared.waiting.send_replace(false);
+}
+
+fn full(shared: &Shared) -> Error {
+    let max_bytes = shared.policy.max_bytes;
+    let behind = shared.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
+    Error::new("WEIR-JOURNAL-004", Kind::Limit, format!("the journal has reached {} (journal.max_bytes)", size_text(max_bytes)))
+        .because(format!(
+            "it holds {} bytes; the slowest sink has boundary {behind} of {}",
+            shared.journal.bytes(),
+            shared.journal.tail().mark.seq
+        ))
+        .hint("the next run gives the sinks what is there before it reads on; see `weir journal ls`, raise `journal.max_bytes`, or use `when_full: wait`")
 }

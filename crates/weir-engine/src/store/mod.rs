@@ -38,6 +38,13 @@ pub struct Counts {
     pub written: Vec<u64>,
     /// Source bytes.
     pub bytes_read: u64,
+    /// Of a log: those of `dead` that a program set aside on the way to this sink; the others reach no sink at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_aside: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Counts {
@@ -47,6 +54,7 @@ impl Counts {
         self.filtered += other.filtered;
         self.dead += other.dead;
         self.bytes_read += other.bytes_read;
+        self.set_aside += other.set_aside;
         if self.written.len() < other.written.len() {
             self.written.resize(other.written.len(), 0);
         }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod changes;
+mod journal;
 mod memory;
 mod store;
 
@@ -155,6 +156,7 @@ impl Rig {
                 on_schema_change: SchemaChangePolicy::Evolve,
                 on_loss: OnLoss::default(),
                 deletes: weir_connect::DeleteMode::Hard,
+                metadata: vec![],
             })
             .collect();
         let flow = Flow {
@@ -174,6 +176,7 @@ impl Rig {
                 Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses }))
             },
             outputs,
+            replan: None,
         };
         Plan {
             pipeline: Arc::new(pipeline),

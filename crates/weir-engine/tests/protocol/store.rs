@@ -64,7 +64,7 @@ async fn process(tables: &Tables, tenant: &str, job: &str) -> (StateStore, tempf
 fn epoch(number: u64, prepared: bool, read: u64) -> Epoch {
     let split = Split { id: "s".into(), descriptor: json!({"n": 1}), estimated_rows: None, estimated_bytes: None };
     let progress = SplitProgress { split, position: Some(json!({"lsn": "0/1"})), done: false, rows: read };
-    let counts = Counts { read, filtered: 1, dead: 1, written: vec![read - 2], bytes_read: 10 };
+    let counts = Counts { read, filtered: 1, dead: 1, written: vec![read - 2], bytes_read: 10, set_aside: 0 };
     Epoch {
         number,
         prepared,
@@ -181,8 +181,17 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
     }
     // One of the tenants goes.
     let rows = |scope: &str| -> i64 {
-        let keys = [("run", "run_id"), ("flow", "run_id"), ("epoch", "run_id"), ("dead_letter", "pipeline"), ("stream_state", "pipeline"), ("run_name", "name")];
-        let one = |(table, key): (&str, &str)| database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"));
+        let keys = [
+            ("run", "run_id"),
+            ("flow", "run_id"),
+            ("epoch", "run_id"),
+            ("dead_letter", "pipeline"),
+            ("stream_state", "pipeline"),
+            ("run_name", "name"),
+        ];
+        let one = |(table, key): (&str, &str)| {
+            database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"))
+        };
         keys.into_iter().map(|table| one(table).unwrap().parse::<i64>().unwrap()).sum()
     };
     let (of_a, of_b) = (rows("a/"), rows("b/"));

@@ -42,6 +42,11 @@ impl CheckedCast {
         &self.schema
     }
 
+    /// The columns that it casts.
+    pub(crate) fn casts(&self) -> impl Iterator<Item = usize> {
+        self.columns.iter().map(|cast| cast.index)
+    }
+
     /// The node, for messages.
     pub(crate) fn node(&self) -> &str {
         &self.node

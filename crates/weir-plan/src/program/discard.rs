@@ -8,6 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use weir_connect::DeadLetter;
 use weir_error::{Error, Result};
 
+use crate::changes::OutputWay;
 use crate::model::{RowOutput, RowProgram};
 use crate::program::record::encode;
 
@@ -50,6 +51,18 @@ impl RowProgram for DiscardRows {
             }
         }
         Ok(outputs)
+    }
+
+    fn ways(&self, columns: usize) -> Option<Vec<OutputWay>> {
+        let mut ways = self.inner.ways(columns)?;
+        for (way, unknown) in ways.iter_mut().zip(&self.unknown) {
+            let Some(unknown) = unknown else { continue };
+            let read: Vec<usize> = unknown.columns.iter().flat_map(|&at| way.columns[at].from.clone()).collect();
+            way.filters.extend(read);
+            way.filtered = true;
+            way.columns = unknown.kept.iter().map(|&at| way.columns[at].clone()).collect();
+        }
+        Some(ways)
     }
 }
 

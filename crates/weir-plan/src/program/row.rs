@@ -3,6 +3,7 @@
 //! A row whose expression cannot be computed is a dead letter: when a step fails on a batch, the batch is halved until the
 //! rows that fail are alone. That costs nothing while nothing fails.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -13,11 +14,14 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Distinct, Expr, JoinType, LogicalPlan};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use weir_connect::DeadLetter;
 use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Graph, Upstream};
+use crate::changes::{ColumnWay, OutputWay};
 use crate::model::{RowOutput, RowProgram, origin};
 use crate::program::cast::CheckedCast;
 use crate::program::record::encode;
@@ -429,6 +433,30 @@ fn carry_out(step: &Step, batch: &RecordBatch) -> Result<Done, Failed> {
     }
 }
 
+/// What a step makes of what is known about columns.
+fn follow(way: &mut OutputWay, step: &Step) {
+    let from = |columns: &[ColumnWay], expr: &Arc<dyn PhysicalExpr>| -> BTreeSet<usize> {
+        let read = collect_columns(expr);
+        read.iter().filter_map(|column| columns.get(column.index())).flat_map(|column| column.from.iter().copied()).collect()
+    };
+    match step {
+        Step::Filter { predicate } => {
+            let read = from(&way.columns, predicate);
+            way.filters.extend(read);
+            way.filtered = true;
+        }
+        Step::Pick { columns, .. } => way.columns = columns.iter().map(|&column| way.columns[column].clone()).collect(),
+        Step::Project { columns, .. } => {
+            let after = columns.iter().map(|expr| match expr.downcast_ref::<Column>() {
+                Some(column) => way.columns[column.index()].clone(),
+                None => ColumnWay { same: None, from: from(&way.columns, expr) },
+            });
+            way.columns = after.collect();
+        }
+        Step::Cast(cast) => cast.casts().for_each(|index| way.columns[index].same = None),
+    }
+}
+
 fn rebuilt(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch, Failed> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
@@ -495,5 +523,16 @@ impl RowProgram for RowTree {
 
     fn passes_on(&self, output: usize) -> bool {
         matches!(self.outputs.get(output), Some(None))
+    }
+
+    fn ways(&self, columns: usize) -> Option<Vec<OutputWay>> {
+        let start = OutputWay::whole(columns);
+        let mut done: Vec<OutputWay> = Vec::with_capacity(self.branches.len());
+        for branch in &self.branches {
+            let mut way = branch.input.map_or_else(|| start.clone(), |index| done[index].clone());
+            branch.steps.iter().for_each(|step| follow(&mut way, step));
+            done.push(way);
+        }
+        Some(self.outputs.iter().map(|output| output.map_or_else(|| start.clone(), |index| done[index].clone())).collect())
     }
 }

@@ -59,6 +59,11 @@ impl Bench {
         parsed.pipelines.into_iter().next().unwrap()
     }
 
+    /// The problems that the parser finds.
+    pub fn misspelt(&self, text: &str) -> Vec<Diagnostic> {
+        weir_spec::parse(text, "pipeline.yaml", &vocabulary(&self.planner().registry)).diagnostics
+    }
+
     pub fn check(&self, text: &str) -> Vec<Diagnostic> {
         self.planner().check(&self.pipeline(text))
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod bench;
+mod changes;
 mod invariants;
 mod lineage;
 mod memory;

@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_connect::{
-    CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Kind, ReadRequest, Result, Sink, SinkCapabilities, SinkContext,
-    SinkType, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader, StreamSink, StreamTarget, WriteMode,
+    ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Kind, Position,
+    ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities, SourceContext, StreamInfo,
+    StreamReader, StreamSink, StreamTarget, WriteMode,
 };
 
 /// A table that the source offers.
@@ -55,6 +56,9 @@ struct SourceOptions {
     /// A second read gives other rows.
     #[serde(default)]
     unrepeatable: bool,
+    /// It has a log of changes.
+    #[serde(default)]
+    log: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,6 +76,9 @@ struct SinkOptions {
     /// `staged`, `co_committed`, `idempotent`, `append`.
     #[serde(default)]
     commit: Option<String>,
+    /// It applies changes.
+    #[serde(default)]
+    changes: bool,
 }
 
 pub struct Memory {
@@ -164,6 +171,22 @@ impl Source for MemorySource {
     async fn open(&self, _: ReadRequest) -> Result<Box<dyn StreamReader>> {
         Err(Error::internal("the tests read the tables themselves"))
     }
+    fn changes(&self) -> Option<&dyn ChangeSource> {
+        self.options.log.then_some(self)
+    }
+}
+
+#[async_trait]
+impl ChangeSource for MemorySource {
+    async fn streams(&self) -> Result<Vec<StreamInfo>> {
+        Source::streams(self).await
+    }
+    async fn open(&self, _: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
+        Err(Error::internal("the tests read no log"))
+    }
+    async fn forget(&self, _: &str, _: Option<&Position>) -> Result<()> {
+        Ok(())
+    }
 }
 
 struct MemorySink {
@@ -198,6 +221,9 @@ impl Sink for MemorySink {
     }
     async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
         Ok(vec![format!("write {}", self.place(&target.stream))])
+    }
+    fn applies_changes(&self) -> bool {
+        self.options.changes
     }
     async fn prepare(&self, _: StreamTarget) -> Result<Box<dyn StreamSink>> {
         Err(Error::internal("the tests write nowhere"))

@@ -12,6 +12,7 @@ mod discover;
 mod doctor;
 mod execute;
 mod init;
+mod journal;
 mod plan;
 mod preview;
 mod query;
@@ -59,6 +60,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Dead(Dead::List(args)) => dead::list(&args, context),
         Command::Dead(Dead::Show(args)) => dead::show(&args, context),
         Command::Dead(Dead::Replay(args)) => dead::replay(&args, context),
+        Command::Journal(args) => journal::execute(&args, context),
         Command::Query(args) => query::execute(&args, context),
         Command::Connectors(args) => connectors::execute(&args, context),
         Command::Serve(args) => serve::execute(&args, context),

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod ask;
-mod changes;
+mod changes_into_files;
+mod changes_transformed;
 mod flights;
 mod handover;
 mod harness;
+mod journal;
 mod machines;
 mod mistakes;
 mod plans;

@@ -125,7 +125,8 @@ async fn a_commit_that_fails_is_told_to_all_and_keeps_nothing() {
     let told: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().err().map(weir_error::Error::code)).collect();
     let kept = world.seen(ALL).await;
     // Who was told so is kept, and nobody else: with all in one group that is nobody.
-    let fine: Vec<i64> = (0..11).filter(|at| told[*at].is_none()).map(|at| if at > 5 { at as i64 - 1 } else { at as i64 }).collect();
+    let fine: Vec<i64> =
+        (0..11).filter(|at| told[*at].is_none()).map(|at| if at > 5 { at as i64 - 1 } else { at as i64 }).collect();
     assert_eq!(kept, fine, "{told:?}");
     assert!(told[5].is_some() && told.iter().filter(|code| **code == Some("WEIR-STORE-014")).count() > 1, "{told:?}");
     let (outcomes, _) = world.together((20..24).map(insert).collect()).await;

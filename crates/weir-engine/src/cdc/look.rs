@@ -1,0 +1,305 @@
+//! Looking at journals from outside, also while a run writes them. Nothing is changed.
+//!
+//! Only what stands before the last whole boundary is shown: the rest may still be cut off. A segment that a run deletes while it is looked at
+//! is left out from there on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use weir_connect::Op;
+use weir_error::{Error, Kind, Result};
+use weir_spec::{Pipeline, Role};
+
+use super::codec::{self, Mark, Outline, Record};
+use super::journal::{self, SegmentRecords};
+use super::{applier, folder_of};
+use crate::run::{going_on, tame};
+use crate::store::{FlowPlace, StateStore};
+
+/// One segment, as far as it is whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct SegmentView {
+    /// The file's name.
+    pub file: String,
+    /// The boundary before it.
+    pub after: u64,
+    /// Its last boundary.
+    pub last: u64,
+    /// On disk.
+    pub bytes: u64,
+    /// Changes in it.
+    pub changes: u64,
+    /// Commit time of its last transaction, microseconds since 1970.
+    pub committed_at_us: Option<i64>,
+}
+
+/// What the journal holds of one stream.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StreamCount {
+    /// The stream.
+    pub stream: String,
+    /// Rows that were created.
+    pub creates: u64,
+    /// Rows that were updated.
+    pub updates: u64,
+    /// Rows that were deleted.
+    pub deletes: u64,
+    /// Rows of the snapshot.
+    pub reads: u64,
+    /// How often the table was emptied.
+    pub truncates: u64,
+    /// Shapes that it got.
+    pub shapes: u64,
+    /// Records that could not be decoded.
+    pub dead: u64,
+}
+
+/// How far one sink is.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkView {
+    /// The sink node.
+    pub sink: String,
+    /// The boundary that is durable in all of its streams, by its last checkpoint; some may be further. `None`: it has nothing yet.
+    pub seq: Option<u64>,
+    /// Boundaries that it lacks.
+    pub behind: u64,
+}
+
+/// One journal.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalView {
+    /// The source node.
+    pub source: String,
+    /// Where it is.
+    pub folder: String,
+    /// It holds what comes after this boundary.
+    pub first: u64,
+    /// The last boundary.
+    pub last: u64,
+    /// Where the source goes on after that.
+    pub position: Value,
+    /// On disk.
+    pub bytes: u64,
+    /// In order.
+    pub segments: Vec<SegmentView>,
+    /// By name.
+    pub streams: Vec<StreamCount>,
+    /// In the order of the pipeline file.
+    pub sinks: Vec<SinkView>,
+}
+
+/// All journals of a pipeline.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineJournals {
+    /// A run is going on: what is shown is already the past.
+    pub running: bool,
+    /// One per source node that has one.
+    pub journals: Vec<JournalView>,
+}
+
+/// The journals of a pipeline, with their counts.
+pub async fn journals(state: &Path, pipeline: &Pipeline) -> Result<PipelineJournals> {
+    let store = StateStore::open(state).await?;
+    let mut found = Vec::new();
+    for (node, folder) in folders(state, pipeline) {
+        let mut view = scan(&node, &folder)?;
+        for sink in pipeline.of(Role::Sink) {
+            let seq = reached(&store, pipeline, &node, &sink.name).await?.map(|reached| reached.seq);
+            let behind = view.last.saturating_sub(seq.unwrap_or(0));
+            view.sinks.push(SinkView { sink: sink.name.clone(), seq, behind });
+        }
+        found.push(view);
+    }
+    // A run that was killed did not say so.
+    let last = store.show(&pipeline.name).await?.runs.into_iter().next();
+    let running = last.is_some_and(|run| run.status == "running") && going_on(state, &pipeline.name);
+    Ok(PipelineJournals { running, journals: found })
+}
+
+/// The source nodes that have a journal.
+pub fn sources(state: &Path, pipeline: &Pipeline) -> Vec<String> {
+    folders(state, pipeline).into_iter().map(|(node, _)| node).collect()
+}
+
+/// The boundary after which the journal of a source node begins.
+pub fn first(state: &Path, pipeline: &Pipeline, node: &str) -> Result<u64> {
+    let segments = journal::segments_in(&folder_of(state, &pipeline.name).join(tame(node)))?;
+    Ok(segments.first().map_or(0, |(after, ..)| *after))
+}
+
+/// The source nodes that have a journal, with its folder.
+pub(super) fn folders(state: &Path, pipeline: &Pipeline) -> Vec<(String, PathBuf)> {
+    let folder = |name: &str| folder_of(state, &pipeline.name).join(tame(name));
+    let nodes = pipeline.of(Role::Source).map(|node| (node.name.clone(), folder(&node.name)));
+    nodes.filter(|(_, folder)| folder.is_dir()).collect()
+}
+
+/// Where a sink is by its checkpoints.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub seq: u64,
+    /// All that the checkpoint says of it: `seq`, `shapes`, `outlets`.
+    pub position: Value,
+}
+
+/// `None`: nothing of this log has come to the sink.
+pub(super) async fn reached(store: &StateStore, pipeline: &Pipeline, node: &str, sink: &str) -> Result<Option<Reached>> {
+    if let Some(run) = store.unfinished(&pipeline.name).await? {
+        let name = applier::name(node, sink);
+        let place = FlowPlace { pipeline: &pipeline.name, run_id: &run.run_id, flow: &name };
+        let position = store.epochs(&place).await?.pop().and_then(|epoch| epoch.body.progress.into_iter().next()?.position);
+        if let Some(position) = position {
+            return Ok(position["seq"].as_u64().map(|seq| Reached { seq, position }));
+        }
+    }
+    let left = store.stream_state(&pipeline.name, node, node).await?.previous;
+    Ok(left.and_then(|left| Some(Reached { seq: left["seq"].as_u64()?, position: left })))
+}
+
+/// Opens a segment; `None`: a run has just deleted it, or is just making it.
+fn opened(path: &Path) -> Result<Option<SegmentRecords>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    SegmentRecords::open(path)
+}
+
+fn scan(node: &str, folder: &Path) -> Result<JournalView> {
+    let mut segments: Vec<SegmentView> = Vec::new();
+    let mut streams: BTreeMap<String, StreamCount> = BTreeMap::new();
+    let mut end: Option<Mark> = None;
+    for (after, bytes, path) in journal::segments_in(folder)? {
+        let Some(mut records) = opened(&path)? else { continue };
+        let mut view = SegmentView {
+            file: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            after,
+            last: after,
+            bytes,
+            changes: 0,
+            committed_at_us: None,
+        };
+        // Counted only once their boundary is there.
+        let mut pending: Vec<Outline> = Vec::new();
+        while let Some(body) = records.next()? {
+            match codec::outline(body)? {
+                Outline::Boundary(mark) => {
+                    view.last = mark.seq;
+                    view.committed_at_us = mark.committed_at_us.or(view.committed_at_us);
+                    for outline in pending.drain(..) {
+                        view.changes += count(&mut streams, outline);
+                    }
+                    end = Some(mark);
+                }
+                outline => pending.push(outline),
+            }
+        }
+        segments.push(view);
+    }
+    Ok(JournalView {
+        source: node.to_owned(),
+        folder: folder.display().to_string(),
+        first: segments.first().map_or(0, |segment| segment.after),
+        last: end.as_ref().map_or(0, |mark| mark.seq),
+        position: end.map(|mark| mark.position).unwrap_or_default(),
+        bytes: segments.iter().map(|segment| segment.bytes).sum(),
+        segments,
+        streams: streams.into_values().collect(),
+        sinks: Vec::new(),
+    })
+}
+
+/// Adds an outline to the counts; gives its changes.
+fn count(streams: &mut BTreeMap<String, StreamCount>, outline: Outline) -> u64 {
+    fn of<'a>(streams: &'a mut BTreeMap<String, StreamCount>, stream: &str) -> &'a mut StreamCount {
+        streams.entry(stream.to_owned()).or_insert_with(|| StreamCount { stream: stream.to_owned(), ..StreamCount::default() })
+    }
+    match outline {
+        Outline::Changes(stream, counts) => {
+            let total = of(streams, &stream);
+            for (op, rows) in &counts {
+                *match op {
+                    Op::Create => &mut total.creates,
+                    Op::Update => &mut total.updates,
+                    Op::Delete => &mut total.deletes,
+                    Op::Read => &mut total.reads,
+                } += rows;
+            }
+            return counts.iter().map(|(_, rows)| rows).sum();
+        }
+        Outline::Truncate(stream) => of(streams, &stream).truncates += 1,
+        Outline::Schema(stream) => of(streams, &stream).shapes += 1,
+        Outline::Dead(stream) => of(streams, &stream).dead += 1,
+        Outline::Boundary(_) => {}
+    }
+    0
+}
+
+/// Records after a boundary, each with the number of the boundary that ends what it belongs to.
+pub struct Records {
+    paths: std::vec::IntoIter<PathBuf>,
+    open: Option<SegmentRecords>,
+    from: u64,
+    /// The last boundary that was passed.
+    passed: u64,
+    pending: Vec<Record>,
+    ready: std::vec::IntoIter<(u64, Record)>,
+}
+
+/// The records of a source node's journal after boundary `from`, boundaries left out. An error if the journal does not hold that.
+pub fn records(state: &Path, pipeline: &Pipeline, node: &str, from: u64) -> Result<Records> {
+    let folder = folder_of(state, &pipeline.name).join(tame(node));
+    let segments = journal::segments_in(&folder)?;
+    let first = segments.first().map_or(0, |(after, ..)| *after);
+    if from < first || segments.is_empty() {
+        return Err(gone(&folder, first, from));
+    }
+    // The last one that begins early enough, and what follows.
+    let skip = segments.iter().rposition(|(after, ..)| *after <= from).unwrap_or(0);
+    let passed = segments[skip].0;
+    let paths: Vec<PathBuf> = segments.into_iter().skip(skip).map(|(.., path)| path).collect();
+    Ok(Records { paths: paths.into_iter(), open: None, from, passed, pending: Vec::new(), ready: Vec::new().into_iter() })
+}
+
+pub(super) fn gone(folder: &Path, first: u64, from: u64) -> Error {
+    Error::new("WEIR-JOURNAL-005", Kind::NotFound, format!("the journal does not hold what comes after boundary {from} any more"))
+        .at(folder.display().to_string())
+        .because(format!("it begins after boundary {first}"))
+        .hint("`journal: {keep: 24h}` keeps what every sink has for so long")
+}
+
+impl Records {
+    /// The next record; `None` at the last whole boundary.
+    pub fn next(&mut self) -> Result<Option<(u64, Record)>> {
+        loop {
+            if let Some(record) = self.ready.next() {
+                return Ok(Some(record));
+            }
+            let Some(open) = &mut self.open else {
+                let Some(path) = self.paths.next() else { return Ok(None) };
+                self.open = opened(&path)?;
+                self.pending.clear();
+                continue;
+            };
+            let Some(body) = open.next()? else {
+                self.open = None;
+                continue;
+            };
+            match codec::boundary(body)? {
+                Some(mark) => {
+                    self.passed = mark.seq;
+                    let records = self.pending.drain(..).map(|record| (mark.seq, record));
+                    self.ready = records.collect::<Vec<_>>().into_iter();
+                }
+                None if self.passed >= self.from => self.pending.push(codec::decode(body)?),
+                None => {}
+            }
+        }
+    }
+
+    /// The last boundary that was passed.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+}

@@ -1,0 +1,242 @@
+//! The journal at its limit, looked at, and sinks that go back in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use weir_connect::Op;
+use weir_engine::codec::Record;
+use weir_engine::{Reporter, RunEvent, RunStatus, back, look};
+use weir_spec::{JournalPolicy, Keep, Pipeline, WhenFull};
+
+use crate::changes::{Histories, Rig, STREAMS, transaction};
+
+/// Lets the sinks go on once the journal is said to be full.
+struct Release {
+    sinks: Vec<Arc<Histories>>,
+    waited: bool,
+}
+
+impl Reporter for Release {
+    fn event(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Warning { message } if message.contains("nothing more is read") => {
+                self.sinks.iter().for_each(|sink| sink.hold(false));
+            }
+            RunEvent::Progress(progress) => self.waited |= progress.journal.is_some_and(|journal| journal.waiting),
+            _ => {}
+        }
+    }
+}
+
+fn small(when_full: WhenFull) -> Option<JournalPolicy> {
+    Some(JournalPolicy { max_bytes: 32 << 10, when_full, keep: None })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_waits_for_the_sinks_and_goes_on() {
+    // No checkpoint comes by itself: the sinks must hear that the journal needs room.
+    let rig = Rig { journal: small(WhenFull::Wait), checkpoint_interval: Duration::from_secs(3600), ..Rig::new(2, 300, false) };
+    rig.sinks[1].hold(true);
+    let mut release = Release { sinks: rig.sinks.clone(), waited: false };
+    let report = rig.attempt_told(&mut release).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert!(report.warnings.iter().any(|warning| warning.contains("32KiB")), "{:?}", report.warnings);
+    rig.check("waited").await;
+    let journal = &look::journals(rig.folder.path(), &pipeline(2)).await.unwrap().journals[0];
+    // The limit, one segment and one transaction.
+    assert!(journal.bytes < 48 << 10, "{journal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_ends_the_run_if_it_is_told_to_and_the_next_one_drains_it_first() {
+    let mut rig = Rig { journal: small(WhenFull::Fail), ..Rig::new(1, 300, false) };
+    rig.sinks[0].hold(true);
+    let report = rig.attempt().await;
+    let error = report.error.unwrap();
+    assert_eq!((report.status, &*error.code), (RunStatus::Failed, "WEIR-JOURNAL-004"));
+    let acknowledged = rig.acknowledged();
+    assert!(acknowledged > 0 && acknowledged < 300, "{acknowledged}");
+    rig.sinks[0].hold(false);
+    rig.journal = small(WhenFull::Wait);
+    let report = rig.attempt().await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    rig.check("failed, then drained").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_fails_while_the_source_waits_ends_the_run() {
+    let rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+    rig.sinks[0].hold(true);
+    // The one that waits is told first, then every operation fails.
+    struct Break<'a>(&'a Rig);
+    impl Reporter for Break<'_> {
+        fn event(&mut self, event: &RunEvent) {
+            if matches!(event, RunEvent::Warning { message } if message.contains("nothing more is read")) {
+                self.0.faults.arm(1, false);
+                self.0.sinks[0].hold(false);
+            }
+        }
+    }
+    let report = rig.attempt_told(&mut Break(&rig)).await;
+    assert_eq!(report.status, RunStatus::Failed);
+    rig.faults.arm(-1, false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.check("broken while full").await;
+}
+
+fn pipeline(sinks: usize) -> Pipeline {
+    let node = |name: &str, role: &str| json!({"name": name, "role": role, "kind": "x", "inputs": [], "options": {}});
+    let mut nodes = vec![node("source", "source")];
+    nodes.extend((0..sinks).map(|at| node(&format!("sink{at}"), "sink")));
+    serde_json::from_value(json!({
+        "name": "log", "mode": "cdc", "nodes": nodes, "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
+        "dead_letters": {"allow": 0}
+    }))
+    .unwrap()
+}
+
+type History = BTreeMap<(String, i64), Vec<Option<i64>>>;
+
+/// What the transactions after this one did.
+fn since(boundary: u64, last: u64) -> History {
+    let mut all = History::new();
+    for n in boundary + 1..=last {
+        for (stream, op, key, value) in transaction(n) {
+            let seen = (op != Op::Delete).then_some(value);
+            all.entry((STREAMS[stream].into(), key)).or_default().push(seen);
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_set_back_gets_once_more_what_came_after() {
+    let rig = Rig::new(2, 11, false);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let (folder, pipeline) = (rig.folder.path(), pipeline(2));
+
+    let found = look::journals(folder, &pipeline).await.unwrap();
+    let journal = &found.journals[0];
+    // The first opening has a boundary after every transaction.
+    assert_eq!((found.running, journal.first, journal.last), (false, 0, 11));
+    let changes: u64 = (1..=11).map(|n| transaction(n).len() as u64).sum();
+    assert_eq!(journal.segments[0].changes, changes);
+    assert_eq!(journal.streams.iter().map(|stream| stream.updates + stream.deletes).sum::<u64>(), changes);
+    assert_eq!(journal.streams[0].dead, 2);
+    assert_eq!(journal.sinks.iter().map(|sink| (sink.seq, sink.behind)).collect::<Vec<_>>(), [(Some(11), 0), (Some(11), 0)]);
+    let mut records = look::records(folder, &pipeline, "source", 4).unwrap();
+    let mut read = 0;
+    while let Some((seq, record)) = records.next().unwrap() {
+        let Record::Changes(batch) = record else { continue };
+        assert_eq!(seq.to_string(), *batch.transactions[0].position);
+        read += batch.ops.len();
+    }
+    assert_eq!(read, (5..=11).map(|n| transaction(n).len()).sum::<usize>());
+
+    let done = back::set_back(folder, &pipeline, 5, Some("sink0")).await.unwrap();
+    assert_eq!((done.len(), done[0].was, done[0].now), (1, 11, 5));
+    let again = rig.attempt().await;
+    assert_eq!(again.status, RunStatus::Succeeded, "{:?}", again.error);
+    let once: History = rig.sinks[1].world.lock().unwrap().history.clone();
+    let mut twice = once.clone();
+    for (key, values) in since(5, 11) {
+        twice.get_mut(&key).unwrap().extend(values);
+    }
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, twice);
+    assert_eq!(once, since(0, 11), "the other sink got nothing");
+    // It is where it was: nothing more comes.
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, twice);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_set_back_gets_everything_whatever_crashes_meanwhile() {
+    let mut crashes = 0;
+    for after in [false, true] {
+        for nth in 1.. {
+            let told = format!("operation {nth}, after={after}");
+            let rig = Rig::new(2, 11, false);
+            assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+            back::set_back(rig.folder.path(), &pipeline(2), 5, None).await.unwrap();
+            let before = rig.sinks[0].world.lock().unwrap().history.clone();
+            rig.faults.arm(nth, after);
+            let mut last = rig.attempt().await;
+            let hit = rig.faults.hit.load(Ordering::SeqCst);
+            if last.status == RunStatus::Failed {
+                crashes += 1;
+                rig.faults.arm(-1, false);
+                last = rig.attempt().await;
+            }
+            assert_eq!(last.status, RunStatus::Succeeded, "{told}: {:?}", last.error);
+            for sink in &rig.sinks {
+                let world = sink.world.lock().unwrap();
+                for (key, values) in since(5, 11) {
+                    // What was applied before the crash may come a second time; the end of it is the end of the log.
+                    let new = &world.history[&key][before[&key].len()..];
+                    assert!(new.ends_with(&values[values.len() - 1..]), "{told}: {key:?} got {new:?}");
+                    assert!(values.iter().all(|value| new.contains(value)), "{told}: {key:?} got {new:?} of {values:?}");
+                }
+            }
+            if !hit {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 20, "only {crashes} places to crash at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_is_not_set_back_to_where_it_cannot_go() {
+    let rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+    let (folder, pipeline) = (rig.folder.path(), pipeline(1));
+    let refused = async |from, sink| back::set_back(folder, &pipeline, from, sink).await.unwrap_err().code().to_owned();
+    assert_eq!(refused(0, None).await, "WEIR-JOURNAL-006");
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    assert_eq!(refused(0, None).await, "WEIR-JOURNAL-005", "it was trimmed");
+    assert_eq!(refused(301, None).await, "WEIR-JOURNAL-009");
+    assert_eq!(refused(299, Some("nobody")).await, "WEIR-JOURNAL-010");
+    let lock = std::fs::File::create(folder.join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(refused(299, None).await, "WEIR-RUN-010");
+    drop(lock);
+    let mut appends = pipeline.clone();
+    appends.nodes[1].options = json!({"write_mode": "append"});
+    assert_eq!(back::set_back(folder, &appends, 299, None).await.unwrap_err().code(), "WEIR-JOURNAL-011");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_can_be_gone_back_to() {
+    let keep = Some(Keep::Ms(3_600_000));
+    let policy = JournalPolicy { max_bytes: 16 << 20, when_full: WhenFull::Wait, keep };
+    let rig = Rig { journal: Some(policy), ..Rig::new(1, 30, false) };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    back::set_back(rig.folder.path(), &pipeline(1), 0, None).await.unwrap();
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let once = since(0, 30);
+    for (key, history) in &rig.sinks[0].world.lock().unwrap().history {
+        assert_eq!(*history, [once[key].clone(), once[key].clone()].concat());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missing() {
+    // After a whole run, and in the middle of the first one, whose journal was trimmed by then.
+    for whole in [true, false] {
+        let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+        rig.faults.arm(if whole { -1 } else { 3000 }, false);
+        let first = rig.attempt().await;
+        assert_eq!(first.status, if whole { RunStatus::Succeeded } else { RunStatus::Failed });
+        rig.faults.arm(-1, false);
+        let late = Rig::new(1, 0, false).sinks.remove(0);
+        rig.sinks.push(late);
+        let error = rig.attempt().await.error.unwrap();
+        assert_eq!(&*error.code, "WEIR-JOURNAL-013", "{whole}: {error:?}");
+        assert!(rig.sinks[1].world.lock().unwrap().history.is_empty());
+        rig.sinks.pop();
+        assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+        rig.check("without it").await;
+    }
+}

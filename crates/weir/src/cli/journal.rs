@@ -1,0 +1,66 @@
+//! `weir journal`: what may be typed.
+
+use clap::{Args, Subcommand};
+
+use super::{File, StateDir};
+
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Show how large the journals of a pipeline are, what they hold, and how far each sink is
+    Ls(JournalLs),
+    /// Show changes that stand in the journal
+    Inspect(JournalInspect),
+    /// Set sinks back: the next run applies what comes after a boundary once more
+    Replay(JournalReplay),
+}
+
+#[derive(Debug, Args)]
+pub struct JournalLs {
+    #[command(flatten)]
+    pub file: File,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JournalInspect {
+    #[command(flatten)]
+    pub file: File,
+    /// Only this stream
+    #[arg(long)]
+    pub stream: Option<String>,
+    /// Only what comes after this boundary [default: all that is there]
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// At most this many changes
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub limit: usize,
+    /// Show values of columns that look personal (email, phone, password …) instead of masking them
+    #[arg(long)]
+    pub show: bool,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JournalReplay {
+    #[command(flatten)]
+    pub file: File,
+    /// The boundary; what comes after it is applied once more
+    #[arg(long, value_name = "SEQ")]
+    pub from: u64,
+    /// Only this sink [default: all of them]
+    #[arg(long, value_name = "NODE")]
+    pub sink: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,175 @@
+//! `weir journal` over a journal that was written by hand, so that what it says is the same every time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Schema;
+use serde_json::{Value, json};
+use weir_connect::{ChangeBatch, DeadLetter, Op, SchemaChange, Split, SplitProgress, TransactionMark};
+use weir_engine::codec::{Mark, Record};
+use weir_engine::journal::Journal;
+use weir_engine::store::{Epoch, EpochBody, FlowPlace, Keep, StateStore};
+
+use crate::assert_said;
+use crate::harness::Folder;
+
+const PIPELINE: &str = "pipeline: people
+mode: cdc
+source: {postgres-cdc: {url: \"postgresql://u@localhost/d\", tables: [public.people]}}
+sinks:
+  first: {postgres: {url: \"postgresql://u@localhost/e\", table: people}}
+  second: {postgres: {url: \"postgresql://u@localhost/f\", table: people}}
+journal: {max_bytes: 1GiB}
+";
+
+/// (operation, id, e-mail, bio); `None` = not in the log.
+type Line = (Op, i64, Option<&'static str>, Option<&'static str>);
+
+fn rows(lines: &[Line]) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(lines.iter().map(|line| line.1)));
+    let mails: ArrayRef = Arc::new(lines.iter().map(|line| line.2).collect::<StringArray>());
+    let bios: ArrayRef = Arc::new(lines.iter().map(|line| line.3).collect::<StringArray>());
+    RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("email", mails, true), ("bio", bios, true)]).unwrap()
+}
+
+fn changes(stream: &str, seq: i64, lines: &[Line]) -> Record {
+    let mark = TransactionMark {
+        end: lines.len(),
+        position: format!("0/{seq}00").into(),
+        id: None,
+        committed_at_us: 1_700_000_000_000_000 + seq,
+    };
+    Record::Changes(ChangeBatch {
+        stream: stream.into(),
+        ops: lines.iter().map(|line| line.0).collect(),
+        rows: rows(lines),
+        absent: vec![
+            None,
+            Some(lines.iter().map(|line| line.2.is_none()).collect()),
+            Some(lines.iter().map(|line| line.3.is_none()).collect()),
+        ],
+        before: None,
+        transactions: vec![mark],
+        source_bytes: 10,
+    })
+}
+
+/// Three boundaries; what follows the last one was never promised.
+fn written(state: &Path) {
+    let start = Mark { seq: 0, position: Value::Null, committed_at_us: None };
+    let folder = state.join("journal/people/postgres-cdc");
+    let (_, mut writer) = Journal::open(&folder, &start, 1 << 20).unwrap();
+    let schema: Arc<Schema> = rows(&[]).schema();
+    let change =
+        SchemaChange { stream: "public.people".into(), schema, key: vec!["id".into()], renamed: vec![], statement: None };
+    let letter = DeadLetter {
+        stream: "public.people".into(),
+        code: "WEIR-PG-900".into(),
+        reason: "ada@example.org is no number".into(),
+        place: "column `n`".into(),
+        payload: vec![],
+        media_type: "text/plain".into(),
+    };
+    let steps: [Vec<Record>; 3] = [
+        vec![
+            Record::Schema(change),
+            changes("public.people", 1, &[(Op::Read, 1, Some("ada@example.org"), Some("first")), (Op::Read, 2, None, None)]),
+        ],
+        vec![
+            changes("public.people", 2, &[(Op::Update, 1, Some("ada@example.com"), None), (Op::Delete, 2, None, None)]),
+            Record::Dead(letter),
+        ],
+        vec![changes("public.people", 3, &[(Op::Create, 9_007_199_254_740_993, Some("bob@example.org"), Some(""))])],
+    ];
+    for (seq, records) in (1..).zip(steps) {
+        records.iter().for_each(|record| writer.write(record).unwrap());
+        writer.boundary(json!({"lsn": format!("0/{seq}00")}), Some(1_700_000_000_000_000 + seq)).unwrap();
+        writer.sync().unwrap();
+    }
+}
+
+/// An interrupted run: one sink is at the end, one at boundary 1.
+async fn reached(state: &Path) {
+    let store = StateStore::open(state).await.unwrap();
+    store.begin("0123456789abcdef0123456789abcdef", "people", "f", None).await.unwrap();
+    let run_id = "0123456789abcdef0123456789abcdef";
+    for (sink, seq) in [("first", 3), ("second", 1)] {
+        let split = Split { id: "journal".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
+        let progress = vec![SplitProgress { split, position: Some(json!({"seq": seq})), done: false, rows: 0 }];
+        let body = EpochBody { progress, ..EpochBody::default() };
+        let flow = format!("postgres-cdc → {sink}");
+        let place = FlowPlace { pipeline: "people", run_id, flow: &flow };
+        store.write_epoch(&place, &Epoch { number: 1, prepared: false, body }, &[], Keep::Newest).await.unwrap();
+    }
+    store.end(run_id, "interrupted", "null").await.unwrap();
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("people.yaml", PIPELINE);
+    folder
+}
+
+fn filled() -> Folder {
+    let folder = folder();
+    let state = folder.path().join(".weir");
+    written(&state);
+    tokio::runtime::Runtime::new().unwrap().block_on(reached(&state));
+    folder
+}
+
+#[test]
+fn a_journal_is_listed_with_what_it_holds_and_how_far_its_sinks_are() {
+    let folder = filled();
+    assert_said!("journal_ls", folder.weir(&["journal", "ls", "people.yaml"]));
+    let said = folder.weir(&["journal", "ls", "people.yaml", "--json"]).ok().json();
+    assert_eq!((said["running"].as_bool(), &said["journals"][0]["last"]), (Some(false), &json!(3)));
+    assert_eq!(said["journals"][0]["sinks"][1], json!({"sink": "second", "seq": 1, "behind": 2}));
+    // While a run is going on it only looks.
+    let lock = std::fs::File::create(folder.path().join(".weir/people.lock")).unwrap();
+    lock.lock().unwrap();
+    folder.weir(&["journal", "ls", "people.yaml"]).ok();
+    folder.weir(&["journal", "inspect", "people.yaml"]).ok();
+}
+
+#[test]
+fn changes_are_shown_masked_unless_somebody_asks() {
+    let folder = filled();
+    assert_said!("journal_inspect", folder.weir(&["journal", "inspect", "people.yaml"]));
+    assert_said!("journal_inspect_json", folder.weir(&["journal", "inspect", "people.yaml", "--json"]));
+    let shown = folder.weir(&["journal", "inspect", "people.yaml", "--json", "--show", "--from", "2"]).ok();
+    let line = shown.json();
+    assert_eq!((&line["row"]["email"], &line["op"]), (&json!("bob@example.org"), &json!("c")));
+    assert!(shown.out.contains("9007199254740993"), "every digit: {}", shown.out);
+    for flag in ["--json", "--limit=100"] {
+        let said = folder.weir(&["journal", "inspect", "people.yaml", flag]).ok();
+        assert!(!said.out.contains('@') && !said.err.contains('@'), "{}", said.shown());
+    }
+    let said = folder.weir(&["journal", "inspect", "people.yaml", "--limit", "2", "--stream", "public.people"]).ok();
+    assert!(said.err.contains("there is more"), "{}", said.shown());
+    let said = folder.weir(&["journal", "inspect", "people.yaml", "--json", "--stream", "public.nothing"]).ok();
+    assert_eq!(said.out, "");
+}
+
+#[test]
+fn a_sink_is_set_back_and_never_forward() {
+    let folder = filled();
+    assert_said!("journal_replay_forward", folder.weir(&["journal", "replay", "people.yaml", "--from", "2"]));
+    assert_said!("journal_replay", folder.weir(&["journal", "replay", "people.yaml", "--from", "1", "--sink", "first"]));
+    let listed = folder.weir(&["journal", "ls", "people.yaml", "--json"]).ok().json();
+    assert_eq!(listed["journals"][0]["sinks"][0], json!({"sink": "first", "seq": 1, "behind": 2}));
+    let lock = std::fs::File::create(folder.path().join(".weir/people.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_said!("journal_replay_while_running", folder.weir(&["journal", "replay", "people.yaml", "--from", "0"]));
+}
+
+#[test]
+fn without_a_journal_it_says_what_to_do() {
+    let folder = folder();
+    assert_eq!(folder.weir(&["journal", "ls", "people.yaml"]).code, 1);
+    tokio::runtime::Runtime::new().unwrap().block_on(reached(&folder.path().join(".weir")));
+    assert_said!("journal_none", folder.weir(&["journal", "inspect", "people.yaml"]));
+    folder.write("batch.yaml", PIPELINE.replace("mode: cdc\n", ""));
+    assert_said!("journal_of_a_batch", folder.weir(&["journal", "ls", "batch.yaml"]));
+}
