@@ -129,6 +129,8 @@ pub struct Core {
     /// Something was given out or waits since the last boundary.
     pub dirty: bool,
     deadline: Option<Instant>,
+    /// What is read was committed long ago.
+    pub late: bool,
     batch_bytes: usize,
     linger: Duration,
     before: bool,
@@ -152,6 +154,7 @@ impl Core {
             bytes: 0,
             dirty: false,
             deadline: None,
+            late: false,
             batch_bytes,
             linger,
             before,
@@ -427,7 +430,9 @@ impl Core {
             }
             if !self.dirty || self.deadline.is_none() {
                 self.dirty = true;
-                self.deadline = Some(Instant::now() + linger_by_delay(self.linger, at_us));
+                let linger = linger_by_delay(self.linger, at_us);
+                self.late = linger > self.linger;
+                self.deadline = Some(Instant::now() + linger);
             }
             self.bytes += message.len();
         }

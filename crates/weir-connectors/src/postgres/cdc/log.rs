@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_millis(2);
 /// The server sends each row by itself. Woken more often than this, we wait `REST` for more to come in one piece.
 const BUSY: Duration = Duration::from_micros(300);
 const REST: Duration = Duration::from_millis(1);
+/// The same for what is late anyway. Each waking costs as much as reading some thirty rows.
+const LATE_REST: Duration = Duration::from_millis(4);
 /// The server hears from us at least this often.
 const STATUS: Duration = Duration::from_secs(5);
 /// A position that moved is told after this time.
@@ -357,7 +359,7 @@ impl Worker {
         let pending = self.core.dirty && self.core.between_transactions();
         let woken = self.waited_at.elapsed();
         if woken < BUSY {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(if self.core.late { LATE_REST } else { REST }).await;
         }
         self.waited_at = Instant::now();
         {
