@@ -120,7 +120,8 @@ impl FileBucket {
         // A page at a time: what is deleted while it is listed could be left out of a listing.
         loop {
             let page: Vec<_> = client.list(Some(&prefix)).take(DELETED_TOGETHER).collect().await;
-            let page = page.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(|error| self.failed("be listed", &error))?;
+            let page =
+                page.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(|error| self.failed("be listed", &error))?;
             if page.is_empty() {
                 return Ok((files, bytes));
             }

@@ -105,7 +105,12 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
             file_root: files.clone(),
             bucket,
             deny_private: settings.environment != Environment::Development,
-            egress_allow: settings.egress_allow.iter().cloned().chain(object_store.and_then(|(place, ..)| place_of(place))).collect(),
+            egress_allow: settings
+                .egress_allow
+                .iter()
+                .cloned()
+                .chain(object_store.and_then(|(place, ..)| place_of(place)))
+                .collect(),
         },
         base_dir: files,
         limits: Limits {

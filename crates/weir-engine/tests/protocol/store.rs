@@ -181,8 +181,17 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
     }
     // One of the tenants goes.
     let rows = |scope: &str| -> i64 {
-        let keys = [("run", "run_id"), ("flow", "run_id"), ("epoch", "run_id"), ("dead_letter", "pipeline"), ("stream_state", "pipeline"), ("run_name", "name")];
-        let one = |(table, key): (&str, &str)| database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"));
+        let keys = [
+            ("run", "run_id"),
+            ("flow", "run_id"),
+            ("epoch", "run_id"),
+            ("dead_letter", "pipeline"),
+            ("stream_state", "pipeline"),
+            ("run_name", "name"),
+        ];
+        let one = |(table, key): (&str, &str)| {
+            database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"))
+        };
         keys.into_iter().map(|table| one(table).unwrap().parse::<i64>().unwrap()).sum()
     };
     let (of_a, of_b) = (rows("a/"), rows("b/"));

@@ -35,7 +35,8 @@ async fn a_suspended_tenant_is_removed_with_its_files_and_nobody_comes_back() {
 
     let path = "/api/v1/audit?action=tenant.files.remove";
     let begun = Instant::now();
-    let of_theirs = || server.platform.store.tenant(&weir_store::TenantScope::granted(THEIRS.into(), weir_store::Actor::system("test")));
+    let of_theirs =
+        || server.platform.store.tenant(&weir_store::TenantScope::granted(THEIRS.into(), weir_store::Actor::system("test")));
     let filter = weir_store::model::AuditFilter { action: Some("tenant.files.remove".into()), ..Default::default() };
     let page = weir_store::model::PageRequest { limit: 9, cursor: None };
     let told = loop {

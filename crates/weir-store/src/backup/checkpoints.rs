@@ -87,8 +87,12 @@ impl State {
 
 /// A backup with checkpoints, and no place for them.
 pub(super) fn no_place(place: String) -> Error {
-    Error::new("WEIR-STORE-015", Kind::Unsupported, "the backup holds checkpoints of runs, and this database has no place for them")
-        .at(place)
-        .because("they were in a PostgreSQL; a platform with SQLite keeps them in the jobs' folders")
-        .hint("restore into PostgreSQL, or leave them out with --without-checkpoints: unfinished runs then begin anew")
+    Error::new(
+        "WEIR-STORE-015",
+        Kind::Unsupported,
+        "the backup holds checkpoints of runs, and this database has no place for them",
+    )
+    .at(place)
+    .because("they were in a PostgreSQL; a platform with SQLite keeps them in the jobs' folders")
+    .hint("restore into PostgreSQL, or leave them out with --without-checkpoints: unfinished runs then begin anew")
 }

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 use weir_error::{Error, Kind, Result, Secret};
 
-use super::dump::{FORMAT, dump};
 use super::checkpoints::{self, Checkpoints, State, no_place};
+use super::dump::{FORMAT, dump};
 use super::{TABLES, Type, columns_of};
 use crate::backend::{Backend, Migrations, SCHEMA_VERSION, Tx, Value, args};
 
@@ -112,7 +112,8 @@ async fn load(url: &Secret, from: &Path, checkpoints: Checkpoints) -> Result<()>
         }
         table.flush(&mut tx).await?;
         if let Some(name) = line["table"].as_str() {
-            table = Table::open(&mut tx, name, &line["columns"], state.as_ref()).await?.map_err(|why| damaged(from, number, why))?;
+            table =
+                Table::open(&mut tx, name, &line["columns"], state.as_ref()).await?.map_err(|why| damaged(from, number, why))?;
         } else if line["end"].as_u64() == Some(rows) {
             ended = true;
         } else {

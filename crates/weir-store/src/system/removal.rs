@@ -49,7 +49,9 @@ impl System {
         let queued = writer
             .tx
             .fetch_all(
-                format!("SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1 AND r.status = 'queued' ORDER BY r.queued_at, r.id"),
+                format!(
+                    "SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1 AND r.status = 'queued' ORDER BY r.queued_at, r.id"
+                ),
                 args![id],
             )
             .await?;

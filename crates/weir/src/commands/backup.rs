@@ -36,7 +36,9 @@ pub fn backup(args: &Backup, context: &Context) -> Outcome {
         let folder = settings.data_dir.join("tenants").display().to_string();
         let files = settings.files.as_ref().map_or(folder.clone(), |bucket| bucket.shown());
         match crate::checkpoints::in_database(&settings) {
-            true => eprintln!("it holds the checkpoints of runs; not in it: tenants' files in {files}, journals of logs in {folder}"),
+            true => {
+                eprintln!("it holds the checkpoints of runs; not in it: tenants' files in {files}, journals of logs in {folder}")
+            }
             false => eprintln!("not in it: tenants' files in {files}, checkpoints and journals in {folder}"),
         }
         Ok(0)

@@ -199,4 +199,3 @@ fn private(path: &Path) -> Result<()> {
     let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.map(drop).map_err(|error| Error::from(error).at(path.display().to_string()))
 }
-

@@ -13,8 +13,8 @@ use crate::backend::{args, json, kept};
 use crate::fault;
 use crate::model::{Dependency, Event, Job, JobId, JobStatus, NewJob, NewRule, SealedSecret};
 use crate::writer::{Writer, done, event};
-pub(super) use read::exists;
 use read::NEVER;
+pub(super) use read::exists;
 pub(crate) use read::{JOB, missing, read_job};
 
 impl TenantStore {
@@ -294,7 +294,6 @@ impl TenantStore {
         let entry = done("job.delete", target(id), object!({"name": job.body.name, "cancelled_runs": cancelled}));
         writer.commit(entry, events).await
     }
-
 }
 
 fn target(id: &JobId) -> String {

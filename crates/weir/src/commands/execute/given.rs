@@ -45,8 +45,7 @@ pub struct Taken {
 const OBJECT_STORE: &str = "object store";
 /// The connector, and the options that name a server, or say that it is none of ours.
 const OBJECT_STORE_KIND: &str = "s3";
-const NAME_A_SERVER: [&str; 7] =
-    ["endpoint", "access_key", "secret_key", "session_token", "anonymous", "region", "path_style"];
+const NAME_A_SERVER: [&str; 7] = ["endpoint", "access_key", "secret_key", "session_token", "anonymous", "region", "path_style"];
 
 impl Taken {
     /// Takes out a connection, complete.
