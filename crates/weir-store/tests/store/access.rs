@@ -104,7 +104,7 @@ both! {
         assert_eq!((removed.status, removed.version), (TenantStatus::Removed, 3));
         assert_eq!(remove(None).await.unwrap(), removed, "again");
 
-        assert_eq!(system.removed_tenants().await.unwrap(), [id.clone()]);
+        assert_eq!(system.removed_tenants().await.unwrap(), vec![id.clone()]);
         assert!(system.token_by_hash("acme").await.unwrap().unwrap().0.revoked_at.is_some());
         assert_eq!(tenant.run(&waiting.id).await.unwrap().status, RunStatus::Cancelled);
         assert_eq!(tenant.secret("key").await.unwrap(), None);

@@ -7,7 +7,7 @@ use weir_error::{Result, Secret};
 
 use super::super::{Backend, args};
 use super::Sqlite;
-use crate::model::{NewJob, Quotas, RetryPolicy, TenantId};
+use crate::model::{NewJob, Quotas, RetryPolicy, RunStatus, Schedule, TenantId};
 use crate::{Actor, Store, TenantScope};
 
 struct World {
@@ -247,16 +247,21 @@ fn job(number: usize) -> NewJob {
     }
 }
 
-/// A trip to the connection's thread costs more than the statements that make it, and a commit more than a trip.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_job_costs_three_trips_and_one_commit_or_its_part_of_one() {
+/// A platform's database with a tenant.
+async fn platform() -> (World, Store, crate::TenantStore) {
     let dir = tempfile::tempdir().unwrap();
     let url = Secret::new(format!("sqlite:{}", dir.path().join("weir.db").display()));
     let store = Store::open(&url, dir.path()).await.unwrap();
     let (actor, id) = (Actor::system("test"), TenantId::from("acme"));
     store.system().create_tenant(&actor, &id, "Acme", Quotas::default()).await.unwrap();
     let tenant = store.tenant(&TenantScope::granted(id, actor));
-    let world = World { dir, backend: store.backend.clone() };
+    (World { dir, backend: store.backend.clone() }, store, tenant)
+}
+
+/// A trip to the connection's thread costs more than the statements that make it, and a commit more than a trip.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_job_costs_three_trips_and_one_commit_or_its_part_of_one() {
+    let (world, store, tenant) = platform().await;
     let counted = async || world.sqlite().writer.lock().await.counted;
 
     let before = counted().await;
@@ -278,4 +283,27 @@ async fn a_new_job_costs_three_trips_and_one_commit_or_its_part_of_one() {
     assert!(trips <= 30 * 3 + commits && commits <= 3, "{trips} trips and {commits} commits of 30 jobs at once");
     let check = store.system().audit_verify(None).await.unwrap();
     assert_eq!((check.broken, check.rows), (None, 32));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fires_of_500_jobs_cost_fewer_than_twenty_statements() {
+    let (world, store, tenant) = platform().await;
+    let at = crate::backend::now();
+    for number in 0..500 {
+        let schedule = Schedule {
+            cron: "0 * * * *".into(),
+            timezone: "UTC".into(),
+            overlap: Default::default(),
+            catch_up: Default::default(),
+            jitter_secs: 0,
+        };
+        tenant.create_job(NewJob { schedule: Some((schedule, at)), ..job(number) }, Vec::new()).await.unwrap();
+    }
+    let rows = store.system().due_schedules(at, 500).await.unwrap();
+    let due: Vec<_> = rows.into_iter().map(|row| (row, vec![(at, at, RunStatus::Queued)], None)).collect();
+    let before = world.sqlite().writer.lock().await.counted;
+    assert_eq!(store.system().fire_all(&due).await.unwrap(), [true; 500]);
+    let after = world.sqlite().writer.lock().await.counted;
+    assert!(after.0 - before.0 < 20 && after.1 - before.1 == 1, "{before:?} {after:?}");
+    assert_eq!(tenant.outbox_head().await.unwrap(), 1000);
 }
