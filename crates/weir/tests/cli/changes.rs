@@ -56,7 +56,7 @@ fn every_change_is_a_line_and_the_next_run_goes_on() {
     let (folder, source) = (Folder::new(), Source::new());
     folder.write("shop.yaml", source.pipeline("{file: {path: 'lake/{table}', format: ndjson}}"));
     let plan = folder.weir(&["plan", "shop.yaml"]).ok();
-    assert!(plan.out.contains("create lake/orders (ndjson)") && plan.out.contains("exactly once"), "{}", plan.shown());
+    assert!(plan.out.contains("create lake/orders (ndjson)") && plan.out.contains("exactly_once"), "{}", plan.shown());
     let first = folder.weir(&["run", "shop.yaml", "--until-caught-up", "--json"]).ok().json();
     assert_eq!((&first["streams"][0]["rows_written"], &first["streams"][0]["objects"]), (&json!(2), &json!(1)));
     source.0.execute(CHANGES).unwrap();
