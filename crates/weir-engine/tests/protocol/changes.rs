@@ -62,7 +62,7 @@ fn broken(n: u64) -> bool {
 }
 
 /// A log of a fixed number of transactions. How many come between two boundaries is different at every opening.
-struct Script {
+pub(crate) struct Script {
     transactions: u64,
     acknowledged: Arc<AtomicU64>,
     openings: AtomicU64,
@@ -376,11 +376,11 @@ impl Replan for Picks {
 }
 
 pub(crate) struct Rig {
-    source: Arc<Script>,
+    pub(crate) source: Arc<Script>,
     pub(crate) sinks: Vec<Arc<Histories>>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) faults: Arc<Faults>,
-    wire: bool,
+    pub(crate) wire: bool,
     /// Changes go through [`Picky`], and the sinks get the columns about changes.
     pub(crate) picky: bool,
     pub(crate) journal: Option<JournalPolicy>,
