@@ -109,6 +109,11 @@ impl Shared {
     /// A sink node needs the journal up to here no more.
     fn done(&self, side: usize, seq: u64) -> Result<()> {
         self.done[side].store(seq, Ordering::Relaxed);
+        self.trim()
+    }
+
+    /// Lets go of what no sink needs and nobody wants to keep.
+    fn trim(&self) -> Result<()> {
         let least = self.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
         self.journal.trim(least, &Retention { keep: self.policy.keep, max_bytes: self.policy.max_bytes })?;
         self.trimmed.send_replace(least);
@@ -157,6 +162,8 @@ impl Log<'_> {
             policy: self.policy,
             gauges: self.flows.iter().map(|_| Gauge::default()).collect(),
         });
+        // The limit may have been lowered since.
+        shared.trim()?;
         for flow in &self.flows {
             context.tell(RunEvent::StreamStarted {
                 stream: flow.name.clone(),
