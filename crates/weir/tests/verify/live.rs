@@ -151,3 +151,20 @@ fn a_pipeline_that_stands_still_is_not_settled_unless_it_is_taken_as_it_is() {
     let said = scene.verify(&["--as-is"]);
     assert_eq!((said.code, said.differing()), (1, vec![(9, "differs".to_string(), vec!["name".to_string()])]), "{}", said.stream);
 }
+
+#[test]
+fn each_sink_of_a_log_is_compared_for_itself() {
+    let scene = Scene::cdc("").with_second_sink();
+    scene.source.execute(TABLE).unwrap();
+    let _running = scene.start();
+    scene.until("SELECT count(*) FROM u", "3000");
+    scene.until("SELECT count(*) FROM t", "3000");
+    scene.source.execute("DELETE FROM t WHERE id = 1").unwrap();
+    scene.target.execute("UPDATE u SET name = NULL WHERE id = 5").unwrap();
+    let said = scene.verify_all(&[]);
+    assert_eq!((said.len(), said[0].code), (2, 1));
+    assert_eq!(said[0].stream["equal"], true, "{}", said[0].stream);
+    assert_eq!(said[1].differing(), vec![(5, "differs".to_string(), vec!["name".to_string()])], "{}", said[1].stream);
+    assert_eq!(scene.verify_all(&["--repair"])[1].code, 0);
+    assert_eq!(scene.target.value("SELECT name FROM u WHERE id = 5").unwrap(), "name 5");
+}

@@ -115,6 +115,20 @@ impl Scene {
         Self { source, target, folder, cdc }
     }
 
+    /// Another sink for the same changes: the table `public.u`, where rows are marked as deleted.
+    pub fn with_second_sink(self) -> Self {
+        let text = format!(
+            "pipeline: verify_{}\nmode: cdc\nconnections:\n  from: {{postgres-cdc: {{url: '{}'}}}}\n  to: {{postgres: {{url: '{}'}}}}\n\
+             sources:\n  log: {{postgres-cdc: {{connection: from, tables: [public.t]}}}}\nsinks:\n  one: {{input: log, postgres: {{connection: to}}}}\n  \
+             two: {{input: log, postgres: {{connection: to, table: public.u, delete_mode: soft}}}}\n",
+            self.source.name(),
+            self.source.url(),
+            self.target.url(),
+        );
+        fs::write(self.folder.path().join("pipeline.yaml"), text).unwrap();
+        self
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(arguments).args(["--state-dir", "state"]).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -147,14 +161,21 @@ impl Scene {
 
     /// `weir verify --json`, with its only stream.
     pub fn verify(&self, more: &[&str]) -> Said {
+        let mut all = self.verify_all(more);
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    /// The same with all its streams.
+    pub fn verify_all(&self, more: &[&str]) -> Vec<Said> {
         let mut arguments = vec!["verify", "pipeline.yaml", "--json"];
         arguments.extend(more);
         let output = self.command(&arguments).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}{}", self.log()));
-        let stream = report["streams"][0].clone();
-        assert!(stream.is_object(), "{out}{err}");
-        Said { code: output.status.code().unwrap(), stream }
+        let code = output.status.code().unwrap();
+        let streams = report["streams"].as_array().unwrap_or_else(|| panic!("{out}{err}"));
+        streams.iter().map(|stream| Said { code, stream: stream.clone() }).collect()
     }
 
     /// As a person sees it: exit code and stdout.
