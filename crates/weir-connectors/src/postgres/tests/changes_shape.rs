@@ -10,7 +10,8 @@ use weir_connect::{
 };
 use weir_testkit::Database;
 
-use super::changes::{after, change_batch, changes_target, into};
+use super::changes::into;
+use crate::changes::seeds::{after, change_batch, changes_target};
 use super::{database, server_lines, values};
 
 fn shape(fields: &[(&str, DataType)]) -> SchemaRef {
