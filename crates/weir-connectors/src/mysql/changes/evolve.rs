@@ -230,7 +230,7 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use weir_connect::stream::RunIdentity;
+    use weir_connect::RunIdentity;
 
     use super::*;
 

@@ -37,7 +37,7 @@ pub use self::bound::Setup;
 use self::shaping::Shaping;
 use self::stage::Stager;
 use self::statements::{Expect, Statements, Step};
-use super::catalog;
+use super::catalog::{self, RawColumn};
 use super::client::{Client, Done};
 use super::encode::Form;
 use super::errors;
@@ -208,7 +208,8 @@ impl Changes {
         }
         let found = column_names(&mut self.client, &self.bound.name).await?;
         let begun = Shaping::new(&self.target.schema, self.names.clone());
-        self.shaping = Some(begun.step(&[], &found, &found, &noted.fills));
+        let fills: Vec<String> = noted.fills.into_iter().filter(|name| found.contains(name)).collect();
+        self.shaping = Some(begun.step(&[], &found, &found, &fills));
         Ok(())
     }
 
@@ -379,11 +380,12 @@ impl Changes {
     /// After a flush: defaults that were for rows of the old shape go.
     async fn settle(&mut self, fills: &[String]) -> Result<()> {
         let shape = catalog::shape(&mut self.client, &self.bound.name).await?;
-        let sets: Vec<String> = fills
-            .iter()
-            .filter_map(|name| target::find_column(&shape, name))
-            .map(|column| format!("ALTER COLUMN {} SET DEFAULT NULL", ident(&column.name)))
-            .collect();
+        let mut sets = Vec::new();
+        for column in fills.iter().filter_map(|name| target::find_column(&shape, name)) {
+            let plain = RawColumn { default: None, extra: String::new(), ..column.clone() };
+            let whole = target::definition(&self.bound.name, &plain, &column.of.sql())?;
+            sets.push(format!("MODIFY COLUMN {} {whole}", ident(&column.name)));
+        }
         if !sets.is_empty() {
             let sql = format!("ALTER TABLE {} {}", self.bound.name.sql(), sets.join(", "));
             self.client.batch(&sql).await.map_err(|error| name_target(error, &self.bound.name))?;

@@ -1,4 +1,4 @@
-//! Every type of the server as changes: the same text as by batch, in new rows, replaced rows, changed rows and as keys.
+//! Every type of the server as changes: the same text as by batch, in new rows and in replaced ones.
 
 use arrow::array::RecordBatch;
 use serde_json::json;
