@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+use weir_connect::{DeleteMode, Error, Kind, Result, Secret, WriteMode};
 
 use crate::certificates::placed;
 
@@ -127,6 +127,8 @@ pub struct SinkOptions {
     pub write_mode: WriteMode,
     /// Key columns for `upsert` and `merge`; default: the source's primary key.
     pub key: Vec<String>,
+    /// `mode: cdc`: what a delete at the source does here.
+    pub delete_mode: DeleteMode,
     /// Database on the target server in which Weir keeps how far each run got. Default `_weir`.
     pub state_schema: String,
     /// `auto` (default) or `insert`.
@@ -140,6 +142,7 @@ impl Default for SinkOptions {
             create: Create::Auto,
             write_mode: WriteMode::Append,
             key: Vec::new(),
+            delete_mode: DeleteMode::default(),
             state_schema: "_weir".into(),
             load: Load::Auto,
         }

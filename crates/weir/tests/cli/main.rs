@@ -5,6 +5,7 @@ mod ask;
 mod flights;
 mod handover;
 mod harness;
+mod into_mysql;
 mod machines;
 mod mistakes;
 mod plans;
