@@ -155,10 +155,7 @@ pub async fn follow(scene: &impl Scene, deletes: DeleteMode, log: &[(Event, Then
         }
         let done = at.min(log.len());
         if then == Then::Flush {
-            writer
-                .flush(&after(done))
-                .await
-                .map_err(|error| TestCaseError::fail(format!("{error}; {:?}", error.advice())))?;
+            writer.flush(&after(done)).await.map_err(|error| TestCaseError::fail(format!("{error}; {:?}", error.advice())))?;
             prop_assert_eq!(scene.found(), expected(&log[..done], deletes), "after {} events", done);
         }
         if then == Then::Crash && crashes < 3 {

@@ -270,8 +270,7 @@ impl ConnectionOptions {
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
         address.connect_timeout_secs = self.connect_timeout_secs.unwrap_or(address.connect_timeout_secs).max(1);
-        let pem =
-            |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| placed(base, &pem));
+        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| placed(base, &pem));
         address.ssl_root_cert = pem(&self.ssl_root_cert, address.ssl_root_cert);
         address.ssl_cert = pem(&self.ssl_cert, address.ssl_cert);
         let key = self.ssl_key.clone().or(address.ssl_key);

@@ -475,9 +475,7 @@ impl Rows {
     fn value(&self, column: &Typed, at: usize, row: usize, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
         column.write(row, self.form, out).map_err(|Wrong(why, hint)| {
             let name = plans.get(at).map(|plan| plan.name.as_str()).unwrap_or_default();
-            Error::new("WEIR-MY-050", Kind::TypeLoss, why)
-                .at(format!("column `{name}`, row {} of the batch", row + 1))
-                .hint(hint)
+            Error::new("WEIR-MY-050", Kind::TypeLoss, why).at(format!("column `{name}`, row {} of the batch", row + 1)).hint(hint)
         })
     }
 

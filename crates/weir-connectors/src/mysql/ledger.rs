@@ -217,7 +217,14 @@ impl Ledger {
     }
 
     /// Inside a writing transaction: what a flush of changes adds. A stream of changes never ends, so its flushes share one row.
-    pub async fn record_changes(&self, client: &mut Client, attempt: u64, barrier: &Barrier, rows: u64, bytes: u64) -> Result<()> {
+    pub async fn record_changes(
+        &self,
+        client: &mut Client,
+        attempt: u64,
+        barrier: &Barrier,
+        rows: u64,
+        bytes: u64,
+    ) -> Result<()> {
         let sql = format!(
             "UPDATE {}.flushes SET attempt = ?, lane = ?, epoch = ?, row_count = row_count + ?, byte_count = byte_count + ?, \
              at = UTC_TIMESTAMP(6) WHERE id = ?",

@@ -285,13 +285,7 @@ impl MysqlSink {
     }
 
     /// The target of a stream of changes, as the contract allows.
-    async fn prepare_changes(
-        &self,
-        client: &mut Client,
-        ledger: &Ledger,
-        target: &StreamTarget,
-        name: &TableName,
-    ) -> Result<()> {
+    async fn prepare_changes(&self, client: &mut Client, ledger: &Ledger, target: &StreamTarget, name: &TableName) -> Result<()> {
         let target = changes::as_it_is(client, ledger, target, name).await?;
         let plan = self.examine(client, &target).await?;
         if plan.existing.is_none() {

@@ -80,7 +80,7 @@ fn follow(flavor: Flavor) {
         )
         .unwrap();
     run();
-    equal(&source, &target, "", 2700);
+    equal(&source, &target, "", 2701);
     // A change of shape in the middle of a transaction, between rows.
     source
         .execute(
@@ -89,7 +89,7 @@ fn follow(flavor: Flavor) {
         )
         .unwrap();
     run();
-    equal(&source, &target, ", m", 2702);
+    equal(&source, &target, ", m", 2703);
     source.execute("TRUNCATE t; INSERT INTO t (id, name) VALUES (1, 'last')").unwrap();
     run();
     equal(&source, &target, ", m", 1);

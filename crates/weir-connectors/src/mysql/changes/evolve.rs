@@ -176,10 +176,14 @@ impl Scene<'_> {
     /// What the source says that the rows have which are there, as a literal of the new column.
     fn fill(&self, field: &Field, kind: &str, text: &str) -> Result<String> {
         let wrong = |why: String| {
-            Error::new("WEIR-MY-116", Kind::Schema, format!("the value of the new column `{}` in older rows cannot be written", field.name()))
-                .at(self.name.display())
-                .because(why)
-                .hint("add the column to the table by hand, with this value in the rows that are there")
+            Error::new(
+                "WEIR-MY-116",
+                Kind::Schema,
+                format!("the value of the new column `{}` in older rows cannot be written", field.name()),
+            )
+            .at(self.name.display())
+            .because(why)
+            .hint("add the column to the table by hand, with this value in the rows that are there")
         };
         let of = ColumnType::parse(kind);
         let array: ArrayRef = match field.data_type() {
@@ -188,7 +192,11 @@ impl Scene<'_> {
                 let bytes = bytes.ok_or_else(|| wrong(format!("`{text}` is not in hexadecimal digits")))?;
                 Arc::new(BinaryArray::from_vec(vec![&bytes]))
             }
-            DataType::List(_) | DataType::LargeList(_) | DataType::Struct(_) | DataType::Map(..) | DataType::FixedSizeList(..) => {
+            DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::Struct(_)
+            | DataType::Map(..)
+            | DataType::FixedSizeList(..) => {
                 return Err(wrong(format!("`{text}` is a nested value in the words of the source")));
             }
             _ => Arc::new(StringArray::from(vec![text])),
@@ -280,7 +288,12 @@ mod tests {
             (DataType::Utf8, "varchar(9)", "x", "'x'"),
             (DataType::Binary, "longblob", "\\x00ff", "(X'00ff')"),
             (DataType::Timestamp(Microsecond, None), "datetime(6)", "2024-02-29 12:00:00.5", "'2024-02-29 12:00:00.500000'"),
-            (DataType::Timestamp(Microsecond, Some("UTC".into())), "datetime(6)", "2024-02-29 12:00:00+02", "'2024-02-29 10:00:00'"),
+            (
+                DataType::Timestamp(Microsecond, Some("UTC".into())),
+                "datetime(6)",
+                "2024-02-29 12:00:00+02",
+                "'2024-02-29 10:00:00'",
+            ),
         ] {
             assert_eq!(fill(kind, sql, text).unwrap(), literal, "{sql} {text}");
         }

@@ -230,8 +230,11 @@ impl Changes {
         let done = self.client.batch(sql).await?;
         if done.warnings > 0 {
             let warnings = self.client.simple("SHOW WARNINGS LIMIT 10").await?;
-            let said: Vec<String> =
-                warnings.iter().filter(|row| row.text(0) != "Note").map(|row| format!("{} (error {})", row.text(2), row.text(1))).collect();
+            let said: Vec<String> = warnings
+                .iter()
+                .filter(|row| row.text(0) != "Note")
+                .map(|row| format!("{} (error {})", row.text(2), row.text(1)))
+                .collect();
             if !said.is_empty() {
                 return Err(Error::new("WEIR-MY-056", Kind::Data, "the server would not take every row as it is")
                     .at(self.bound.name.display())
@@ -436,14 +439,8 @@ impl Changes {
             .iter()
             .map(|plan| (self.target.schema.field(plan.index).name().clone(), plan.name.clone()))
             .collect();
-        let scene = evolve::Scene {
-            name: &name,
-            shape: &shape,
-            old: &self.target,
-            names: &names,
-            change,
-            on_loss: &self.setup.on_loss,
-        };
+        let scene =
+            evolve::Scene { name: &name, shape: &shape, old: &self.target, names: &names, change, on_loss: &self.setup.on_loss };
         let plan = scene.plan(new)?;
         // The index is still on the columns as they are called now.
         let before = |key: &String| plan.renames.iter().find(|(_, to)| to == key).map_or(key, |(from, _)| from).clone();

@@ -133,9 +133,8 @@ mod tests {
 
     #[test]
     fn the_table_tells_how_far_the_renames_got() {
-        let schema: SchemaRef = SchemaRef::new(Schema::new(
-            ["id", "a", "b"].map(|name| Field::new(name, DataType::Int64, true)).to_vec(),
-        ));
+        let schema: SchemaRef =
+            SchemaRef::new(Schema::new(["id", "a", "b"].map(|name| Field::new(name, DataType::Int64, true)).to_vec()));
         let table = TableName::new("d", "t");
         let exchange = Shaping::new(&schema, Vec::new()).step(
             &pairs(&[("a", "b"), ("b", "a")]),
@@ -151,9 +150,8 @@ mod tests {
         assert_eq!(found(&then, &["id", "c", "a"]).unwrap(), pairs(&[("a", "c"), ("b", "a")]));
         assert_eq!(found(&then, &["id", "c"]).unwrap_err().code(), "WEIR-MY-115");
         // The new shape is not the one that the names were noted for.
-        let new: SchemaRef = SchemaRef::new(Schema::new(
-            ["id", "b", "a"].map(|name| Field::new(name, DataType::Int64, true)).to_vec(),
-        ));
+        let new: SchemaRef =
+            SchemaRef::new(Schema::new(["id", "b", "a"].map(|name| Field::new(name, DataType::Int64, true)).to_vec()));
         assert_eq!(exchange.resolve(&new, &names(&["id", "b", "a"]), &table).unwrap(), []);
     }
 }

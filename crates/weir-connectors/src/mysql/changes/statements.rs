@@ -87,10 +87,8 @@ impl Statements {
     /// That a row of `one` has the key of the staged row.
     fn same(&self, one: &str) -> String {
         let equal = self.keys.iter().map(|at| format!("{one}.{} = s.{}", self.target(*at), staged(*at)));
-        let identical = self
-            .loose
-            .iter()
-            .map(|at| format!("CAST({one}.{} AS BINARY) = CAST(s.{} AS BINARY)", self.target(*at), staged(*at)));
+        let identical =
+            self.loose.iter().map(|at| format!("CAST({one}.{} AS BINARY) = CAST(s.{} AS BINARY)", self.target(*at), staged(*at)));
         equal.chain(identical).collect::<Vec<_>>().join(" AND ")
     }
 
@@ -227,7 +225,8 @@ impl Statements {
         let plain = |sql: String| Step { sql, expect: Expect::Any, group: 0 };
         let (table, stage, aside) = (self.table.sql(), self.stage.sql(), whole.table.sql());
         let numbers = format!("{GROUP} BETWEEN {first} AND {}", first + groups.len().saturating_sub(1));
-        let names = |prefix: &str| whole.columns.iter().map(|column| format!("{prefix}{}", ident(column))).collect::<Vec<_>>().join(", ");
+        let names =
+            |prefix: &str| whole.columns.iter().map(|column| format!("{prefix}{}", ident(column))).collect::<Vec<_>>().join(", ");
         let mut steps = vec![
             plain(format!("DELETE FROM {aside}")),
             plain(format!(
@@ -258,12 +257,18 @@ impl Statements {
             let join = |kind: &str, more: &str| {
                 format!("FROM {stage} AS s {kind} {aside} AS w ON {} WHERE {GROUP} = {number}{more}", self.same("w"))
             };
-            let sql = format!("INSERT INTO {table} ({}) SELECT {} {}", with.join(", "), from.join(", "), join("STRAIGHT_JOIN", ""));
+            let sql =
+                format!("INSERT INTO {table} ({}) SELECT {} {}", with.join(", "), from.join(", "), join("STRAIGHT_JOIN", ""));
             let expect = if replaces || deleted { Expect::Found } else { Expect::Present(what.rows) };
             steps.push(Step { sql, expect, group });
             if replaces || deleted {
                 let alone = format!(" AND w.{} IS NULL", self.first_key());
-                let sql = format!("INSERT INTO {table} ({}) SELECT {} {}", list.join(", "), values.join(", "), join("LEFT JOIN", &alone));
+                let sql = format!(
+                    "INSERT INTO {table} ({}) SELECT {} {}",
+                    list.join(", "),
+                    values.join(", "),
+                    join("LEFT JOIN", &alone)
+                );
                 steps.push(Step { sql, expect: Expect::Rest(what.rows), group });
             }
         }
@@ -324,7 +329,10 @@ mod tests {
     fn another_unique_index_is_never_taken_for_the_key() {
         let groups = [group(Deed::Put { deleted: false }, [false; 3]), group(Deed::Delete, [false; 3])];
         let only = statements(false, true).merge(&groups, 0);
-        assert!(only.len() == 2 && only[0].sql.starts_with("DELETE t") && only[1].sql.contains("ON DUPLICATE KEY UPDATE `a` = "), "{only:?}");
+        assert!(
+            only.len() == 2 && only[0].sql.starts_with("DELETE t") && only[1].sql.contains("ON DUPLICATE KEY UPDATE `a` = "),
+            "{only:?}"
+        );
         let mut loose = statements(false, true);
         loose.loose = vec![0];
         for steps in [statements(false, false).merge(&groups, 0), loose.merge(&groups, 0)] {

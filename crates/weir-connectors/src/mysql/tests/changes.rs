@@ -42,8 +42,11 @@ async fn each_flush_of_changes_is_visible_and_nothing_before_it() {
     for flavor in BOTH {
         let database = database_of(flavor);
         let (stream, mut writer) = opened(&database, WriteMode::Upsert, DeleteMode::Hard).await;
-        let first =
-            [line(Op::Create, 1, is("a"), is("b")), line(Op::Create, 2, is("a"), is("b")), line(Op::Create, 3, is("a"), Some(None))];
+        let first = [
+            line(Op::Create, 1, is("a"), is("b")),
+            line(Op::Create, 2, is("a"), is("b")),
+            line(Op::Create, 3, is("a"), Some(None)),
+        ];
         writer.apply(batch(&first)).await.unwrap();
         assert_eq!(count(&database), "0");
         assert_eq!(writer.flush(&after(3)).await.unwrap().rows, 3);
@@ -53,7 +56,10 @@ async fn each_flush_of_changes_is_visible_and_nothing_before_it() {
         assert_eq!(server_lines(&database, TABLE), ["1|new|b", "3|NULL|c"]);
         // The run's report counts changes, and nothing was staged beside the table.
         assert_eq!(stream.commit(&[]).await.unwrap().rows, 7);
-        let left = format!("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{}' AND TABLE_NAME LIKE '\\_weir%'", database.name());
+        let left = format!(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{}' AND TABLE_NAME LIKE '\\_weir%'",
+            database.name()
+        );
         assert_eq!(server_lines(&database, &left), [""; 0]);
         assert!(database.rows("SHOW CREATE TABLE t").unwrap()[0][1].as_deref().unwrap().contains("PRIMARY KEY (`id`)"));
     }
@@ -112,7 +118,9 @@ async fn soft_deletes_mark_and_a_later_create_unmarks() {
         applied(writer.as_mut(), &[delete(1), delete(3), line(Op::Create, 4, is("x"), is("y")), delete(4)]).await.unwrap();
         let lines = "SELECT id, a, b, _deleted FROM t";
         assert_eq!(server_lines(&database, lines), ["1|a|b|1", "2|a|b|0", "3|NULL|NULL|1", "4|x|y|1"]);
-        applied(writer.as_mut(), &[line(Op::Create, 1, is("again"), Some(None)), line(Op::Update, 4, is("z"), None)]).await.unwrap();
+        applied(writer.as_mut(), &[line(Op::Create, 1, is("again"), Some(None)), line(Op::Update, 4, is("z"), None)])
+            .await
+            .unwrap();
         assert_eq!(server_lines(&database, lines), ["1|again|NULL|0", "2|a|b|0", "3|NULL|NULL|1", "4|z|y|0"]);
         writer.truncate().await.unwrap();
         applied(writer.as_mut(), &[line(Op::Create, 2, is("n"), is("n"))]).await.unwrap();
@@ -287,10 +295,8 @@ async fn a_truncate_stands_between_what_came_before_and_after() {
 async fn keys_of_several_columns_and_a_table_of_keys_only() {
     for flavor in BOTH {
         let database = database_of(flavor);
-        let schema: SchemaRef = Arc::new(Schema::new(vec![
-            Field::new("name", DataType::Utf8, false),
-            Field::new("id", DataType::Int64, false),
-        ]));
+        let schema: SchemaRef =
+            Arc::new(Schema::new(vec![Field::new("name", DataType::Utf8, false), Field::new("id", DataType::Int64, false)]));
         let rows = |list: &[(&str, i64)]| {
             let names: ArrayRef = Arc::new(list.iter().map(|(name, _)| Some(*name)).collect::<StringArray>());
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(list.iter().map(|(_, id)| *id)));

@@ -59,7 +59,8 @@ fn check(flavor: Flavor, cases: u32, table: &str, unique: bool) {
 }
 
 const PLAIN: &str = "(id bigint PRIMARY KEY, a text, b text)";
-const UNIQUE: &str = "(id bigint PRIMARY KEY, a varchar(50) UNIQUE, b text, made varchar(100) AS (CONCAT(a, b)) STORED, n int DEFAULT 5)";
+const UNIQUE: &str =
+    "(id bigint PRIMARY KEY, a varchar(50) UNIQUE, b text, made varchar(100) AS (CONCAT(a, b)) STORED, n int DEFAULT 5)";
 
 #[test]
 fn mariadb_has_what_the_log_says_after_every_flush_and_every_crash() {

@@ -95,8 +95,7 @@ async fn another_unique_index_never_gets_the_row_of_another_key_overwritten() {
 #[tokio::test]
 async fn updates_that_lack_values_of_rows_that_are_not_there_are_a_conflict_that_names_the_keys() {
     for flavor in BOTH {
-        let error =
-            refused(flavor, "", "", &[line(Op::Update, 1, is("x"), None), line(Op::Update, 77, is("x"), None)]).await;
+        let error = refused(flavor, "", "", &[line(Op::Update, 1, is("x"), None), line(Op::Update, 77, is("x"), None)]).await;
         assert_eq!((error.code(), error.kind()), ("WEIR-MY-114", Kind::Conflict));
         assert!(error.to_string().contains("1 rows") && error.why().unwrap().ends_with("keys: 77"), "{error}: {:?}", error.why());
         // That a row has the values already is no reason to miss it.
@@ -184,7 +183,10 @@ async fn a_user_with_the_least_privileges_applies_everything() {
         applied(writer.as_mut(), &[line(Op::Update, 1, is("y"), None), line(Op::Update, 3, is("x"), None)]).await.unwrap();
         assert_eq!(server_lines(&database, TABLE), ["1|y|b1", "3|x|z"]);
         writer.truncate().await.unwrap();
-        writer.apply(batch(&(0..6000).map(|id| line(Op::Create, id, is(&format!("u{id}")), is("z"))).collect::<Vec<_>>())).await.unwrap();
+        writer
+            .apply(batch(&(0..6000).map(|id| line(Op::Create, id, is(&format!("u{id}")), is("z"))).collect::<Vec<_>>()))
+            .await
+            .unwrap();
         writer.flush(&after(9)).await.unwrap();
         assert_eq!(database.value("SELECT COUNT(*) FROM t").unwrap(), "6000");
     }

@@ -119,10 +119,7 @@ async fn evolve_follows_what_the_source_does() {
     let dropped = shape(&[("id", DataType::Int64), ("b", DataType::Utf8)]);
     assert_eq!(reshaped(evolve, &dropped, &[]).await.unwrap(), ["id bigint, a int, b text", "1|NULL|7", "2|6|6", "3|NULL|8"]);
     let renamed = shape(&[("id", DataType::Int64), ("x", DataType::Int32), ("b", DataType::Utf8)]);
-    assert_eq!(
-        reshaped(evolve, &renamed, &[("a", "x")]).await.unwrap(),
-        ["id bigint, x int, b text", "1|7|7", "2|6|6", "3|8|8"]
-    );
+    assert_eq!(reshaped(evolve, &renamed, &[("a", "x")]).await.unwrap(), ["id bigint, x int, b text", "1|7|7", "2|6|6", "3|8|8"]);
     let wider = shape(&[("id", DataType::Int64), ("a", DataType::Int64), ("b", DataType::Utf8)]);
     assert_eq!(reshaped(evolve, &wider, &[]).await.unwrap(), ["id bigint, a bigint, b text", "1|7|7", "2|6|6", "3|8|8"]);
     // The other way round, in another order.

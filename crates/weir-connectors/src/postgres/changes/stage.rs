@@ -40,15 +40,7 @@ impl<'a> Stager<'a> {
                 Encoded::Binary(Rows::new(&held.rows, plans, true)?)
             });
         }
-        Ok(Self {
-            pending,
-            plans,
-            keys,
-            encoded,
-            groups: Groups::default(),
-            absent: vec![false; plans.len()],
-            text,
-        })
+        Ok(Self { pending, plans, keys, encoded, groups: Groups::default(), absent: vec![false; plans.len()], text })
     }
 
     fn cell(&self, at: usize, found: Option<(usize, usize)>, out: &mut Vec<u8>) -> Result<()> {
