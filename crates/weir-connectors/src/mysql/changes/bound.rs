@@ -40,6 +40,8 @@ pub struct Bound {
     pub insert: String,
     /// Where rows wait that are put back, if anything besides the key must be unique.
     pub whole: Option<Whole>,
+    /// How many unique indexes there are.
+    pub unique: usize,
 }
 
 impl Bound {
@@ -79,7 +81,8 @@ impl Bound {
             .collect::<Option<_>>()
             .ok_or_else(|| Error::internal("a column is not there any more").at(name.display()))?;
         let loose = keys.iter().copied().filter(|at| !exact(columns[*at])).collect();
-        let only_key = only_key(client, &name, &target.key).await?;
+        let unique = catalog::count_unique(client, &name).await?;
+        let only_key = unique == of_key(client, &name, &target.key).await?;
         let others = if target.write_mode == WriteMode::Upsert { others(&shape, &plans, soft) } else { Vec::new() };
         let session = |what: &str| TableName::new(name.database.clone(), format!("_weir_{what}_{number}"));
         let stage = session("changes");
@@ -108,7 +111,7 @@ impl Bound {
             others,
             soft,
         };
-        Ok(Self { name, plans, statements, load, insert, whole })
+        Ok(Self { name, plans, statements, load, insert, whole, unique })
     }
 }
 
@@ -131,16 +134,15 @@ fn exact(column: &RawColumn) -> bool {
     }
 }
 
-/// Whether the key is all that has to be unique.
-async fn only_key(client: &mut Client, name: &TableName, key: &[String]) -> Result<bool> {
+/// How many unique indexes are on the key.
+async fn of_key(client: &mut Client, name: &TableName, key: &[String]) -> Result<usize> {
     let lower = |columns: &[String]| {
         let mut columns: Vec<String> = columns.iter().map(|column| column.to_lowercase()).collect();
         columns.sort_unstable();
         columns
     };
     let wanted = lower(key);
-    let of_key = catalog::unique_indexes(client, name).await?.iter().filter(|columns| lower(columns) == wanted).count();
-    Ok(catalog::count_unique(client, name).await? == of_key)
+    Ok(catalog::unique_indexes(client, name).await?.iter().filter(|columns| lower(columns) == wanted).count())
 }
 
 /// Columns that a replaced row has NULL in. One with a default, or that fills itself, is the table's own affair.

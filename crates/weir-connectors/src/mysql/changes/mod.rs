@@ -84,7 +84,7 @@ struct Load {
 
 /// What a flush does, in order.
 enum Work {
-    Load(Load),
+    Load(Box<Load>),
     /// Soft: the source emptied its table.
     MarkAll,
 }
@@ -104,6 +104,8 @@ pub struct Changes {
     work: Vec<Work>,
     /// What the table calls the columns of the stream, where that is something else: somebody died between an ALTER and its flush.
     names: Vec<(String, String)>,
+    /// The schema of the stream at the last flush.
+    flushed: SchemaRef,
     /// The ledger has a change of shape that is not durable with its rows.
     shaping: Option<Shaping>,
     /// Number of the next group.
@@ -174,8 +176,10 @@ impl Changes {
         let (names, noted) = names(&mut client, &shared.ledger, &target, name).await?;
         let bound = Bound::new(&mut client, &shaping::renamed(&target, &names), &setup, 0).await?;
         let pending = Pending::new(&target.schema, &target.key, setup.deletes)?;
+        let flushed = target.schema.clone();
         let mut changes = Self {
             shared,
+            flushed,
             setup,
             target,
             client,
@@ -301,7 +305,7 @@ impl Changes {
         self.next_group += groups.len();
         self.staged = (self.staged.0 + rows, self.staged.1 + bytes);
         self.bytes += bytes;
-        self.work.push(Work::Load(Load { statements, groups, first }));
+        self.work.push(Work::Load(Box::new(Load { statements, groups, first })));
         self.pending.clear();
         Ok(())
     }
@@ -360,7 +364,9 @@ impl Changes {
             let sql = format!("DELETE FROM {}", self.bound.name.sql());
             self.run(&sql).await.map_err(|error| refusals::statement(error, &self.bound.name, false))?;
         }
-        for work in std::mem::take(&mut self.work) {
+        let works = std::mem::take(&mut self.work);
+        let merged = works.iter().any(|work| matches!(work, Work::Load(load) if load.statements.at_once()));
+        for work in works {
             match work {
                 Work::Load(load) => self.merge(&load).await?,
                 Work::MarkAll => {
@@ -369,15 +375,41 @@ impl Changes {
                 }
             }
         }
+        if merged {
+            self.same_indexes().await?;
+        }
         shared.ledger.record_changes(&mut self.client, shared.attempt, barrier, self.rows, self.bytes).await?;
         if let Some(shaping) = &self.shaping {
-            let note = if shaping.fills.is_empty() { None } else { Some(text(&shaping.settled())?) };
+            let note = match self.caught_up(shaping) {
+                true if shaping.fills.is_empty() => None,
+                true => Some(text(&shaping.settled())?),
+                false => Some(text(&shaping.rebased(&self.target.schema, self.names.clone()))?),
+            };
             shared.ledger.set_shaping(&mut self.client, note.as_deref()).await?;
         }
         failpoint!("mysql.flush.before");
         self.client.batch("COMMIT").await?;
         failpoint!("mysql.flush.after");
         Ok(())
+    }
+
+    /// Whether the rows have the shape that the table has.
+    fn caught_up(&self, shaping: &Shaping) -> bool {
+        let written = |name: &String| self.bound.plans.iter().any(|plan| plan.name == *name);
+        self.names.is_empty() && shaping.fills.iter().all(written)
+    }
+
+    /// A unique index that somebody made since would have been taken for the key. The table cannot be altered between its first row of this
+    /// transaction and the end.
+    async fn same_indexes(&mut self) -> Result<()> {
+        if catalog::count_unique(&mut self.client, &self.bound.name).await? == self.bound.unique {
+            return Ok(());
+        }
+        Err(Error::new("WEIR-MY-117", Kind::Conflict, "somebody made or dropped a unique index of the table")
+            .at(self.bound.name.display())
+            .because("rows are written in another way where more than the key must be unique")
+            .hint("nothing of this flush was written; the next attempt sees the index")
+            .transient())
     }
 
     /// After a flush: defaults that were for rows of the old shape go.
@@ -456,7 +488,7 @@ impl Changes {
         self.client.batch("START TRANSACTION").await?;
         shared.ledger.fence(&mut self.client, shared.attempt).await?;
         if !plan.renames.is_empty() || !plan.fills.is_empty() || self.shaping.is_some() {
-            let begun = self.shaping.take().unwrap_or_else(|| Shaping::new(&self.target.schema, self.names.clone()));
+            let begun = self.shaping.take().unwrap_or_else(|| Shaping::new(&self.flushed, Vec::new()));
             let next = begun.step(&plan.renames, &plan.before, &plan.after, &plan.fills);
             shared.ledger.set_shaping(&mut self.client, Some(&text(&next)?)).await?;
             self.shaping = Some(next);
@@ -537,7 +569,7 @@ impl ChangeWriter for Changes {
 
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed> {
         self.usable()?;
-        let idle = self.rows == 0 && self.work.is_empty() && !self.truncating && self.shaping.is_none();
+        let idle = self.rows == 0 && self.work.is_empty() && !self.truncating;
         if idle && barrier.progress.is_empty() {
             return Ok(Flushed { token: Value::Null, rows: 0, bytes: 0 });
         }
@@ -547,10 +579,13 @@ impl ChangeWriter for Changes {
             self.abandon().await;
             return Err(error);
         }
-        if let Some(shaping) = self.shaping.take()
-            && !shaping.fills.is_empty()
-        {
-            self.settle(&shaping.fills).await?;
+        self.flushed = self.target.schema.clone();
+        if let Some(shaping) = self.shaping.take() {
+            if !self.caught_up(&shaping) {
+                self.shaping = Some(shaping.rebased(&self.flushed, self.names.clone()));
+            } else if !shaping.fills.is_empty() {
+                self.settle(&shaping.fills).await?;
+            }
         }
         self.sweep().await?;
         (self.failed, self.truncating) = (false, false);

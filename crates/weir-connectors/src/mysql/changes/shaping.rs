@@ -62,6 +62,13 @@ impl Shaping {
         }
     }
 
+    /// After a flush of rows that are still of the old shape.
+    #[must_use]
+    pub fn rebased(&self, schema: &SchemaRef, names: Vec<(String, String)>) -> Self {
+        let (after, fills) = (self.after.clone(), self.fills.clone());
+        Self { before: after.clone(), after, fills, ..Self::new(schema, names) }
+    }
+
     /// Once the flush is durable.
     #[must_use]
     pub fn settled(&self) -> Self {

@@ -119,7 +119,7 @@ impl Statements {
     }
 
     /// Whether a row goes in by one statement.
-    fn at_once(&self) -> bool {
+    pub fn at_once(&self) -> bool {
         self.only_key && self.loose.is_empty()
     }
 

@@ -1,7 +1,7 @@
 //! What the target demands besides the key: refused with table, constraint and remedy, and nothing of the flush is left.
 
 use serde_json::json;
-use weir_connect::{DeleteMode, Error, Kind, Op, WriteMode};
+use weir_connect::{DeleteMode, Error, Kind, Op, Retry, WriteMode};
 use weir_testkit::mysql::Flavor;
 use weir_testkit::{MysqlDatabase, MysqlServer};
 
@@ -89,6 +89,24 @@ async fn another_unique_index_never_gets_the_row_of_another_key_overwritten() {
             let error = refused(flavor, ", UNIQUE only_a (a)", "", &lines).await;
             assert_eq!((error.code(), error.kind()), ("WEIR-MY-016", Kind::Data), "{error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_unique_index_that_is_made_while_changes_are_applied_is_seen_before_they_are_durable() {
+    for flavor in BOTH {
+        let database = database_of(flavor);
+        table(&database, "", "");
+        let (_stream, mut writer) = opened(&database, WriteMode::Upsert, DeleteMode::Hard).await;
+        applied(writer.as_mut(), &[line(Op::Update, 1, is("x1"), is("b1"))]).await.unwrap();
+        database.execute("ALTER TABLE t ADD UNIQUE only_a (a)").unwrap();
+        let error = applied(writer.as_mut(), &[line(Op::Create, 3, is("x1"), is("new"))]).await.unwrap_err();
+        assert_eq!((error.code(), error.retryable()), ("WEIR-MY-117", Retry::Transient), "{error}");
+        drop(writer);
+        assert_eq!(server_lines(&database, TABLE), ["1|x1|b1", "2|a2|b2"]);
+        let (_stream, mut writer) = opened(&database, WriteMode::Upsert, DeleteMode::Hard).await;
+        let error = applied(writer.as_mut(), &[line(Op::Create, 3, is("x1"), is("new"))]).await.unwrap_err();
+        assert_eq!(error.code(), "WEIR-MY-016", "{error}");
     }
 }
 
