@@ -148,18 +148,25 @@ impl Scene<'_> {
     /// Columns of the table that get another name.
     fn renames(&self) -> Result<Vec<(String, String)>> {
         let has = |name: &str| self.shape.columns.iter().find(|column| same_name(&column.name, name));
-        let found: Vec<(String, String)> = self
-            .change
-            .renamed
-            .iter()
-            .filter_map(|(from, to)| {
-                let table = self.names.iter().find(|(stream, _)| stream == from).map_or(from, |(_, table)| table);
-                let column = has(table)?;
-                (column.name != *to).then(|| (column.name.clone(), to.clone()))
-            })
-            .collect();
+        let mut found = Vec::new();
+        for field in self.change.schema.fields() {
+            let to = field.name();
+            let from = match self.change.renamed.iter().find(|(_, new)| new == to) {
+                Some((from, _)) => from,
+                // It has its name still; but the table may have a later one already, from before a crash.
+                None if self.change.renamed.iter().any(|(from, _)| from == to) => continue,
+                None => to,
+            };
+            let Some((_, table)) = self.names.iter().find(|(stream, _)| stream == from) else { continue };
+            let Some(column) = has(table) else { continue };
+            let same = if from == to { same_name(&column.name, to) } else { column.name == *to };
+            if !same {
+                found.push((column.name.clone(), to.clone()));
+            }
+        }
         for (from, to) in &found {
-            let taken = has(to).is_some_and(|column| !found.iter().any(|(leaving, _)| leaving == &column.name));
+            let taken =
+                has(to).is_some_and(|column| !found.iter().any(|(leaving, _): &(String, String)| leaving == &column.name));
             if taken {
                 return Err(Error::new(
                     "WEIR-MY-045",
