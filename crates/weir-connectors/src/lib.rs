@@ -3,6 +3,8 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod certificates;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod changes;
 pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;

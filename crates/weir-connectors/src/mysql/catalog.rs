@@ -278,6 +278,30 @@ pub async fn unique_indexes(client: &mut Client, name: &TableName) -> Result<Vec
     Ok(indexes)
 }
 
+/// How many unique indexes there are, those with expressions or prefixes included.
+pub async fn count_unique(client: &mut Client, name: &TableName) -> Result<usize> {
+    let rows = client
+        .query(
+            "SELECT CAST(COUNT(DISTINCT INDEX_NAME) AS CHAR) FROM information_schema.STATISTICS \
+             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0",
+            &[name.database.as_str().into(), name.table.as_str().into()],
+        )
+        .await?;
+    Ok(rows.first().map_or(0, |row| row.uint(0) as usize))
+}
+
+/// Foreign keys that refer to a table, its own included.
+pub async fn referring(client: &mut Client, name: &TableName) -> Result<Vec<String>> {
+    let rows = client
+        .query(
+            "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE UNIQUE_CONSTRAINT_SCHEMA = ? AND REFERENCED_TABLE_NAME = ?",
+            &[name.database.as_str().into(), name.table.as_str().into()],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.text(0).to_string()).collect())
+}
+
 /// A stable text of names and types, to see whether a table was altered.
 pub fn fingerprint(shape: &Shape) -> String {
     let columns: Vec<(&str, &str)> =

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+use weir_connect::{DeleteMode, Error, Kind, Result, Secret, WriteMode};
+
+use crate::certificates::placed;
 
 /// How much TLS, by the names that `postgres` uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -58,8 +60,8 @@ pub struct ConnectionOptions {
     #[schemars(extend("x-weir-aliases" = ["sslcert"]))]
     pub ssl_cert: Option<PathBuf>,
     /// PEM file of the client's private key, or its text (as a reference: `{{name}}`).
-    #[schemars(extend("x-weir-aliases" = ["sslkey"]))]
-    pub ssl_key: Option<PathBuf>,
+    #[schemars(with = "Option<String>", extend("x-weir-aliases" = ["sslkey"]))]
+    pub ssl_key: Option<Secret>,
     /// Seconds to wait for the connection. Default 10.
     #[schemars(extend("x-weir-unit" = "s", "x-weir-aliases" = ["connect_timeout"]))]
     pub connect_timeout_secs: Option<u64>,
@@ -125,6 +127,8 @@ pub struct SinkOptions {
     pub write_mode: WriteMode,
     /// Key columns for `upsert` and `merge`; default: the source's primary key.
     pub key: Vec<String>,
+    /// `mode: cdc`: what a delete at the source does here.
+    pub delete_mode: DeleteMode,
     /// Database on the target server in which Weir keeps how far each run got. Default `_weir`.
     pub state_schema: String,
     /// `auto` (default) or `insert`.
@@ -138,6 +142,7 @@ impl Default for SinkOptions {
             create: Create::Auto,
             write_mode: WriteMode::Append,
             key: Vec::new(),
+            delete_mode: DeleteMode::default(),
             state_schema: "_weir".into(),
             load: Load::Auto,
         }
@@ -217,8 +222,8 @@ pub struct Address {
     pub ssl_root_cert: Option<PathBuf>,
     /// Client certificate.
     pub ssl_cert: Option<PathBuf>,
-    /// Client key.
-    pub ssl_key: Option<PathBuf>,
+    /// Client key: PEM file, or the PEM text itself.
+    pub ssl_key: Option<Secret>,
     /// Seconds.
     pub connect_timeout_secs: u64,
 }
@@ -265,12 +270,11 @@ impl ConnectionOptions {
         address.password = self.password.clone().or(address.password);
         address.ssl_mode = self.ssl_mode.unwrap_or(address.ssl_mode);
         address.connect_timeout_secs = self.connect_timeout_secs.unwrap_or(address.connect_timeout_secs).max(1);
-        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| {
-            given.clone().or(from_url).map(|pem| crate::certificates::placed(base, &pem))
-        };
+        let pem = |given: &Option<PathBuf>, from_url: Option<PathBuf>| given.clone().or(from_url).map(|pem| placed(base, &pem));
         address.ssl_root_cert = pem(&self.ssl_root_cert, address.ssl_root_cert);
         address.ssl_cert = pem(&self.ssl_cert, address.ssl_cert);
-        address.ssl_key = pem(&self.ssl_key, address.ssl_key);
+        let key = self.ssl_key.clone().or(address.ssl_key);
+        address.ssl_key = key.map(|pem| Secret::new(placed(base, Path::new(pem.expose())).to_string_lossy()));
         if address.ssl_cert.is_some() != address.ssl_key.is_some() {
             return Err(Error::new("WEIR-MY-001", Kind::Spec, "`ssl_cert` and `ssl_key` go together"));
         }
@@ -331,7 +335,7 @@ fn apply_url(address: &mut Address, text: &str) -> Result<()> {
             "useSSL" | "requireSSL" => address.ssl_mode = if value == "true" { SslMode::Require } else { SslMode::Disable },
             "ssl-ca" | "sslrootcert" | "ssl_root_cert" => address.ssl_root_cert = Some(PathBuf::from(value.as_ref())),
             "ssl-cert" | "sslcert" => address.ssl_cert = Some(PathBuf::from(value.as_ref())),
-            "ssl-key" | "sslkey" => address.ssl_key = Some(PathBuf::from(value.as_ref())),
+            "ssl-key" | "sslkey" => address.ssl_key = Some(Secret::new(value.as_ref())),
             "user" => address.user = value.into_owned(),
             "password" => address.password = Some(Secret::new(value)),
             // What a JDBC address often says and does not matter here: text is always UTF-8, times always UTC.
@@ -386,6 +390,19 @@ mod tests {
         assert_eq!(found.ssl_mode, SslMode::VerifyCa);
         assert_eq!(found.ssl_root_cert.as_deref(), Some(Path::new("/base/ca.pem")));
         assert!(!format!("{found:?}").contains("p/w"));
+    }
+
+    #[test]
+    fn certificates_are_paths_or_their_text_and_the_key_is_not_printed() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
+        let given = serde_json::json!({"ssl_cert": "certs/me.pem", "ssl_key": pem, "ssl_root_cert": pem});
+        let found = serde_json::from_value::<ConnectionOptions>(given).unwrap().address(Path::new("/base")).unwrap();
+        assert_eq!(found.ssl_cert.as_deref(), Some(Path::new("/base/certs/me.pem")));
+        assert_eq!(found.ssl_root_cert.as_deref(), Some(Path::new(pem)));
+        assert_eq!(found.ssl_key.as_ref().map(Secret::expose), Some(pem));
+        assert!(!format!("{:?}", found.ssl_key).contains("hunter2"));
+        let found = address("mysql://h/db?ssl-cert=me.pem&ssl-key=key.pem").unwrap();
+        assert_eq!(found.ssl_key.as_ref().map(Secret::expose), Some("/base/key.pem"));
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl Typed {
     #[inline]
     fn write(&self, row: usize, form: Form, out: &mut Vec<u8>) -> Result<(), Wrong> {
         if self.array().is_null(row) {
-            out.extend_from_slice(if form == Form::Load { b"\\N" } else { b"NULL" });
+            null(form, out);
             return Ok(());
         }
         match self {
@@ -368,8 +368,9 @@ fn whole(micros: i64, places: u8) -> Result<(), Wrong> {
     Err(wrong(format!("the time has more than the {places} digits after the second that the column holds"), NARROWER))
 }
 
+/// Appends a number in at least so many digits.
 #[inline]
-fn digits(mut value: u64, least: usize, out: &mut Vec<u8>) {
+pub fn digits(mut value: u64, least: usize, out: &mut Vec<u8>) {
     let mut buffer = [b'0'; 20];
     let mut at = buffer.len();
     while value > 0 || buffer.len() - at < least {
@@ -401,6 +402,11 @@ fn clock(micros: i64, out: &mut Vec<u8>) {
         out.push(b'.');
         digits(fraction, 6, out);
     }
+}
+
+/// NULL.
+pub fn null(form: Form, out: &mut Vec<u8>) {
+    out.extend_from_slice(if form == Form::Load { b"\\N" } else { b"NULL" });
 }
 
 fn quoted(form: Form, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
@@ -466,6 +472,21 @@ impl Rows {
         Ok(Self { columns, form })
     }
 
+    fn value(&self, column: &Typed, at: usize, row: usize, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
+        column.write(row, self.form, out).map_err(|Wrong(why, hint)| {
+            let name = plans.get(at).map(|plan| plan.name.as_str()).unwrap_or_default();
+            Error::new("WEIR-MY-050", Kind::TypeLoss, why).at(format!("column `{name}`, row {} of the batch", row + 1)).hint(hint)
+        })
+    }
+
+    /// Appends one value.
+    pub fn cell(&self, at: usize, row: usize, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
+        match self.columns.get(at) {
+            Some(column) => self.value(column, at, row, plans, out),
+            None => Err(Error::internal(format!("there is no column {at} to write"))),
+        }
+    }
+
     /// Appends one row; with `sequence`, a number behind it.
     pub fn write(&self, row: usize, sequence: Option<u64>, plans: &[ColumnPlan], out: &mut Vec<u8>) -> Result<()> {
         let separator = if self.form == Form::Load { b'\t' } else { b',' };
@@ -476,12 +497,7 @@ impl Rows {
             if at > 0 {
                 out.push(separator);
             }
-            column.write(row, self.form, out).map_err(|Wrong(why, hint)| {
-                let name = plans.get(at).map(|plan| plan.name.as_str()).unwrap_or_default();
-                Error::new("WEIR-MY-050", Kind::TypeLoss, why)
-                    .at(format!("column `{name}`, row {} of the batch", row + 1))
-                    .hint(hint)
-            })?;
+            self.value(column, at, row, plans, out)?;
         }
         if let Some(sequence) = sequence {
             if !self.columns.is_empty() {

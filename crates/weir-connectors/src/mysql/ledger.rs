@@ -5,6 +5,7 @@
 //!   place of another, which no transaction can cover.
 //! * `flushes`: one row per committed flush.
 //! * `progress`: the latest progress of every split.
+//! * `shapes`: a change of a target's shape whose flush is not durable yet (see `super::changes`).
 //!
 //! Statements that no transaction covers (RENAME, DROP) run under a named lock of the run: it lives as long as the session that holds it, so a
 //! statement that is still on its way at the server keeps the next attempt out.
@@ -95,8 +96,8 @@ impl Ledger {
     pub async fn ensure(&self, client: &mut Client) -> Result<()> {
         let database = &self.database;
         let bare = database.trim_matches('`').replace("``", "`");
-        let sql = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME IN ('runs', 'flushes', 'progress')";
-        if client.query(sql, &[bare.as_str().into()]).await?.len() == 3 {
+        let sql = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME IN ('runs', 'flushes', 'progress', 'shapes')";
+        if client.query(sql, &[bare.as_str().into()]).await?.len() == 4 {
             return Ok(());
         }
         let rows =
@@ -122,6 +123,9 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS {database}.progress (id {id}, split_key {id}, split_id TEXT NOT NULL, progress LONGTEXT NOT NULL, \
              lane BIGINT UNSIGNED NOT NULL, epoch BIGINT UNSIGNED NOT NULL, at DATETIME(6) NOT NULL, PRIMARY KEY (id, split_key)) {end}"
         ));
+        statements.push(format!(
+            "CREATE TABLE IF NOT EXISTS {database}.shapes (id {id} PRIMARY KEY, shaping LONGTEXT NOT NULL, at DATETIME(6) NOT NULL) {end}"
+        ));
         for statement in statements {
             client.batch(&statement).await.map_err(|error| self.denied(error))?;
         }
@@ -132,6 +136,11 @@ impl Ledger {
     pub async fn hold(&self, client: &mut Client) -> Result<()> {
         let rows = client.query("SELECT GET_LOCK(?, 30)", &[format!("weir:{}", self.run).as_str().into()]).await?;
         if rows.first().is_some_and(|row| row.int(0) == 1) { Ok(()) } else { Err(self.busy(client)) }
+    }
+
+    /// Gives the run's lock back before the session ends.
+    pub async fn release(&self, client: &mut Client) -> Result<()> {
+        client.query("SELECT RELEASE_LOCK(?)", &[format!("weir:{}", self.run).as_str().into()]).await.map(drop)
     }
 
     fn busy(&self, client: &Client) -> Error {
@@ -180,6 +189,12 @@ impl Ledger {
         );
         let id: Param = self.run.as_str().into();
         client.execute(&sql, &[id.clone(), attempt.into(), lane.clone(), epoch.clone(), rows.into(), bytes.into()]).await?;
+        self.record_progress(client, barrier).await
+    }
+
+    async fn record_progress(&self, client: &mut Client, barrier: &Barrier) -> Result<()> {
+        let (lane, epoch) = (Param::UInt(barrier.lane as u64), Param::UInt(barrier.epoch));
+        let id: Param = self.run.as_str().into();
         let sql = format!(
             "REPLACE INTO {}.progress (id, split_key, split_id, progress, lane, epoch, at) VALUES (?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))",
             self.database
@@ -199,6 +214,51 @@ impl Ledger {
             client.execute(&sql, &parameters).await?;
         }
         Ok(())
+    }
+
+    /// Inside a writing transaction: what a flush of changes adds. A stream of changes never ends, so its flushes share one row.
+    pub async fn record_changes(
+        &self,
+        client: &mut Client,
+        attempt: u64,
+        barrier: &Barrier,
+        rows: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        let sql = format!(
+            "UPDATE {}.flushes SET attempt = ?, lane = ?, epoch = ?, row_count = row_count + ?, byte_count = byte_count + ?, \
+             at = UTC_TIMESTAMP(6) WHERE id = ?",
+            self.database
+        );
+        let (lane, epoch) = (Param::UInt(barrier.lane as u64), Param::UInt(barrier.epoch));
+        let parameters = [attempt.into(), lane, epoch, rows.into(), bytes.into(), self.run.as_str().into()];
+        if client.execute(&sql, &parameters).await?.affected == 0 {
+            return self.record(client, attempt, barrier, rows, bytes).await;
+        }
+        self.record_progress(client, barrier).await
+    }
+
+    /// The change of shape that is not durable with its rows yet. Also before anything was made here.
+    pub async fn shaping(&self, client: &mut Client) -> Result<Option<String>> {
+        let sql = format!("SELECT shaping FROM {}.shapes WHERE id = ?", self.database);
+        match client.query(&sql, &[self.run.as_str().into()]).await {
+            Ok(rows) => Ok(rows.first().map(|row| row.text(0).to_string())),
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Privilege) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes a change of shape, or forgets it.
+    pub async fn set_shaping(&self, client: &mut Client, shaping: Option<&str>) -> Result<()> {
+        let id: Param = self.run.as_str().into();
+        let (sql, parameters) = match shaping {
+            Some(text) => (
+                format!("REPLACE INTO {}.shapes (id, shaping, at) VALUES (?, ?, UTC_TIMESTAMP(6))", self.database),
+                vec![id, text.into()],
+            ),
+            None => (format!("DELETE FROM {}.shapes WHERE id = ?", self.database), vec![id]),
+        };
+        client.execute(&sql, &parameters).await.map(drop)
     }
 
     /// How far every split got.
@@ -230,7 +290,7 @@ impl Ledger {
     /// Forgets the flushes and progress of this run.
     pub async fn forget(&self, client: &mut Client) -> Result<()> {
         client.batch("START TRANSACTION").await?;
-        for table in ["flushes", "progress"] {
+        for table in ["flushes", "progress", "shapes"] {
             client.execute(&format!("DELETE FROM {}.{table} WHERE id = ?", self.database), &[self.run.as_str().into()]).await?;
         }
         client
@@ -272,7 +332,7 @@ impl Ledger {
         let sql =
             format!("UPDATE {}.runs SET phase = NULL, report = ?, changed_at = UTC_TIMESTAMP(6) WHERE id = ?", self.database);
         client.execute(&sql, &[text.as_str().into(), self.run.as_str().into()]).await?;
-        for table in ["flushes", "progress"] {
+        for table in ["flushes", "progress", "shapes"] {
             let sql = format!(
                 "DELETE FROM {0}.{table} WHERE id IN (SELECT id FROM {0}.runs WHERE stream_id = ? AND id <> ?)",
                 self.database

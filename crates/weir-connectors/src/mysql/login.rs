@@ -9,6 +9,8 @@ use super::tls;
 use super::wire::{HEAD, Packets, Reader, put_text};
 
 const LONG_PASSWORD: u32 = 1;
+/// An UPDATE counts the rows that it found, not those that it changed.
+const FOUND_ROWS: u32 = 1 << 1;
 const LONG_FLAG: u32 = 1 << 2;
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const LOCAL_FILES: u32 = 1 << 7;
@@ -80,6 +82,7 @@ pub async fn login(packets: &mut Packets, address: &Address) -> Result<Greeting>
     let Hello { mut greeting, mut nonce, mut plugin } = hello(packets.body(frame), &place)?;
     let offered = greeting.capabilities;
     let mut wanted = LONG_PASSWORD
+        | FOUND_ROWS
         | LONG_FLAG
         | LOCAL_FILES
         | PROTOCOL_41

@@ -1,11 +1,13 @@
 //! MySQL and MariaDB as source and sink (`mysql`, `mariadb`).
 //!
 //! * Source: prepared statements whose binary rows are decoded straight into Arrow columns, tables in ranges of the primary key under one view.
-//! * Sink: `LOAD DATA LOCAL INFILE` (or `INSERT`) into a staging table, with the positions in the rows' own transaction.
+//! * Sink: `LOAD DATA LOCAL INFILE` (or `INSERT`) into a staging table, with the positions in the rows' own transaction; changes by key in
+//!   `changes`.
 //!
 //! `types` is the one mapping of types, both ways. Privileges and limits are in the README. No change data capture here.
 
 pub mod catalog;
+mod changes;
 pub mod client;
 pub mod config;
 pub mod encode;

@@ -6,8 +6,9 @@
 //! | append | `INSERT … SELECT` |
 //! | overwrite | the staged table takes the target's place (RENAME); or DELETE and INSERT, where something holds on to the target |
 //! | upsert, merge | `UPDATE` and `INSERT … SELECT` by key |
+//! | upsert, merge of changes | nothing of the run's own (see `changes`): marks the run |
 //!
-//! In every mode rows go into a staging table beside the target, because InnoDB does not tell which run wrote a row, so nothing else could be taken
+//! But for changes, rows go into a staging table beside the target, because InnoDB does not tell which run wrote a row, so nothing else could be taken
 //! back. A flush is one transaction of rows, their count and the progress of their splits (see `ledger`): exactly once. `commit` is one
 //! transaction with the mark that it happened, or a RENAME, which is atomic itself, between two such transactions.
 
@@ -17,11 +18,12 @@ use std::sync::atomic::AtomicU64;
 use arrow::datatypes::Field;
 use async_trait::async_trait;
 use weir_connect::{
-    CommitKind, CommitReport, CommitToken, Error, Kind, OnLoss, Recovery, Result, Sink, SinkCapabilities, SinkType, StreamSink,
-    StreamTarget, StreamWriter, WriteMode, failpoint,
+    ChangeWriter, CommitKind, CommitReport, CommitToken, DeleteMode, Error, Kind, OnLoss, Recovery, Result, Sink,
+    SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
 };
 
 use super::catalog;
+use super::changes::{self, Changes, Setup};
 use super::client::Client;
 use super::config::{Address, Load, SinkOptions};
 use super::encode::{ColumnPlan, Form};
@@ -76,6 +78,8 @@ struct MysqlStream {
     committed: Option<CommitReport>,
     /// Columns of the target that the stream writes.
     names: Vec<String>,
+    options: SinkOptions,
+    on_loss: OnLoss,
 }
 
 /// The staging table.
@@ -114,6 +118,11 @@ impl Sink for MysqlSink {
 
     async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
         let mut client = Client::connect(&self.address).await?;
+        let name = target::table_name(&self.options, &target.stream, &self.address.database);
+        let target = match target.changes {
+            true => &changes::as_it_is(&mut client, &self.ledger(target), target, &name).await?,
+            false => target,
+        };
         let plan = self.examine(&mut client, target).await?;
         Ok(plan.changes.iter().map(|change| change.says(&plan.name)).collect())
     }
@@ -128,17 +137,15 @@ impl Sink for MysqlSink {
         Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
     }
 
+    fn applies_changes(&self) -> bool {
+        true
+    }
+
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         checked(&self.options.state_schema)?;
         let mut client = Client::connect(&self.address).await?;
         let name = target::table_name(&self.options, &target.stream, &self.address.database);
-        let key = RunKey {
-            pipeline: target.run.pipeline.clone(),
-            node: self.node.clone(),
-            stream: target.stream.clone(),
-            run_id: target.run.run_id.clone(),
-        };
-        let ledger = Ledger::new(&self.options.state_schema, key);
+        let ledger = self.ledger(&target);
         ledger.ensure(&mut client).await?;
         ledger.hold(&mut client).await?;
         let run = ledger.begin(&mut client, &name.display()).await?;
@@ -155,7 +162,14 @@ impl Sink for MysqlSink {
         };
         if let Some(done) = committed {
             client.close().await;
-            return Ok(Box::new(MysqlStream::finished(self, ledger, run.attempt, target, name, done)));
+            let held = (ledger, run.attempt);
+            return Ok(Box::new(MysqlStream::without_staging(self, held, Form::Insert, target, name, Some(done))));
+        }
+        if target.changes {
+            self.prepare_changes(&mut client, &ledger, &target, &name).await?;
+            let form = self.form(&mut client).await?;
+            client.close().await;
+            return Ok(Box::new(MysqlStream::without_staging(self, (ledger, run.attempt), form, target, name, None)));
         }
         if !staged {
             // The table that held this run's rows is not there (any more): what the ledger says about them is not true.
@@ -187,7 +201,17 @@ impl Sink for MysqlSink {
             place: plan.name.display(),
         };
         client.close().await;
-        Ok(Box::new(MysqlStream { shared: Arc::new(shared), target, name: plan.name, staging, committed: None, names }))
+        let (options, on_loss) = (self.options.clone(), self.on_loss.clone());
+        Ok(Box::new(MysqlStream {
+            shared: Arc::new(shared),
+            target,
+            name: plan.name,
+            staging,
+            committed: None,
+            names,
+            options,
+            on_loss,
+        }))
     }
 }
 
@@ -250,6 +274,28 @@ impl MysqlSink {
         target::examine(client, target, &self.options, &self.on_loss, &self.address.database).await
     }
 
+    fn ledger(&self, target: &StreamTarget) -> Ledger {
+        let key = RunKey {
+            pipeline: target.run.pipeline.clone(),
+            node: self.node.clone(),
+            stream: target.stream.clone(),
+            run_id: target.run.run_id.clone(),
+        };
+        Ledger::new(&self.options.state_schema, key)
+    }
+
+    /// The target of a stream of changes, as the contract allows.
+    async fn prepare_changes(&self, client: &mut Client, ledger: &Ledger, target: &StreamTarget, name: &TableName) -> Result<()> {
+        let target = changes::as_it_is(client, ledger, target, name).await?;
+        let plan = self.examine(client, &target).await?;
+        if plan.existing.is_none() {
+            // The table that held this run's rows is not there (any more): what the ledger says about them is not true.
+            ledger.forget(client).await?;
+        }
+        let statements: Vec<String> = plan.changes.iter().map(|change| change.sql(&plan.name)).collect();
+        run_all(client, &statements, &plan.name).await
+    }
+
     async fn form(&self, client: &mut Client) -> Result<Form> {
         if self.options.load == Load::Insert {
             return Ok(Form::Insert);
@@ -303,7 +349,7 @@ impl MysqlSink {
                 _ => None,
             });
             let present = || shape.columns.iter().find(|found| found.name.to_lowercase() == column.to_lowercase());
-            match changed.or_else(|| present().map(target::staged)) {
+            match changed.or_else(|| present().map(|found| target::staged(found, &ident(&found.name)))) {
                 Some(part) => parts.push(part),
                 None => return Err(Error::internal(format!("column `{column}` is not in the target")).at(plan.name.display())),
             }
@@ -322,28 +368,29 @@ impl MysqlSink {
 }
 
 impl MysqlStream {
-    /// The run is committed already: only its report is left to give.
-    fn finished(
+    /// Nothing is staged: the run is committed already and only its report is left to give, or it applies changes.
+    fn without_staging(
         sink: &MysqlSink,
-        ledger: Ledger,
-        attempt: u64,
+        (ledger, attempt): (Ledger, u64),
+        form: Form,
         target: StreamTarget,
         name: TableName,
-        done: CommitReport,
+        committed: Option<CommitReport>,
     ) -> Self {
         let (stage, old) = staging_names(ledger.word(), &name);
         let shared = Shared {
             address: sink.address.clone(),
             ledger,
             attempt,
-            form: Form::Insert,
+            form,
             statement: String::new(),
             columns: Vec::new(),
             sequence: None,
             place: name.display(),
         };
         let staging = Staging { name: stage, old, swap: false, make: Vec::new(), changes: Vec::new() };
-        Self { shared: Arc::new(shared), target, name, staging, committed: Some(done), names: Vec::new() }
+        let (options, on_loss) = (sink.options.clone(), sink.on_loss.clone());
+        Self { shared: Arc::new(shared), target, name, staging, committed, names: Vec::new(), options, on_loss }
     }
 
     async fn connect(&self) -> Result<Client> {
@@ -377,6 +424,10 @@ impl StreamSink for MysqlStream {
         if run.committed.is_some() {
             return Ok(());
         }
+        if self.target.changes {
+            // Applied changes cannot be told from other rows; a new snapshot replaces them by key.
+            return ledger.forget(&mut client).await;
+        }
         // In this order: a staging table that is missing makes the next attempt forget what the ledger says about it.
         client.batch(&format!("DROP TABLE IF EXISTS {}", self.staging.name.sql())).await?;
         failpoint!("mysql.discard.between");
@@ -390,7 +441,19 @@ impl StreamSink for MysqlStream {
         if self.committed.is_some() {
             return Err(Error::internal("a writer was asked for after the commit").at(self.shared.place.clone()));
         }
+        if self.target.changes {
+            return Err(Error::internal("a writer of rows was asked for a stream of changes").at(self.shared.place.clone()));
+        }
         Ok(Box::new(Writer::new(self.shared.clone(), lane)))
+    }
+
+    async fn change_writer(&self, deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        if self.committed.is_some() || !self.target.changes {
+            return Err(Error::internal("a writer of changes was asked for another stream").at(self.shared.place.clone()));
+        }
+        let (options, on_loss) = (self.options.clone(), self.on_loss.clone());
+        let setup = Setup { options, on_loss, deletes, database: self.shared.address.database.clone() };
+        Ok(Box::new(Changes::open(self.shared.clone(), setup, self.target.clone(), &self.name).await?))
     }
 
     async fn commit(&self, _tokens: &[CommitToken]) -> Result<CommitReport> {
@@ -407,6 +470,13 @@ impl StreamSink for MysqlStream {
         }
         let (rows, bytes) = ledger.totals(&mut client).await?;
         let done = CommitReport { rows, bytes, objects: 1, place: self.name.display() };
+        if self.target.changes {
+            ledger.committed(&mut client, &done).await?;
+            failpoint!("mysql.commit.before");
+            client.batch("COMMIT").await?;
+            failpoint!("mysql.commit.after");
+            return Ok(done);
+        }
         let commit = publish::Commit {
             ledger,
             attempt: self.shared.attempt,

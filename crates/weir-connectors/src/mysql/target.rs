@@ -311,7 +311,8 @@ fn decimal_fit(wanted: &Wanted<'_>, column: &ColumnType, precision: u8, scale: u
     }
 }
 
-fn mismatch(name: &TableName, field: &Field, column: &RawColumn) -> Error {
+/// The types do not go together.
+pub fn mismatch(name: &TableName, field: &Field, column: &RawColumn) -> Error {
     Error::new(
         "WEIR-MY-045",
         Kind::Schema,
@@ -321,7 +322,8 @@ fn mismatch(name: &TableName, field: &Field, column: &RawColumn) -> Error {
     .hint("cast it in the pipeline, or change the column's type at the target")
 }
 
-fn refused(name: &TableName, policy: SchemaChangePolicy, what: &str) -> Error {
+/// What the contract forbids.
+pub fn refused(name: &TableName, policy: SchemaChangePolicy, what: &str) -> Error {
     let (code, kind, hint) = match policy {
         SchemaChangePolicy::Hold => {
             ("WEIR-MY-047", Kind::Conflict, "approve the change by running once with `on_schema_change: evolve`")
@@ -364,6 +366,20 @@ fn spare_row(columns: &mut [(String, String)], key: &[String]) {
     }
 }
 
+/// Columns of the stream that are written. What a table could not be called, or not be keyed by, is refused.
+pub fn written(target: &StreamTarget, name: &TableName, on_loss: &OnLoss) -> Result<Vec<usize>> {
+    let drop = |field: &Field| on_loss.for_column(field.name()) == LossChoice::Drop && types::sink_type(field).edge.loses();
+    let written: Vec<usize> = (0..target.schema.fields().len()).filter(|at| !drop(target.schema.field(*at))).collect();
+    for at in &written {
+        checked(target.schema.field(*at).name())?;
+    }
+    distinct_names(target, &written, name)?;
+    if matches!(target.write_mode, WriteMode::Upsert | WriteMode::Merge) {
+        check_key(target, name)?;
+    }
+    Ok(written)
+}
+
 /// Compares stream and table. Changes nothing.
 pub async fn examine(
     client: &mut Client,
@@ -380,16 +396,8 @@ pub async fn examine(
     }
     checked(&name.database)?;
     checked(&name.table)?;
-    let drop = |field: &Field| on_loss.for_column(field.name()) == LossChoice::Drop && types::sink_type(field).edge.loses();
-    let mut written: Vec<usize> = (0..target.schema.fields().len()).filter(|at| !drop(target.schema.field(*at))).collect();
-    for at in &written {
-        checked(target.schema.field(*at).name())?;
-    }
-    distinct_names(target, &written, &name)?;
+    let written = written(target, &name, on_loss)?;
     let keyed = matches!(target.write_mode, WriteMode::Upsert | WriteMode::Merge);
-    if keyed {
-        check_key(target, &name)?;
-    }
     let Some(relation) = catalog::find(client, &name).await? else {
         if options.create == Create::Never {
             return Err(Error::new("WEIR-MY-007", Kind::NotFound, "the target table does not exist and `create` is `never`")
@@ -428,18 +436,33 @@ pub async fn examine(
             .hint(hint));
     }
     let shape = catalog::shape(client, &name).await?;
+    let (changes, kept) = compare(target, &written, &shape, &name, on_loss)?;
+    if keyed {
+        unique_index(client, target, &name).await?;
+    }
+    Ok(TargetPlan { name, existing: Some(relation), changes, written: kept })
+}
+
+/// Compares the columns of a stream with those of a table: what has to change there, and which columns are written. Pure.
+pub fn compare(
+    target: &StreamTarget,
+    written: &[usize],
+    shape: &Shape,
+    name: &TableName,
+    on_loss: &OnLoss,
+) -> Result<(Vec<Change>, Vec<usize>)> {
     let policy = target.on_schema_change;
     let mut changes = Vec::new();
     let mut kept = Vec::new();
-    for at in written.drain(..) {
+    for at in written.iter().copied() {
         let field = target.schema.field(at);
         let wanted = wanted(field, on_loss);
-        let Some(column) = find_column(&shape, field.name()) else {
+        let Some(column) = find_column(shape, field.name()) else {
             let change = Change::Add { column: field.name().clone(), kind: wanted.sql };
             match policy {
                 SchemaChangePolicy::Evolve => changes.push(change),
                 SchemaChangePolicy::DiscardColumn => continue,
-                _ => return Err(refused(&name, policy, &change.says(&name))),
+                _ => return Err(refused(name, policy, &change.says(name))),
             }
             kept.push(at);
             continue;
@@ -456,14 +479,14 @@ pub async fn examine(
         match fit(&wanted, &column.of) {
             Fit::Good { .. } => {}
             Fit::Widen(kind) => {
-                let change = Change::Widen { column: column.name.clone(), definition: definition(&name, column, &kind)? };
+                let change = Change::Widen { column: column.name.clone(), definition: definition(name, column, &kind)? };
                 match policy {
                     SchemaChangePolicy::Evolve => changes.push(change),
-                    SchemaChangePolicy::DiscardColumn => return Err(mismatch(&name, field, column)),
-                    _ => return Err(refused(&name, policy, &change.says(&name))),
+                    SchemaChangePolicy::DiscardColumn => return Err(mismatch(name, field, column)),
+                    _ => return Err(refused(name, policy, &change.says(name))),
                 }
             }
-            Fit::No => return Err(mismatch(&name, field, column)),
+            Fit::No => return Err(mismatch(name, field, column)),
         }
         kept.push(at);
     }
@@ -477,18 +500,16 @@ pub async fn examine(
         .at(name.display())
         .hint("give it a default at the target, or add the column in the pipeline"));
     }
-    if keyed {
-        unique_index(client, target, &name).await?;
-    }
-    Ok(TargetPlan { name, existing: Some(relation), changes, written: kept })
+    Ok((changes, kept))
 }
 
 /// The server does not tell `Name` from `name`.
-fn same_name(one: &str, other: &str) -> bool {
+pub fn same_name(one: &str, other: &str) -> bool {
     one == other || one.to_lowercase() == other.to_lowercase()
 }
 
-fn find_column<'a>(shape: &'a Shape, name: &str) -> Option<&'a RawColumn> {
+/// The column of that name, as the server compares names.
+pub fn find_column<'a>(shape: &'a Shape, name: &str) -> Option<&'a RawColumn> {
     shape.columns.iter().find(|column| same_name(&column.name, name))
 }
 
@@ -510,7 +531,7 @@ fn distinct_names(target: &StreamTarget, written: &[usize], name: &TableName) ->
 }
 
 /// The whole definition of a column with another type.
-fn definition(name: &TableName, column: &RawColumn, kind: &str) -> Result<String> {
+pub fn definition(name: &TableName, column: &RawColumn, kind: &str) -> Result<String> {
     let has_default = column.default.as_deref().is_some_and(|default| default != "NULL");
     if has_default || !column.extra.is_empty() {
         return Err(Error::new(
@@ -538,15 +559,15 @@ fn word(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
-/// A column of a staging table: the same type and comparison, but it may be NULL.
-pub fn staged(column: &RawColumn) -> String {
+/// A column of a staging table, by its quoted name there: the same type and comparison, but it may be NULL.
+pub fn staged(column: &RawColumn, name: &str) -> String {
     let text = matches!(column.of.base, Base::Char(_) | Base::Varchar(_) | Base::Text(_) | Base::Enum(_) | Base::Set(_));
     let collation = if text && !column.charset.is_empty() {
         format!(" CHARACTER SET {} COLLATE {}", word(&column.charset), word(&column.collation))
     } else {
         String::new()
     };
-    format!("{} {}{collation} NULL", ident(&column.name), column.of.sql())
+    format!("{name} {}{collation} NULL", column.of.sql())
 }
 
 fn check_key(target: &StreamTarget, name: &TableName) -> Result<()> {
@@ -567,7 +588,8 @@ fn check_key(target: &StreamTarget, name: &TableName) -> Result<()> {
     }
 }
 
-async fn unique_index(client: &mut Client, target: &StreamTarget, name: &TableName) -> Result<()> {
+/// An existing table needs a unique index on the key.
+pub async fn unique_index(client: &mut Client, target: &StreamTarget, name: &TableName) -> Result<()> {
     let lower = |columns: &[String]| {
         let mut columns: Vec<String> = columns.iter().map(|column| column.to_lowercase()).collect();
         columns.sort_unstable();

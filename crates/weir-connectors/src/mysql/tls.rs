@@ -85,8 +85,8 @@ fn client_config(address: &Address) -> Result<ClientConfig> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_pem(cert)?)
         .collect::<Result<_, _>>()
         .map_err(|e| tls_error(address, e, "`ssl_cert` must be a PEM file"))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&read_pem(key)?).map_err(|e| tls_error(address, e, "`ssl_key` must be a PEM file"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read_pem(std::path::Path::new(key.expose()))?)
+        .map_err(|e| tls_error(address, e, "`ssl_key` must be a PEM file"))?;
     builder.with_client_auth_cert(chain, key).map_err(|e| tls_error(address, e, "`ssl_cert` and `ssl_key` must belong together"))
 }
 

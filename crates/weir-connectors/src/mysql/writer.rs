@@ -99,7 +99,7 @@ impl Writer {
 }
 
 /// Whether the server took every row as it was. `LOAD DATA LOCAL` never refuses a row: it bends or skips it, and warns.
-async fn taken(client: &mut Client, done: Done, rows: u64, place: &str) -> Result<()> {
+pub async fn taken(client: &mut Client, done: Done, rows: u64, place: &str) -> Result<()> {
     if done.affected == rows && done.warnings == 0 {
         return Ok(());
     }

@@ -7,6 +7,7 @@ mod changes_transformed;
 mod flights;
 mod handover;
 mod harness;
+mod into_mysql;
 mod journal;
 mod machines;
 mod mistakes;

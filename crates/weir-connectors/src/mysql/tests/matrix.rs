@@ -13,7 +13,7 @@ use weir_testkit::mysql::Flavor;
 use super::{choose, connection, copy, database_of, open, source_at, take_all};
 
 /// Type and its hard values, as SQL.
-const TYPES: &[(&str, &[&str])] = &[
+pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("tinyint", &["-128", "127", "0"]),
     ("tinyint(1)", &["0", "1", "-128", "127"]),
     ("tinyint unsigned", &["0", "255"]),
@@ -74,7 +74,7 @@ const TYPES: &[(&str, &[&str])] = &[
 ];
 
 /// All columns of a table as the server's text, bytes in hex, singles without loss.
-fn texts(database: &MysqlDatabase, table: &str) -> Vec<Vec<Option<String>>> {
+pub(super) fn texts(database: &MysqlDatabase, table: &str) -> Vec<Vec<Option<String>>> {
     let columns = database
         .rows(format!(
             "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '{}' AND TABLE_NAME = '{table}' \

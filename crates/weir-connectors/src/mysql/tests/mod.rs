@@ -1,5 +1,11 @@
 //! Everything here runs against real servers.
 
+mod changes;
+mod changes_faults;
+mod changes_matrix;
+mod changes_model;
+mod changes_refused;
+mod changes_shape;
 mod conformance;
 mod faults;
 mod matrix;

@@ -2,7 +2,7 @@
 //!
 //! | step | where |
 //! | --- | --- |
-//! | changes are collapsed to the last one per key | `pending` |
+//! | changes are collapsed to the last one per key | `crate::changes::pending` |
 //! | rows go by COPY into a temporary table of the session, with the number of their group | `stage` |
 //! | one statement per group brings them into the target | `statements` |
 //! | a new shape of the stream | `evolve`, `bound` |
@@ -17,7 +17,6 @@
 
 mod bound;
 mod evolve;
-mod pending;
 mod refusals;
 mod stage;
 mod statements;
@@ -34,15 +33,16 @@ use weir_connect::{
 
 use self::bound::Bound;
 pub use self::bound::Setup;
-use self::pending::Pending;
 use self::stage::Stager;
 pub use self::statements::DELETED;
-use self::statements::{Expect, Group, STAGE, Step};
+use self::statements::{Expect, STAGE, Step};
 use super::client::Client;
 use super::copy_encode::{HEADER, TRAILER};
 use super::errors::sqlstate;
 use super::ledger::{Ledger, Statement};
 use super::sink::{Shared, name_target};
+use crate::changes::groups::Group;
+use crate::changes::pending::Pending;
 
 /// Bytes of changes that wait in memory; more goes ahead into the open transaction.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
@@ -218,7 +218,7 @@ impl Changes {
             return Ok(None);
         }
         self.client.push_data_end();
-        Ok(Some((stager.groups, self.pending.slots().len() as u64)))
+        Ok(Some((stager.groups.all, self.pending.slots().len() as u64)))
     }
 
     /// Brings what is pending into the target, in the open transaction; with a barrier also its progress.

@@ -1,14 +1,12 @@
 //! Collapsed changes → the data of a COPY into the table of staged changes, and the groups that its rows fall into. Pure: no I/O.
 
-use std::collections::HashMap;
-
 use arrow::array::ArrayRef;
 use weir_connect::Result;
 
 use super::super::copy_encode::{ColumnPlan, Encoding, Rows};
 use super::super::text_encode;
-use super::pending::{Fate, Pending, Slot};
-use super::statements::{Deed, Group};
+use crate::changes::groups::{Deed, Groups};
+use crate::changes::pending::{Fate, Pending, Slot};
 
 /// A batch whose values can be written one by one.
 enum Encoded {
@@ -24,10 +22,7 @@ pub struct Stager<'a> {
     keys: &'a [usize],
     encoded: Vec<Encoded>,
     /// The groups seen so far.
-    pub groups: Vec<Group>,
-    numbers: HashMap<(Deed, Vec<bool>), usize>,
-    /// The group of the row before: mostly that of the next.
-    current: Option<usize>,
+    pub groups: Groups,
     absent: Vec<bool>,
     text: bool,
 }
@@ -45,34 +40,7 @@ impl<'a> Stager<'a> {
                 Encoded::Binary(Rows::new(&held.rows, plans, true)?)
             });
         }
-        Ok(Self {
-            pending,
-            plans,
-            keys,
-            encoded,
-            groups: Vec::new(),
-            numbers: HashMap::new(),
-            current: None,
-            absent: vec![false; plans.len()],
-            text,
-        })
-    }
-
-    fn group(&mut self, fate: Deed) -> usize {
-        if let Some(at) = self.current {
-            let group = &mut self.groups[at];
-            if group.fate == fate && group.absent == self.absent {
-                group.rows += 1;
-                return at;
-            }
-        }
-        let at = *self.numbers.entry((fate, self.absent.clone())).or_insert_with(|| {
-            self.groups.push(Group { fate, absent: self.absent.clone(), rows: 0 });
-            self.groups.len() - 1
-        });
-        self.groups[at].rows += 1;
-        self.current = Some(at);
-        at
+        Ok(Self { pending, plans, keys, encoded, groups: Groups::default(), absent: vec![false; plans.len()], text })
     }
 
     fn cell(&self, at: usize, found: Option<(usize, usize)>, out: &mut Vec<u8>) -> Result<()> {
@@ -100,7 +68,7 @@ impl<'a> Stager<'a> {
         let fate = match slot.fate {
             Fate::Gone => Deed::Delete,
             Fate::Row { deleted, .. } if !self.pending.partial(slot) => {
-                let number = self.group(Deed::Put { deleted }) as u64;
+                let number = self.groups.number(Deed::Put { deleted }, &self.absent) as u64;
                 if let Encoded::Binary(rows) = &self.encoded[last.0] {
                     return rows.write(last.1, number, self.plans, out);
                 }
@@ -120,7 +88,7 @@ impl<'a> Stager<'a> {
                 if fresh || complete { Deed::Put { deleted } } else { Deed::Change { deleted } }
             }
         };
-        let number = self.group(fate) as u64;
+        let number = self.groups.number(fate, &self.absent) as u64;
         self.begin(out);
         for (at, plan) in self.plans.iter().enumerate() {
             let found = match fate {

@@ -4,6 +4,7 @@
 //! to a column whose value is not known.
 
 use super::super::quote::{ident, literal};
+use crate::changes::groups::{Deed, Group};
 
 /// The session's table of staged changes.
 pub const STAGE: &str = "pg_temp._weir_changes";
@@ -13,34 +14,6 @@ pub const GROUP: &str = "_weir_group";
 const WHOLE: &str = "pg_temp._weir_whole";
 /// The mark of soft deletes.
 pub const DELETED: &str = "_deleted";
-
-/// Rows that need the same statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// What happens to them.
-    pub fate: Deed,
-    /// Written columns without a value, by position; all false = none.
-    pub absent: Vec<bool>,
-    /// How many.
-    pub rows: u64,
-}
-
-/// What happens to the rows of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Deed {
-    /// Deleted.
-    Delete,
-    /// Inserted or replaced; what is absent becomes the default.
-    Put {
-        /// Marked as deleted.
-        deleted: bool,
-    },
-    /// Changed; what is absent stays.
-    Change {
-        /// Marked as deleted, and made if it is not there.
-        deleted: bool,
-    },
-}
 
 /// How many rows a statement must report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use weir_connect::{DeleteMode, Error, Kind, Op, WriteMode};
 use weir_testkit::Database;
 
-use super::changes::{Line, after, applied, batch, changes_target, delete, into, is, line, opened, schema};
+use super::changes::{into, opened};
 use super::{database, server_lines, sink_at, stranger, values};
+use crate::changes::seeds::{Line, after, applied, batch, changes_target, delete, is, line, schema};
 use serde_json::json;
 
 const ROWS: &str = "SELECT id, a, b FROM t";

@@ -10,8 +10,9 @@ use weir_connect::{
 };
 use weir_testkit::Database;
 
-use super::changes::{after, change_batch, changes_target, into};
+use super::changes::into;
 use super::{database, server_lines, values};
+use crate::changes::seeds::{after, change_batch, changes_target};
 
 fn shape(fields: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), *name != "id")).collect::<Vec<_>>()))
