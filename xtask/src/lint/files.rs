@@ -54,7 +54,8 @@ pub fn test_modules(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut for_tests = false;
     for line in text.lines().map(str::trim) {
-        if let Some(module) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')).filter(|_| for_tests) {
+        let declared = line.split_once("mod ").filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+        if let Some(module) = declared.and_then(|(_, rest)| rest.strip_suffix(';')).filter(|_| for_tests) {
             found.extend([format!("{folder}/{module}.rs"), format!("{folder}/{module}/mod.rs")]);
         }
         for_tests = line == "#[cfg(test)]" || (for_tests && line.starts_with("#["));
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_module_included_for_tests_alone_is_tests() {
-        let parent = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\nmod tests {\n}\nmod c;\n";
+        let parent = "mod a;\n#[cfg(test)]\npub(crate) mod b;\n#[cfg(test)]\nmod tests {\n}\nmod c;\n";
         assert_eq!(test_modules("crates/x/src/main.rs", parent), ["crates/x/src/b.rs", "crates/x/src/b/mod.rs"]);
         assert_eq!(test_modules("crates/x/src/y.rs", parent)[0], "crates/x/src/y/b.rs");
         assert!(check("crates/x/src/b.rs", "x.unwrap();", true).is_empty());
