@@ -36,8 +36,9 @@ pub(crate) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// Rows of one statement: few lengths, so that the statements stay prepared.
-const CHUNKS: [usize; 3] = [100, 10, 1];
+/// Rows of one statement: few lengths, so that the statements stay prepared, and no long ones, because SQLite looks for the name of each
+/// parameter from the first one on.
+const CHUNKS: [usize; 3] = [32, 8, 1];
 
 /// Rows that one transaction deletes of those that have served.
 const DELETED: u64 = 5000;

@@ -286,7 +286,7 @@ async fn a_new_job_costs_three_trips_and_one_commit_or_its_part_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_fires_of_500_jobs_cost_fewer_than_twenty_statements() {
+async fn the_fires_of_500_jobs_cost_a_statement_for_ten_of_them() {
     let (world, store, tenant) = platform().await;
     let at = crate::backend::now();
     for number in 0..500 {
@@ -304,6 +304,6 @@ async fn the_fires_of_500_jobs_cost_fewer_than_twenty_statements() {
     let before = world.sqlite().writer.lock().await.counted;
     assert_eq!(store.system().fire_all(&due).await.unwrap(), [true; 500]);
     let after = world.sqlite().writer.lock().await.counted;
-    assert!(after.0 - before.0 < 20 && after.1 - before.1 == 1, "{before:?} {after:?}");
+    assert!(after.0 - before.0 < 70 && after.1 - before.1 == 1, "{before:?} {after:?}");
     assert_eq!(tenant.outbox_head().await.unwrap(), 1000);
 }
