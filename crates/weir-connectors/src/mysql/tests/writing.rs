@@ -30,7 +30,7 @@ fn keyed(run: &str, batch: &RecordBatch, mode: WriteMode) -> StreamTarget {
 fn tables(database: &MysqlDatabase) -> Vec<String> {
     server_lines(
         database,
-        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT IN ('runs', 'flushes', 'progress')",
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT IN ('runs', 'flushes', 'progress', 'shapes')",
     )
 }
 
