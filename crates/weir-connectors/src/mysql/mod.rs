@@ -5,6 +5,7 @@
 //!
 //! `types` is the one mapping of types, both ways. Privileges and limits are in the README. No change data capture here.
 
+pub mod binlog;
 pub mod catalog;
 pub mod client;
 pub mod config;
