@@ -3,10 +3,11 @@
 //! * Source: prepared statements whose binary rows are decoded straight into Arrow columns, tables in ranges of the primary key under one view.
 //! * Sink: `LOAD DATA LOCAL INFILE` (or `INSERT`) into a staging table, with the positions in the rows' own transaction.
 //!
-//! `types` is the one mapping of types, both ways. Privileges and limits are in the README. No change data capture here.
+//! `types` is the one mapping of types, both ways. Privileges and limits are in the README. Change data: `cdc`, over the log that `binlog` reads.
 
 pub mod binlog;
 pub mod catalog;
+mod cdc;
 pub mod client;
 pub mod config;
 pub mod encode;
@@ -37,6 +38,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
+pub use cdc::MysqlCdc;
 use client::Client;
 use config::{ConnectionOptions, SinkOptions, SourceOptions, parse};
 use sink::MysqlSink;
