@@ -17,6 +17,8 @@ pub(super) enum Charset {
     Utf8,
     /// One byte is one character; those from 128 on are in the table, U+FFFD where the set has none.
     Single(Arc<[char]>),
+    /// ASCII with letters in the place of ten signs.
+    Swedish,
     /// UCS-2 and UTF-16, high byte first.
     Utf16,
     /// UTF-16, low byte first.
@@ -91,6 +93,7 @@ impl Charset {
             "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => Self::Utf8,
             "ucs2" | "utf16" => Self::Utf16,
             "utf16le" => Self::Utf16Le,
+            "swe7" => Self::Swedish,
             "utf32" => Self::Utf32,
             "gbk" => Self::Multi("gbk", encoding_rs::GBK),
             "gb2312" => Self::Multi("gb2312", encoding_rs::GBK),
@@ -120,19 +123,22 @@ impl Charset {
                 }
                 text
             }
+            Self::Swedish => {
+                const SIGNS: &[u8; 10] = b"@[\\]^`{|}~";
+                const LETTERS: [char; 10] = ['É', 'Ä', 'Ö', 'Å', 'Ü', 'é', 'ä', 'ö', 'å', 'ü'];
+                let letter = |byte: &u8| match SIGNS.iter().position(|sign| sign == byte) {
+                    Some(at) => LETTERS.get(at).copied(),
+                    None => byte.is_ascii().then_some(char::from(*byte)),
+                };
+                bytes.iter().map(letter).collect::<Option<String>>()?
+            }
             Self::Utf16 => units(bytes, u16::from_be_bytes)?,
             Self::Utf16Le => units(bytes, u16::from_le_bytes)?,
             Self::Utf32 => {
                 let (characters, []) = bytes.as_chunks::<4>() else { return None };
                 characters.iter().map(|unit| char::from_u32(u32::from_be_bytes(*unit))).collect::<Option<String>>()?
             }
-            Self::Multi(name, encoding) => {
-                let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
-                if text.chars().any(|character| differs(name, character)) {
-                    return None;
-                }
-                text.into_owned()
-            }
+            Self::Multi(name, encoding) => several(name, encoding, bytes)?,
         };
         Some(owned.into_bytes().into())
     }
@@ -143,9 +149,72 @@ fn units(bytes: &[u8], of: fn([u8; 2]) -> u16) -> Option<String> {
     char::decode_utf16(units.iter().map(|unit| of(*unit))).collect::<Result<String, _>>().ok()
 }
 
-/// Characters that the servers convert otherwise than the web's standard, or not at all.
-fn differs(_set: &str, _character: char) -> bool {
-    false
+/// Text of a set of several bytes: by the web's standard, except where the servers convert otherwise.
+fn several(set: &str, encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    let (mut plain, mut at) = (0, 0);
+    while let Some(left) = bytes.get(at..).filter(|left| !left.is_empty()) {
+        let size = size(set, left);
+        let code = left.get(..size)?.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
+        if size > 1
+            && let Some(theirs) = exception(set, code)
+        {
+            text.push_str(&encoding.decode_without_bom_handling_and_without_replacement(&bytes[plain..at])?);
+            text.push(theirs?);
+            plain = at + size;
+        }
+        at += size;
+    }
+    text.push_str(&encoding.decode_without_bom_handling_and_without_replacement(&bytes[plain..])?);
+    // What has no character of its own has a private one in the standard, and none at the servers.
+    let private = matches!(set, "gbk" | "gb2312") && text.chars().any(|character| ('\u{e000}'..='\u{f8ff}').contains(&character));
+    (!private).then_some(text)
+}
+
+/// Bytes of the character that begins here.
+fn size(set: &str, left: &[u8]) -> usize {
+    match (set, left) {
+        (_, [0..=0x7f, ..] | []) => 1,
+        ("sjis" | "cp932", [0x80 | 0xa0..=0xdf, ..]) => 1,
+        ("ujis" | "eucjpms", [0x8f, ..]) => 3,
+        ("gb18030", [_, 0x30..=0x39, ..]) => 4,
+        _ => 2,
+    }
+}
+
+/// Codes that the servers convert otherwise than the web's standard: to what, or not at all.
+fn exception(set: &str, code: u32) -> Option<Option<char>> {
+    let theirs = match (set, code) {
+        ("gb2312", 0xa1a4) => '・',
+        ("gb2312", 0xa1aa) => '―',
+        ("sjis", 0x815f) | ("ujis", 0xa1c0) => '\\',
+        ("sjis", 0x8160) | ("ujis", 0xa1c1) => '〜',
+        ("sjis", 0x8161) | ("ujis", 0xa1c2) => '‖',
+        ("sjis", 0x817c) | ("ujis", 0xa1dd) => '−',
+        ("sjis", 0x8191) | ("ujis", 0xa1f1) | ("big5", 0xa246) => '¢',
+        ("sjis", 0x8192) | ("ujis", 0xa1f2) | ("big5", 0xa247) => '£',
+        ("sjis", 0x81ca) | ("ujis", 0xa2cc) => '¬',
+        ("big5", 0xa145) => '•',
+        ("big5", 0xa14e) => '､',
+        ("big5", 0xa1c2) => '‾',
+        ("big5", 0xa1e3) => '∼',
+        ("big5", 0xa1f2) => '♁',
+        ("big5", 0xa1f3) => '☉',
+        ("big5", 0xa241) => '／',
+        ("big5", 0xa242) => '＼',
+        ("big5", 0xa244) => '¥',
+        ("gbk", 0xa2e3 | 0xa3a0 | 0xa6d9..=0xa6df | 0xa6ec | 0xa6ed | 0xa6f3 | 0xa8bc | 0xa8bf | 0xa989..=0xa995 | 0xfe50..=0xfea0)
+        | ("gb2312", 0xa2a1..=0xa2aa | 0xa2e3 | 0xa6b9..=0xa6c0 | 0xa6d9..=0xa6fe | 0xa8bb..=0xa8c0)
+        | ("gb18030", 0xa3a0 | 0xa6d9..=0xa6df | 0xa6ec | 0xa6ed | 0xa6f3)
+        | ("gb18030", 0xfe59 | 0xfe61 | 0xfe66 | 0xfe67 | 0xfe6d | 0xfe7e | 0xfe90 | 0xfea0)
+        | ("big5", 0xa15a | 0xa1c3 | 0xa1c5 | 0xa1fe | 0xa240 | 0xa2cc | 0xa2ce | 0xa3c0..=0xa3e1 | 0xc6a1..=0xc8fe | 0xf9dd..=0xf9fe)
+        | ("sjis", 0x8740..=0x879c | 0xed40..=0xeefc | 0xf040..=0xfcfc)
+        | ("ujis", 0xada1..=0xadfc | 0x8f_a2b7)
+        | ("eucjpms", 0x8f_a2c3)
+        | ("ujis" | "eucjpms", 0xf5a1..=0xfefe) => return Some(None),
+        _ => return None,
+    };
+    Some(Some(theirs))
 }
 
 /// Characters 128 to 255 of every set of one byte.

@@ -133,7 +133,7 @@ pub enum Body {
     },
     /// The same without an id.
     AnonymousGtid(Commit),
-    /// A transaction of MariaDB begins.
+    /// A transaction of MariaDB begins. No `BEGIN` follows.
     MariaGtid(MariaTransaction),
     /// A statement: `BEGIN`, `COMMIT`, `XA …`, DDL; with `binlog_format` other than `ROW` also a change of rows.
     Query(QueryEvent),

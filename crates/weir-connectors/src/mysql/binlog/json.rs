@@ -170,7 +170,7 @@ pub(super) fn scalar(kind: u8, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize>
         kind::INT64 => i64::from_le_bytes(reader.array()?).to_string(),
         kind::UINT64 => u64::from_le_bytes(reader.array()?).to_string(),
         kind::DOUBLE => {
-            let mut text = text::double(f64::from_le_bytes(reader.array()?));
+            let mut text = text::double(f64::from_le_bytes(reader.array()?), usize::MAX);
             // It stays told apart from an integer.
             if !text.contains(['.', 'e']) {
                 text.push_str(".0");

@@ -155,8 +155,8 @@ mod tests {
         };
         let plain = [event(19), event(30), event(70_000)].concat();
         let packed = zstd::encode_all(&plain[..], 3).unwrap();
-        for (compression, payload, size) in [(0_u8, &packed, plain.len()), (255, &plain, plain.len())] {
-            let mut body = vec![2, 1, compression, 3, 4, 0xfd];
+        for (compression, payload, size) in [(&[1, 0][..], &packed, plain.len()), (&[3, 0xfc, 255, 0], &plain, plain.len())] {
+            let mut body = [&[2][..], compression, &[3, 4, 0xfd]].concat();
             body.extend_from_slice(&(size as u32).to_le_bytes()[..3]);
             body.push(0);
             body.extend_from_slice(payload);

@@ -61,9 +61,10 @@ impl std::fmt::Display for StartAt {
 }
 
 /// What follows from the events so far for the reading of the next one. No I/O.
-struct Log {
+pub(super) struct Log {
     /// `None` until the file has said it.
     checksum: Option<bool>,
+    maria: bool,
     file: String,
     position: u64,
     tables: HashMap<u64, (Box<[u8]>, Arc<TableMap>)>,
@@ -185,7 +186,7 @@ impl BinlogStream {
         let why = error.why().unwrap_or_default().to_string();
         let place = self.client.place().to_string();
         match errors::number(&error) {
-            Some(1236 | 1373 | 1789 | 1955 | 1956) => {}
+            Some(1236 | 1373 | 1789 | 1955 | 1956 | 4052) => {}
             Some(_) => return privilege(error),
             None => return error,
         }
@@ -232,12 +233,15 @@ fn wrong_family(client: &Client, of: &str) -> Error {
         .hint("GTIDs of MySQL and of MariaDB are different things: take a new snapshot")
 }
 
-/// The privileges for the log are others than those for tables.
+/// The privileges for the log are others than those for tables. MySQL says that they are missing as if the login were refused.
 fn privilege(error: Error) -> Error {
-    if error.kind() != Kind::Privilege {
+    if !matches!(error.kind(), Kind::Privilege | Kind::Auth) {
         return error;
     }
-    error.hint("grant it as an administrator: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO user; MariaDB: also BINLOG MONITOR")
+    Error::new("WEIR-MY-006", Kind::Privilege, "the user may not read the binlog")
+        .at(error.place().unwrap_or_default().to_string())
+        .hint("grant it as an administrator: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO user; MariaDB: also BINLOG MONITOR")
+        .caused_by(error)
 }
 
 /// What the server still has, for the message.
@@ -259,8 +263,8 @@ async fn what_is_there(address: &Address, maria: bool) -> Option<String> {
 }
 
 impl Log {
-    fn new(file: String, position: u64) -> Self {
-        Self { checksum: None, file, position, tables: HashMap::new(), room: BytesMut::with_capacity(BLOCK), inside: None }
+    pub(super) fn new(file: String, position: u64) -> Self {
+        Self { checksum: None, maria: false, file, position, tables: HashMap::new(), room: BytesMut::with_capacity(BLOCK), inside: None }
     }
 
     fn located(&self, error: Error) -> Error {
@@ -268,7 +272,7 @@ impl Log {
     }
 
     /// An event of a compressed transaction.
-    fn inner_event(&mut self) -> Result<Option<Event>> {
+    pub(super) fn inner_event(&mut self) -> Result<Option<Event>> {
         while let Some(inside) = &mut self.inside {
             match inside.next(&mut self.room)? {
                 Some(bytes) => {
@@ -283,7 +287,7 @@ impl Log {
     }
 
     /// An event as it came, with header and checksum. `None` if it only opens a compressed transaction.
-    fn event(&mut self, packet: &[u8]) -> Result<Option<Event>> {
+    pub(super) fn event(&mut self, packet: &[u8]) -> Result<Option<Event>> {
         let kind = *packet.get(4).filter(|_| packet.len() >= HEADER).ok_or_else(|| malformed("an event without header"))?;
         let size = u32::from_le_bytes([packet[9], packet[10], packet[11], packet[12]]);
         if size as usize != packet.len() {
@@ -356,6 +360,7 @@ impl Log {
             _ => event::plain(kind, server_id, log_pos, &body)?,
         };
         match &body {
+            Body::FormatDescription { server_version } => self.maria = server_version.contains("MariaDB"),
             Body::Rotate { file, position } => {
                 self.file.clone_from(file);
                 self.position = *position;
@@ -375,7 +380,7 @@ impl Log {
         {
             return Ok(map.clone());
         }
-        let map = Arc::new(TableMap::parse(body)?);
+        let map = Arc::new(TableMap::parse(body, self.maria)?);
         self.tables.insert(id, (body.into(), map.clone()));
         Ok(map)
     }

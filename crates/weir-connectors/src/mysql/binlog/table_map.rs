@@ -39,6 +39,8 @@ pub struct TableMap {
     pub id: u64,
     /// Flags of the event.
     pub flags: u16,
+    /// MariaDB wrote it.
+    pub maria: bool,
     /// Database.
     pub schema: String,
     /// Table.
@@ -66,8 +68,8 @@ impl TableMap {
     }
 
     /// From the body of an event.
-    pub(super) fn parse(body: &[u8]) -> Result<Self> {
-        read(body).ok_or_else(|| malformed("a table map event that is cut or has columns of an unknown type"))
+    pub(super) fn parse(body: &[u8], maria: bool) -> Result<Self> {
+        read(body, maria).ok_or_else(|| malformed("a table map event that is cut or has columns of an unknown type"))
     }
 }
 
@@ -84,7 +86,7 @@ fn name(reader: &mut Reader<'_>) -> Option<String> {
     Some(String::from_utf8_lossy(text).into_owned())
 }
 
-fn read(body: &[u8]) -> Option<TableMap> {
+fn read(body: &[u8], maria: bool) -> Option<TableMap> {
     let mut reader = Reader(body);
     let id = table_id(&mut reader)?;
     let flags = u16::from_le_bytes(reader.array()?);
@@ -101,7 +103,7 @@ fn read(body: &[u8]) -> Option<TableMap> {
     for (at, column) in columns.iter_mut().enumerate() {
         column.nullable = nulls[at / 8] & (1 << (at % 8)) != 0;
     }
-    let mut map = TableMap { id, flags, schema, table, columns, primary_key: None };
+    let mut map = TableMap { id, flags, maria, schema, table, columns, primary_key: None };
     while !reader.0.is_empty() {
         let field = reader.byte()?;
         let value = reader.text()?;

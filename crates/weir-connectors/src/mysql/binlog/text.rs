@@ -1,7 +1,7 @@
 //! Values as the servers print them: for columns that are read as text because the spec asks for it, and inside of JSON.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use super::values::{Moment, Span};
 
@@ -32,8 +32,9 @@ pub(super) fn span(of: &Span, digits: usize) -> String {
     out
 }
 
-/// The shortest digits that give the number back; with an exponent below 1e-15 and from 1e15 on.
-pub(super) fn double(number: f64) -> String {
+/// The shortest digits that give the number back. With an exponent where a zero would have to stand before the point of more than 15 digits, or more than 14 after it,
+/// or where the number would be longer than `width`.
+pub(super) fn double(number: f64, width: usize) -> String {
     if number == 0.0 {
         return if number.is_sign_negative() { "-0".into() } else { "0".into() };
     }
@@ -44,19 +45,19 @@ pub(super) fn double(number: f64) -> String {
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
     // How many digits stand before the point.
     let point = exponent + 1;
-    if !(-14..=15).contains(&point) {
+    let count = digits.len() as i32;
+    let plain = match point {
+        ..-14 => None,
+        ..=0 => Some(format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize))),
+        _ if point < count => Some(format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..])),
+        ..=15 => Some(format!("{sign}{digits}{}", "0".repeat((point - count) as usize))),
+        _ => None,
+    };
+    plain.filter(|text| text.len() <= width).unwrap_or_else(|| {
         let (first, rest) = digits.split_at(1);
         let dot = if rest.is_empty() { "" } else { "." };
-        return format!("{sign}{first}{dot}{rest}e{exponent}");
-    }
-    if point <= 0 {
-        return format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize));
-    }
-    let point = point as usize;
-    if digits.len() <= point {
-        return format!("{sign}{digits}{}", "0".repeat(point - digits.len()));
-    }
-    format!("{sign}{}.{}", &digits[..point], &digits[point..])
+        format!("{sign}{first}{dot}{rest}e{exponent}")
+    })
 }
 
 /// `10.0.0.1`.
@@ -64,15 +65,28 @@ pub(super) fn inet4(stored: [u8; 4]) -> String {
     Ipv4Addr::from(stored).to_string()
 }
 
-/// `2001:db8::1`; the last four bytes as of version 4 where the address is such a one.
+/// `2001:db8::1` as MariaDB prints it: the first longest run of zeros is left out, even a single one; the last four bytes as of version 4 where
+/// the address is such a one.
 pub(super) fn inet6(stored: [u8; 16]) -> String {
-    let address = Ipv6Addr::from(stored);
-    let [.., a, b, c, d] = stored;
-    // Twelve zero bytes, and something in the two that follow.
-    if stored[..12] == [0; 12] && (a, b) != (0, 0) {
-        return format!("::{}", Ipv4Addr::new(a, b, c, d));
+    let groups: Vec<u16> = stored.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+    let mapped = groups[..5] == [0; 5] && groups[5] == 0xffff;
+    let compatible = groups[..6] == [0; 6] && groups[6] != 0;
+    if mapped || compatible {
+        let [.., a, b, c, d] = stored;
+        return format!("::{}{}", if mapped { "ffff:" } else { "" }, Ipv4Addr::new(a, b, c, d));
     }
-    address.to_string()
+    let (mut from, mut length) = (0, 0);
+    for start in 0..8 {
+        let run = groups[start..].iter().take_while(|group| **group == 0).count();
+        if run > length {
+            (from, length) = (start, run);
+        }
+    }
+    let hex = |groups: &[u16]| groups.iter().map(|group| format!("{group:x}")).collect::<Vec<_>>().join(":");
+    match length {
+        0 => hex(&groups),
+        _ => format!("{}::{}", hex(&groups[..from]), hex(&groups[from + length..])),
+    }
 }
 
 /// Two digits for every byte.
@@ -102,9 +116,12 @@ mod tests {
             (-1.5e-300, "-1.5e-300"),
             (f64::MAX, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
+            (2540667325549472.5, "2540667325549472.5"),
+            (6.542978532667191e-8, "0.00000006542978532667191"),
         ] {
-            assert_eq!(double(number), text);
+            assert_eq!(double(number, usize::MAX), text);
         }
+        assert_eq!(double(6.542978532667191e-8, 24), "6.542978532667191e-8");
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Column {
     way: Way,
     /// As the server prints it, because the spec asks for text.
     as_text: bool,
+    /// Longest text of a double that has no exponent.
+    width: usize,
     kind: ResultColumn,
 }
 
@@ -212,8 +214,8 @@ impl Column {
                 let number = (values::little_endian(raw) << (shift % 64)) as i64 >> (shift % 64);
                 number.to_string()
             }
-            Way::Float => text::double(f32::from_le_bytes(raw.try_into().ok()?).into()),
-            Way::Double => text::double(f64::from_le_bytes(raw.try_into().ok()?)),
+            Way::Float => text::double(f32::from_le_bytes(raw.try_into().ok()?).into(), self.width),
+            Way::Double => text::double(f64::from_le_bytes(raw.try_into().ok()?), self.width),
             Way::Decimal { precision, scale } => {
                 let mut out = Vec::new();
                 values::decimal(raw, *precision, *scale, &mut out)?;
@@ -317,7 +319,9 @@ fn column(table: &TableMap, wanted: &Wanted<'_>) -> Result<Column> {
     let kind = if as_text { result::VAR_STRING } else { way.kind() };
     let flags = if wanted.column.of.unsigned { 32 } else { 0 };
     let kind = ResultColumn { name: name.clone(), kind, flags, ..ResultColumn::default() };
-    Ok(Column { index: wanted.index, name, way, as_text, kind })
+    // The two families cast with room of their own.
+    let width = if table.maria { usize::MAX } else { 24 };
+    Ok(Column { index: wanted.index, name, way, as_text, width, kind })
 }
 
 /// `None` if the two types do not go together.
@@ -375,8 +379,8 @@ fn way(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, as_text: bool) ->
             only(log.kind == kind::STRING && u64::from(log.meta) == *length && log.collation.is_none_or(|id| id == 63), Way::Padded(log.meta.into()))
         }
         Base::Bytes(_) => only(varying && log.collation.is_none_or(|id| id == 63), Way::Bytes),
-        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(log, wanted, now)?)),
-        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(log, wanted, now)?)),
+        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(table, log, wanted, now)?)),
+        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(table, log, wanted, now)?)),
         Base::Json if log.kind == kind::JSON => Some(Way::Json),
         Base::Json if blob => Some(Way::Text(Charset::Utf8)),
         Base::Geometry(_) if as_text => {
@@ -460,8 +464,17 @@ fn text_way(log: &LogColumn, wanted: &Wanted<'_>) -> Result<Option<Way>> {
 }
 
 /// Members of an enum or set in UTF-8: those of the log, which are those of then; else those of now.
-fn members(log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
-    let Some(then) = &log.members else { return Ok(now.iter().map(|member| member.as_bytes().to_vec()).collect()) };
+fn members(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
+    let Some(then) = &log.members else {
+        // MySQL's catalog has question marks in the place of what is not in the basic plane.
+        if !table.maria && now.iter().any(|member| member.contains('?')) {
+            return Err(unsupported(
+                format!("neither the binlog nor the catalog says the members of column `{}` exactly", wanted.column.name),
+                "set binlog_row_metadata = FULL at the server",
+            ));
+        }
+        return Ok(now.iter().map(|member| member.as_bytes().to_vec()).collect());
+    };
     let charset = charset_of(log, wanted)?;
     then.iter()
         .map(|member| charset.decode(member).map(|text| text.into_owned()))

@@ -2,7 +2,7 @@
 
 mod conformance;
 mod faults;
-mod matrix;
+pub(super) mod matrix;
 mod reading;
 mod resume;
 mod writing;
