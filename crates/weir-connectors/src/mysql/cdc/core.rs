@@ -1,7 +1,7 @@
 //! What each event of the log does: rows into the builders of their tables, marks at transactions, and what the reader around it must do next.
 //! No I/O: whatever must be asked of the server or handed out is a [`Step`].
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use weir_connect::{ChangeEvent, Error, Kind, Op, Result, SchemaChange};
 use super::super::binlog::{Body, Commit, Event, QueryEvent, Row, RowKind, RowsEvent, TableMap};
 use super::super::quote::TableName;
 use super::ddl::{self, Effect, Fill};
-use super::key::{Bound, Key};
 use super::position::{Done, Name, Place, Statement};
 use super::rows::{Rows, Transaction};
 use super::table::{self, Shape};
+use super::window::{TableSnapshot, Verdict};
 
 /// While nothing of ours comes, a boundary moves the position this often.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -36,94 +36,6 @@ pub enum Step {
         /// The rows.
         rows: Box<RowsEvent>,
     },
-}
-
-/// A range of keys whose rows are about to be read, under a view that is open already. See `snapshot`.
-#[derive(Debug)]
-pub struct Window {
-    /// Keys above this.
-    pub after: Option<Bound>,
-    /// Up to and with this.
-    pub to: Option<Bound>,
-    /// Transactions that the view surely sees.
-    pub low: Done,
-    /// Keys of which changes were given out: the rows of the view are not.
-    pub touched: HashSet<Key>,
-}
-
-impl Window {
-    fn holds(&self, key: &[super::key::KeyValue]) -> bool {
-        self.after.as_ref().is_none_or(|after| *key > *after.key) && self.to.as_ref().is_none_or(|to| *key <= *to.key)
-    }
-
-    /// Whether the view surely sees a transaction that begins at this place.
-    fn sees(&self, name: &Name, begun: &Place) -> bool {
-        match (&self.low, name) {
-            (Done::Gtids(set), Name::Gtid(uuid, gno)) => set.contains(*uuid, *gno),
-            (Done::Upto(end), _) => begun <= end,
-            _ => false,
-        }
-    }
-}
-
-/// The snapshot of a table, as far as it decides about changes. `None` in its place: complete.
-#[derive(Debug)]
-pub struct TableSnapshot {
-    /// Keys up to here were read; `None` = none were.
-    pub after: Option<Bound>,
-    /// Being read.
-    pub windows: Vec<Window>,
-    /// Transactions of which changes were left out because their keys were not read yet: a view must see them.
-    pub left_out: Done,
-    /// Counts beginnings.
-    pub begun: u64,
-}
-
-/// What becomes of a change.
-enum Verdict {
-    LeaveOut,
-    Give,
-    /// The first change of a row that was not given out yet.
-    GiveFirst,
-}
-
-impl TableSnapshot {
-    /// From the beginning; views must see `left_out`.
-    pub fn new(left_out: Done) -> Self {
-        Self { after: None, windows: Vec::new(), left_out, begun: 0 }
-    }
-
-    /// Nothing was read, and nothing is being read.
-    fn is_untouched(&self) -> bool {
-        self.after.is_none() && self.windows.is_empty()
-    }
-
-    fn verdict(&mut self, key: &Key, ordered: usize, name: &Name, begun: &Place) -> Verdict {
-        let prefix = key.get(..ordered).unwrap_or_default();
-        if ordered > 0 && self.after.as_ref().is_some_and(|after| *prefix <= *after.key) {
-            return Verdict::Give;
-        }
-        let Some(window) = self.windows.iter_mut().find(|window| window.holds(prefix)) else {
-            self.left_out.add(name, begun);
-            return Verdict::LeaveOut;
-        };
-        // What was begun for a key goes on: its row in the view will be left out.
-        if window.touched.contains(key) {
-            return Verdict::Give;
-        }
-        if window.sees(name, begun) {
-            return Verdict::LeaveOut;
-        }
-        window.touched.insert(key.clone());
-        Verdict::GiveFirst
-    }
-
-    /// Forgets everything: the table was emptied, or its key is another one.
-    fn restart(&mut self) {
-        self.after = None;
-        self.windows.clear();
-        self.begun += 1;
-    }
 }
 
 /// A table in the log.
@@ -157,6 +69,8 @@ struct Current {
     explicit: bool,
     /// It is MariaDB's, and says itself whether it has an end.
     standalone: Option<bool>,
+    /// It has rows of followed tables.
+    ours: bool,
 }
 
 /// The state of reading.
@@ -229,21 +143,18 @@ impl Core {
     }
 
     /// Follows a table. `announced`: whoever reads this knows this very shape.
-    pub fn add(&mut self, name: TableName, shape: Arc<Shape>, snapshot: Option<TableSnapshot>, announced: bool) -> &mut TableState {
+    pub fn add(
+        &mut self,
+        name: TableName,
+        shape: Arc<Shape>,
+        snapshot: Option<TableSnapshot>,
+        announced: bool,
+    ) -> &mut TableState {
         let stream: Arc<str> = name.display().into();
         self.by_name.insert(self.folded(name.clone()), self.tables.len());
         let rows = Rows::new(stream.clone(), shape, self.before);
         let at = self.tables.len();
-        self.tables.push(TableState {
-            name,
-            stream,
-            rows,
-            snapshot,
-            altered: Vec::new(),
-            gone: false,
-            announced,
-            begun: 0,
-        });
+        self.tables.push(TableState { name, stream, rows, snapshot, altered: Vec::new(), gone: false, announced, begun: 0 });
         &mut self.tables[at]
     }
 
@@ -313,7 +224,9 @@ impl Core {
             Body::Xid(_) => Ok(self.commit()),
             Body::XaPrepare { one_phase, .. } => {
                 if !one_phase {
-                    self.refuse_if_given("a transaction in two phases (XA) has changed it: its rows are in the log before it is committed")?;
+                    self.refuse_if_ours(
+                        "a transaction in two phases (XA) has changed it: its rows are in the log before it is committed",
+                    )?;
                 }
                 Ok(self.commit())
             }
@@ -338,7 +251,7 @@ impl Core {
         // One without an end that we know has ended.
         let step = if self.current.is_some() { self.commit() } else { Step::Go };
         let explicit = standalone == Some(false);
-        self.current = Some(Current { name, at_us, begun: self.place.clone(), marks: None, explicit, standalone });
+        self.current = Some(Current { name, at_us, begun: self.place.clone(), marks: None, explicit, standalone, ours: false });
         step
     }
 
@@ -351,6 +264,7 @@ impl Core {
             marks: None,
             explicit: false,
             standalone: None,
+            ours: false,
         })
     }
 
@@ -368,8 +282,8 @@ impl Core {
     }
 
     /// Rows of ours in a transaction that is not what we took it for.
-    fn refuse_if_given(&mut self, why: &str) -> Result<()> {
-        if self.current.as_ref().is_none_or(|current| current.marks.is_none()) {
+    fn refuse_if_ours(&self, why: &str) -> Result<()> {
+        if self.current.as_ref().is_none_or(|current| !current.ours) {
             return Ok(());
         }
         Err(Error::new("WEIR-MY-072", Kind::Unsupported, "a followed table was changed in a way that cannot be followed")
@@ -391,11 +305,13 @@ impl Core {
         let mut words = sql.split_ascii_whitespace().map(str::to_ascii_uppercase);
         match (words.next().unwrap_or_default().as_str(), words.next().unwrap_or_default().as_str()) {
             ("ROLLBACK", "") => {
-                self.refuse_if_given("a transaction that changed it was rolled back, and is in the log for another table's sake")?;
+                self.refuse_if_ours("a transaction that changed it was rolled back, and is in the log for another table's sake")?;
                 return Ok(self.commit());
             }
             ("ROLLBACK", "TO") => {
-                self.refuse_if_given("a part of a transaction that changed it was rolled back, and is in the log for another table's sake")?;
+                self.refuse_if_ours(
+                    "a part of a transaction that changed it was rolled back, and is in the log for another table's sake",
+                )?;
                 return Ok(Step::Go);
             }
             ("SAVEPOINT" | "RELEASE", _) | ("XA", "END") => return Ok(Step::Go),
@@ -537,6 +453,7 @@ impl Core {
             self.emptied(at)?;
         }
         let Some(current) = &mut self.current else { return Err(out_of_order("rows outside a transaction")) };
+        current.ours = true;
         let table = &mut self.tables[at];
         if let Some(snapshot) = &mut table.snapshot
             && snapshot.is_untouched()
@@ -774,7 +691,9 @@ fn alterations(altered: &[Statement]) -> impl Iterator<Item = Effect> {
 
 /// The renames that the statements say, in order. They name one table each; those of others that a statement names have none.
 pub fn renamed(altered: &[Statement]) -> Vec<(String, String)> {
-    alterations(altered).flat_map(|effect| if let Effect::Altered { renamed, .. } = effect { renamed } else { Vec::new() }).collect()
+    alterations(altered)
+        .flat_map(|effect| if let Effect::Altered { renamed, .. } = effect { renamed } else { Vec::new() })
+        .collect()
 }
 
 fn added(altered: &[Statement]) -> Vec<(String, Fill)> {

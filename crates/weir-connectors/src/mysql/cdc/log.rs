@@ -2,11 +2,12 @@
 //!
 //! A binlog keeps nothing for its readers: there is nothing to tell the server when something is durable.
 
+use std::pin::Pin;
 use std::sync::Mutex;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
@@ -64,7 +65,7 @@ pub struct Worker {
     pub(super) options: CdcOptions,
     pub(super) on_loss: OnLoss,
     /// The log.
-    pub(super) stream: BinlogStream,
+    pub(super) stream: Events,
     /// For questions.
     pub(super) control: Client,
     pub(super) core: Core,
@@ -81,6 +82,25 @@ pub struct Worker {
     /// A chunk's view is open: what is given out now cannot be resumed from before the chunk is.
     pub(super) holding: bool,
     pub(super) collations: Option<Collations>,
+}
+
+/// The events of the log. Waiting for the next one can be given up at any time.
+pub type Events = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
+
+/// Around a log that was opened.
+pub fn events(stream: BinlogStream) -> Events {
+    Box::pin(futures::stream::unfold(Some(stream), async |stream| {
+        let mut stream = stream?;
+        match stream.next().await {
+            Ok(event) => Some((Ok(event), Some(stream))),
+            Err(error) => Some((Err(error), None)),
+        }
+    }))
+}
+
+/// The log has no end.
+pub(super) fn arrived(event: Option<Result<Event>>) -> Result<Event> {
+    event.unwrap_or_else(|| Err(Error::internal("the log was read after an error")))
 }
 
 /// The reader is gone.
@@ -117,11 +137,7 @@ impl Worker {
 
     /// An event that is here already.
     fn waiting(&mut self) -> Result<Option<Event>> {
-        let next = std::pin::pin!(self.stream.next());
-        match next.poll(&mut std::task::Context::from_waker(futures::task::noop_waker_ref())) {
-            Poll::Ready(event) => event.map(Some),
-            Poll::Pending => Ok(None),
-        }
+        self.stream.next().now_or_never().map(arrived).transpose()
     }
 
     pub(super) async fn event(&mut self, event: Event) -> Result<()> {
@@ -172,7 +188,11 @@ impl Worker {
             let collations = self.collations.as_ref().ok_or_else(|| Error::internal("no collations"))?;
             if let Some((raw, key)) = table::from_map(&rows.table, &before, &renamed, &found.columns, collations) {
                 if key.is_empty() {
-                    return Err(no_key(&name.display(), self.control.place(), "the log says that it has no primary key any more"));
+                    return Err(no_key(
+                        &name.display(),
+                        self.control.place(),
+                        "the log says that it has no primary key any more",
+                    ));
                 }
                 return self.core.reshape(at, of(raw, &key));
             }
@@ -189,7 +209,7 @@ impl Worker {
             Some(target) => self.core.done.covers(target),
             None => false,
         };
-        reached && self.core.between_transactions() && self.core.tables.iter().all(|table| table.snapshot.is_none())
+        reached && self.core.between_transactions() && self.core.tables.iter().all(|table| table.snapshot.is_none() || table.gone)
     }
 
     /// Waits until there is something to do.
@@ -207,7 +227,7 @@ impl Worker {
             until = until.min(again);
         }
         let event = tokio::select! {
-            event = self.stream.next() => event?,
+            event = self.stream.next() => arrived(event)?,
             () = tokio::time::sleep_until(until) => {
                 return if pending { self.boundary(true).await } else { Ok(()) };
             }

@@ -1,6 +1,7 @@
 //! The change log of MySQL and MariaDB as a source (`mysql-cdc`, `mariadb-cdc`): the row binlog, merged with a snapshot in chunks.
 //!
-//! * `core`: what each event does. `log`: the reading task. `snapshot`: the chunks, and why they are exact. `rows`: rows into batches.
+//! * `core`: what each event does. `log`: the reading task. `snapshot`: the chunks, and why they are exact. `window`: what
+//!   of the log they have already. `rows`: rows into batches.
 //! * `table`: what a table's columns are, from the catalogue and from the log. `ddl`: what statements do. `key`: keys compared.
 //! * `server`: everything that is checked beforehand, and where the log is. `position`: the resume point. `options`.
 //!
@@ -18,6 +19,7 @@ mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,12 +36,13 @@ use weir_connect::{
     SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
 };
 
-use self::core::{Core, Pace, TableSnapshot};
+use self::core::{Core, Pace};
 use self::log::{MysqlLog, Worker};
 use self::options::{CdcOptions, SnapshotMode};
 use self::position::{Done, Family, Place, Position};
 use self::snapshot::Plans;
 use self::table::Shape;
+use self::window::TableSnapshot;
 use super::binlog::{BinlogStream, StartAt};
 use super::catalog::{self, Relation};
 use super::client::Client;
@@ -183,7 +186,10 @@ impl MysqlChanges {
                 return Err(Error::new("WEIR-MY-079", Kind::Unsupported, format!("{stream} has no consistent view"))
                     .at(place)
                     .because(format!("its engine is {}, and a snapshot beside the log needs InnoDB", relation.engine))
-                    .hint(format!("ALTER TABLE {} ENGINE = InnoDB, or `snapshot: never`, or exclude it: \"!{stream}\"", relation.name.sql())));
+                    .hint(format!(
+                        "ALTER TABLE {} ENGINE = InnoDB, or `snapshot: never`, or exclude it: \"!{stream}\"",
+                        relation.name.sql()
+                    )));
             }
             tables.push((relation, shape));
         }
@@ -250,6 +256,12 @@ impl ChangeSource for MysqlChanges {
         if let Some(missing) = request.streams.iter().find(|wanted| !there(wanted)) {
             return Err(Error::new("WEIR-MY-007", Kind::NotFound, format!("table {missing} does not exist (any more)")).at(place));
         }
+        server::check_filters(&mut control, &tables.iter().map(|(relation, _)| relation.name.database.as_str()).collect())
+            .await?;
+        let names: Vec<_> = tables.iter().map(|(relation, _)| relation.name.clone()).collect();
+        for child in server::cascades(&mut control, &names).await? {
+            tracing::warn!(table = %child, "its foreign key cascades: the engine does not write such changes into the log, and they are not seen");
+        }
         let (done, begins) = match &from {
             Some(from) => (from.done()?, from.place()),
             None => server::beginning(&mut control, &server, self.options.start.as_ref()).await?,
@@ -267,26 +279,27 @@ impl ChangeSource for MysqlChanges {
         let stream = BinlogStream::open(Client::connect(&self.address).await?, start, server_id, HEARTBEAT).await?;
         let target = match server.family {
             Family::Gtids => Done::Gtids(server::executed(&mut control).await?),
-            Family::Mariadb => {
-                let end = server::end(&mut control).await?;
-                Done::Maria(server::names_at(&mut control, &end).await?)
-            }
+            Family::Mariadb => Done::Maria(server::last(&mut control).await?),
             Family::Files => Done::Upto(server::end(&mut control).await?),
         };
         let batch_bytes = if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes };
         let pace = Pace { batch_bytes, linger: request.linger, before: request.before_images };
         let snapshots = self.options.snapshot != SnapshotMode::Never;
         let mut core = Core::new(done.clone(), known_place, pace, server.fold, snapshots);
+        // Views must see everything that comes before what we read. MariaDB's do, once one does.
+        let fence = if matches!(done, Done::Maria(_)) { done.none() } else { done.clone() };
+        let mut open = false;
         for (relation, shape) in tables {
             let progress = from.as_ref().and_then(|from| from.tables.get(&relation.name.display()));
             let Some(progress) = progress else {
-                // Its snapshot must see everything that comes before what we read.
-                let snapshot = snapshots.then(|| TableSnapshot::new(done.clone()));
+                let snapshot = snapshots.then(|| TableSnapshot::new(fence.clone()));
+                open |= snapshot.is_some();
                 core.add(relation.name, Arc::new(shape), snapshot, from.is_none());
                 continue;
             };
             let known = Shape::of_notes(&progress.columns, &progress.key, self.options.tinyint1_as_boolean, &self.on_loss);
-            let mut snapshot = (!progress.done).then(|| TableSnapshot::new(done.clone()));
+            let mut snapshot = (!progress.done).then(|| TableSnapshot::new(fence.clone()));
+            open |= snapshot.is_some();
             if let (Some(snapshot), Some(after)) = (&mut snapshot, &progress.after) {
                 let bound = snapshot::resumed(&known, after);
                 snapshot.after = Some(bound.ok_or_else(|| {
@@ -299,13 +312,16 @@ impl ChangeSource for MysqlChanges {
             state.altered.clone_from(&progress.altered);
             state.gone = progress.gone;
         }
+        if let (true, true, Done::Maria(list)) = (open, from.is_some(), &done) {
+            server::settle(&mut control, list).await?;
+        }
         let ends = request.until_caught_up || self.options.snapshot == SnapshotMode::Only;
         let position = Position::new(server.uuid, &done, &begins);
         Ok(Arc::new(MysqlLog::new(|events| Worker {
             address: self.address.clone(),
             options: self.options.clone(),
             on_loss: self.on_loss.clone(),
-            stream,
+            stream: log::events(stream),
             control,
             core,
             plans: Plans::default(),

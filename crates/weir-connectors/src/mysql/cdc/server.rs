@@ -1,13 +1,19 @@
 //! What the server must be for its log to be followed, and where its log is. Everything that would make a gap is found here before a row is
 //! given out.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use weir_connect::{Error, Kind, Result};
 
 use super::super::binlog::{GtidSet, MariaGtidList};
-use super::super::client::Client;
-use super::super::quote::literal;
+use super::super::client::{Client, Row};
+use super::super::quote::{TableName, literal};
 use super::options::StartOptions;
 use super::position::{Done, Family, Place, Position};
+
+/// How long a commit may be in the log before it is visible.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -88,21 +94,49 @@ fn privilege(error: Error, maria: bool) -> Error {
     } else {
         "as an administrator: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the user"
     };
-    Error::new("WEIR-MY-006", Kind::Privilege, "the user may not read the log").because(error.why().unwrap_or_default().to_string()).hint(hint)
+    Error::new("WEIR-MY-006", Kind::Privilege, "the user may not read the log")
+        .because(error.why().unwrap_or_default().to_string())
+        .hint(hint)
 }
 
 /// Where the log ends now.
 pub async fn end(client: &mut Client) -> Result<Place> {
+    let row = status(client).await?;
+    Ok(Place { file: row.text(0).into(), position: row.uint(1) })
+}
+
+/// Whether the log has all databases that are to be followed.
+pub async fn check_filters(client: &mut Client, databases: &BTreeSet<&str>) -> Result<()> {
+    let row = status(client).await?;
+    let list = |at: usize| row.text(at).split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    let (only, without) = (list(2), list(3));
+    let missing = databases.iter().find(|name| (!only.is_empty() && !only.contains(*name)) || without.contains(*name));
+    match missing {
+        Some(name) => Err(setting(
+            "the server leaves a database out of its log",
+            client.place(),
+            format!("`{name}` is not in it: binlog_do_db is `{}`, binlog_ignore_db is `{}`", only.join(","), without.join(",")),
+            "take the filter out of the server's configuration",
+        )),
+        None => Ok(()),
+    }
+}
+
+async fn status(client: &mut Client) -> Result<Row> {
     let maria = client.version.maria;
     let sql = match (maria, client.version.number) {
         (false, 80_200..) => "SHOW BINARY LOG STATUS",
         _ => "SHOW MASTER STATUS",
     };
     let rows = client.simple(sql).await.map_err(|error| privilege(error, maria))?;
-    let row = rows.first().ok_or_else(|| {
-        setting("the server writes no log of changes", client.place(), "it does not say where its log ends", "start it with log_bin")
-    })?;
-    Ok(Place { file: row.text(0).into(), position: row.uint(1) })
+    rows.into_iter().next().ok_or_else(|| {
+        setting(
+            "the server writes no log of changes",
+            client.place(),
+            "it does not say where its log ends",
+            "start it with log_bin",
+        )
+    })
 }
 
 /// The files of the log, and their sizes, from the oldest.
@@ -121,6 +155,13 @@ pub async fn names_at(client: &mut Client, place: &Place) -> Result<MariaGtidLis
     }
 }
 
+/// What was executed before a file of the log: a list at its head.
+async fn names_before(client: &mut Client, file: &Place) -> Result<MariaGtidList> {
+    let rows = client.simple(&format!("SHOW BINLOG EVENTS IN {} LIMIT 3", literal(&file.file))).await?;
+    let list = rows.iter().find(|row| row.text(2).eq_ignore_ascii_case("Gtid_list")).map(|row| row.text(5)).unwrap_or_default();
+    list.trim_matches(['[', ']']).parse()
+}
+
 /// The place of the log that a consistent view of this session stands at.
 pub async fn place_of_view(client: &mut Client) -> Result<Place> {
     let rows = client.simple("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
@@ -129,6 +170,40 @@ pub async fn place_of_view(client: &mut Client) -> Result<Place> {
         (Some(file), Some(position)) if !file.is_empty() => Ok(Place { file: file.into(), position }),
         _ => Err(Error::internal("the server does not say where its view stands in the log").at(client.place().to_string())),
     }
+}
+
+/// What MariaDB's log ends with.
+pub async fn last(client: &mut Client) -> Result<MariaGtidList> {
+    let rows = client.query("SELECT @@global.gtid_binlog_pos", &[]).await?;
+    rows.first().map(|row| row.text(0)).unwrap_or_default().parse()
+}
+
+/// Waits until MariaDB shows what its log told: a commit is in the log a moment before it is visible.
+pub async fn settle(client: &mut Client, list: &MariaGtidList) -> Result<()> {
+    let since = Instant::now();
+    loop {
+        let place = placed_view(client).await?;
+        if names_at(client, &place).await?.covers_all(list) {
+            return Ok(());
+        }
+        if since.elapsed() > SETTLE {
+            return Err(Error::new("WEIR-MY-011", Kind::Conflict, "a transaction of the log does not become visible")
+                .at(client.place().to_string())
+                .because(format!("{list} was read"))
+                .hint("does it wait for a replica (semi-synchronous replication)?")
+                .transient());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Where a view would stand now.
+async fn placed_view(client: &mut Client) -> Result<Place> {
+    client.batch("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    client.batch("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+    let place = place_of_view(client).await?;
+    client.batch("ROLLBACK").await?;
+    Ok(place)
 }
 
 /// The set of what was executed and is visible.
@@ -155,9 +230,26 @@ pub async fn settled(client: &mut Client) -> Result<Place> {
     }
 }
 
+/// Followed tables whose rows are changed without a trace in the log, because rows of another table are: the engine cascades by itself.
+pub async fn cascades(client: &mut Client, tables: &[TableName]) -> Result<Vec<String>> {
+    let rows = client
+        .query(
+            "SELECT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')",
+            &[],
+        )
+        .await?;
+    let found = rows.iter().map(|row| TableName::new(row.text(0), row.text(1))).filter(|name| tables.contains(name));
+    let mut found: Vec<String> = found.map(|name| name.display()).collect();
+    found.dedup();
+    Ok(found)
+}
+
 /// Where a first run begins: nothing after it is missed, and what is before it is visible to every later view.
 pub async fn beginning(client: &mut Client, server: &Server, given: Option<&StartOptions>) -> Result<(Done, Place)> {
-    let wrong = |what: &'static str| Error::new("WEIR-MY-001", Kind::Spec, what).hint("leave `start` out to begin where the log ends now");
+    let wrong = |what: &'static str| {
+        Error::new("WEIR-MY-001", Kind::Spec, what).hint("leave `start` out to begin where the log ends now")
+    };
     if let Some(start) = given {
         let (done, place) = match (&start.gtid, server.family) {
             (Some(text), Family::Gtids) => (Done::Gtids(text.parse()?), Place::default()),
@@ -180,10 +272,7 @@ pub async fn beginning(client: &mut Client, server: &Server, given: Option<&Star
             (Done::Gtids(done), end(client).await?)
         }
         Family::Mariadb => {
-            client.batch("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
-            client.batch("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
-            let place = place_of_view(client).await?;
-            client.batch("ROLLBACK").await?;
+            let place = placed_view(client).await?;
             (Done::Maria(names_at(client, &place).await?), place)
         }
         Family::Files => {
@@ -216,13 +305,14 @@ pub async fn check_position(client: &mut Client, server: &Server, done: &Done, f
                 return Err(gap(
                     "the server has another history",
                     &place,
-                    format!("it does not know transactions {unknown}, which were read already: was it restored, or is it another server?"),
+                    format!(
+                        "it does not know transactions {unknown}, which were read already: was it restored, or is it another server?"
+                    ),
                 ));
             }
         }
         Done::Maria(list) => {
-            let rows = client.query("SELECT @@global.gtid_binlog_pos", &[]).await?;
-            let last: MariaGtidList = rows.first().map(|row| row.text(0)).unwrap_or_default().parse()?;
+            let last = last(client).await?;
             if !last.covers_all(list) {
                 return Err(gap(
                     "the server has another history",
@@ -231,7 +321,7 @@ pub async fn check_position(client: &mut Client, server: &Server, done: &Done, f
                 ));
             }
             if let Some(oldest) = files(client).await?.first() {
-                let before = names_at(client, &Place { file: oldest.file.clone(), position: 4 }).await?;
+                let before = names_before(client, oldest).await?;
                 if !list.covers_all(&before) {
                     return Err(gap(
                         "the log was purged",
@@ -253,7 +343,11 @@ pub async fn check_position(client: &mut Client, server: &Server, done: &Done, f
             match files.iter().find(|file| file.file == at.file) {
                 Some(file) if at.position <= file.position => {}
                 Some(file) => {
-                    return Err(gap("the server has another history", &place, format!("{at} was read, and the log ends at {file}")));
+                    return Err(gap(
+                        "the server has another history",
+                        &place,
+                        format!("{at} was read, and the log ends at {file}"),
+                    ));
                 }
                 None => {
                     let oldest = files.first().map(|file| file.file.clone()).unwrap_or_default();

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, new_null_array};
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -47,13 +48,14 @@ use super::super::key::parameter;
 use super::super::quote::{TableName, ident, join_idents};
 use super::super::types::Travel;
 use super::super::values::Decoder;
-use super::core::{Core, Window};
+use super::core::Core;
 use super::key::{self, Bound, Key};
-use super::log::{Worker, no_key, stopped};
+use super::log::{Worker, arrived, no_key, stopped};
 use super::position::{Done, Family, Place};
 use super::rows::letter;
 use super::server;
 use super::table::Shape;
+use super::window::Window;
 
 /// Bytes of a table per chunk, unless the options say otherwise.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -106,10 +108,8 @@ impl Plans {
 /// A session that has its view of the table.
 struct View {
     client: Client,
-    /// What it surely sees, for windows.
+    /// What it surely sees.
     low: Done,
-    /// The same in the names of the log.
-    sees: Done,
     at_us: i64,
 }
 
@@ -121,7 +121,13 @@ enum Piece {
 }
 
 /// Keys above one bound and up to another, compared from the first column; the parameters in order.
-fn condition(names: &[&str], travels: &[Travel], after: Option<&Bound>, to: Option<&Bound>, given: Option<&str>) -> (String, Vec<Param>) {
+fn condition(
+    names: &[&str],
+    travels: &[Travel],
+    after: Option<&Bound>,
+    to: Option<&Bound>,
+    given: Option<&str>,
+) -> (String, Vec<Param>) {
     let (mut parts, mut parameters) = (Vec::new(), Vec::new());
     let mut compare = |bound: &Bound, sign: &str, last: &str, start: &str| {
         let values: Vec<Param> = travels.iter().zip(&bound.text).map(|(travel, text)| parameter(travel, text)).collect();
@@ -211,7 +217,7 @@ impl Worker {
         }
         let high = server::end(&mut self.control).await?;
         let Some(snapshot) = &mut self.core.tables[at].snapshot else { return self.give_back(views).await };
-        if !views.iter().all(|view| view.sees.covers(&snapshot.left_out)) {
+        if !views.iter().all(|view| view.low.covers(&snapshot.left_out)) {
             self.later(at, Duration::from_millis(5));
             return self.give_back(views).await;
         }
@@ -250,10 +256,10 @@ impl Worker {
     async fn read_to(&mut self, high: &Place) -> Result<()> {
         while !(self.core.between_transactions() && self.core.place >= *high) {
             let event = tokio::select! {
-                event = self.stream.next() => event?,
+                event = self.stream.next() => event,
                 () = self.events.closed() => return Err(stopped()),
             };
-            self.event(event).await?;
+            self.event(arrived(event)?).await?;
         }
         self.core.finish_all()?;
         self.emit_all().await
@@ -318,12 +324,12 @@ impl Worker {
             }
         };
         let table = name.sql();
-        let (low, sees) = if self.position.family == Family::Mariadb {
+        let low = if self.position.family == Family::Mariadb {
             client.batch("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
             let place = server::place_of_view(&mut client).await?;
             // From here on it cannot be altered; if it was in between, the view cannot be used, and the server says so.
             client.batch(&format!("SELECT 1 FROM {table} LIMIT 1")).await?;
-            (Done::Upto(place.clone()), Done::Maria(server::names_at(&mut client, &place).await?))
+            Done::Upto(place)
         } else {
             client.batch("START TRANSACTION READ ONLY").await?;
             // Takes the table, and no view.
@@ -333,11 +339,11 @@ impl Worker {
                 _ => Done::Upto(server::settled(&mut client).await?),
             };
             client.batch(&format!("SELECT 1 FROM {table} LIMIT 1")).await?;
-            (low.clone(), low)
+            low
         };
         let rows = client.simple("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await?;
         let at_us = rows.first().map_or(0, |row| row.int(0));
-        Ok(View { client, low, sees, at_us })
+        Ok(View { client, low, at_us })
     }
 
     async fn give_back(&mut self, views: Vec<View>) -> Result<()> {
@@ -358,7 +364,11 @@ impl Worker {
         if shape.key.is_empty() {
             return Err(no_key(&name.display(), self.control.place(), "it has no primary key any more"));
         }
-        let same_types = shape.raw.iter().map(|column| (&column.name, &column.of)).eq(current.raw.iter().map(|column| (&column.name, &column.of)));
+        let same_types = shape
+            .raw
+            .iter()
+            .map(|column| (&column.name, &column.of))
+            .eq(current.raw.iter().map(|column| (&column.name, &column.of)));
         if same_types && table.altered.is_empty() && shape.same(&current) && shape.ordered == current.ordered {
             return Ok(true);
         }
@@ -388,7 +398,14 @@ impl Worker {
             moments.push(view.at_us);
             let mut client = view.client;
             client.about(&stream);
-            let chunk = Chunk { sql, parameters, shape: shape.clone(), touched: window.touched, stream: stream.clone(), bytes: self.batch_bytes };
+            let chunk = Chunk {
+                sql,
+                parameters,
+                shape: shape.clone(),
+                touched: window.touched,
+                stream: stream.clone(),
+                bytes: self.batch_bytes,
+            };
             let sender = sender.clone();
             sessions.spawn(async move {
                 if let Err(error) = chunk.copy(client, index, &sender).await {
@@ -478,7 +495,8 @@ impl Chunk {
             more = client
                 .fetch(|row| {
                     let touched = !self.touched.is_empty()
-                        && key::of_row(row, &kinds, &shape.columns, &shape.key_places).is_some_and(|key| self.touched.contains(&key));
+                        && key::of_row(row, &kinds, &shape.columns, &shape.key_places)
+                            .is_some_and(|key| self.touched.contains(&key));
                     if !touched {
                         decoder.feed(row, &self.stream)?;
                     }
@@ -511,7 +529,8 @@ mod tests {
     fn ranges_of_composite_keys_are_lexicographic() {
         let bound = |a: &str, b: &str| key::bound(&[Travel::Int64, Travel::Text], vec![a.into(), b.into()]).unwrap();
         let travels = [Travel::Int64, Travel::Text];
-        let (sql, parameters) = condition(&["a", "b"], &travels, Some(&bound("1", "x")), Some(&bound("2", "y")), Some("n > 0 -- c"));
+        let (sql, parameters) =
+            condition(&["a", "b"], &travels, Some(&bound("1", "x")), Some(&bound("2", "y")), Some("n > 0 -- c"));
         assert_eq!(
             sql,
             " WHERE ((`a` > ?) OR (`a` = ? AND `b` > ?)) AND `a` >= ? AND ((`a` < ?) OR (`a` = ? AND `b` <= ?)) AND `a` <= ? AND (n > 0 -- c\n)"

@@ -226,7 +226,8 @@ fn agrees(raw: &RawColumn, column: &MapColumn) -> bool {
 fn same_members(members: &[String], column: &MapColumn) -> bool {
     let Some(found) = &column.members else { return true };
     // In another character set only the ASCII ones can be compared.
-    let same = |(member, found): (&String, &Vec<u8>)| !member.is_ascii() || !found.is_ascii() || member.as_bytes() == found.as_slice();
+    let same =
+        |(member, found): (&String, &Vec<u8>)| !member.is_ascii() || !found.is_ascii() || member.as_bytes() == found.as_slice();
     members.len() == found.len() && members.iter().zip(found).all(same)
 }
 
