@@ -12,7 +12,7 @@ pub fn registry() -> Registry {
     #[cfg(feature = "http")]
     registry.add(Arc::new(crate::http::HttpConnector::default()));
     #[cfg(feature = "mysql")]
-    registry.add(Arc::new(crate::mysql::Mysql::default()));
+    registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));

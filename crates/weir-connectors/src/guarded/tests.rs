@@ -480,6 +480,11 @@ async fn a_name_that_changes_its_address_leads_no_connector_inside() {
                 json!({"table": "t"}),
             ),
             (
+                "mysql-cdc",
+                json!({"host": "rebind.test", "port": port, "user": "u", "password": "p", "database": "d"}),
+                json!({"table": "t"}),
+            ),
+            (
                 "s3",
                 json!({"endpoint": format!("http://rebind.test:{port}"), "bucket": "b", "access_key": "a", "secret_key": "s"}),
                 json!({"path": "x/*.csv"}),
@@ -497,5 +502,5 @@ async fn a_name_that_changes_its_address_leads_no_connector_inside() {
             cases += 2;
         }
     }
-    assert_eq!((cases, inner.met.load(std::sync::atomic::Ordering::SeqCst)), (40, 0), "an inner server was met");
+    assert_eq!((cases, inner.met.load(std::sync::atomic::Ordering::SeqCst)), (48, 0), "an inner server was met");
 }

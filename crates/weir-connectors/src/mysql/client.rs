@@ -600,6 +600,40 @@ impl Client {
         }
     }
 
+    /// A command that is answered with OK.
+    pub(super) async fn short_command(&mut self, code: u8, body: &[u8]) -> Result<()> {
+        self.command(code, body).await?;
+        match self.answer().await? {
+            Answer::Done(_, false) => Ok(()),
+            _ => Err(self.broken("rows where there should be none")),
+        }
+    }
+
+    /// A command that is answered with packets without end; see [`Self::packet`].
+    pub(super) async fn endless_command(&mut self, code: u8, body: &[u8]) -> Result<()> {
+        self.command(code, body).await
+    }
+
+    /// The next of the packets without end. May be dropped while it waits and be called again.
+    pub(super) async fn packet(&mut self) -> Result<&[u8]> {
+        let frame = match self.packets.buffered() {
+            Some(frame) => frame,
+            None => self.next().await?,
+        };
+        if self.packets.body(frame).first() == Some(&0xff) {
+            let error = self.refused(frame);
+            // The server hangs up after it.
+            self.dead = true;
+            return Err(error);
+        }
+        Ok(self.packets.body(frame))
+    }
+
+    /// Where the server is, and who we are there.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Says goodbye.
     pub async fn close(mut self) {
         if !self.busy && !self.dead {

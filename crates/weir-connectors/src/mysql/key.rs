@@ -114,7 +114,8 @@ pub fn position(keys: &[KeyColumn], batch: &RecordBatch) -> Option<Value> {
     keys.iter().map(|key| text_of(batch.column(key.at), row).map(Value::String)).collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
-fn parameter(travel: &Travel, text: &str) -> Param {
+/// A value of a column, from the text that a position or the server has of it.
+pub fn parameter(travel: &Travel, text: &str) -> Param {
     match travel {
         Travel::Decimal128(..) | Travel::Decimal256(..) => Param::Decimal(text.into()),
         Travel::Text => Param::Text(text.into()),

@@ -4,9 +4,11 @@
 //! * Sink: `LOAD DATA LOCAL INFILE` (or `INSERT`) into a staging table, with the positions in the rows' own transaction; changes by key in
 //!   `changes`.
 //!
-//! `types` is the one mapping of types, both ways. Privileges and limits are in the README. No change data capture here.
+//! `types` is the one mapping of types, both ways. Privileges and limits are in the README. Change data: `cdc`, over the log that `binlog` reads.
 
+pub mod binlog;
 pub mod catalog;
+mod cdc;
 mod changes;
 pub mod client;
 pub mod config;
@@ -38,6 +40,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
+pub use cdc::MysqlCdc;
 use client::Client;
 use config::{ConnectionOptions, SinkOptions, SourceOptions, parse};
 use sink::MysqlSink;

@@ -56,6 +56,11 @@ pub async fn encrypt(address: &Address, stream: Box<dyn Wire>) -> Result<Box<dyn
     let config = client_config(address)?;
     let name = ServerName::try_from(address.host.clone()).map_err(|e| tls_error(address, e, "check `host`"))?;
     let encrypted = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
+        // It went away in the middle: that says nothing about certificates.
+        let gone = [std::io::ErrorKind::UnexpectedEof, std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::BrokenPipe];
+        if gone.contains(&error.kind()) {
+            return super::errors::lost(&address.place(), error);
+        }
         tls_error(
             address,
             weir_error::chain(&error),

@@ -27,15 +27,31 @@ pub struct Packets {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload that came in several packets.
+    /// A payload that comes in several packets.
     large: Vec<u8>,
+    /// What is known of the packet of it that is being read. Kept here so that a read that is dropped can be taken up again.
+    piece: Option<Piece>,
     sequence: u8,
+}
+
+struct Piece {
+    left: usize,
+    last: bool,
 }
 
 impl Packets {
     /// Over a connection.
     pub fn new(stream: Box<dyn Wire>, place: String) -> Self {
-        Self { stream: Some(stream), place, buffer: vec![0; 16 * 1024], start: 0, end: 0, large: Vec::new(), sequence: 0 }
+        Self {
+            stream: Some(stream),
+            place,
+            buffer: vec![0; 16 * 1024],
+            start: 0,
+            end: 0,
+            large: Vec::new(),
+            piece: None,
+            sequence: 0,
+        }
     }
 
     /// The stream, to put TLS around it. Nothing may have been read ahead.
@@ -66,7 +82,7 @@ impl Packets {
     #[inline]
     pub fn buffered(&mut self) -> Option<Frame> {
         let available = self.end - self.start;
-        if available < HEAD {
+        if available < HEAD || self.piece.is_some() {
             return None;
         }
         let head = &self.buffer[self.start..self.start + HEAD];
@@ -80,37 +96,46 @@ impl Packets {
         Some(frame)
     }
 
-    /// The next packet, or the next several that make one payload.
+    /// The next packet, or the next several that make one payload. May be dropped while it waits and be called again.
     pub async fn next(&mut self) -> Result<Frame> {
-        if self.large.capacity() > 4 * READ_BUFFER {
-            self.large = Vec::new();
-        }
-        self.large.clear();
         loop {
-            if self.large.is_empty()
-                && let Some(frame) = self.buffered()
-            {
+            if let Some(frame) = self.buffered() {
                 return Ok(frame);
             }
-            self.need(HEAD).await?;
-            let head = &self.buffer[self.start..self.start + HEAD];
-            let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
-            if length < MAX_PAYLOAD && self.large.is_empty() {
-                self.need(HEAD + length).await?;
-                continue;
-            }
-            self.sequence = head[3].wrapping_add(1);
-            self.start += HEAD;
-            let mut left = length;
-            while left > 0 {
-                self.need(1).await?;
-                let taken = left.min(self.end - self.start);
-                self.large.extend_from_slice(&self.buffer[self.start..self.start + taken]);
-                self.start += taken;
-                left -= taken;
-            }
-            if length < MAX_PAYLOAD {
-                return Ok(Frame { large: true, start: 0, end: self.large.len() });
+            match &mut self.piece {
+                Some(Piece { left: 0, last: true }) => {
+                    self.piece = None;
+                    return Ok(Frame { large: true, start: 0, end: self.large.len() });
+                }
+                Some(Piece { left, .. }) if *left > 0 => {
+                    if self.start == self.end {
+                        self.need(1).await?;
+                        continue;
+                    }
+                    let taken = (*left).min(self.end - self.start);
+                    self.large.extend_from_slice(&self.buffer[self.start..self.start + taken]);
+                    self.start += taken;
+                    *left -= taken;
+                }
+                _ => {
+                    self.need(HEAD).await?;
+                    let head = &self.buffer[self.start..self.start + HEAD];
+                    let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
+                    let last = length < MAX_PAYLOAD;
+                    if last && self.piece.is_none() {
+                        self.need(HEAD + length).await?;
+                        continue;
+                    }
+                    self.sequence = head[3].wrapping_add(1);
+                    self.start += HEAD;
+                    if self.piece.is_none() {
+                        if self.large.capacity() > 4 * READ_BUFFER {
+                            self.large = Vec::new();
+                        }
+                        self.large.clear();
+                    }
+                    self.piece = Some(Piece { left: length, last });
+                }
             }
         }
     }
@@ -275,6 +300,31 @@ mod tests {
             let sent = async { sender.send(&mut message).await.unwrap() };
             let ((), frame) = tokio::join!(sent, receiver.next());
             assert!(receiver.body(frame.unwrap()) == expected, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_dropped_is_taken_up_again() {
+        for size in [10, 300_000, MAX_PAYLOAD + 5] {
+            let (here, there) = tokio::io::duplex(1 << 16);
+            let mut sender = Packets::new(Box::new(here), "here".into());
+            let mut receiver = Packets::new(Box::new(there), "there".into());
+            let mut message: Vec<u8> = (0..size + HEAD).map(|at| (at % 251) as u8).collect();
+            let expected = message[HEAD..].to_vec();
+            let received = async {
+                loop {
+                    // Polled once, then dropped if it is not ready.
+                    let mut next = Box::pin(receiver.next());
+                    if let std::task::Poll::Ready(frame) = futures::poll!(&mut next) {
+                        drop(next);
+                        return receiver.body(frame.unwrap()).to_vec();
+                    }
+                    drop(next);
+                    tokio::task::yield_now().await;
+                }
+            };
+            let ((), got) = tokio::join!(async { sender.send(&mut message).await.unwrap() }, received);
+            assert!(got == expected, "{size}");
         }
     }
 }

@@ -13,7 +13,7 @@ use weir_testkit::mysql::Flavor;
 use super::{choose, connection, copy, database_of, open, source_at, take_all};
 
 /// Type and its hard values, as SQL.
-pub(super) const TYPES: &[(&str, &[&str])] = &[
+pub(in super::super) const TYPES: &[(&str, &[&str])] = &[
     ("tinyint", &["-128", "127", "0"]),
     ("tinyint(1)", &["0", "1", "-128", "127"]),
     ("tinyint unsigned", &["0", "255"]),
@@ -141,7 +141,7 @@ async fn every_type_of_mysql_survives_by_insert() {
 }
 
 /// Type, the value without counterpart, its text.
-const STRANGE: &[(&str, &str, &str)] = &[
+pub(in super::super) const STRANGE: &[(&str, &str, &str)] = &[
     ("date", "'0000-00-00'", "0000-00-00"),
     ("date", "'2024-00-10'", "2024-00-10"),
     ("date", "'2024-02-31'", "2024-02-31"),

@@ -8,7 +8,7 @@ mod changes_refused;
 mod changes_shape;
 mod conformance;
 mod faults;
-mod matrix;
+pub(super) mod matrix;
 mod reading;
 mod resume;
 mod writing;
