@@ -6,8 +6,8 @@ use weir_connect::stream::LossChoice;
 use weir_connect::{Edge, OnLoss, Sink, SinkType};
 use weir_spec::model::Node;
 
-use crate::changes::MetadataColumn;
 use crate::chain::{CastColumn, Chain, ColumnState, quoted};
+use crate::changes::MetadataColumn;
 use crate::convert::convertible;
 use crate::model::ColumnReport;
 use crate::problem::{Problem, code};

@@ -147,7 +147,14 @@ impl Checker<'_> {
             Some(_) => {
                 let text = self.plain_field(entry, path)?;
                 let Some(bytes) = units::size_bytes(&text) else {
-                    self.no_measure(entry, path, &text, units::suggest_size(&text), "a size", "a size such as 512MiB, 10GiB, 5GB");
+                    self.no_measure(
+                        entry,
+                        path,
+                        &text,
+                        units::suggest_size(&text),
+                        "a size",
+                        "a size such as 512MiB, 10GiB, 5GB",
+                    );
                     return None;
                 };
                 bytes
@@ -166,15 +173,7 @@ impl Checker<'_> {
         Some(bytes)
     }
 
-    fn no_measure(
-        &mut self,
-        entry: &Entry,
-        path: &Path,
-        text: &str,
-        suggestion: Option<String>,
-        what: &str,
-        expected: &str,
-    ) {
+    fn no_measure(&mut self, entry: &Entry, path: &Path, text: &str, suggestion: Option<String>, what: &str, expected: &str) {
         self.problems.push(
             Diagnostic::error(codes::UNIT, format!("`{}` is not {what}: `{}`", entry.written_key(), short(text)))
                 .at(&path.dotted, Some(entry.value.span))

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink,
-    StreamTarget, failpoint,
+    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink, StreamTarget,
+    failpoint,
 };
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, FlowOutput};
 
-use super::outlet::{Maker, Outlet};
-use super::{SPLIT, Shared};
 use super::codec::{Mark, Record};
 use super::journal::Journal;
+use super::outlet::{Maker, Outlet};
 use super::shape::{self, Shape, Shapes};
+use super::{SPLIT, Shared};
 use crate::run::RunContext;
 use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 
@@ -256,8 +256,17 @@ impl Applier {
                 });
             }
         }
-        let mut applier =
-            Self { context: context.clone(), name, targets, routes, start, again, counts, dead: Vec::new(), sink: sink.to_owned() };
+        let mut applier = Self {
+            context: context.clone(),
+            name,
+            targets,
+            routes,
+            start,
+            again,
+            counts,
+            dead: Vec::new(),
+            sink: sink.to_owned(),
+        };
         if fresh {
             // A table may have another shape when this run is taken up again.
             let mark = Mark { seq: start, position: Value::Null, committed_at_us: None };

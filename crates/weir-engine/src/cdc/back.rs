@@ -12,7 +12,7 @@ use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
 use super::codec::Record;
-use super::look::{Records, Reached, reached, records};
+use super::look::{Reached, Records, reached, records};
 use super::shape::{self, Shape};
 use super::{SPLIT, applier, look};
 use crate::run::lock;
@@ -41,8 +41,12 @@ pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option
     let store = StateStore::open(state).await?;
     let folders = look::folders(state, pipeline);
     let [(node, _)] = folders.as_slice() else {
-        return Err(Error::new("WEIR-JOURNAL-006", Kind::NotFound, format!("`{}` has {} journals here", pipeline.name, folders.len()))
-            .hint(if folders.is_empty() { "run the pipeline first" } else { "only a pipeline with one log can be set back" }));
+        return Err(Error::new(
+            "WEIR-JOURNAL-006",
+            Kind::NotFound,
+            format!("`{}` has {} journals here", pipeline.name, folders.len()),
+        )
+        .hint(if folders.is_empty() { "run the pipeline first" } else { "only a pipeline with one log can be set back" }));
     };
     let run = match store.unfinished(&pipeline.name).await? {
         Some(run) => {
@@ -58,7 +62,11 @@ pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option
     let mut todo = Vec::new();
     for sink in sinks {
         let Some(reached) = reached(&store, pipeline, node, &sink).await? else {
-            return Err(Error::new("WEIR-JOURNAL-008", Kind::NotFound, format!("nothing of the log has come to sink `{sink}` yet")));
+            return Err(Error::new(
+                "WEIR-JOURNAL-008",
+                Kind::NotFound,
+                format!("nothing of the log has come to sink `{sink}` yet"),
+            ));
         };
         if from > reached.seq {
             return Err(Error::new(
@@ -146,12 +154,7 @@ fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Result<(u6
 
 fn same(shape: &Shape, schema: &arrow::datatypes::SchemaRef) -> bool {
     shape.schema.fields().len() == schema.fields().len()
-        && shape
-            .schema
-            .fields()
-            .iter()
-            .zip(schema.fields())
-            .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+        && shape.schema.fields().iter().zip(schema.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
 }
 
 /// Writes a checkpoint with this position and the counts of the last one.

@@ -112,7 +112,7 @@ pub async fn journals(state: &Path, pipeline: &Pipeline) -> Result<PipelineJourn
         }
         found.push(view);
     }
-        // A run that was killed did not say so.
+    // A run that was killed did not say so.
     let last = store.show(&pipeline.name).await?.runs.into_iter().next();
     let running = last.is_some_and(|run| run.status == "running") && going_on(state, &pipeline.name);
     Ok(PipelineJournals { running, journals: found })

@@ -119,9 +119,10 @@ impl Maker {
         };
         let stream = StreamInfo { schema: shape.schema.clone(), primary_key: shape.key.clone(), ..self.stream.clone() };
         let planned = replan.replan(&stream)?;
-        let made_of = planned.program.ways(shape.schema.fields().len()).and_then(|mut ways| {
-            (self.output < ways.len()).then(|| ways.swap_remove(self.output))
-        });
+        let made_of = planned
+            .program
+            .ways(shape.schema.fields().len())
+            .and_then(|mut ways| (self.output < ways.len()).then(|| ways.swap_remove(self.output)));
         let (Some(made_of), Some((schema, key))) = (made_of, planned.outputs.into_iter().nth(self.output)) else {
             return Err(Error::internal("a program of changes does not say what it is made of"));
         };
@@ -246,11 +247,8 @@ impl Outlet {
         let keeps = BooleanArray::from_iter(batch.ops.iter().map(|op| Some(*op != Op::Delete)));
         let origins: Vec<usize> = keeps.values().set_indices().collect();
         way.filter_is_known(batch, &origins)?;
-        let input = if origins.len() == rows {
-            batch.rows.clone()
-        } else {
-            filter_record_batch(&batch.rows, &keeps).map_err(broken)?
-        };
+        let input =
+            if origins.len() == rows { batch.rows.clone() } else { filter_record_batch(&batch.rows, &keeps).map_err(broken)? };
         // The program was planned for columns that may be NULL; metadata of fields is as it was.
         let input = RecordBatch::try_new(nullable(&way.input), input.columns().to_vec()).map_err(broken)?;
         let sparse = batch.absent.iter().any(Option::is_some);
@@ -343,11 +341,8 @@ impl Outlet {
             absent.push(bits.contains(&true).then(|| BooleanBuffer::from(bits)));
         }
         let own: Vec<usize> = (0..columns.len()).collect();
-        let schema = if self.metadata.is_empty() {
-            self.sent.clone()
-        } else {
-            Arc::new(self.sent.project(&own).map_err(broken)?)
-        };
+        let schema =
+            if self.metadata.is_empty() { self.sent.clone() } else { Arc::new(self.sent.project(&own).map_err(broken)?) };
         let rows = RecordBatch::try_new(schema, columns).map_err(broken)?;
         let ops = lines.iter().map(|(row, from)| match from {
             Place::Removed(_) => Op::Delete,
@@ -410,7 +405,11 @@ impl Way {
     fn fits(&self, batch: &ChangeBatch) -> Result<()> {
         let schema = batch.rows.schema();
         let same = schema.fields().len() == self.input.fields().len()
-            && schema.fields().iter().zip(self.input.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+            && schema
+                .fields()
+                .iter()
+                .zip(self.input.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
         if same && self.program.is_some() {
             return Ok(());
         }
@@ -421,7 +420,8 @@ impl Way {
 
     /// `sparse`: the log may have left values out.
     fn apply(&self, input: &RecordBatch, sparse: bool) -> Result<RowOutput> {
-        let program = self.program.as_ref().ok_or_else(|| Error::internal("changes go through transforms that do not fit them"))?;
+        let program =
+            self.program.as_ref().ok_or_else(|| Error::internal("changes go through transforms that do not fit them"))?;
         let mut outputs = program.apply(input)?;
         if self.output >= outputs.len() {
             return Err(Error::internal("a program gave fewer outputs than the flow has"));

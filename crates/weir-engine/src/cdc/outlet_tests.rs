@@ -208,10 +208,7 @@ fn columns_about_changes_follow_those_of_the_stream() {
     let plain = Maker { replan: None, metadata: all, ..maker(false, DeleteMode::Hard) };
     let outlet = plain.outlet(&shape("body")).unwrap();
     let sent = outlet.send(&batch(&[(Op::Create, 1, Some(5), None), (Op::Delete, 2, None, None)])).unwrap();
-    let rows = [
-        "c 1 5 ? c 1970-01-01T00:00:00.000010Z 1 @1".to_owned(),
-        "d 2 ? ? d 1970-01-01T00:00:00.000020Z 2 @2".to_owned(),
-    ];
+    let rows = ["c 1 5 ? c 1970-01-01T00:00:00.000010Z 1 @1".to_owned(), "d 2 ? ? d 1970-01-01T00:00:00.000020Z 2 @2".to_owned()];
     assert_eq!(told(&sent), rows);
     assert_eq!(sent.batch.unwrap().rows.schema().fields().len(), outlet.schema.fields().len());
     let taken = Shape { schema: Arc::new(Schema::new(vec![Field::new("_op", DataType::Int64, true)])), key: vec![] };

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampM
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
     CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, OnLoss, Op, Position, ReadRequest, Recovery, Result,
@@ -19,7 +20,6 @@ use weir_connect::{
 };
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{StatePlace, StateStore};
-use tokio::sync::watch;
 use weir_engine::{Reporter, RunOptions, RunReport, RunStatus, Silent, run};
 use weir_plan::{
     Flow, FlowInput, FlowOutput, Guarantee, MetadataColumn, OutputWay, Plan, Program, Replan, Replanned, RowOutput, RowProgram,
@@ -276,7 +276,8 @@ impl ChangeWriter for Writes {
         let names = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
         assert_eq!(names(&batch.rows.schema()), names(&self.columns), "what comes is what was told");
         assert_eq!(batch.transactions.last().unwrap().end, batch.ops.len());
-        let columns: Vec<&Int64Array> = batch.rows.columns()[..2].iter().map(|column| column.as_primitive::<Int64Type>()).collect();
+        let columns: Vec<&Int64Array> =
+            batch.rows.columns()[..2].iter().map(|column| column.as_primitive::<Int64Type>()).collect();
         if let Some(op) = batch.rows.column_by_name("_op") {
             let (op, position) = (op.as_string::<i32>(), batch.rows["_position"].as_string::<i32>());
             for row in 0..batch.ops.len() {

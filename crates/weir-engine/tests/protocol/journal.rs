@@ -38,11 +38,7 @@ fn small(when_full: WhenFull) -> Option<JournalPolicy> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_journal_waits_for_the_sinks_and_goes_on() {
     // No checkpoint comes by itself: the sinks must hear that the journal needs room.
-    let rig = Rig {
-        journal: small(WhenFull::Wait),
-        checkpoint_interval: Duration::from_secs(3600),
-        ..Rig::new(2, 300, false)
-    };
+    let rig = Rig { journal: small(WhenFull::Wait), checkpoint_interval: Duration::from_secs(3600), ..Rig::new(2, 300, false) };
     rig.sinks[1].hold(true);
     let mut release = Release { sinks: rig.sinks.clone(), waited: false };
     let report = rig.attempt_told(&mut release).await;
@@ -230,7 +226,7 @@ async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missi
     // After a whole run, and in the middle of the first one, whose journal was trimmed by then.
     for whole in [true, false] {
         let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
-        rig.faults.arm(if whole { -1 } else { 3000 }, false);
+        rig.faults.arm(if whole { -1 } else { 500 }, false);
         let first = rig.attempt().await;
         assert_eq!(first.status, if whole { RunStatus::Succeeded } else { RunStatus::Failed });
         rig.faults.arm(-1, false);

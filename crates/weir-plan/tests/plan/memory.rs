@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_connect::{
-    ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Kind, Position, ReadRequest, Result, Sink, SinkCapabilities, SinkContext,
-    SinkType, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader, StreamSink, StreamTarget, WriteMode,
+    ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Kind, Position,
+    ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities, SourceContext, StreamInfo,
+    StreamReader, StreamSink, StreamTarget, WriteMode,
 };
 
 /// A table that the source offers.

@@ -58,16 +58,11 @@ fn changes(stream: &str, seq: i64, lines: &[Line]) -> Record {
 /// Three boundaries; what follows the last one was never promised.
 fn written(state: &Path) {
     let start = Mark { seq: 0, position: Value::Null, committed_at_us: None };
-    let folder = state.join("journal/people/postgres-cdc");
+    let folder = state.join("journal/people/source");
     let (_, mut writer) = Journal::open(&folder, &start, 1 << 20).unwrap();
     let schema: Arc<Schema> = rows(&[]).schema();
-    let change = SchemaChange {
-        stream: "public.people".into(),
-        schema,
-        key: vec!["id".into()],
-        renamed: vec![],
-        statement: None,
-    };
+    let change =
+        SchemaChange { stream: "public.people".into(), schema, key: vec!["id".into()], renamed: vec![], statement: None };
     let letter = DeadLetter {
         stream: "public.people".into(),
         code: "WEIR-PG-900".into(),
@@ -103,7 +98,7 @@ async fn reached(state: &Path) {
         let split = Split { id: "journal".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
         let progress = vec![SplitProgress { split, position: Some(json!({"seq": seq})), done: false, rows: 0 }];
         let body = EpochBody { progress, ..EpochBody::default() };
-        let flow = format!("postgres-cdc → {sink}");
+        let flow = format!("source → {sink}");
         let place = FlowPlace { pipeline: "people", run_id, flow: &flow };
         store.write_epoch(&place, &Epoch { number: 1, prepared: false, body }, &[], Keep::Newest).await.unwrap();
     }

@@ -26,8 +26,7 @@ const ABSENT: &str = "(absent)";
 
 /// A time of a log, for people and machines.
 pub(super) fn time(us: i64) -> String {
-    DateTime::from_timestamp_micros(us)
-        .map_or_else(|| us.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
+    DateTime::from_timestamp_micros(us).map_or_else(|| us.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 pub(super) fn execute(args: &JournalInspect, context: &Context) -> Outcome {
@@ -150,7 +149,8 @@ impl Page<'_> {
         let rows = self.mask(&batch.rows)?;
         let mut out = std::io::stdout();
         for row in 0..batch.ops.len() {
-            let (here, absent): (Vec<usize>, Vec<usize>) = (0..rows.num_columns()).partition(|&column| !lacks(&batch, column, row));
+            let (here, absent): (Vec<usize>, Vec<usize>) =
+                (0..rows.num_columns()).partition(|&column| !lacks(&batch, column, row));
             let names: Vec<String> = absent.iter().map(|&column| rows.schema().field(column).name().clone()).collect();
             let mut line = json!({"seq": seq, "stream": &*batch.stream, "op": batch.ops[row].as_str()});
             if let Some(mark) = mark(&batch, row) {

@@ -112,8 +112,7 @@ fn streams(journal: &JournalView) -> Table {
     let head = ["stream", "snapshot", "creates", "updates", "deletes", "truncates", "shapes", "dead"];
     let mut table = (1..head.len()).fold(Table::new(head).indent(4), Table::right);
     for stream in &journal.streams {
-        let counts =
-            [stream.reads, stream.creates, stream.updates, stream.deletes, stream.truncates, stream.shapes, stream.dead];
+        let counts = [stream.reads, stream.creates, stream.updates, stream.deletes, stream.truncates, stream.shapes, stream.dead];
         table.row(std::iter::once(stream.stream.clone()).chain(counts.map(number::grouped)));
     }
     table
