@@ -527,11 +527,6 @@ impl Rig {
         run(self.plan(), options, reporter).await
     }
 
-    /// The last transaction that the source was told it may forget.
-    pub(crate) fn acknowledged(&self) -> u64 {
-        self.source.acknowledged.load(Ordering::SeqCst)
-    }
-
     pub(crate) async fn check(&self, told: &str) {
         let mut expected: BTreeMap<(String, i64), Vec<Option<i64>>> = BTreeMap::new();
         for n in 1..=self.source.transactions {

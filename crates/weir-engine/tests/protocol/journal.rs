@@ -57,8 +57,6 @@ async fn a_full_journal_ends_the_run_if_it_is_told_to_and_the_next_one_drains_it
     let report = rig.attempt().await;
     let error = report.error.unwrap();
     assert_eq!((report.status, &*error.code), (RunStatus::Failed, "WEIR-JOURNAL-004"));
-    let acknowledged = rig.acknowledged();
-    assert!(acknowledged > 0 && acknowledged < 300, "{acknowledged}");
     rig.sinks[0].hold(false);
     rig.journal = small(WhenFull::Wait);
     let report = rig.attempt().await;
@@ -223,20 +221,14 @@ async fn what_is_kept_can_be_gone_back_to() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missing() {
-    // After a whole run, and in the middle of the first one, whose journal was trimmed by then.
-    for whole in [true, false] {
-        let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
-        rig.faults.arm(if whole { -1 } else { 3000 }, false);
-        let first = rig.attempt().await;
-        assert_eq!(first.status, if whole { RunStatus::Succeeded } else { RunStatus::Failed });
-        rig.faults.arm(-1, false);
-        let late = Rig::new(1, 0, false).sinks.remove(0);
-        rig.sinks.push(late);
-        let error = rig.attempt().await.error.unwrap();
-        assert_eq!(&*error.code, "WEIR-JOURNAL-013", "{whole}: {error:?}");
-        assert!(rig.sinks[1].world.lock().unwrap().history.is_empty());
-        rig.sinks.pop();
-        assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
-        rig.check("without it").await;
-    }
+    let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let late = Rig::new(1, 0, false).sinks.remove(0);
+    rig.sinks.push(late);
+    let error = rig.attempt().await.error.unwrap();
+    assert_eq!(&*error.code, "WEIR-JOURNAL-013", "{error:?}");
+    assert!(rig.sinks[1].world.lock().unwrap().history.is_empty());
+    rig.sinks.pop();
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.check("without it").await;
 }

@@ -56,7 +56,7 @@ async fn transforms_of_single_rows_say_what_their_columns_are_made_of() {
 
 #[tokio::test]
 async fn a_cast_and_a_dropped_column_are_seen_too() {
-    let plan = bench().plan(&cdc("- cast: {columns: {name: bigint}}\n- field_mapper: {drop: [city]}", "")).await;
+    let plan = bench().plan(&cdc("- cast: {columns: {name: int64}}\n- field_mapper: {drop: [city]}", "")).await;
     let Program::RowLocal(program) = &plan.flows[0].program else { panic!() };
     let way = &program.ways(3).unwrap()[0];
     let same: Vec<Option<usize>> = way.columns.iter().map(|column| column.same).collect();
@@ -66,17 +66,17 @@ async fn a_cast_and_a_dropped_column_are_seen_too() {
 #[tokio::test]
 async fn the_key_of_changes_must_arrive_as_the_source_has_it() {
     for transform in
-        ["- field_mapper: {drop: [id]}", "- cast: {columns: {id: string}}", "- sql: SELECT id + 1 AS id, name FROM input"]
+        ["- field_mapper: {drop: [id]}", "- cast: {columns: {id: text}}", "- sql: SELECT id + 1 AS id, name FROM input"]
     {
         let found = bench().problems(&cdc(transform, "")).await;
         assert_eq!(
             told(&found),
-            [("WEIR-PLAN-008", "key column `id` does not arrive at sink `memory` as the source has it")],
+            [("WEIR-PLAN-008", "key column `id` does not arrive at sink `sink` as the source has it")],
             "{transform}"
         );
     }
     let found = bench().problems(&cdc("- mask: {columns: {name: redact}}", ", key: [name]")).await;
-    assert_eq!(told(&found), [("WEIR-PLAN-008", "key column `name` does not arrive at sink `memory` as the source has it")]);
+    assert_eq!(told(&found), [("WEIR-PLAN-008", "key column `name` does not arrive at sink `sink` as the source has it")]);
     // In other modes a key may be made.
     let batch =
         line("- mask: {columns: {name: redact}}").replace("{table: out}", "{table: out, write_mode: upsert, key: [name]}");
