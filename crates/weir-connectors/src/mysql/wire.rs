@@ -42,7 +42,16 @@ struct Piece {
 impl Packets {
     /// Over a connection.
     pub fn new(stream: Box<dyn Wire>, place: String) -> Self {
-        Self { stream: Some(stream), place, buffer: vec![0; 16 * 1024], start: 0, end: 0, large: Vec::new(), piece: None, sequence: 0 }
+        Self {
+            stream: Some(stream),
+            place,
+            buffer: vec![0; 16 * 1024],
+            start: 0,
+            end: 0,
+            large: Vec::new(),
+            piece: None,
+            sequence: 0,
+        }
     }
 
     /// The stream, to put TLS around it. Nothing may have been read ahead.

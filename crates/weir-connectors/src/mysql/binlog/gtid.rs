@@ -73,9 +73,7 @@ impl GtidSet {
         let to = list.partition_point(|(start, _)| *start <= last.saturating_add(1));
         let merged = match list.get(from..to) {
             Some([]) | None => (first, last),
-            Some(touched) => {
-                (first.min(touched[0].0), touched.iter().map(|(_, end)| *end).max().unwrap_or(last).max(last))
-            }
+            Some(touched) => (first.min(touched[0].0), touched.iter().map(|(_, end)| *end).max().unwrap_or(last).max(last)),
         };
         list.splice(from..to, [merged]);
     }

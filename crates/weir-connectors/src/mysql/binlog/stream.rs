@@ -94,15 +94,21 @@ impl BinlogStream {
             .await?;
         if maria {
             // It knows GTIDs and holes in the log; otherwise events are rewritten for an old replica.
-            client.batch("SET @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0").await?;
+            client
+                .batch("SET @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0")
+                .await?;
         }
         let mut body = Vec::new();
         let command = match &start {
             StartAt::File { file, position } => {
                 let position = u32::try_from(*position).map_err(|_| {
-                    Error::new("WEIR-MY-066", Kind::Unsupported, "a position beyond 4 GiB in a file of the binlog cannot be asked for")
-                        .at(client.place().to_string())
-                        .hint("begin by GTID, or at the start of the file")
+                    Error::new(
+                        "WEIR-MY-066",
+                        Kind::Unsupported,
+                        "a position beyond 4 GiB in a file of the binlog cannot be asked for",
+                    )
+                    .at(client.place().to_string())
+                    .hint("begin by GTID, or at the start of the file")
                 })?;
                 dump(&mut body, position.max(FILE_START as u32), server_id, file);
                 COM_BINLOG_DUMP
@@ -192,11 +198,15 @@ impl BinlogStream {
         }
         let has = |word: &str| why.contains(word);
         if has("same server_uuid") || has("same server_id") {
-            return Error::new("WEIR-MY-065", Kind::Conflict, "another replica has taken over the binlog under the same server id")
-                .at(place)
-                .because(why)
-                .hint("give every pipeline and every replica of this server a `server_id` of its own")
-                .caused_by(error);
+            return Error::new(
+                "WEIR-MY-065",
+                Kind::Conflict,
+                "another replica has taken over the binlog under the same server id",
+            )
+            .at(place)
+            .because(why)
+            .hint("give every pipeline and every replica of this server a `server_id` of its own")
+            .caused_by(error);
         }
         if has("max_allowed_packet") {
             return Error::new("WEIR-MY-067", Kind::Limit, "an event of the binlog is larger than the server sends")
@@ -258,13 +268,24 @@ async fn what_is_there(address: &Address, maria: bool) -> Option<String> {
     let gtids = client.simple(&sql).await.ok().and_then(|rows| rows.first().map(|row| row.text(0).replace('\n', "")));
     client.close().await;
     let gtids = gtids.unwrap_or_default();
-    let before = if gtids.is_empty() { "it begins with the first transaction".into() } else { format!("what follows GTIDs {gtids}") };
-    Some(format!("the server's oldest file is {first}, and it has {before}"))
+    let before = match gtids.as_str() {
+        "" => "nothing before it was purged".to_string(),
+        gtids => format!("it begins after GTIDs {gtids}"),
+    };
+    Some(format!("the server's oldest file is {first}, and {before}"))
 }
 
 impl Log {
     pub(super) fn new(file: String, position: u64) -> Self {
-        Self { checksum: None, maria: false, file, position, tables: HashMap::new(), room: BytesMut::with_capacity(BLOCK), inside: None }
+        Self {
+            checksum: None,
+            maria: false,
+            file,
+            position,
+            tables: HashMap::new(),
+            room: BytesMut::with_capacity(BLOCK),
+            inside: None,
+        }
     }
 
     fn located(&self, error: Error) -> Error {
@@ -313,7 +334,6 @@ impl Log {
             (Some(true), _) => return Err(bad_checksum()),
             (None, _) => end -= if good { CHECKSUM } else { 0 },
         }
-        self.room.reserve(end.max(1));
         if self.room.capacity() < end {
             self.room.reserve(BLOCK.max(end));
         }
@@ -482,7 +502,10 @@ mod tests {
             bad[at] ^= 4;
             assert_eq!(described(true).event(&bad).unwrap_err().code(), "WEIR-MY-062", "{at}");
         }
-        assert!(matches!(described(false).event(&event(code::XID, &7_u64.to_le_bytes(), false)).unwrap().unwrap().body, Body::Xid(7)));
+        assert!(matches!(
+            described(false).event(&event(code::XID, &7_u64.to_le_bytes(), false)).unwrap().unwrap().body,
+            Body::Xid(7)
+        ));
     }
 
     #[test]

@@ -31,10 +31,16 @@ pub struct Wanted<'a> {
 #[derive(Debug)]
 enum Way {
     /// A number, low byte first, made as long as its counterpart.
-    Number { bytes: usize, signed: bool },
+    Number {
+        bytes: usize,
+        signed: bool,
+    },
     Float,
     Double,
-    Decimal { precision: usize, scale: usize },
+    Decimal {
+        precision: usize,
+        scale: usize,
+    },
     Bit,
     Year,
     Date,
@@ -288,7 +294,9 @@ fn column(table: &TableMap, wanted: &Wanted<'_>) -> Result<Column> {
     let about = |why: String| {
         Error::new("WEIR-MY-064", Kind::Schema, format!("`{}` in the binlog has another shape", table.display()))
             .because(format!("column `{name}` {why}"))
-            .hint("it was altered after this part of the log was written: the columns of that moment are needed, or a new snapshot")
+            .hint(
+                "it was altered after this part of the log was written: the columns of that moment are needed, or a new snapshot",
+            )
     };
     let log = table.columns.get(wanted.index).ok_or_else(|| about(format!("is number {}", wanted.index + 1)))?;
     if let Some(there) = log.name.as_deref().filter(|there| !there.eq_ignore_ascii_case(&name)) {
@@ -315,7 +323,9 @@ fn column(table: &TableMap, wanted: &Wanted<'_>) -> Result<Column> {
             "choose another `on_loss` for the column",
         ));
     }
-    let way = way(table, log, wanted, as_text).and_then(|way| way.ok_or_else(|| about(format!("is `{printed}` now, and the log has type {} of {}", log.kind, log.meta))))?;
+    let way = way(table, log, wanted, as_text).and_then(|way| {
+        way.ok_or_else(|| about(format!("is `{printed}` now, and the log has type {} of {}", log.kind, log.meta)))
+    })?;
     let kind = if as_text { result::VAR_STRING } else { way.kind() };
     let flags = if wanted.column.of.unsigned { 32 } else { 0 };
     let kind = ResultColumn { name: name.clone(), kind, flags, ..ResultColumn::default() };
@@ -354,9 +364,7 @@ fn way(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, as_text: bool) ->
             let way = Way::Decimal { precision: (*precision).into(), scale: (*scale).into() };
             only(log.kind == kind::NEWDECIMAL && log.meta == meta, way)
         }
-        Base::Bit(bits) => {
-            only(log.kind == kind::BIT && (log.meta >> 8) * 8 + (log.meta & 0xff) == u16::from(*bits), Way::Bit)
-        }
+        Base::Bit(bits) => only(log.kind == kind::BIT && (log.meta >> 8) * 8 + (log.meta & 0xff) == u16::from(*bits), Way::Bit),
         Base::Date => only(matches!(log.kind, kind::DATE | kind::NEWDATE), Way::Date),
         Base::Time(_) | Base::DateTime(_) | Base::Timestamp(_)
             if matches!(log.kind, kind::TIME | kind::DATETIME | kind::TIMESTAMP) =>
@@ -375,12 +383,13 @@ fn way(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, as_text: bool) ->
         Base::Bytes(_) if matches!(log.kind, kind::BLOB_COMPRESSED | kind::VARCHAR_COMPRESSED) => return Err(compressed(name)),
         Base::Char(_) if log.kind == kind::STRING => text_way(log, wanted)?,
         Base::Varchar(_) | Base::Text(_) if varying => text_way(log, wanted)?,
-        Base::Binary(length) => {
-            only(log.kind == kind::STRING && u64::from(log.meta) == *length && log.collation.is_none_or(|id| id == 63), Way::Padded(log.meta.into()))
-        }
+        Base::Binary(length) => only(
+            log.kind == kind::STRING && u64::from(log.meta) == *length && log.collation.is_none_or(|id| id == 63),
+            Way::Padded(log.meta.into()),
+        ),
         Base::Bytes(_) => only(varying && log.collation.is_none_or(|id| id == 63), Way::Bytes),
-        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(table, log, wanted, now)?)),
-        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(table, log, wanted, now)?)),
+        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(log, wanted, now)?)),
+        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(log, wanted, now)?)),
         Base::Json if log.kind == kind::JSON => Some(Way::Json),
         Base::Json if blob => Some(Way::Text(Charset::Utf8)),
         Base::Geometry(_) if as_text => {
@@ -464,10 +473,11 @@ fn text_way(log: &LogColumn, wanted: &Wanted<'_>) -> Result<Option<Way>> {
 }
 
 /// Members of an enum or set in UTF-8: those of the log, which are those of then; else those of now.
-fn members(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
+fn members(log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
     let Some(then) = &log.members else {
-        // MySQL's catalog has question marks in the place of what is not in the basic plane.
-        if !table.maria && now.iter().any(|member| member.contains('?')) {
+        // The catalogs have question marks in the place of what is not in the basic plane.
+        let any_plane = matches!(wanted.column.charset.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030");
+        if any_plane && now.iter().any(|member| member.contains('?')) {
             return Err(unsupported(
                 format!("neither the binlog nor the catalog says the members of column `{}` exactly", wanted.column.name),
                 "set binlog_row_metadata = FULL at the server",

@@ -100,13 +100,7 @@ pub(super) fn time(raw: &[u8], digits: u16) -> Span {
 
 /// From the bits that hold hours, minutes and seconds.
 pub(super) fn packed_span(negative: bool, packed: u64, micros: u32) -> Span {
-    Span {
-        negative,
-        hours: (packed >> 12 & 0x3ff) as u32,
-        minute: (packed >> 6 & 63) as u8,
-        second: (packed & 63) as u8,
-        micros,
-    }
+    Span { negative, hours: (packed >> 12 & 0x3ff) as u32, minute: (packed >> 6 & 63) as u8, second: (packed & 63) as u8, micros }
 }
 
 impl Moment {

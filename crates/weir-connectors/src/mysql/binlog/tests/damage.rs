@@ -26,7 +26,10 @@ async fn raw(database: &MysqlDatabase, flavor: Flavor) -> Vec<Vec<u8>> {
         .unwrap();
     everything(database, start.clone()).await;
     let mut client = client(database.url()).await;
-    client.batch("SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE', @mariadb_slave_capability = 4").await.unwrap();
+    client
+        .batch("SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE', @mariadb_slave_capability = 4")
+        .await
+        .unwrap();
     let StartAt::File { file, position } = start else { panic!() };
     let mut body = (position as u32).to_le_bytes().to_vec();
     body.extend_from_slice(&[0, 0]);

@@ -63,7 +63,9 @@ async fn a_position_of_mariadb_is_gone_on_from() {
     let before = now();
     assert_eq!(before.iter().count(), 2);
     database
-        .execute("INSERT INTO t VALUES (3); SET gtid_domain_id = 7; INSERT INTO t VALUES (4); FLUSH LOGS; INSERT INTO t VALUES (5)")
+        .execute(
+            "INSERT INTO t VALUES (3); SET gtid_domain_id = 7; INSERT INTO t VALUES (4); FLUSH LOGS; INSERT INTO t VALUES (5)",
+        )
         .unwrap();
     let events = everything(&database, StartAt::Maria(before.clone())).await;
     let mut list = before.clone();

@@ -195,17 +195,15 @@ async fn a_log_with_little_metadata_gives_the_same() {
         let database = server.create_database().unwrap();
         let mut cases = owned(TYPES);
         cases.extend(owned(MORE));
-        // The catalog of MySQL cannot say this one's members.
-        cases.retain(|(kind, ..)| !kind.contains('🦆') || flavor == Flavor::MariaDb);
+        // The catalogs cannot say this one's members.
+        cases.retain(|(kind, ..)| !kind.contains('🦆'));
         compare(&database, cases).await;
         let start = end_of_log(&database);
         database.execute("CREATE TABLE duck (id INT, v ENUM('🦆')); INSERT INTO duck VALUES (1, '🦆')").unwrap();
         let events = everything(&database, start).await;
-        let (shape, columns, from_select) = selected(&database, "duck", &OnLoss::default()).await.unwrap();
-        match logged(&of_table(&events, &database, "duck"), &shape, &columns) {
-            Ok(from_log) => assert_eq!(difference(&from_select, &from_log), None, "{flavor:?}"),
-            Err(error) => assert_eq!(error.code(), "WEIR-MY-066", "{flavor:?} {error}"),
-        }
+        let (shape, columns, _) = selected(&database, "duck", &OnLoss::default()).await.unwrap();
+        let error = logged(&of_table(&events, &database, "duck"), &shape, &columns).unwrap_err();
+        assert_eq!(error.code(), "WEIR-MY-066", "{flavor:?} {error}");
     }
 }
 
@@ -217,7 +215,14 @@ async fn wide_rows_and_their_updates_are_read_in_any_order_of_columns() {
         let start = end_of_log(&database);
         let columns: Vec<String> = TYPES.iter().enumerate().map(|(at, (kind, _))| format!("c{at} {kind}")).collect();
         let values = |pick: usize| -> Vec<&str> {
-            TYPES.iter().map(|(kind, values)| if kind.contains("text") || kind.contains("blob") { "'x'" } else { values[pick % values.len()] }).collect()
+            TYPES
+                .iter()
+                .map(
+                    |(kind, values)| {
+                        if kind.contains("text") || kind.contains("blob") { "'x'" } else { values[pick % values.len()] }
+                    },
+                )
+                .collect()
         };
         let set: Vec<String> = values(2).iter().enumerate().map(|(at, value)| format!("c{at} = {value}")).collect();
         database
@@ -232,10 +237,19 @@ async fn wide_rows_and_their_updates_are_read_in_any_order_of_columns() {
             .unwrap();
         let events = everything(&database, start).await;
         let events = of_table(&events, &database, "w");
-        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [RowKind::Insert, RowKind::Update, RowKind::Update]);
+        assert_eq!(
+            events.iter().map(|event| event.kind).collect::<Vec<_>>(),
+            [RowKind::Insert, RowKind::Update, RowKind::Update]
+        );
         let (shape, columns, from_select) = selected(&database, "w", &OnLoss::default()).await.unwrap();
-        let wanted: Vec<Wanted<'_>> =
-            shape.columns.iter().zip(&columns).enumerate().map(|(index, (column, to))| Wanted { index, column, to }).rev().collect();
+        let wanted: Vec<Wanted<'_>> = shape
+            .columns
+            .iter()
+            .zip(&columns)
+            .enumerate()
+            .map(|(index, (column, to))| Wanted { index, column, to })
+            .rev()
+            .collect();
         let backwards: Vec<SourceColumn> = columns.iter().rev().cloned().collect();
         let mut translator = Translator::new(&events[0].table, &wanted, "test").unwrap();
         let mut decoder = Decoder::new(schema_of(&backwards), &backwards, translator.kinds());
@@ -257,6 +271,38 @@ async fn wide_rows_and_their_updates_are_read_in_any_order_of_columns() {
 }
 
 #[tokio::test]
+async fn computed_and_hidden_columns_do_not_move_the_others() {
+    for flavor in BOTH {
+        let database = database_of(flavor);
+        let start = end_of_log(&database);
+        let more = match flavor {
+            Flavor::MySql => {
+                ", d INT INVISIBLE DEFAULT 9, j JSON, INDEX ((UPPER(s))), INDEX ((CAST(j->'$[*]' AS UNSIGNED ARRAY))), INDEX ((a + 1))"
+            }
+            Flavor::MariaDb => ", d INT INVISIBLE DEFAULT 9, j TEXT, INDEX (c)",
+        };
+        database
+            .execute(format!(
+                "CREATE TABLE g (id INT PRIMARY KEY, a INT, b INT AS (a + 1) VIRTUAL, s VARCHAR(20), c INT AS (a * 2) STORED, \
+                 e VARCHAR(30) AS (CONCAT(s, '!')) VIRTUAL {more}); \
+                 INSERT INTO g (id, a, s, j) VALUES (1, 5, 'x', '[1, 2]'), (2, NULL, NULL, NULL); UPDATE g SET id = id + 10, a = 7 WHERE id = 1; \
+                 UPDATE g SET s = 'two' WHERE id = 2"
+            ))
+            .unwrap();
+        let events = everything(&database, start).await;
+        let events = of_table(&events, &database, "g");
+        let (shape, columns, from_select) = selected(&database, "g", &OnLoss::default()).await.unwrap();
+        assert_eq!(events[0].table.columns.len(), shape.columns.len(), "{flavor:?}");
+        let (batch, _) = logged(&events, &shape, &columns).unwrap();
+        // The last two are those of the updates: row 2, then row 11, in the order of the table.
+        let batch = batch.unwrap();
+        let order = arrow::array::UInt64Array::from(vec![3, 2]);
+        let last = arrow::compute::take_record_batch(&batch, &order).unwrap();
+        assert_eq!(from_select.0.unwrap(), last, "{flavor:?}");
+    }
+}
+
+#[tokio::test]
 async fn columns_that_the_log_leaves_out_are_absent_and_not_null() {
     for flavor in BOTH {
         let database = database_of(flavor);
@@ -270,7 +316,8 @@ async fn columns_that_the_log_leaves_out_are_absent_and_not_null() {
         let events = everything(&database, start).await;
         let events = of_table(&events, &database, "m");
         let row = events[1].rows().next().unwrap().unwrap();
-        let cells = |image: &Image<'_>| image.cells().map(Result::unwrap).map(|cell| matches!(cell, Cell::Absent)).collect::<Vec<_>>();
+        let cells =
+            |image: &Image<'_>| image.cells().map(Result::unwrap).map(|cell| matches!(cell, Cell::Absent)).collect::<Vec<_>>();
         assert_eq!(cells(&row.before.unwrap()), [false, true, true], "{flavor:?}");
         assert_eq!(cells(&row.after.unwrap()), [true, false, true]);
         assert!(!events[1].has_after(0) && events[1].has_after(1) && events[1].has_before(0) && !events[1].has_before(2));
@@ -299,7 +346,9 @@ async fn a_table_that_was_altered_since_is_not_read_by_its_new_columns() {
             ("e", "MODIFY v TEXT"),
         ] {
             database
-                .execute(format!("CREATE TABLE {table} (id INT, v INT); INSERT INTO {table} VALUES (1, 2); ALTER TABLE {table} {alter}"))
+                .execute(format!(
+                    "CREATE TABLE {table} (id INT, v INT); INSERT INTO {table} VALUES (1, 2); ALTER TABLE {table} {alter}"
+                ))
                 .unwrap();
         }
         let events = everything(&database, start).await;
@@ -336,9 +385,7 @@ async fn random_doubles(flavor: Flavor) {
             values.push(format!("({}, CAST('{number:e}' AS DOUBLE), JSON_ARRAY(CAST('{number:e}' AS DOUBLE)))", values.len()));
         }
     }
-    database
-        .execute(format!("CREATE TABLE f (id INT, v DOUBLE, j JSON); INSERT INTO f VALUES {}", values.join(", ")))
-        .unwrap();
+    database.execute(format!("CREATE TABLE f (id INT, v DOUBLE, j JSON); INSERT INTO f VALUES {}", values.join(", "))).unwrap();
     let events = everything(&database, start).await;
     let (shape, columns, from_select) = selected(&database, "f", &choose(LossChoice::String)).await.unwrap();
     let from_log = logged(&of_table(&events, &database, "f"), &shape, &columns).unwrap();

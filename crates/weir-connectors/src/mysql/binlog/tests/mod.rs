@@ -55,14 +55,13 @@ async fn stream(url: &str, start: StartAt) -> BinlogStream {
 
 /// Does something, marks the end of it in the log, and gives all events up to there, with those of others.
 async fn everything(database: &MysqlDatabase, start: StartAt) -> Vec<Event> {
-    database
-        .execute("CREATE TABLE IF NOT EXISTS the_end (i INT); INSERT INTO the_end VALUES (1)")
-        .unwrap();
+    database.execute("CREATE TABLE IF NOT EXISTS the_end (i INT); INSERT INTO the_end VALUES (1)").unwrap();
     let mut stream = stream(database.url(), start).await;
     let mut events = Vec::new();
     loop {
         let event = stream.next().await.unwrap();
-        let end = matches!(&event.body, Body::Rows(rows) if rows.table.schema == database.name() && rows.table.table == "the_end");
+        let end =
+            matches!(&event.body, Body::Rows(rows) if rows.table.schema == database.name() && rows.table.table == "the_end");
         events.push(event);
         if end {
             return events;
@@ -134,14 +133,21 @@ fn logged(rows: &[&RowsEvent], shape: &Shape, columns: &[SourceColumn]) -> Resul
 /// What differs between the two ways of reading, in words; `None` if nothing does.
 fn difference(from_select: &Read, from_log: &Read) -> Option<String> {
     let dead = |read: &Read| -> Vec<_> {
-        read.1.iter().map(|dead| (dead.column, dead.reason.to_string(), String::from_utf8_lossy(&dead.payload).into_owned())).collect()
+        read.1
+            .iter()
+            .map(|dead| (dead.column, dead.reason.to_string(), String::from_utf8_lossy(&dead.payload).into_owned()))
+            .collect()
     };
     if dead(from_select) != dead(from_log) {
         return Some(format!("dead rows {:?} and {:?}", dead(from_select), dead(from_log)));
     }
     match (&from_select.0, &from_log.0) {
         // By bits, so that -0 and NaN count.
-        (Some(a), Some(b)) if a.columns().iter().zip(b.columns()).all(|(a, b)| a.to_data() == b.to_data() && bits(a) == bits(b)) => None,
+        (Some(a), Some(b))
+            if a.columns().iter().zip(b.columns()).all(|(a, b)| a.to_data() == b.to_data() && bits(a) == bits(b)) =>
+        {
+            None
+        }
         (None, None) => None,
         (a, b) => Some(format!("{a:?}\n and \n{b:?}")),
     }

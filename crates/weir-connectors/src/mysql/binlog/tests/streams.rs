@@ -29,7 +29,8 @@ async fn a_transaction_comes_whole_and_in_order() {
             .iter()
             .position(|event| matches!(&event.body, Body::Rows(rows) if rows.table.schema == database.name()))
             .unwrap();
-        let (before, head): (usize, &[&str]) = if flavor == Flavor::MySql { (3, &["Gtid", "BEGIN"]) } else { (2, &["MariaGtid"]) };
+        let (before, head): (usize, &[&str]) =
+            if flavor == Flavor::MySql { (3, &["Gtid", "BEGIN"]) } else { (2, &["MariaGtid"]) };
         let names: Vec<String> = events[begin - before..].iter().map(name).take(9 + head.len()).collect();
         let expected = [head, &["a", "Insert", "a", "Update", "b", "Insert", "a", "Delete", "Xid"]].concat();
         assert_eq!(names, expected, "{flavor:?}");
@@ -39,7 +40,9 @@ async fn a_transaction_comes_whole_and_in_order() {
         });
         assert_eq!(deleted, Some(2));
         // MySQL takes the key from the table; MariaDB too.
-        assert!(events.iter().any(|event| matches!(&event.body, Body::TableMap(map) if map.primary_key.as_deref() == Some(&[0][..]))));
+        assert!(
+            events.iter().any(|event| matches!(&event.body, Body::TableMap(map) if map.primary_key.as_deref() == Some(&[0][..])))
+        );
     }
 }
 
@@ -116,7 +119,12 @@ async fn a_position_that_is_gone_is_told_with_what_is_still_there() {
         for start in [start, gtids, future, unknown, beyond] {
             let shown = start.to_string();
             let error = refusal(database.url(), start).await;
-            assert_eq!((error.code(), error.kind()), (POSITION_GONE, Kind::NotFound), "{flavor:?} {shown}: {error} {:?}", error.why());
+            assert_eq!(
+                (error.code(), error.kind()),
+                (POSITION_GONE, Kind::NotFound),
+                "{flavor:?} {shown}: {error} {:?}",
+                error.why()
+            );
             let why = error.why().unwrap();
             assert!(why.contains(&newest) && error.advice().is_some(), "{flavor:?} {shown}: {why}");
         }
@@ -136,7 +144,11 @@ async fn a_user_who_may_not_replicate_is_told_what_to_grant() {
     for flavor in BOTH {
         let server = MysqlServer::start(flavor).unwrap();
         let database = server.create_database().unwrap();
-        database.execute(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{PASSWORD_USER}'@'%'; GRANT SELECT ON *.* TO '{PASSWORD_USER}'@'%'")).unwrap();
+        database
+            .execute(format!(
+                "REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{PASSWORD_USER}'@'%'; GRANT SELECT ON *.* TO '{PASSWORD_USER}'@'%'"
+            ))
+            .unwrap();
         let error = refusal(&server.password_url("mysql", PASSWORD), end_of_log(&database)).await;
         assert_eq!(error.kind(), Kind::Privilege, "{flavor:?} {error} {:?}", error.why());
         assert!(error.advice().unwrap().contains("REPLICATION SLAVE"));
@@ -176,7 +188,10 @@ async fn events_beyond_16_mib_come_whole_however_often_the_wait_is_dropped() {
             other => panic!("{other:?}"),
         };
         let big = cell(rows.next());
-        assert!(big.len() == 18_000_000 && big.chunks_exact(3).all(|part| part == [0, 0xff, 0x5c]) && dropped > 3, "{flavor:?} {dropped}");
+        assert!(
+            big.len() == 18_000_000 && big.chunks_exact(3).all(|part| part == [0, 0xff, 0x5c]) && dropped > 3,
+            "{flavor:?} {dropped}"
+        );
         // MySQL may begin a new event for the second row.
         if let Some(row) = rows.next() {
             assert_eq!(cell(Some(row)), b"small");
@@ -213,7 +228,9 @@ async fn a_compressed_log_reads_like_one_that_is_not() {
         let database = server.create_database().unwrap();
         let start = end_of_log(&database);
         let (on, off) = match flavor {
-            Flavor::MySql => ("SET SESSION binlog_transaction_compression = ON", "SET SESSION binlog_transaction_compression = OFF"),
+            Flavor::MySql => {
+                ("SET SESSION binlog_transaction_compression = ON", "SET SESSION binlog_transaction_compression = OFF")
+            }
             Flavor::MariaDb => (
                 "SET GLOBAL log_bin_compress = ON; SET GLOBAL log_bin_compress_min_len = 10",
                 "SET GLOBAL log_bin_compress = OFF",
@@ -282,7 +299,9 @@ async fn a_quiet_log_sends_heartbeats_that_say_where_it_is() {
         let server = MysqlServer::start(flavor).unwrap();
         let database = server.create_database().unwrap();
         let start = end_of_log(&database);
-        let mut stream = BinlogStream::open(client(database.url()).await, start.clone(), server_id(), Duration::from_millis(200)).await.unwrap();
+        let mut stream = BinlogStream::open(client(database.url()).await, start.clone(), server_id(), Duration::from_millis(200))
+            .await
+            .unwrap();
         loop {
             if let Body::Heartbeat { file, position } = stream.next().await.unwrap().body {
                 assert_eq!(StartAt::File { file, position }, start, "{flavor:?}");
@@ -298,7 +317,9 @@ async fn a_second_reader_with_the_same_id_ends_the_first() {
         let database = database_of(flavor);
         let start = end_of_log(&database);
         let id = server_id();
-        let open = async || BinlogStream::open(client(database.url()).await, start.clone(), id, Duration::from_millis(200)).await.unwrap();
+        let open = async || {
+            BinlogStream::open(client(database.url()).await, start.clone(), id, Duration::from_millis(200)).await.unwrap()
+        };
         let mut first = open().await;
         while !matches!(first.next().await.unwrap().body, Body::FormatDescription { .. }) {}
         let mut second = open().await;
@@ -320,7 +341,8 @@ async fn a_stream_that_is_dropped_leaves_no_session() {
         let database = server.create_database().unwrap();
         let mut stream = stream(database.url(), end_of_log(&database)).await;
         stream.next().await.unwrap();
-        let dumps = || database.value("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'").unwrap();
+        let dumps =
+            || database.value("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'").unwrap();
         assert_eq!(dumps(), "1");
         drop(stream);
         let gone = async {
@@ -348,7 +370,9 @@ async fn two_phase_commits_and_statements_are_handed_out_as_what_they_are() {
         let prepared: Vec<_> = events
             .iter()
             .filter_map(|event| match &event.body {
-                Body::XaPrepare { one_phase, global, branch, .. } if **global == *id.as_bytes() => Some((*one_phase, branch.len())),
+                Body::XaPrepare { one_phase, global, branch, .. } if **global == *id.as_bytes() => {
+                    Some((*one_phase, branch.len()))
+                }
                 _ => None,
             })
             .collect();
