@@ -101,7 +101,7 @@ pub struct Pending {
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::new("WEIR-CHANGE-002", Kind::Unsupported, "the key cannot be compared").because(error).hint("choose another `key`")
+    Error::new("WEIR-CHANGE-012", Kind::Unsupported, "the key cannot be compared").because(error).hint("choose another `key`")
 }
 
 impl Pending {
@@ -194,7 +194,7 @@ impl Pending {
                 } else {
                     format!("{nulls} changes have NULL in the key column `{name}`")
                 };
-                return Err(Error::new("WEIR-CHANGE-001", Kind::Data, what)
+                return Err(Error::new("WEIR-CHANGE-011", Kind::Data, what)
                     .hint("the key must be the source's primary key, or columns of its replica identity that are never NULL"));
             }
         }
@@ -246,7 +246,7 @@ impl Pending {
                     Fate::Row { fresh, deleted }
                 }
                 Some((Fate::Gone, _)) if partial => {
-                    return Err(Error::new("WEIR-CHANGE-003", Kind::Data, "a row is updated after it was deleted")
+                    return Err(Error::new("WEIR-CHANGE-013", Kind::Data, "a row is updated after it was deleted")
                         .because("the update does not have all values, and those that it lacks went with the deleted row"));
                 }
                 _ => Fate::Row { fresh: false, deleted },
@@ -379,6 +379,6 @@ mod tests {
         let mut without = batch(&[(Op::Delete, 1, None, None)]);
         without.absent[0] = Some(BooleanBuffer::new_set(1));
         let mut pending = Pending::new(&without.rows.schema(), &["id".to_string()], DeleteMode::Ignore).unwrap();
-        assert_eq!(pending.add(without).unwrap_err().code(), "WEIR-CHANGE-001");
+        assert_eq!(pending.add(without).unwrap_err().code(), "WEIR-CHANGE-011");
     }
 }

@@ -128,7 +128,7 @@ impl Charset {
                 const LETTERS: [char; 10] = ['É', 'Ä', 'Ö', 'Å', 'Ü', 'é', 'ä', 'ö', 'å', 'ü'];
                 let letter = |byte: &u8| match SIGNS.iter().position(|sign| sign == byte) {
                     Some(at) => LETTERS.get(at).copied(),
-                    None => byte.is_ascii().then_some(char::from(*byte)),
+                    None => (*byte < 0x7f).then_some(char::from(*byte)),
                 };
                 bytes.iter().map(letter).collect::<Option<String>>()?
             }

@@ -68,7 +68,9 @@ pub(super) fn print(before: &[u8], differences: &[u8], out: &mut Vec<u8>) -> Opt
             _ => return None,
         }
     }
-    write(&root, out)
+    // Values may share bytes where somebody made them to do harm: no honest text is this much longer than its form.
+    let limit = 64 + 16 * (before.len() + differences.len());
+    write(&root, out, limit)
 }
 
 fn read<'a>(kind: u8, bytes: &'a [u8], left: &mut usize, depth: usize) -> Option<Node<'a>> {
@@ -96,16 +98,19 @@ fn read<'a>(kind: u8, bytes: &'a [u8], left: &mut usize, depth: usize) -> Option
     }
 }
 
-fn write(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn write(node: &Node<'_>, out: &mut Vec<u8>, limit: usize) -> Option<()> {
     match node {
-        Node::Scalar(kind, bytes) => json::scalar(*kind, bytes, out).map(drop),
+        Node::Scalar(kind, bytes) => {
+            json::scalar(*kind, bytes, out)?;
+            (out.len() <= limit).then_some(())
+        }
         Node::Array(elements) => {
             out.push(b'[');
             for (at, element) in elements.iter().enumerate() {
                 if at > 0 {
                     out.extend_from_slice(b", ");
                 }
-                write(element, out)?;
+                write(element, out, limit)?;
             }
             out.push(b']');
             Some(())
@@ -118,7 +123,7 @@ fn write(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
                 }
                 json::quote(key, out);
                 out.extend_from_slice(b": ");
-                write(value, out)?;
+                write(value, out, limit)?;
             }
             out.push(b'}');
             Some(())

@@ -268,9 +268,11 @@ async fn what_is_there(address: &Address, maria: bool) -> Option<String> {
     let gtids = client.simple(&sql).await.ok().and_then(|rows| rows.first().map(|row| row.text(0).replace('\n', "")));
     client.close().await;
     let gtids = gtids.unwrap_or_default();
-    let before =
-        if gtids.is_empty() { "it begins with the first transaction".into() } else { format!("what follows GTIDs {gtids}") };
-    Some(format!("the server's oldest file is {first}, and it has {before}"))
+    let before = match gtids.as_str() {
+        "" => "nothing before it was purged".to_string(),
+        gtids => format!("it begins after GTIDs {gtids}"),
+    };
+    Some(format!("the server's oldest file is {first}, and {before}"))
 }
 
 impl Log {
@@ -332,7 +334,6 @@ impl Log {
             (Some(true), _) => return Err(bad_checksum()),
             (None, _) => end -= if good { CHECKSUM } else { 0 },
         }
-        self.room.reserve(end.max(1));
         if self.room.capacity() < end {
             self.room.reserve(BLOCK.max(end));
         }

@@ -38,7 +38,13 @@ pub(super) fn double(number: f64, width: usize) -> String {
     if number == 0.0 {
         return if number.is_sign_negative() { "-0".into() } else { "0".into() };
     }
-    let shortest = format!("{number:e}");
+    let mut shortest = format!("{number:e}");
+    // Of two that are as near, the server takes the even one.
+    let count = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let even = format!("{number:.*e}", count.saturating_sub(1));
+    if even.parse::<f64>() == Ok(number) {
+        shortest = even;
+    }
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
@@ -121,6 +127,8 @@ mod tests {
         ] {
             assert_eq!(double(number, usize::MAX), text);
         }
+        // Half way between two: the even one.
+        assert_eq!(double("742.62237548828125".parse().unwrap(), 24), "742.6223754882812");
         assert_eq!(double(6.542978532667191e-8, 24), "6.542978532667191e-8");
     }
 

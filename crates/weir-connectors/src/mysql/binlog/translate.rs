@@ -388,8 +388,8 @@ fn way(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, as_text: bool) ->
             Way::Padded(log.meta.into()),
         ),
         Base::Bytes(_) => only(varying && log.collation.is_none_or(|id| id == 63), Way::Bytes),
-        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(table, log, wanted, now)?)),
-        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(table, log, wanted, now)?)),
+        Base::Enum(now) if log.kind == kind::ENUM => Some(Way::Enum(members(log, wanted, now)?)),
+        Base::Set(now) if log.kind == kind::SET => Some(Way::Set(members(log, wanted, now)?)),
         Base::Json if log.kind == kind::JSON => Some(Way::Json),
         Base::Json if blob => Some(Way::Text(Charset::Utf8)),
         Base::Geometry(_) if as_text => {
@@ -473,10 +473,11 @@ fn text_way(log: &LogColumn, wanted: &Wanted<'_>) -> Result<Option<Way>> {
 }
 
 /// Members of an enum or set in UTF-8: those of the log, which are those of then; else those of now.
-fn members(table: &TableMap, log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
+fn members(log: &LogColumn, wanted: &Wanted<'_>, now: &[String]) -> Result<Vec<Vec<u8>>> {
     let Some(then) = &log.members else {
-        // MySQL's catalog has question marks in the place of what is not in the basic plane.
-        if !table.maria && now.iter().any(|member| member.contains('?')) {
+        // The catalogs have question marks in the place of what is not in the basic plane.
+        let any_plane = matches!(wanted.column.charset.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030");
+        if any_plane && now.iter().any(|member| member.contains('?')) {
             return Err(unsupported(
                 format!("neither the binlog nor the catalog says the members of column `{}` exactly", wanted.column.name),
                 "set binlog_row_metadata = FULL at the server",

@@ -155,13 +155,6 @@ pub async fn names_at(client: &mut Client, place: &Place) -> Result<MariaGtidLis
     }
 }
 
-/// What was executed before a file of the log: a list at its head.
-async fn names_before(client: &mut Client, file: &Place) -> Result<MariaGtidList> {
-    let rows = client.simple(&format!("SHOW BINLOG EVENTS IN {} LIMIT 3", literal(&file.file))).await?;
-    let list = rows.iter().find(|row| row.text(2).eq_ignore_ascii_case("Gtid_list")).map(|row| row.text(5)).unwrap_or_default();
-    list.trim_matches(['[', ']']).parse()
-}
-
 /// The place of the log that a consistent view of this session stands at.
 pub async fn place_of_view(client: &mut Client) -> Result<Place> {
     let rows = client.simple("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
@@ -321,7 +314,7 @@ pub async fn check_position(client: &mut Client, server: &Server, done: &Done, f
                 ));
             }
             if let Some(oldest) = files(client).await?.first() {
-                let before = names_before(client, oldest).await?;
+                let before = names_at(client, &Place { file: oldest.file.clone(), position: 4 }).await?;
                 if !list.covers_all(&before) {
                     return Err(gap(
                         "the log was purged",

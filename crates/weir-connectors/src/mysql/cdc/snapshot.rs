@@ -61,7 +61,7 @@ use super::window::Window;
 const CHUNK_BYTES: u64 = 8 << 20;
 const BATCH_ROWS: usize = 131_072;
 /// The log is read to its end before a view is opened, if the end is farther away.
-const NEAR: u64 = 16 << 20;
+const NEAR: u64 = 64 << 20;
 
 /// What is planned for one table.
 #[derive(Default)]

@@ -81,7 +81,7 @@ async fn every_character_becomes_what_the_server_makes_of_it_or_an_error() {
                 let ours = charset.decode(code).map(|text| super::super::text::hex(&text));
                 // Two characters are no news, and bytes that the server changed are none of this set.
                 let valid = answer[2].as_deref() == Some(&*super::super::text::hex(code));
-                let theirs = answer[1].clone().filter(|text| valid && text != "EFBFBD" && (text != "3F" || code.ends_with(b"?")));
+                let theirs = answer[1].clone().filter(|text| valid && text != "EFBFBD" && (text != "3F" || code.contains(&b'?')));
                 match (ours, theirs) {
                     (Some(ours), Some(theirs)) if ours != theirs => {
                         bent.push(format!("{set} {code:02x?}: {ours} and not {theirs}"))
