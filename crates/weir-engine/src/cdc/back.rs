@@ -127,7 +127,7 @@ fn chosen(pipeline: &Pipeline, sink: Option<&str>) -> Result<Vec<String>> {
 fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Result<(u64, u64)> {
     let shapes = shape::read(&reached.position["shapes"])?;
     let (mut changes, mut late) = (0, None);
-    while let Some((seq, record)) = records.next()? {
+    while let Some((seq, record)) = records.read()? {
         if seq > reached.seq {
             continue;
         }

@@ -284,7 +284,7 @@ impl SegmentRecords {
     }
 
     /// The body of the next record; `None` where no whole one follows.
-    pub fn next(&mut self) -> Result<Option<&[u8]>> {
+    pub fn read(&mut self) -> Result<Option<&[u8]>> {
         self.bytes.clear();
         self.bytes.resize(HEADER, 0);
         if self.file.read_exact(&mut self.bytes).is_err() {
@@ -322,7 +322,7 @@ fn last_boundary(path: &Path) -> Result<Option<(Mark, u64)>> {
     let mut found = None;
     loop {
         // Only boundaries are looked into.
-        let Some(mark) = records.next()?.map(codec::boundary) else { return Ok(found) };
+        let Some(mark) = records.read()?.map(codec::boundary) else { return Ok(found) };
         if let Some(mark) = mark? {
             found = Some((mark, records.offset()));
         }

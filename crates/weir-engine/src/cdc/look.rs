@@ -182,7 +182,7 @@ fn scan(node: &str, folder: &Path) -> Result<JournalView> {
         };
         // Counted only once their boundary is there.
         let mut pending: Vec<Outline> = Vec::new();
-        while let Some(body) = records.next()? {
+        while let Some(body) = records.read()? {
             match codec::outline(body)? {
                 Outline::Boundary(mark) => {
                     view.last = mark.seq;
@@ -271,7 +271,7 @@ pub(super) fn gone(folder: &Path, first: u64, from: u64) -> Error {
 
 impl Records {
     /// The next record; `None` at the last whole boundary.
-    pub fn next(&mut self) -> Result<Option<(u64, Record)>> {
+    pub fn read(&mut self) -> Result<Option<(u64, Record)>> {
         loop {
             if let Some(record) = self.ready.next() {
                 return Ok(Some(record));
@@ -282,7 +282,7 @@ impl Records {
                 self.pending.clear();
                 continue;
             };
-            let Some(body) = open.next()? else {
+            let Some(body) = open.read()? else {
                 self.open = None;
                 continue;
             };

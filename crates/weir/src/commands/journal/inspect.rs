@@ -49,7 +49,7 @@ pub(super) fn execute(args: &JournalInspect, context: &Context) -> Outcome {
                 None => look::first(folder, &pipeline, node)?,
             };
             let mut records = look::records(folder, &pipeline, node, from)?;
-            while let Some((seq, record)) = records.next()? {
+            while let Some((seq, record)) = records.read()? {
                 if page.left == 0 {
                     more = Some(seq);
                     break;
