@@ -52,12 +52,14 @@ pub(super) fn double(number: f64, width: usize) -> String {
     // How many digits stand before the point.
     let point = exponent + 1;
     let count = digits.len() as i32;
-    let plain = match point {
-        ..-14 => None,
-        ..=0 => Some(format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize))),
-        _ if point < count => Some(format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..])),
-        ..=15 => Some(format!("{sign}{digits}{}", "0".repeat((point - count) as usize))),
-        _ => None,
+    let plain = if point < -14 || point > 15 && point >= count {
+        None
+    } else if point <= 0 {
+        Some(format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)))
+    } else if point < count {
+        Some(format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..]))
+    } else {
+        Some(format!("{sign}{digits}{}", "0".repeat((point - count) as usize)))
     };
     plain.filter(|text| text.len() <= width).unwrap_or_else(|| {
         let (first, rest) = digits.split_at(1);

@@ -181,7 +181,7 @@ pub(super) fn decimal(raw: &[u8], precision: usize, scale: usize, out: &mut Vec<
         let leading = if out.len() == begin { text[..digits].iter().take_while(|digit| **digit == b'0').count() } else { 0 };
         out.extend_from_slice(&text[leading..digits]);
     };
-    if whole % 9 > 0 {
+    if !whole.is_multiple_of(9) {
         put(group(whole % 9)?, whole % 9, out);
     }
     for _ in 0..whole / 9 {
@@ -195,7 +195,7 @@ pub(super) fn decimal(raw: &[u8], precision: usize, scale: usize, out: &mut Vec<
         for _ in 0..scale / 9 {
             put(group(9)?, 9, out);
         }
-        if scale % 9 > 0 {
+        if !scale.is_multiple_of(9) {
             put(group(scale % 9)?, scale % 9, out);
         }
     }

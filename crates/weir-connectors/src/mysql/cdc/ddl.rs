@@ -355,8 +355,7 @@ pub fn effects(sql: &str, database: &str) -> Vec<Effect> {
     } else if reader.take("RENAME") {
         if reader.take_any(&["TABLE", "TABLES"]) {
             reader.if_exists();
-            loop {
-                let Some(from) = reader.name() else { break };
+            while let Some(from) = reader.name() {
                 reader.waiting();
                 if !reader.take("TO") {
                     break;

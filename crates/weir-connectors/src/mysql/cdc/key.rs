@@ -86,8 +86,8 @@ pub fn of_row(row: &[u8], kinds: &[ResultColumn], columns: &[SourceColumn], key:
     let mut cells = Cells::new(row, kinds.len())?;
     let mut found: Vec<Option<KeyValue>> = vec![None; key.len()];
     let last = key.iter().max()?;
-    for at in 0..=*last {
-        let cell = cells.next(kinds[at].kind)?;
+    for (at, column) in kinds.iter().enumerate().take(last + 1) {
+        let cell = cells.next(column.kind)?;
         for (place, wanted) in found.iter_mut().zip(key) {
             if *wanted == at {
                 *place = Some(value(&columns.get(at)?.travel, cell?)?);

@@ -89,11 +89,7 @@ impl Done {
         match (self, name) {
             (Self::Gtids(set), Name::Gtid(uuid, gno)) => set.add(*uuid, *gno),
             (Self::Maria(list), Name::Maria(gtid)) => list.add(*gtid),
-            (Self::Upto(end), _) => {
-                if *end < *place {
-                    end.clone_from(place);
-                }
-            }
+            (Self::Upto(end), _) if *end < *place => end.clone_from(place),
             _ => {}
         }
     }

@@ -117,7 +117,7 @@ struct View {
 enum Piece {
     Rows(RecordBatch, u64),
     Dead(DeadLetter),
-    End(Client),
+    End(Box<Client>),
 }
 
 /// Keys above one bound and up to another, compared from the first column; the parameters in order.
@@ -424,7 +424,7 @@ impl Worker {
             match piece? {
                 Piece::End(client) => {
                     open -= 1;
-                    self.plans.idle.push(client);
+                    self.plans.idle.push(*client);
                 }
                 Piece::Dead(letter) => {
                     self.core.dirty = true;
@@ -516,7 +516,7 @@ impl Chunk {
             }
         }
         client.batch("COMMIT").await?;
-        let _ = sender.send((index, Ok(Piece::End(client)))).await;
+        let _ = sender.send((index, Ok(Piece::End(Box::new(client))))).await;
         Ok(())
     }
 }

@@ -168,9 +168,9 @@ fn widest(charset: &str) -> u64 {
 /// Bytes that hold the length of a text or blob of up to so many bytes.
 fn length_bytes(most: u64) -> u16 {
     match most {
-        ..=0xff => 1,
-        ..=0xffff => 2,
-        ..=0xff_ffff => 3,
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        0x1_0000..=0xff_ffff => 3,
         _ => 4,
     }
 }

@@ -260,6 +260,8 @@ async fn statements_while_chunks_are_read_make_the_snapshot_begin_anew_where_the
         }
         writers.stop().await;
         drop((log, events));
+        // The last columns are told with the first row that has them.
+        follow.database.execute("INSERT INTO t (id, v, n) VALUES (999999, 'last', 0)").unwrap();
         follow.run().await;
         follow.expect("t");
         assert!(follow.state.truncates > 0);
