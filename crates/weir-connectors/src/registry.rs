@@ -12,7 +12,7 @@ pub fn registry() -> Registry {
     #[cfg(feature = "http")]
     registry.add(Arc::new(crate::http::HttpConnector::default()));
     #[cfg(feature = "mongodb")]
-    registry.add(Arc::new(crate::mongodb::Mongodb::default()));
+    registry.add(Arc::new(crate::mongodb::Mongodb::default())).add(Arc::new(crate::mongodb::cdc::MongodbCdc::default()));
     #[cfg(feature = "mysql")]
     registry.add(Arc::new(crate::mysql::Mysql::default()));
     #[cfg(feature = "postgres")]

@@ -7,6 +7,7 @@
 //! No real server has seen this code: its tests run the official driver against a peer of our own that speaks the wire protocol.
 
 pub mod bson;
+pub mod cdc;
 pub mod client;
 pub mod config;
 pub mod errors;
