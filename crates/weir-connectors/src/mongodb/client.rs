@@ -35,8 +35,6 @@ pub struct Found {
     pub name: String,
     /// It has an index on `_id` and changes.
     pub plain: bool,
-    /// The server's own number of it.
-    pub uuid: Option<String>,
 }
 
 impl ConnectionOptions {
@@ -191,14 +189,14 @@ impl Client {
     /// The collections that a choice means, by name. A name that is written out and is not there is an error.
     pub async fn choose(&self, choice: &Choice, missing_is_fine: bool) -> Result<Vec<Found>> {
         let mut cursor = self.database.list_collections().await.map_err(|error| shown(error, &self.place))?;
-        let mut found = Vec::new();
+        let (mut found, mut all) = (Vec::new(), Vec::new());
         while cursor.advance().await.map_err(|error| shown(error, &self.place))? {
             let specification = cursor.deserialize_current().map_err(|error| shown(error, &self.place))?;
             let name = specification.name;
+            all.push(name.clone());
             let named = choice.names().any(|wanted| *wanted == name);
             if choice.takes(&name) && (named || !name.starts_with("system.")) {
-                let uuid = specification.info.uuid.map(|uuid| super::extjson::hex(&uuid.bytes));
-                found.push(Found { name, plain: specification.collection_type == CollectionType::Collection, uuid });
+                found.push(Found { name, plain: specification.collection_type == CollectionType::Collection });
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -206,13 +204,14 @@ impl Client {
         if let Some(name) = choice.names().find(gone).filter(|_| !missing_is_fine) {
             return Err(Error::new("WEIR-MONGO-005", Kind::NotFound, format!("there is no collection `{name}`"))
                 .at(self.place.clone())
-                .hint(nearest(&found)));
+                .hint(others(all)));
         }
         Ok(found)
     }
 }
 
-fn nearest(found: &[Found]) -> String {
-    let names: Vec<_> = found.iter().take(20).map(|found| found.name.as_str()).collect();
-    if names.is_empty() { "names are told apart by case; the database may be empty".into() } else { format!("there are {}", names.join(", ")) }
+fn others(mut names: Vec<String>) -> String {
+    names.sort();
+    names.truncate(20);
+    if names.is_empty() { "the database has no collections that the user may see".into() } else { format!("there are {}", names.join(", ")) }
 }

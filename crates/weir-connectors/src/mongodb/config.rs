@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_connect::{Error, Kind as ErrorKind, Result, Secret, WriteMode};
+use weir_connect::{Error, Kind as ErrorKind, Result, Secret};
 
 use super::bson::Writer;
 use super::extjson::{self, Form};
@@ -176,26 +176,6 @@ pub struct CdcOptions {
     /// How long the server waits for a change before it answers that there is none. Default 500.
     #[schemars(extend("x-weir-unit" = "ms", "x-weir-aliases" = ["poll.await.time.ms", "cursor.max.await.time.ms"]))]
     pub await_ms: Option<u64>,
-}
-
-/// Where and how to write.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SinkOptions {
-    /// Collection, or a name with `{stream}`. Default `{stream}`.
-    #[schemars(extend("x-weir-aliases" = ["table"]))]
-    pub collection: String,
-    /// `append`, `overwrite`, `upsert` or `merge`.
-    pub write_mode: WriteMode,
-    /// Key columns for `upsert` and `merge`; default: the source's primary key.
-    #[schemars(extend("x-weir-aliases" = ["primary-key"]))]
-    pub key: Vec<String>,
-}
-
-impl Default for SinkOptions {
-    fn default() -> Self {
-        Self { collection: "{stream}".into(), write_mode: WriteMode::Append, key: Vec::new() }
-    }
 }
 
 /// Options → struct, with the serde message as the cause.

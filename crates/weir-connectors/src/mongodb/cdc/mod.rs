@@ -190,7 +190,8 @@ impl ChangeSource for MongoChanges {
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
         let client = self.batch.client().await?.clone();
         let hello = client.hello().await?;
-        if hello.get_str("setName").is_err() && !hello.get_str("msg").is_ok_and(|text| text == "isdbgrid") {
+        let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
+        if hello.get_str("setName").is_err() && !sharded {
             return Err(errors::standalone(&client.place));
         }
         let database = client.database.name().to_owned();
@@ -228,7 +229,7 @@ impl ChangeSource for MongoChanges {
             followed.push(Followed::new(name.as_str().into(), shape, known.is_some(), request.before_images));
         }
         let splits = hello.get_i32("maxWireVersion").unwrap_or_default() >= reader::SPLITS_LARGE_EVENTS;
-        let options = reader::Options { cdc: self.options.clone(), before: request.before_images, splits };
+        let options = reader::Options { cdc: self.options.clone(), before: request.before_images, splits, sharded };
         // A position that the server does not have any more is an error here, before a row.
         let stream = reader::open_with(&client, &options, &request.streams, &start).await?;
         let token = from.as_ref().and_then(|from| from.token.clone());

@@ -1,13 +1,14 @@
 //! The task that takes documents from the server. The driver resumes by itself where the connection breaks or the primary changes; what it
 //! cannot resume is an error.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{RawDocumentBuf, Timestamp, deserialize_from_slice, doc, serialize_to_vec};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::options::{FullDocumentBeforeChangeType, FullDocumentType};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use weir_connect::{Error, Result};
@@ -20,8 +21,9 @@ use super::super::scan::broken;
 
 /// Wire version of server 7.0, which divides events that are larger than a document may be.
 pub const SPLITS_LARGE_EVENTS: i32 = 21;
-/// Documents that wait for the worker.
-const WAITING: usize = 64;
+/// Documents that wait for the worker, and their bytes in KiB.
+const WAITING: usize = 256;
+const WAITING_KIB: u32 = 32 << 10;
 
 /// Where a stream begins.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Options {
     pub before: bool,
     /// The server divides large events.
     pub splits: bool,
+    /// Several shards: their operations may have equal times.
+    pub sharded: bool,
 }
 
 /// An open stream.
@@ -51,8 +55,8 @@ pub type Changes = ChangeStream<RawDocumentBuf>;
 /// What comes from the server.
 #[derive(Debug)]
 pub enum Arrived {
-    /// An event, or a piece of one.
-    Event(Vec<u8>),
+    /// An event, or a piece of one, and its share of the memory.
+    Event(Vec<u8>, OwnedSemaphorePermit),
     /// There was none when the server was asked at that moment; the stream stands at this token.
     Idle(Option<Vec<u8>>, Instant),
     /// The stream has ended after an `invalidate`.
@@ -61,7 +65,7 @@ pub enum Arrived {
 
 /// For a look at whether it works.
 pub async fn open(client: &Client, options: &CdcOptions, names: &[String], start: &Start) -> Result<Changes> {
-    open_with(client, &Options { cdc: options.clone(), before: false, splits: false }, names, start).await
+    open_with(client, &Options { cdc: options.clone(), before: false, splits: false, sharded: false }, names, start).await
 }
 
 /// Opens the stream of some collections.
@@ -119,11 +123,18 @@ impl Reader {
     /// Begins to read.
     pub fn new(mut stream: Changes, place: String) -> Self {
         let (sender, arrived) = mpsc::channel(WAITING);
+        let memory = Arc::new(Semaphore::new(WAITING_KIB as usize));
         let task = tokio::spawn(async move {
             loop {
                 let asked = Instant::now();
                 let arrived = match stream.next_if_any().await {
-                    Ok(Some(document)) => Ok(Arrived::Event(document.into_bytes())),
+                    Ok(Some(document)) => {
+                        let document = document.into_bytes();
+                        let share = u32::try_from(document.len() >> 10).unwrap_or(u32::MAX).clamp(1, WAITING_KIB);
+                        // The semaphore is never closed.
+                        let Ok(permit) = memory.clone().acquire_many_owned(share).await else { return };
+                        Ok(Arrived::Event(document, permit))
+                    }
                     Ok(None) if !stream.is_alive() => Ok(Arrived::Ended),
                     Ok(None) => {
                         let token = stream.resume_token().and_then(|token| serialize_to_vec(&token).ok());
@@ -131,7 +142,7 @@ impl Reader {
                     }
                     Err(error) => Err(shown(error, &place)),
                 };
-                let last = !matches!(arrived, Ok(Arrived::Event(_) | Arrived::Idle(..)));
+                let last = !matches!(arrived, Ok(Arrived::Event(..) | Arrived::Idle(..)));
                 if sender.send(arrived).await.is_err() || last {
                     return;
                 }

@@ -96,7 +96,8 @@ pub struct Worker {
     /// Rows or anything else that no boundary stands after yet, since when.
     pending: Option<Instant>,
     committed_at_us: Option<i64>,
-    told: Option<Position>,
+    /// The last boundary, and whether it was said to be the newest.
+    told: Option<(Position, bool)>,
     events: Option<mpsc::Sender<Result<ChangeEvent>>>,
 }
 
@@ -192,7 +193,7 @@ impl Worker {
                 _ => self.reader.next().await?,
             };
             let go = match arrived {
-                Arrived::Event(document) => self.arrived(document).await?,
+                Arrived::Event(document, _share) => self.arrived(document).await?,
                 Arrived::Idle(token, asked) => self.idle(token, asked).await?,
                 Arrived::Ended => {
                     self.reopen().await?;
@@ -269,10 +270,10 @@ impl Worker {
     async fn boundary(&mut self, caught_up: bool) -> Result<()> {
         self.flush().await?;
         self.pending = None;
-        if !caught_up && self.told.as_ref() == Some(&self.position) {
+        if self.told.as_ref().is_some_and(|(position, said)| *position == self.position && (*said || !caught_up)) {
             return Ok(());
         }
-        self.told = Some(self.position.clone());
+        self.told = Some((self.position.clone(), caught_up));
         let boundary = Boundary { position: self.position.write(), committed_at_us: self.committed_at_us.take(), caught_up };
         self.send(ChangeEvent::Boundary(boundary)).await
     }
@@ -287,8 +288,12 @@ impl Worker {
             time = token_time(&token);
             self.position.token = Some(extjson::canonical(&token).map_err(corrupt)?);
         }
-        // A token of another make: the server was asked after that moment and had nothing more.
-        let reached = |moment: Timestamp, since: Instant| time.map_or(asked > since, |time| time >= moment);
+        // The token says that everything before its time was told. What happened at its very time is one entry of the oplog, told as a whole;
+        // several shards may each have one. A token of another make: the server was asked after that moment and had nothing more.
+        let sharded = self.options.sharded;
+        let reached = |moment: Timestamp, since: Instant| {
+            time.map_or(asked > since, |time| time > moment || (time == moment && !sharded))
+        };
         if self.chunk.as_ref().is_some_and(|chunk| reached(chunk.until, chunk.read_at)) {
             self.end_chunk().await?;
             return Ok(Go::On);
@@ -416,9 +421,10 @@ impl Worker {
         let (op, document, cells) = match (event.operation, full) {
             ("insert", Some(full)) => (Op::Create, full, self.followed[at].shape.row(full)),
             ("replace" | "update", Some(full)) => (Op::Update, full, self.followed[at].shape.row(full)),
-            ("delete", _) => match before {
-                Some(before) => (Op::Delete, before, self.followed[at].shape.row(before)),
-                None => (Op::Delete, key, self.followed[at].shape.part(key, None, &[])),
+            // A row that has no place in the columns is deleted all the same.
+            ("delete", _) => match before.map(|before| (before, self.followed[at].shape.row(before))) {
+                Some((before, Ok(cells))) => (Op::Delete, before, Ok(cells)),
+                _ => (Op::Delete, key, self.followed[at].shape.part(key, None, &[])),
             },
             ("update", None) => {
                 let update = Update::read(event).map_err(corrupt)?;

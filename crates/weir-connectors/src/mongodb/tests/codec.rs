@@ -32,7 +32,7 @@ fn every_type() -> Document {
         "uuid": mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Uuid, bytes: vec![0x11; 16] },
         "old": mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::BinaryOld, bytes: vec![9] },
         "undefined": Bson::Undefined, "oid": id, "bool": true, "date": DateTime::from_millis(1_700_000_000_123), "early": DateTime::from_millis(-1), "null": Bson::Null,
-        "regex": Regex::from_strings("^a/b", "im").unwrap(), "code": Bson::JavaScriptCode("f()".into()), "symbol": Bson::Symbol("s".into()),
+        "regex": Regex { pattern: "^a/b".try_into().unwrap(), options: "im".try_into().unwrap() }, "code": Bson::JavaScriptCode("f()".into()), "symbol": Bson::Symbol("s".into()),
         "scoped": Bson::JavaScriptCodeWithScope(mongodb::bson::JavaScriptCodeWithScope { code: "g()".into(), scope: doc! { "x": 1 } }),
         "int": 7, "timestamp": Timestamp { time: 5, increment: 6 }, "long": 9_007_199_254_740_993_i64,
         "decimal": "1.50".parse::<Decimal128>().unwrap(), "decimal_nan": "NaN".parse::<Decimal128>().unwrap(), "min": Bson::MinKey, "max": Bson::MaxKey,

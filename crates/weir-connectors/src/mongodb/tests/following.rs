@@ -7,7 +7,7 @@ use serde_json::json;
 use weir_connect::{ChangeEvent, Connector, Op};
 
 use super::super::cdc::MongodbCdc;
-use super::history::{batches, caught_up, exact, open, position, read, rows, source};
+use super::history::{batches, caught_up, exact, open, position, read, rows, source, together};
 use super::peer::Peer;
 
 async fn peer(documents: i32) -> Peer {
@@ -52,11 +52,10 @@ async fn the_whole_document_is_the_default() {
         model.delete("orders", Bson::Int32(0));
     });
     let next = caught_up(&peer, json!({ "collection": "orders" }), position(&events)).await;
-    let batch = batches(&next)[0];
+    let (_, ops, absent) = together(&next);
     // The document was gone when the update was looked up: it is not known, which is not NULL.
-    assert_eq!(batch.ops, [Op::Update, Op::Delete]);
-    assert!(batch.absent[0].is_none());
-    assert_eq!(batch.absent[1].as_ref().unwrap().iter().collect::<Vec<_>>(), [true, true]);
+    assert_eq!(ops, [Op::Update, Op::Delete]);
+    assert_eq!(absent, [[false, false], [true, true]]);
 }
 
 #[tokio::test]
@@ -72,16 +71,13 @@ async fn fields_that_did_not_change_are_absent_and_not_null() {
         model.delete("orders", Bson::Int32(0));
     });
     let events = caught_up(&peer, options, position(&first)).await;
-    let batch = batches(&events)[0];
-    assert_eq!(batch.ops, [Op::Update, Op::Update, Op::Update, Op::Delete]);
-    let absent = |name: &str| {
-        let at = batch.rows.schema().index_of(name).unwrap();
-        batch.absent[at].as_ref().map_or(vec![false; 4], |bits| bits.iter().collect())
-    };
+    let (rows, ops, bits) = together(&events);
+    assert_eq!(ops, [Op::Update, Op::Update, Op::Update, Op::Delete]);
+    let absent = |name: &str| bits[rows.schema().index_of(name).unwrap()].clone();
     assert_eq!(absent("_id"), [false; 4]);
     assert_eq!(absent("v"), [false, true, false, true]);
     assert_eq!(absent("a"), [true, false, false, true], "removed is NULL, not absent");
-    assert!(batch.rows.column_by_name("a").unwrap().is_null(1));
+    assert!(rows.column_by_name("a").unwrap().is_null(1));
     assert_eq!(absent("n"), [true, true, false, true]);
 }
 
@@ -106,9 +102,11 @@ async fn rows_before_changes_come_where_the_log_has_them() {
     };
     let log = source.changes().unwrap().open(request).await.unwrap();
     let events = read(&log, |_| false).await;
-    let batch = batches(&events)[0];
-    let before = batch.before.as_ref().unwrap().column_by_name("v").unwrap().as_primitive::<arrow::datatypes::Int32Type>().clone();
-    assert_eq!(before.values().to_vec(), [0, 5]);
+    let before = batches(&events).into_iter().flat_map(|batch| {
+        let before = batch.before.as_ref().unwrap().column_by_name("v").unwrap().clone();
+        before.as_primitive::<arrow::datatypes::Int32Type>().values().to_vec()
+    });
+    assert_eq!(before.collect::<Vec<_>>(), [0, 5]);
     assert_eq!(rows(&events)[1], (Op::Delete, 0, Some(5)), "a delete has its row where it is known");
 }
 

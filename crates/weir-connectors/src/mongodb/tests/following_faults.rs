@@ -26,7 +26,7 @@ async fn a_snapshot_under_writers_gives_every_key_its_exact_history() {
 async fn a_run_that_stops_at_every_boundary_gives_the_same_histories() {
     for seed in 20..23 {
         let peer = Peer::start().await;
-        let busy = Busy::begin(&peer, seed, 60);
+        let busy = Busy::begin(&peer, seed, 250);
         let (mut all, mut from, mut restarts) = (Vec::new(), None, 0);
         while !busy.done() {
             let source = source(&peer, exact()).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
 use futures::StreamExt;
 use mongodb::bson::{Bson, doc};
@@ -76,6 +76,23 @@ pub fn position(events: &[ChangeEvent]) -> Option<Position> {
 /// The batches.
 pub fn batches(events: &[ChangeEvent]) -> Vec<&ChangeBatch> {
     events.iter().filter_map(|event| if let ChangeEvent::Changes(batch) = event { Some(batch) } else { None }).collect()
+}
+
+/// All batches as one: rows, operations, and per column which rows are absent.
+pub fn together(events: &[ChangeEvent]) -> (RecordBatch, Vec<Op>, Vec<Vec<bool>>) {
+    let batches = batches(events);
+    let rows: Vec<_> = batches.iter().map(|batch| &batch.rows).collect();
+    let rows = arrow::compute::concat_batches(&batches[0].rows.schema(), rows).unwrap();
+    let ops = batches.iter().flat_map(|batch| batch.ops.clone()).collect();
+    let absent = (0..rows.num_columns()).map(|column| {
+        let bits = batches.iter().map(|batch| match &batch.absent[column] {
+            Some(bits) => bits.iter().collect(),
+            None => vec![false; batch.ops.len()],
+        });
+        bits.collect::<Vec<_>>().concat()
+    });
+    let absent = absent.collect();
+    (rows, ops, absent)
 }
 
 /// Rows as operation, key and the value of `v`: `None` = absent or NULL.

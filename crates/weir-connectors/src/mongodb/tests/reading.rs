@@ -173,7 +173,7 @@ async fn names_that_are_not_there_and_hosts_that_do_not_answer_are_told() {
     let peer = Peer::start().await;
     peer.model().put("orders", doc! { "_id": Bson::Int32(1) });
     let error = source(&peer, json!({ "collection": "order" })).await.streams().await.unwrap_err();
-    assert_eq!((error.code(), error.advice()), ("WEIR-MONGO-005", Some("there are ")), "{error}");
+    assert_eq!((error.code(), error.advice()), ("WEIR-MONGO-005", Some("there are orders")), "{error}");
     let report = Mongodb::default().check(&peer.connection()).await.unwrap();
     assert!(report.ok(), "{report:?}");
     let gone = json!({ "hosts": "127.0.0.1:1", "database": "shop", "connect_timeout_secs": 1 });
