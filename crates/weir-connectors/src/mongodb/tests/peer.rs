@@ -328,8 +328,9 @@ impl Model {
     fn watch(&mut self, pipeline: &[Bson]) -> Result<Cursor, Document> {
         let stage = |name: &str| pipeline.iter().filter_map(Bson::as_document).find_map(|stage| stage.get_document(name).ok().cloned());
         let options = stage("$changeStream").unwrap();
-        let names = stage("$match").unwrap().get_array("$or").unwrap()[0].as_document().unwrap();
-        let names = names.get_document("ns.coll").unwrap().get_array("$in").unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        let chosen = stage("$match").unwrap();
+        let chosen = chosen.get_array("$or").unwrap()[0].as_document().unwrap();
+        let names = chosen.get_document("ns.coll").unwrap().get_array("$in").unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
         let token = ["resumeAfter", "startAfter"].iter().find_map(|name| options.get_document(name).ok()).map(|token| token.get_str("_data").unwrap().trim_start_matches('x').to_owned());
         let after = match (token, options.get_timestamp("startAtOperationTime")) {
             (Some(token), _) => token,

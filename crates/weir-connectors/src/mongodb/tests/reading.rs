@@ -119,7 +119,8 @@ async fn documents_that_the_sample_did_not_show_lose_nothing() {
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].place, r#"orders, _id {"$numberInt":"25"}"#);
     let extra = texts(&events, "_extra");
-    assert_eq!((extra.len(), extra.iter().filter(|text| *text != "NULL").collect::<Vec<_>>()), (49, vec![r#"{"more":{"a":[1]}}"#]));
+    assert_eq!(extra.len(), 49);
+    assert_eq!(extra.iter().filter(|text| *text != "NULL").collect::<Vec<_>>(), [r#"{"more":{"a":[1]}}"#]);
     // With another declaration the dead letter is a row.
     let declared = self::source(&peer, json!({ "collection": "orders", "columns": { "v": "json" } })).await;
     let again = declared.redecode("orders", &letters[0]).await.unwrap();
@@ -179,4 +180,25 @@ async fn names_that_are_not_there_and_hosts_that_do_not_answer_are_told() {
     let gone = json!({ "hosts": "127.0.0.1:1", "database": "shop", "connect_timeout_secs": 1 });
     let report = Mongodb::default().check(&gone).await.unwrap();
     assert_eq!((report.items[0].name.as_str(), report.items[0].ok), ("reach", false));
+}
+
+#[tokio::test]
+async fn the_tunnel_carries_what_the_guard_permits_and_wants_its_password() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    let peer = Peer::start().await;
+    peer.model().put("orders", doc! { "_id": 1 });
+    let tunnel = super::super::tunnel::Tunnel::open().await.unwrap();
+    let mut options = mongodb::options::ClientOptions::parse(format!("mongodb://{}/shop", peer.address)).await.unwrap();
+    options.socks5_proxy = Some(tunnel.proxy.clone());
+    let client = mongodb::Client::with_options(options).unwrap();
+    let names = client.database("shop").list_collection_names().await.unwrap();
+    assert_eq!(names, ["orders"]);
+    let mut stranger = TcpStream::connect(("127.0.0.1", tunnel.proxy.port.unwrap())).await.unwrap();
+    // SOCKS 5, one method: by password; then user `weir` with a guess.
+    stranger.write_all(&[5, 1, 2, 1, 4, b'w', b'e', b'i', b'r', 1, b'x']).await.unwrap();
+    let mut answer = Vec::new();
+    stranger.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [5, 2, 1, 1], "refused and closed");
 }
