@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
-use mongodb::options::{AuthMechanism, ClientOptions, CollectionOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions};
+use mongodb::options::{
+    AuthMechanism, ClientOptions, CollectionOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress,
+    Tls, TlsOptions,
+};
 use mongodb::results::CollectionType;
 use mongodb::{Collection, Database};
 use weir_connect::{Error, Kind, Result, Secret, guard};
@@ -127,8 +130,12 @@ async fn confine(options: &ClientOptions) -> Result<()> {
     }
     let machine = matches!(options.credential, Some(Credential { mechanism: Some(AuthMechanism::MongoDbOidc), .. }));
     if machine && !guard.is_open() {
-        return Err(Error::new("WEIR-MONGO-004", Kind::Privilege, "the platform does not let pipelines use the machine's own identity")
-            .hint("give `user` and `password`"));
+        return Err(Error::new(
+            "WEIR-MONGO-004",
+            Kind::Privilege,
+            "the platform does not let pipelines use the machine's own identity",
+        )
+        .hint("give `user` and `password`"));
     }
     Ok(())
 }
@@ -142,7 +149,10 @@ impl Client {
     pub async fn open(options: &ConnectionOptions, base: &Path) -> Result<Self> {
         let mut driver = options.driver_options(base).await?;
         let name = options.database.clone().or_else(|| driver.default_database.clone()).ok_or_else(|| {
-            wrong("the connection does not say which database", "give `database`, or put it into the address: mongodb://host/shop")
+            wrong(
+                "the connection does not say which database",
+                "give `database`, or put it into the address: mongodb://host/shop",
+            )
         })?;
         let hosts: Vec<_> = driver.hosts.iter().map(ToString::to_string).collect();
         let place = format!("{}/{name}", hosts.join(","));
@@ -213,5 +223,9 @@ impl Client {
 fn others(mut names: Vec<String>) -> String {
     names.sort();
     names.truncate(20);
-    if names.is_empty() { "the database has no collections that the user may see".into() } else { format!("there are {}", names.join(", ")) }
+    if names.is_empty() {
+        "the database has no collections that the user may see".into()
+    } else {
+        format!("there are {}", names.join(", "))
+    }
 }

@@ -232,9 +232,9 @@ impl Choice {
 }
 
 fn glob(pattern: &str) -> Result<globset::GlobMatcher> {
-    globset::Glob::new(pattern)
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| wrong(format!("`{pattern}` is no pattern"), "`*`, `?`, `[ab]` and `{a,b}` stand for names").because(error))
+    globset::Glob::new(pattern).map(|glob| glob.compile_matcher()).map_err(|error| {
+        wrong(format!("`{pattern}` is no pattern"), "`*`, `?`, `[ab]` and `{a,b}` stand for names").because(error)
+    })
 }
 
 /// How a stream's columns are found.
@@ -261,8 +261,9 @@ fn shaping(
 ) -> Result<Shaping> {
     let mut declared = BTreeMap::new();
     for (name, text) in columns {
-        let kind = Kind::parse(text)
-            .ok_or_else(|| wrong(format!("`{text}` of column `{name}` is no type"), "`weir connectors mongodb` lists the types"))?;
+        let kind = Kind::parse(text).ok_or_else(|| {
+            wrong(format!("`{text}` of column `{name}` is no type"), "`weir connectors mongodb` lists the types")
+        })?;
         declared.insert(name.clone(), kind);
     }
     if mode == SchemaMode::Document && !declared.is_empty() {
@@ -318,7 +319,10 @@ impl SourceOptions {
         use super::bson::{Value, get};
         let id = projection.as_deref().and_then(|document| get(document, "_id").ok().flatten());
         if matches!(id, Some(Value::Int32(0) | Value::Int64(0) | Value::Bool(false))) || id == Some(Value::Double(0.0)) {
-            return Err(wrong("`projection` leaves out `_id`", "the key is needed to divide and resume; leave it out later with a transform"));
+            return Err(wrong(
+                "`projection` leaves out `_id`",
+                "the key is needed to divide and resume; leave it out later with a transform",
+            ));
         }
         Ok(projection)
     }
@@ -329,7 +333,10 @@ impl CdcOptions {
     pub fn validate(&self) -> Result<()> {
         let choice = self.choice()?;
         if choice.0.is_empty() {
-            return Err(wrong("the source does not say which collections to follow", "give `collections: [orders]`, or `[\"*\"]`"));
+            return Err(wrong(
+                "the source does not say which collections to follow",
+                "give `collections: [orders]`, or `[\"*\"]`",
+            ));
         }
         self.shaping()?;
         self.start()?;

@@ -22,8 +22,10 @@ pub fn shown(error: DriverError, place: &str) -> Error {
     let mine = |code: &'static str, kind: Kind, what: &str| Error::new(code, kind, what).at(place).because(&error);
     let shown = match (code, error.kind.as_ref()) {
         (Some(286), _) => history_lost(place, &error),
-        (Some(280 | 260 | 50811), _) => mine("WEIR-MONGO-021", Kind::NotFound, "the change stream cannot go on from this resume token")
-            .hint("reset the pipeline's state (`weir state reset`): the next run takes a snapshot again"),
+        (Some(280 | 260 | 50811), _) => {
+            mine("WEIR-MONGO-021", Kind::NotFound, "the change stream cannot go on from this resume token")
+                .hint("reset the pipeline's state (`weir state reset`): the next run takes a snapshot again")
+        }
         (Some(40573), _) => standalone(place).because(&error),
         (Some(18 | 8000), _) | (None, DriverKind::Authentication { .. }) => {
             mine("WEIR-MONGO-003", Kind::Auth, "the server refuses the credentials")

@@ -81,7 +81,9 @@ impl Kind {
             Self::Date => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Decimal(digits, scale) => DataType::Decimal128(digits, scale as i8),
             Self::Binary => DataType::Binary,
-            Self::Text | Self::ObjectId | Self::DecimalText | Self::Uuid | Self::Json | Self::Key | Self::Document => DataType::Utf8,
+            Self::Text | Self::ObjectId | Self::DecimalText | Self::Uuid | Self::Json | Self::Key | Self::Document => {
+                DataType::Utf8
+            }
         }
     }
 
@@ -110,7 +112,9 @@ impl Kind {
             Self::ObjectId | Self::DecimalText | Self::Json | Self::Key | Self::Document => {
                 Edge::Widening { note: format!("{source_type} → text") }
             }
-            Self::Decimal(..) => Edge::Widening { note: "the same number; how many zeros it was written with is not kept".into() },
+            Self::Decimal(..) => {
+                Edge::Widening { note: "the same number; how many zeros it was written with is not kept".into() }
+            }
             _ => Edge::Exact,
         };
         let mut field = edge.record(field, source_type);
@@ -129,7 +133,8 @@ pub fn decimal(bytes: [u8; 16]) -> Option<(i128, u32)> {
         None => (text.as_str(), 0),
     };
     let negative = mantissa.starts_with('-');
-    let (whole, fraction) = mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa.trim_start_matches(['-', '+']), ""));
+    let (whole, fraction) =
+        mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa.trim_start_matches(['-', '+']), ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     if negative && digits == 0 {
         // Negative zero is a value of its own.

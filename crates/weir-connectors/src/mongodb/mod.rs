@@ -26,7 +26,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use schemars::schema_for;
 use serde_json::Value;
-use weir_connect::{CheckReport, Connector, Descriptor, Error, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
+use weir_connect::{
+    CheckReport, Connector, Descriptor, Error, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo,
+};
 
 use client::Client;
 use config::{ConnectionOptions, SourceOptions, parse};

@@ -107,7 +107,12 @@ impl Shape {
     }
 
     /// The cells of a row of which only some fields are known; the others are absent.
-    pub fn part<'a>(&self, known: &'a [u8], changed: Option<&'a [u8]>, removed: &[&str]) -> std::result::Result<Vec<Cell<'a>>, Unfit> {
+    pub fn part<'a>(
+        &self,
+        known: &'a [u8],
+        changed: Option<&'a [u8]>,
+        removed: &[&str],
+    ) -> std::result::Result<Vec<Cell<'a>>, Unfit> {
         let mut cells = vec![Cell::Absent; self.schema.fields().len()];
         if self.whole {
             for (place, (name, kind)) in self.layout.iter().enumerate() {
@@ -210,7 +215,14 @@ impl Unfit {
             Ok(text) if text.len() <= DEAD_BYTES => (text.into_bytes(), "application/json"),
             _ => (document[..document.len().min(DEAD_BYTES)].to_vec(), "application/bson"),
         };
-        DeadLetter { stream: stream.into(), code: self.code.into(), reason: self.why, place, payload, media_type: media_type.into() }
+        DeadLetter {
+            stream: stream.into(),
+            code: self.code.into(),
+            reason: self.why,
+            place,
+            payload,
+            media_type: media_type.into(),
+        }
     }
 }
 
@@ -280,7 +292,9 @@ fn cell<'a>(kind: Kind, value: Value<'a>, form: Form) -> std::result::Result<Cel
         (Kind::Text, Value::Int64(value)) => return text(value.to_string()),
         (Kind::Text, Value::Bool(value)) => return text(value.to_string()),
         (Kind::Text | Kind::ObjectId, Value::ObjectId(id)) => return text(hex(&id)),
-        (Kind::DecimalText | Kind::Text, Value::Decimal128(bytes)) => return text(mongodb::bson::Decimal128::from_bytes(bytes).to_string()),
+        (Kind::DecimalText | Kind::Text, Value::Decimal128(bytes)) => {
+            return text(mongodb::bson::Decimal128::from_bytes(bytes).to_string());
+        }
         (Kind::DecimalText, Value::Int32(value)) => return text(value.to_string()),
         (Kind::DecimalText, Value::Int64(value)) => return text(value.to_string()),
         (Kind::Decimal(digits, scale), Value::Int32(_) | Value::Int64(_) | Value::Decimal128(_)) => {
@@ -289,7 +303,9 @@ fn cell<'a>(kind: Kind, value: Value<'a>, form: Form) -> std::result::Result<Cel
                 Value::Int64(value) => (i128::from(value), 0),
                 Value::Decimal128(bytes) => match decimal(bytes) {
                     Some(found) => found,
-                    None => return Err(format!("{} is no number of a decimal column", mongodb::bson::Decimal128::from_bytes(bytes))),
+                    None => {
+                        return Err(format!("{} is no number of a decimal column", mongodb::bson::Decimal128::from_bytes(bytes)));
+                    }
                 },
                 _ => (0, 0),
             };
@@ -304,7 +320,9 @@ fn cell<'a>(kind: Kind, value: Value<'a>, form: Form) -> std::result::Result<Cel
             Ok(id) => return text(id.to_string()),
             Err(_) => return Err(format!("a UUID of {} bytes", bytes.len())),
         },
-        (kind, value) => return Err(format!("a value of type {} does not fit a column of type {}", value.type_name(), kind.data_type())),
+        (kind, value) => {
+            return Err(format!("a value of type {} does not fit a column of type {}", value.type_name(), kind.data_type()));
+        }
     })
 }
 

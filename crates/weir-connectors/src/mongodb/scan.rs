@@ -101,8 +101,12 @@ pub async fn divide(client: &Client, collection: &str, parts: u64) -> Result<Vec
     let pipeline = [doc! { "$sample": { "size": size } }, doc! { "$project": { ID: 1 } }, doc! { "$sort": { ID: 1 } }];
     let place = format!("{}.{collection}", client.place);
     let source = client.collection(collection);
-    let mut cursor =
-        source.aggregate(pipeline).with_type::<RawDocumentBuf>().allow_disk_use(true).await.map_err(|error| shown(error, &place))?;
+    let mut cursor = source
+        .aggregate(pipeline)
+        .with_type::<RawDocumentBuf>()
+        .allow_disk_use(true)
+        .await
+        .map_err(|error| shown(error, &place))?;
     let mut keys: Vec<Bound> = Vec::new();
     while cursor.advance().await.map_err(|error| shown(error, &place))? {
         if let Ok(bound) = bound_of(cursor.current().as_bytes())
@@ -134,7 +138,11 @@ pub fn cursor_value(writer: &mut Writer, name: &str, kind: super::kinds::Kind, t
             let decimal: mongodb::bson::Decimal128 = text.parse().map_err(|_| wrong())?;
             writer.put(name, Value::Decimal128(decimal.bytes()))
         }
-        _ => return Err(wrong().because("the column is of no type that has an order").hint("take a date, a number, an objectId or a string")),
+        _ => {
+            return Err(wrong()
+                .because("the column is of no type that has an order")
+                .hint("take a date, a number, an objectId or a string"));
+        }
     };
     done.map_err(|error| broken("the cursor cannot be written", error))
 }

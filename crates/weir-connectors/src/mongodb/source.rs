@@ -110,7 +110,8 @@ pub async fn shape(client: &Client, collection: &str, shaping: &Shaping, scan: &
     let place = format!("{}.{collection}", client.place);
     for (direction, share) in [(1, shaping.sample.div_ceil(2)), (-1, shaping.sample.div_ceil(2))] {
         let source = client.collection(collection);
-        let mut find = source.find(scan.filter.clone()).limit(i64::try_from(share).unwrap_or(i64::MAX)).sort(doc! { ID: direction });
+        let mut find =
+            source.find(scan.filter.clone()).limit(i64::try_from(share).unwrap_or(i64::MAX)).sort(doc! { ID: direction });
         if let Some(projection) = &scan.projection {
             find = find.projection(projection.clone());
         }
@@ -121,9 +122,13 @@ pub async fn shape(client: &Client, collection: &str, shaping: &Shaping, scan: &
     }
     let layout = sample.layout(&shaping.declared);
     if layout.iter().any(|(name, _)| name == EXTRA) && shaping.unknown == UnknownKeys::Extra {
-        return Err(Error::new("WEIR-MONGO-013", ErrorKind::Schema, format!("documents have a field `{EXTRA}`, the name of the column for the rest"))
-            .at(place)
-            .hint("choose `unknown_keys: dead_letter` or `ignore`, or `schema: document`"));
+        return Err(Error::new(
+            "WEIR-MONGO-013",
+            ErrorKind::Schema,
+            format!("documents have a field `{EXTRA}`, the name of the column for the rest"),
+        )
+        .at(place)
+        .hint("choose `unknown_keys: dead_letter` or `ignore`, or `schema: document`"));
     }
     Ok(Shape::new(layout, shaping.form, shaping.unknown))
 }
@@ -221,12 +226,20 @@ impl Source for MongoSource {
         };
         let lower = request.cursor.as_ref().and_then(|window| Some((window.column.as_str(), window.lower.as_deref()?)));
         let shape = match &state {
-            Some(state) => Shape::new(state.layout.clone(), if shaping.mode == SchemaMode::Document { extjson::Form::Canonical } else { shaping.form }, shaping.unknown),
+            Some(state) => Shape::new(
+                state.layout.clone(),
+                if shaping.mode == SchemaMode::Document { extjson::Form::Canonical } else { shaping.form },
+                shaping.unknown,
+            ),
             None => shape(client, &request.stream, &shaping, &scan).await?,
         };
         if let Some(window) = &request.cursor {
             let kind = shape.layout.iter().find(|(name, _)| *name == window.column).map(|(_, kind)| *kind).ok_or_else(|| {
-                Error::new("WEIR-MONGO-015", ErrorKind::Schema, format!("the cursor `{}` is no column of `{}`", window.column, request.stream))
+                Error::new(
+                    "WEIR-MONGO-015",
+                    ErrorKind::Schema,
+                    format!("the cursor `{}` is no column of `{}`", window.column, request.stream),
+                )
             })?;
             if let Some((column, lower)) = lower {
                 let mut bound = Writer::default();
@@ -264,7 +277,17 @@ impl Source for MongoSource {
             (None, None) => ResumeVerdict::Fresh,
         };
         let batch_bytes = if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes };
-        Ok(Box::new(Reader { client: client.clone(), stream: request.stream, shape: Arc::new(shape), scan, state, splits, verdict, as_of, batch_bytes }))
+        Ok(Box::new(Reader {
+            client: client.clone(),
+            stream: request.stream,
+            shape: Arc::new(shape),
+            scan,
+            state,
+            splits,
+            verdict,
+            as_of,
+            batch_bytes,
+        }))
     }
 
     async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
@@ -319,9 +342,8 @@ impl StreamReader for Reader {
     }
 
     async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream> {
-        let range: Range = serde_json::from_value(split.descriptor.clone()).map_err(|error| {
-            Error::new("WEIR-MONGO-024", ErrorKind::Data, "a split is not readable").because(error)
-        })?;
+        let range: Range = serde_json::from_value(split.descriptor.clone())
+            .map_err(|error| Error::new("WEIR-MONGO-024", ErrorKind::Data, "a split is not readable").because(error))?;
         let after = match from {
             Some(Json::String(bound)) if self.scan.ordered => Some(bound),
             Some(other) => return Err(Error::new("WEIR-MONGO-024", ErrorKind::Data, format!("`{other}` is no position"))),

@@ -31,8 +31,11 @@ impl Tunnel {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let password: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
-        let proxy =
-            Socks5Proxy::builder().host("127.0.0.1".to_owned()).port(port).authentication(("weir".to_owned(), password.to_string())).build();
+        let proxy = Socks5Proxy::builder()
+            .host("127.0.0.1".to_owned())
+            .port(port)
+            .authentication(("weir".to_owned(), password.to_string()))
+            .build();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {

@@ -40,7 +40,9 @@ fn text<'a>(document: &'a [u8], name: &str) -> Result<Option<&'a str>, Malformed
 impl<'a> Event<'a> {
     /// Reads what is common to all events.
     pub fn read(document: &'a [u8]) -> Result<Self, Malformed> {
-        let Some(Value::Document(token)) = get(document, "_id")? else { return Err(Malformed("an event without resume token".into())) };
+        let Some(Value::Document(token)) = get(document, "_id")? else {
+            return Err(Malformed("an event without resume token".into()));
+        };
         let operation = text(document, "operationType")?.ok_or_else(|| Malformed("an event without `operationType`".into()))?;
         let within = |name: &str| match get(document, name)? {
             Some(Value::Document(space)) => text(space, "coll"),

@@ -30,8 +30,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use weir_connect::source::Position as Opaque;
 use weir_connect::{
-    ChangeLog, ChangeRequest, ChangeSource, ChangeStream, CheckReport, Connector, Descriptor, Error, Kind, ReadRequest, Result, Sink,
-    SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
+    ChangeLog, ChangeRequest, ChangeSource, ChangeStream, CheckReport, Connector, Descriptor, Error, Kind, ReadRequest, Result,
+    Sink, SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
 };
 
 use self::position::{Position, Progress, VERSION};
@@ -215,7 +215,8 @@ impl ChangeSource for MongoChanges {
                         .hint(format!("exclude it: \"!{name}\"")));
                 }
                 (None, None) => {
-                    return Err(Error::new("WEIR-MONGO-005", Kind::NotFound, format!("there is no collection `{name}`")).at(client.place.clone()));
+                    return Err(Error::new("WEIR-MONGO-005", Kind::NotFound, format!("there is no collection `{name}`"))
+                        .at(client.place.clone()));
                 }
                 _ => {}
             }

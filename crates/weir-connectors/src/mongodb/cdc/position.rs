@@ -76,7 +76,9 @@ impl Position {
     /// Where the stream goes on.
     pub fn start(&self) -> Result<Start> {
         Ok(match &self.token {
-            Some(token) => Start::After(extjson::document(token).map_err(|error| scan::broken("the resume token is not readable", error))?),
+            Some(token) => {
+                Start::After(extjson::document(token).map_err(|error| scan::broken("the resume token is not readable", error))?)
+            }
             None => Start::At(Timestamp { time: self.start.0, increment: self.start.1 }),
         })
     }

@@ -291,9 +291,8 @@ impl Worker {
         // The token says that everything before its time was told. What happened at its very time is one entry of the oplog, told as a whole;
         // several shards may each have one. A token of another make: the server was asked after that moment and had nothing more.
         let sharded = self.options.sharded;
-        let reached = |moment: Timestamp, since: Instant| {
-            time.map_or(asked > since, |time| time > moment || (time == moment && !sharded))
-        };
+        let reached =
+            |moment: Timestamp, since: Instant| time.map_or(asked > since, |time| time > moment || (time == moment && !sharded));
         if self.chunk.as_ref().is_some_and(|chunk| reached(chunk.until, chunk.read_at)) {
             self.end_chunk().await?;
             return Ok(Go::On);
@@ -312,7 +311,10 @@ impl Worker {
             None => document,
             Some((at, of)) => {
                 if at != self.fragments.len() as i64 + 1 {
-                    return Err(corrupt(Malformed(format!("piece {at} of {of} of an event where piece {} is due", self.fragments.len() + 1))));
+                    return Err(corrupt(Malformed(format!(
+                        "piece {at} of {of} of an event where piece {} is due",
+                        self.fragments.len() + 1
+                    ))));
                 }
                 self.fragments.push(document);
                 if at < of {
@@ -379,9 +381,22 @@ impl Worker {
             }
             // The stream ends after it; what invalidated it came before.
             ("invalidate", _) => Ok(()),
-            ("create" | "createIndexes" | "dropIndexes" | "modify" | "shardCollection" | "refineCollectionShardKey" | "reshardCollection", _) => Ok(()),
-            (other, _) => Err(Error::new("WEIR-MONGO-026", Kind::Unsupported, format!("the change stream has an event `{other}` that is not known here"))
-                .at(self.client.place.clone())),
+            (
+                "create"
+                | "createIndexes"
+                | "dropIndexes"
+                | "modify"
+                | "shardCollection"
+                | "refineCollectionShardKey"
+                | "reshardCollection",
+                _,
+            ) => Ok(()),
+            (other, _) => Err(Error::new(
+                "WEIR-MONGO-026",
+                Kind::Unsupported,
+                format!("the change stream has an event `{other}` that is not known here"),
+            )
+            .at(self.client.place.clone())),
         }
     }
 
@@ -473,14 +488,18 @@ impl Worker {
         equal.put("$eq", id).map_err(corrupt)?;
         let filter = doc! { ID: driver_document(&equal.finish())? };
         let found = self.client.collection(name).find_one(filter).await;
-        found.map(|found| found.map(mongodb::bson::RawDocumentBuf::into_bytes)).map_err(|error| shown(error, &format!("{}.{name}", self.client.place)))
+        found
+            .map(|found| found.map(mongodb::bson::RawDocumentBuf::into_bytes))
+            .map_err(|error| shown(error, &format!("{}.{name}", self.client.place)))
     }
 
     /// After an `invalidate`: a stream that begins after it sees what comes next.
     async fn reopen(&mut self) -> Result<()> {
         let start = self.position.start()?;
         if !matches!(start, Start::After(_)) {
-            return Err(Error::new("WEIR-MONGO-021", Kind::NotFound, "the change stream has ended").at(self.client.place.clone()).transient());
+            return Err(Error::new("WEIR-MONGO-021", Kind::NotFound, "the change stream has ended")
+                .at(self.client.place.clone())
+                .transient());
         }
         let names: Vec<String> = self.followed.iter().map(|followed| followed.name.to_string()).collect();
         let stream = reader::open_with(&self.client, &self.options, &names, &start).await?;

@@ -69,7 +69,9 @@ fn every_type_has_the_canonical_text_of_the_specification() {
 
 #[test]
 fn relaxed_text_has_numbers_and_dates_as_people_write_them() {
-    let text = relaxed(&doc! { "i": 1, "l": 2_i64, "d": 1.0, "at": DateTime::from_millis(1_700_000_000_123), "early": DateTime::from_millis(-1), "nan": f64::NAN });
+    let text = relaxed(
+        &doc! { "i": 1, "l": 2_i64, "d": 1.0, "at": DateTime::from_millis(1_700_000_000_123), "early": DateTime::from_millis(-1), "nan": f64::NAN },
+    );
     let expected = r#"{"i":1,"l":2,"d":1.0,"at":{"$date":"2023-11-14T22:13:20.123Z"},"early":{"$date":{"$numberLong":"-1"}},"nan":{"$numberDouble":"NaN"}}"#;
     assert_eq!(text, expected);
 }
@@ -133,7 +135,14 @@ fn keys_of_mixed_types_stay_different_texts() {
     let shape = Shape::document();
     let mut rows = Rows::new(Arc::new(Shape::document()));
     let id = ObjectId::from_bytes([1; 12]);
-    let documents = [doc! { "_id": id }, doc! { "_id": id.to_hex() }, doc! { "_id": 1 }, doc! { "_id": "1" }, doc! { "_id": Bson::Null }, doc! { "_id": { "a": 1, "b": 2 } }];
+    let documents = [
+        doc! { "_id": id },
+        doc! { "_id": id.to_hex() },
+        doc! { "_id": 1 },
+        doc! { "_id": "1" },
+        doc! { "_id": Bson::Null },
+        doc! { "_id": { "a": 1, "b": 2 } },
+    ];
     let stored: Vec<_> = documents.iter().map(bytes).collect();
     stored.iter().for_each(|document| rows.push(shape.row(document).unwrap()));
     let (batch, _) = rows.finish().unwrap();
@@ -151,7 +160,8 @@ fn keys_of_mixed_types_stay_different_texts() {
 
 #[test]
 fn what_does_not_fit_its_column_is_a_dead_letter_and_never_null() {
-    let shape = infer(&[doc! { "_id": 1, "n": 1, "at": DateTime::from_millis(0), "price": "1.5".parse::<Decimal128>().unwrap() }]);
+    let shape =
+        infer(&[doc! { "_id": 1, "n": 1, "at": DateTime::from_millis(0), "price": "1.5".parse::<Decimal128>().unwrap() }]);
     let dead = |document: Document| shape.row(&bytes(&document)).unwrap_err().letter("orders", &bytes(&document));
     for (document, why) in [
         (doc! { "_id": 2, "n": "text" }, "field `n`: a value of type string does not fit a column of type Int32"),
@@ -172,7 +182,10 @@ fn what_does_not_fit_its_column_is_a_dead_letter_and_never_null() {
     twice.put("n", Value::Int32(2)).unwrap();
     let twice = twice.finish();
     assert_eq!(shape.row(&twice).unwrap_err().why, "the document has two fields `n`");
-    assert!(extjson::canonical(&twice).unwrap().ends_with(r#""n":{"$numberInt":"1"},"n":{"$numberInt":"2"}}"#), "as a whole it keeps both");
+    assert!(
+        extjson::canonical(&twice).unwrap().ends_with(r#""n":{"$numberInt":"1"},"n":{"$numberInt":"2"}}"#),
+        "as a whole it keeps both"
+    );
 }
 
 #[test]
@@ -193,7 +206,8 @@ fn fields_without_a_column_are_kept_in_the_extra_one() {
 
 #[test]
 fn values_arrive_in_their_columns() {
-    let document = doc! { "_id": 1, "l": 2_i64, "at": DateTime::from_millis(-1), "price": "-12.5".parse::<Decimal128>().unwrap(), "s": "é" };
+    let document =
+        doc! { "_id": 1, "l": 2_i64, "at": DateTime::from_millis(-1), "price": "-12.5".parse::<Decimal128>().unwrap(), "s": "é" };
     let shape = Arc::new(infer(std::slice::from_ref(&document)));
     let mut rows = Rows::new(shape.clone());
     let stored = bytes(&document);
@@ -209,7 +223,10 @@ fn values_arrive_in_their_columns() {
 #[test]
 fn decimals_are_numbers_only_where_arrow_holds_them() {
     let of = |text: &str| decimal(text.parse::<Decimal128>().unwrap().bytes());
-    assert_eq!((of("12.50"), of("1E+3"), of("-0.001"), of("0E-5")), (Some((125, 1)), Some((1000, 0)), Some((-1, 3)), Some((0, 0))));
+    assert_eq!(
+        (of("12.50"), of("1E+3"), of("-0.001"), of("0E-5")),
+        (Some((125, 1)), Some((1000, 0)), Some((-1, 3)), Some((0, 0)))
+    );
     assert_eq!((of("NaN"), of("Infinity"), of("-0"), of("1E+6000"), of("1E-6000")), (None, None, None, None, None));
     assert_eq!(of("9.999999999999999999999999999999999E+36"), Some((9_999_999_999_999_999_999_999_999_999_999_999_000, 0)));
 }
@@ -228,7 +245,8 @@ fn value() -> impl Strategy<Value = Bson> {
         any::<i32>().prop_map(Bson::Int32),
         any::<i64>().prop_map(Bson::Int64),
         (any::<u32>(), any::<u32>()).prop_map(|(time, increment)| Bson::Timestamp(Timestamp { time, increment })),
-        (any::<i64>(), -6000..6000_i32).prop_map(|(digits, exponent)| Bson::Decimal128(format!("{digits}E{exponent}").parse().unwrap())),
+        (any::<i64>(), -6000..6000_i32)
+            .prop_map(|(digits, exponent)| Bson::Decimal128(format!("{digits}E{exponent}").parse().unwrap())),
         "[a-z]{0,5}".prop_map(Bson::Symbol),
         "[a-z()]{0,9}".prop_map(Bson::JavaScriptCode),
         Just(Bson::MinKey),
@@ -237,7 +255,8 @@ fn value() -> impl Strategy<Value = Bson> {
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Bson::Array),
-            prop::collection::btree_map("[a-zé]{0,4}", inner, 0..5).prop_map(|members| Bson::Document(members.into_iter().collect())),
+            prop::collection::btree_map("[a-zé]{0,4}", inner, 0..5)
+                .prop_map(|members| Bson::Document(members.into_iter().collect())),
         ]
     })
 }

@@ -131,7 +131,8 @@ async fn no_boundary_cuts_a_transaction() {
         }
     }
     assert_eq!(seen, 9);
-    let ids: Vec<_> = batches(&events).iter().flat_map(|batch| batch.transactions.clone()).filter(|mark| mark.id.is_some()).collect();
+    let ids: Vec<_> =
+        batches(&events).iter().flat_map(|batch| batch.transactions.clone()).filter(|mark| mark.id.is_some()).collect();
     assert_eq!(ids.len(), 1, "one mark for the transaction: {ids:?}");
 }
 
@@ -222,7 +223,10 @@ async fn the_columns_stay_what_they_were_when_the_pipeline_began() {
         model.put("orders", doc! { "_id": 9, "v": 9 });
     });
     let events = caught_up(&peer, exact(), position(&events)).await;
-    assert_eq!(events.iter().filter(|event| matches!(event, ChangeEvent::Dead(letter) if letter.code == "WEIR-MONGO-010")).count(), 1);
+    assert_eq!(
+        events.iter().filter(|event| matches!(event, ChangeEvent::Dead(letter) if letter.code == "WEIR-MONGO-010")).count(),
+        1
+    );
     assert_eq!(rows(&events), [(Op::Create, 9, Some(9))]);
 }
 

@@ -15,7 +15,8 @@ async fn a_snapshot_under_writers_gives_every_key_its_exact_history() {
         let busy = Busy::begin(&peer, seed, 300);
         let source = source(&peer, exact()).await;
         let log = open(&source, None, false).await.unwrap();
-        let events = read(&log, |event| matches!(event, ChangeEvent::Boundary(boundary) if boundary.caught_up) && busy.done()).await;
+        let events =
+            read(&log, |event| matches!(event, ChangeEvent::Boundary(boundary) if boundary.caught_up) && busy.done()).await;
         // What was written between the last look and the end of the writers.
         let rest = caught_up(&peer, exact(), position(&events)).await;
         busy.check(&[events, rest].concat());
@@ -32,7 +33,11 @@ async fn a_run_that_stops_at_every_boundary_gives_the_same_histories() {
             let source = source(&peer, exact()).await;
             let log = open(&source, from.clone(), false).await.unwrap();
             let before = from.clone();
-            let events = read(&log, |event| matches!(event, ChangeEvent::Boundary(boundary) if Some(&boundary.position) != before.as_ref())).await;
+            let events = read(
+                &log,
+                |event| matches!(event, ChangeEvent::Boundary(boundary) if Some(&boundary.position) != before.as_ref()),
+            )
+            .await;
             from = position(&events);
             all.extend(events);
             restarts += 1;
@@ -95,7 +100,9 @@ async fn broken_connections_and_failovers_change_nothing() {
         let failed = loop {
             match stream.next().await.unwrap() {
                 Ok(event) => {
-                    let end = matches!(&event, ChangeEvent::Boundary(boundary) if boundary.caught_up) && busy.done() && peer.model().faults.is_empty();
+                    let end = matches!(&event, ChangeEvent::Boundary(boundary) if boundary.caught_up)
+                        && busy.done()
+                        && peer.model().faults.is_empty();
                     events.push(event);
                     if end {
                         break false;
@@ -142,7 +149,9 @@ async fn a_history_that_is_lost_meanwhile_ends_the_stream_with_an_error() {
     let peer = Peer::start().await;
     peer.model().put("orders", doc! { "_id": 0, "v": 0 });
     let first = caught_up(&peer, exact(), None).await;
-    for (code, name, expected) in [(286, "ChangeStreamHistoryLost", "WEIR-MONGO-020"), (280, "ChangeStreamFatalError", "WEIR-MONGO-021")] {
+    for (code, name, expected) in
+        [(286, "ChangeStreamHistoryLost", "WEIR-MONGO-020"), (280, "ChangeStreamFatalError", "WEIR-MONGO-021")]
+    {
         let source = source(&peer, exact()).await;
         let log = open(&source, position(&first), false).await.unwrap();
         peer.model().faults.push_back(("getMore", 0, Fault::Error(code, name, false)));

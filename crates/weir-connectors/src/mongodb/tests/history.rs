@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value as Json, json};
 use weir_connect::source::Position;
-use weir_connect::{ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, Connector, Op, OnLoss, Result, Source, SourceContext};
+use weir_connect::{ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, Connector, OnLoss, Op, Result, Source, SourceContext};
 
 use super::super::cdc::MongodbCdc;
 use super::peer::{Model, Peer};
@@ -25,7 +25,13 @@ pub fn exact() -> Json {
 
 /// A source of changes.
 pub async fn source(peer: &Peer, options: Json) -> Arc<dyn Source> {
-    let context = SourceContext { connection: peer.connection(), options, on_loss: OnLoss::default(), parallelism: 1, base_dir: PathBuf::from(".") };
+    let context = SourceContext {
+        connection: peer.connection(),
+        options,
+        on_loss: OnLoss::default(),
+        parallelism: 1,
+        base_dir: PathBuf::from("."),
+    };
     MongodbCdc::default().source(context).await.unwrap()
 }
 
@@ -70,7 +76,10 @@ pub async fn caught_up(peer: &Peer, options: Json, from: Option<Position>) -> Ve
 
 /// The last position.
 pub fn position(events: &[ChangeEvent]) -> Option<Position> {
-    events.iter().rev().find_map(|event| if let ChangeEvent::Boundary(boundary) = event { Some(boundary.position.clone()) } else { None })
+    events
+        .iter()
+        .rev()
+        .find_map(|event| if let ChangeEvent::Boundary(boundary) = event { Some(boundary.position.clone()) } else { None })
 }
 
 /// The batches.

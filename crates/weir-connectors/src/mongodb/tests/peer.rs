@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use mongodb::bson::{Binary, Bson, DateTime, Document, Timestamp, deserialize_from_slice, doc, serialize_to_vec, spec::BinarySubtype};
+use mongodb::bson::{
+    Binary, Bson, DateTime, Document, Timestamp, deserialize_from_slice, doc, serialize_to_vec, spec::BinarySubtype,
+};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -106,7 +108,14 @@ impl Model {
         Timestamp { time: 1_700_000_000, increment: self.clock }
     }
 
-    fn record(&mut self, operation: &str, collection: &str, key: Option<Bson>, more: Document, transaction: Option<(Timestamp, i64, u32)>) {
+    fn record(
+        &mut self,
+        operation: &str,
+        collection: &str,
+        key: Option<Bson>,
+        more: Document,
+        transaction: Option<(Timestamp, i64, u32)>,
+    ) {
         let (time, order) = match transaction {
             Some((time, _, order)) => (time, order),
             None => (self.tick(), 0),
@@ -251,8 +260,14 @@ impl Model {
     fn find(&self, command: &Document) -> VecDeque<Document> {
         let name = command.get_str("find").unwrap();
         let filter = command.get_document("filter").cloned().unwrap_or_default();
-        let mut documents: Vec<Document> =
-            self.collections.get(name).into_iter().flatten().filter(|document| Self::matches(document, &filter)).cloned().collect();
+        let mut documents: Vec<Document> = self
+            .collections
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter(|document| Self::matches(document, &filter))
+            .cloned()
+            .collect();
         if let Ok(min) = command.get_document("min") {
             assert!(command.contains_key("hint"), "`min` needs `hint`");
             documents.retain(|document| compare(&document["_id"], &min["_id"]) != Ordering::Less);
@@ -265,7 +280,11 @@ impl Model {
         }
         if let Ok(projection) = command.get_document("projection") {
             for document in &mut documents {
-                *document = document.iter().filter(|(key, _)| *key == "_id" || projection.contains_key(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+                *document = document
+                    .iter()
+                    .filter(|(key, _)| *key == "_id" || projection.contains_key(key))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
             }
         }
         let limit = command.get_i64("limit").or_else(|_| command.get_i32("limit").map(i64::from)).unwrap_or(0);
@@ -284,7 +303,13 @@ impl Model {
                 return (events, after.clone());
             }
             let operation = entry.event.get_str("operationType").unwrap();
-            let about = |space: &str| entry.event.get_document(space).and_then(|ns| ns.get_str("coll")).is_ok_and(|coll| names.iter().any(|name| name == coll));
+            let about = |space: &str| {
+                entry
+                    .event
+                    .get_document(space)
+                    .and_then(|ns| ns.get_str("coll"))
+                    .is_ok_and(|coll| names.iter().any(|name| name == coll))
+            };
             after.clone_from(&entry.token);
             if !about("ns") && !about("to") && !matches!(operation, "dropDatabase" | "invalidate") {
                 continue;
@@ -295,7 +320,9 @@ impl Model {
             let kept = event.remove("post");
             if operation == "update" {
                 let found = match (&entry.key, *lookup, *post) {
-                    (Some((collection, id)), true, _) => self.get(collection, id).cloned().map(Bson::Document).or(Some(Bson::Null)),
+                    (Some((collection, id)), true, _) => {
+                        self.get(collection, id).cloned().map(Bson::Document).or(Some(Bson::Null))
+                    }
                     (_, _, true) => kept,
                     _ => None,
                 };
@@ -307,7 +334,8 @@ impl Model {
                 event.remove("fullDocumentBeforeChange");
             }
             if entry.pieces > 1 {
-                let fields: Vec<_> = event.iter().filter(|(key, _)| *key != "_id").map(|(key, value)| (key.clone(), value.clone())).collect();
+                let fields: Vec<_> =
+                    event.iter().filter(|(key, _)| *key != "_id").map(|(key, value)| (key.clone(), value.clone())).collect();
                 let size = fields.len().div_ceil(entry.pieces);
                 for (at, piece) in fields.chunks(size).enumerate() {
                     let mut part = doc! { "_id": self.shown(&format!("{}{at:02x}", entry.token)), "splitEvent": { "fragment": at as i32 + 1, "of": fields.len().div_ceil(size) as i32 } };
@@ -326,23 +354,43 @@ impl Model {
     }
 
     fn watch(&mut self, pipeline: &[Bson]) -> Result<Cursor, Document> {
-        let stage = |name: &str| pipeline.iter().filter_map(Bson::as_document).find_map(|stage| stage.get_document(name).ok().cloned());
+        let stage =
+            |name: &str| pipeline.iter().filter_map(Bson::as_document).find_map(|stage| stage.get_document(name).ok().cloned());
         let options = stage("$changeStream").unwrap();
         let chosen = stage("$match").unwrap();
         let chosen = chosen.get_array("$or").unwrap()[0].as_document().unwrap();
-        let names = chosen.get_document("ns.coll").unwrap().get_array("$in").unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-        let token = ["resumeAfter", "startAfter"].iter().find_map(|name| options.get_document(name).ok()).map(|token| token.get_str("_data").unwrap().trim_start_matches('x').to_owned());
+        let names = chosen
+            .get_document("ns.coll")
+            .unwrap()
+            .get_array("$in")
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        let token = ["resumeAfter", "startAfter"]
+            .iter()
+            .find_map(|name| options.get_document(name).ok())
+            .map(|token| token.get_str("_data").unwrap().trim_start_matches('x').to_owned());
         let after = match (token, options.get_timestamp("startAtOperationTime")) {
             (Some(token), _) => token,
             (None, Ok(time)) => format!("82{:08x}{:08x}", time.time, time.increment),
             (None, Err(_)) => self.high_water(),
         };
         if after < self.forgotten {
-            return Err(doc! { "ok": 0.0, "code": 286, "codeName": "ChangeStreamHistoryLost", "errmsg": "resume of change stream was not possible, as the resume point may no longer be in the oplog." });
+            return Err(
+                doc! { "ok": 0.0, "code": 286, "codeName": "ChangeStreamHistoryLost", "errmsg": "resume of change stream was not possible, as the resume point may no longer be in the oplog." },
+            );
         }
         let full = options.get_str("fullDocument").unwrap_or("default");
         let pre = options.contains_key("fullDocumentBeforeChange");
-        Ok(Cursor::Changes { after, names, lookup: full == "updateLookup", post: full == "whenAvailable" || full == "required", pre, ended: false })
+        Ok(Cursor::Changes {
+            after,
+            names,
+            lookup: full == "updateLookup",
+            post: full == "whenAvailable" || full == "required",
+            pre,
+            ended: false,
+        })
     }
 
     fn first(&mut self, mut cursor: Cursor, space: String, page: usize) -> Document {
@@ -397,7 +445,12 @@ impl Peer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let model = Model { page: 3, next_cursor: 100, clock: 1, ..Model::default() };
-        let shared = Arc::new(Shared { model: Mutex::new(model), hook: Mutex::new(None), changed: Notify::new(), port: address.port().into() });
+        let shared = Arc::new(Shared {
+            model: Mutex::new(model),
+            hook: Mutex::new(None),
+            changed: Notify::new(),
+            port: address.port().into(),
+        });
         let serving = shared.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -510,7 +563,9 @@ async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
         }
         "ping" if model.standalone => doc! { "ok": 1.0 },
         "ping" => doc! { "ok": 1.0, "operationTime": model.now() },
-        "endSessions" | "killCursors" => doc! { "ok": 1.0, "cursorsKilled": [], "cursorsNotFound": [], "cursorsAlive": [], "cursorsUnknown": [] },
+        "endSessions" | "killCursors" => {
+            doc! { "ok": 1.0, "cursorsKilled": [], "cursorsNotFound": [], "cursorsAlive": [], "cursorsUnknown": [] }
+        }
         "listCollections" => {
             let known: VecDeque<Document> = model
                 .collections
@@ -528,7 +583,8 @@ async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
             let found = model.find(command);
             let collection = command.get_str("find").unwrap().to_owned();
             // A limited read is one answer where it fits, as it is with the server.
-            let single = command.get_bool("singleBatch").unwrap_or(false) || command.get_i64("limit").is_ok_and(|limit| limit < 0);
+            let single =
+                command.get_bool("singleBatch").unwrap_or(false) || command.get_i64("limit").is_ok_and(|limit| limit < 0);
             let page = if single { found.len().max(1) } else { page };
             model.first(Cursor::Documents(found, collection.clone()), format!("shop.{collection}"), page)
         }
@@ -541,7 +597,13 @@ async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
                 }
             } else {
                 let collection = command.get_str("aggregate").unwrap().to_owned();
-                let keys = model.collections.get(&collection).into_iter().flatten().map(|document| doc! { "_id": document["_id"].clone() }).collect();
+                let keys = model
+                    .collections
+                    .get(&collection)
+                    .into_iter()
+                    .flatten()
+                    .map(|document| doc! { "_id": document["_id"].clone() })
+                    .collect();
                 model.first(Cursor::Documents(keys, collection.clone()), format!("shop.{collection}"), page)
             }
         }

@@ -7,7 +7,9 @@ use arrow::datatypes::Int32Type;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use serde_json::{Value as Json, json};
-use weir_connect::{Connector, CursorWindow, DeadLetter, Event, OnLoss, ReadRequest, Resume, ResumeVerdict, Source, SourceContext, SplitProgress};
+use weir_connect::{
+    Connector, CursorWindow, DeadLetter, Event, OnLoss, ReadRequest, Resume, ResumeVerdict, Source, SourceContext, SplitProgress,
+};
 
 use super::super::Mongodb;
 use super::peer::{Fault, Peer};
@@ -133,7 +135,8 @@ async fn filter_projection_and_cursor_reach_the_server() {
     for n in 0..10 {
         peer.model().put("orders", doc! { "_id": n, "v": n, "kind": if n % 2 == 0 { "even" } else { "odd" }, "at": DateTime::from_millis(i64::from(n) * 1000) });
     }
-    let options = json!({ "collection": "orders", "filter": "{\"kind\": \"odd\"}", "projection": "{\"v\": 1, \"at\": 1}", "cursor": "at" });
+    let options =
+        json!({ "collection": "orders", "filter": "{\"kind\": \"odd\"}", "projection": "{\"v\": 1, \"at\": 1}", "cursor": "at" });
     let source = source(&peer, options).await;
     let window = CursorWindow { column: "at".into(), lower: Some("1970-01-01T00:00:05Z".into()) };
     let events = everything(&*source, ReadRequest { cursor: Some(window), ..request("orders") }).await;
