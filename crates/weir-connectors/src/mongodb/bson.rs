@@ -365,7 +365,7 @@ impl Writer {
                 0x10
             }
             Value::Timestamp(seconds, increment) => {
-                out.extend((u64::from(seconds) << 32 | u64::from(increment)).to_le_bytes());
+                out.extend(((u64::from(seconds) << 32) | u64::from(increment)).to_le_bytes());
                 0x11
             }
             Value::Int64(value) => {
@@ -394,13 +394,13 @@ impl Writer {
 /// Whether the server holds two `_id` for the same: the same bytes, or equal numbers of different types.
 pub fn same_key(a: Value<'_>, b: Value<'_>) -> bool {
     let number = |value| match value {
-        Value::Int32(value) => Some((i128::from(value), f64::from(value))),
-        Value::Int64(value) => Some((i128::from(value), value as f64)),
-        Value::Double(value) if value.fract() == 0.0 && value.abs() < 1e30 => Some((value as i128, value)),
+        Value::Int32(value) => Some(i128::from(value)),
+        Value::Int64(value) => Some(i128::from(value)),
+        Value::Double(value) if value.fract() == 0.0 && value.abs() < 1e30 => Some(value as i128),
         _ => None,
     };
     match (number(a), number(b)) {
-        (Some((a, _)), Some((b, _))) => a == b,
+        (Some(a), Some(b)) => a == b,
         _ => match (a, b) {
             (Value::Double(a), Value::Double(b)) => a == b || (a.is_nan() && b.is_nan()),
             _ => a == b,

@@ -408,6 +408,11 @@ impl Rows {
         self.rows
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Adds a row.
     pub fn push(&mut self, cells: Vec<Cell<'_>>) {
         for (place, cell) in cells.into_iter().enumerate() {

@@ -413,7 +413,7 @@ impl Lane {
                     Err(unfit) => events.push(Event::Dead(unfit.letter(&self.stream, document))),
                 }
             }
-            if self.rows.len() > 0 {
+            if !self.rows.is_empty() {
                 let (records, _) = self.rows.finish()?;
                 events.push(Event::Batch(Batch { records, position, source_bytes: bytes as u64 }));
             }

@@ -87,6 +87,8 @@ pub struct Worker {
     position: Position,
     batch_bytes: usize,
     linger: Duration,
+    /// What happened up to here is in the snapshot, or before the beginning: the stream begins *with* this moment.
+    begun: Option<Timestamp>,
     /// End when the stream stands here.
     target: Option<Timestamp>,
     opened_at: Instant,
@@ -124,6 +126,8 @@ impl Worker {
         target: Option<Timestamp>,
     ) -> Self {
         let reader = Reader::new(stream, client.place.clone());
+        let exactly = position.token.is_none() && options.cdc.start_at.is_none() && !options.sharded;
+        let begun = exactly.then_some(Timestamp { time: position.start.0, increment: position.start.1 });
         Self {
             client,
             options,
@@ -132,6 +136,7 @@ impl Worker {
             position,
             batch_bytes,
             linger,
+            begun,
             target,
             opened_at: Instant::now(),
             chunk: None,
@@ -324,6 +329,10 @@ impl Worker {
             }
         };
         let event = Event::read(&document).map_err(corrupt)?;
+        if self.begun.is_some_and(|begun| event.time <= begun) && event.operation != "invalidate" {
+            self.position.token = Some(event.token_text().map_err(corrupt)?);
+            return Ok(Go::On);
+        }
         let whole = event.transaction.is_none() || event.transaction != self.transaction;
         if whole {
             // Between transactions.

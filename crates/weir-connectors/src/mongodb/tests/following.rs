@@ -101,7 +101,7 @@ async fn rows_before_changes_come_where_the_log_has_them() {
         linger: std::time::Duration::from_millis(1),
     };
     let log = source.changes().unwrap().open(request).await.unwrap();
-    let events = read(&log, |_| false).await;
+    let events = read(&log, None, |_| false).await;
     let before = batches(&events).into_iter().flat_map(|batch| {
         let before = batch.before.as_ref().unwrap().column_by_name("v").unwrap().clone();
         before.as_primitive::<arrow::datatypes::Int32Type>().values().to_vec()

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use mongodb::bson::doc;
 use weir_connect::{ChangeEvent, Op};
 
-use super::history::{Busy, caught_up, exact, open, position, read, rows, source};
+use super::history::{Busy, QUIET, caught_up, durable, exact, open, position, read, rows, source};
 use super::peer::{Fault, Peer};
 
 #[tokio::test]
@@ -15,8 +15,7 @@ async fn a_snapshot_under_writers_gives_every_key_its_exact_history() {
         let busy = Busy::begin(&peer, seed, 300);
         let source = source(&peer, exact()).await;
         let log = open(&source, None, false).await.unwrap();
-        let events =
-            read(&log, |event| matches!(event, ChangeEvent::Boundary(boundary) if boundary.caught_up) && busy.done()).await;
+        let events = durable(read(&log, Some(&busy), |_| false).await);
         // What was written between the last look and the end of the writers.
         let rest = caught_up(&peer, exact(), position(&events)).await;
         busy.check(&[events, rest].concat());
@@ -33,12 +32,9 @@ async fn a_run_that_stops_at_every_boundary_gives_the_same_histories() {
             let source = source(&peer, exact()).await;
             let log = open(&source, from.clone(), false).await.unwrap();
             let before = from.clone();
-            let events = read(
-                &log,
-                |event| matches!(event, ChangeEvent::Boundary(boundary) if Some(&boundary.position) != before.as_ref()),
-            )
-            .await;
-            from = position(&events);
+            let moved = |event: &ChangeEvent| matches!(event, ChangeEvent::Boundary(boundary) if Some(&boundary.position) != before.as_ref());
+            let events = durable(read(&log, Some(&busy), moved).await);
+            from = position(&events).or(from);
             all.extend(events);
             restarts += 1;
         }
@@ -60,15 +56,14 @@ async fn what_was_read_after_the_last_boundary_comes_again_and_nothing_else() {
         let source = source(&peer, exact()).await;
         let log = open(&source, position(&first), true).await.unwrap();
         let mut batches = 0;
-        let events = read(&log, |event| {
+        let events = read(&log, None, |event| {
             batches += usize::from(matches!(event, ChangeEvent::Changes(_)));
             batches == stop
         })
         .await;
-        let durable = events.iter().rposition(|event| matches!(event, ChangeEvent::Boundary(_))).map_or(0, |at| at + 1);
-        let from = position(&events[..durable]).or_else(|| position(&first));
-        let rest = caught_up(&peer, exact(), from).await;
-        assert_eq!(rows(&[&events[..durable], &rest[..]].concat()), expected);
+        let events = durable(events);
+        let rest = caught_up(&peer, exact(), position(&events).or_else(|| position(&first))).await;
+        assert_eq!(rows(&[events, rest].concat()), expected);
     }
 }
 
@@ -98,26 +93,21 @@ async fn broken_connections_and_failovers_change_nothing() {
         let mut stream = log.read().await.unwrap();
         let mut events = Vec::new();
         let failed = loop {
-            match stream.next().await.unwrap() {
-                Ok(event) => {
-                    let end = matches!(&event, ChangeEvent::Boundary(boundary) if boundary.caught_up)
-                        && busy.done()
-                        && peer.model().faults.is_empty();
-                    events.push(event);
-                    if end {
-                        break false;
-                    }
-                }
-                Err(error) => {
+            match tokio::time::timeout(QUIET, stream.next()).await {
+                Err(_) if busy.done() && peer.model().faults.is_empty() => break false,
+                Err(_) => {}
+                Ok(None) => panic!("it goes on"),
+                Ok(Some(Ok(event))) => events.push(event),
+                Ok(Some(Err(error))) => {
                     // Where the driver cannot go on by itself (inside a chunk) the engine begins again at the last boundary.
                     assert_eq!(error.retryable(), weir_connect::Retry::Transient, "{error}");
                     break true;
                 }
             }
         };
-        let durable = events.iter().rposition(|event| matches!(event, ChangeEvent::Boundary(_))).map_or(0, |at| at + 1);
-        from = position(&events[..durable]).or(from);
-        all.extend(events.drain(..durable));
+        let events = durable(events);
+        from = position(&events).or(from);
+        all.extend(events);
         if !failed {
             break;
         }

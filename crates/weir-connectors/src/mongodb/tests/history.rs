@@ -18,6 +18,9 @@ use weir_connect::{ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, Connector
 use super::super::cdc::MongodbCdc;
 use super::peer::{Model, Peer};
 
+/// Longer than the server waits for changes.
+pub const QUIET: Duration = Duration::from_millis(400);
+
 /// The options that give exact images, of a collection with post-images.
 pub fn exact() -> Json {
     json!({ "collections": ["orders"], "schema": "infer", "full_document": "when_available", "chunk_documents": 4, "await_ms": 20, "on_drop": "truncate" })
@@ -50,28 +53,35 @@ pub async fn open(source: &Arc<dyn Source>, from: Option<Position>, until_caught
     source.changes().unwrap().open(request).await
 }
 
-/// Reads until `enough` says so, or the end. An error ends the test.
-pub async fn read(log: &Arc<dyn ChangeLog>, mut enough: impl FnMut(&ChangeEvent) -> bool) -> Vec<ChangeEvent> {
+/// Reads until `enough` says so, or the end, or until nothing comes while nobody writes. An error ends the test.
+pub async fn read(
+    log: &Arc<dyn ChangeLog>,
+    busy: Option<&Busy>,
+    mut enough: impl FnMut(&ChangeEvent) -> bool,
+) -> Vec<ChangeEvent> {
     let mut stream = log.read().await.unwrap();
     let mut events = Vec::new();
-    let all = async {
-        while let Some(event) = stream.next().await {
-            let event = event.unwrap();
-            let last = enough(&event);
-            events.push(event);
-            if last {
-                return;
+    loop {
+        match tokio::time::timeout(QUIET, stream.next()).await {
+            Ok(None) => return events,
+            Ok(Some(event)) => {
+                let event = event.unwrap();
+                let last = enough(&event);
+                events.push(event);
+                if last {
+                    return events;
+                }
             }
+            Err(_) if busy.is_some_and(Busy::done) => return events,
+            Err(_) => {}
         }
-    };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("the stream goes on");
-    events
+    }
 }
 
 /// All changes up to what was there when the log was opened.
 pub async fn caught_up(peer: &Peer, options: Json, from: Option<Position>) -> Vec<ChangeEvent> {
     let source = source(peer, options).await;
-    read(&open(&source, from, true).await.unwrap(), |_| false).await
+    read(&open(&source, from, true).await.unwrap(), None, |_| false).await
 }
 
 /// The last position.
@@ -80,6 +90,13 @@ pub fn position(events: &[ChangeEvent]) -> Option<Position> {
         .iter()
         .rev()
         .find_map(|event| if let ChangeEvent::Boundary(boundary) = event { Some(boundary.position.clone()) } else { None })
+}
+
+/// What a boundary stands behind.
+pub fn durable(mut events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
+    let end = events.iter().rposition(|event| matches!(event, ChangeEvent::Boundary(_))).map_or(0, |at| at + 1);
+    events.truncate(end);
+    events
 }
 
 /// The batches.
