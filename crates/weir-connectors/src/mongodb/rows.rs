@@ -286,13 +286,10 @@ fn cell<'a>(kind: Kind, value: Value<'a>, form: Form) -> std::result::Result<Cel
             Some(us) => Cell::Long(us),
             None => return Err(format!("the date {ms} ms is outside of the years that timestamps have")),
         },
-        (Kind::Text, Value::String(value) | Value::Symbol(value)) => Cell::Text(value.into()),
-        // A column that was declared to be text takes what has one.
-        (Kind::Text, Value::Int32(value)) => return text(value.to_string()),
-        (Kind::Text, Value::Int64(value)) => return text(value.to_string()),
-        (Kind::Text, Value::Bool(value)) => return text(value.to_string()),
-        (Kind::Text | Kind::ObjectId, Value::ObjectId(id)) => return text(hex(&id)),
-        (Kind::DecimalText | Kind::Text, Value::Decimal128(bytes)) => {
+        // Strings only: the text of a number would look like a string.
+        (Kind::Text, Value::String(value)) => Cell::Text(value.into()),
+        (Kind::ObjectId, Value::ObjectId(id)) => return text(hex(&id)),
+        (Kind::DecimalText, Value::Decimal128(bytes)) => {
             return text(mongodb::bson::Decimal128::from_bytes(bytes).to_string());
         }
         (Kind::DecimalText, Value::Int32(value)) => return text(value.to_string()),
