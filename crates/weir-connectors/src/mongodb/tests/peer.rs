@@ -298,7 +298,8 @@ impl Model {
     fn changes(&self, cursor: &mut Cursor, page: usize) -> (Vec<Document>, String) {
         let Cursor::Changes { after, names, lookup, post, pre, ended } = cursor else { panic!("no change stream") };
         let mut events = Vec::new();
-        for entry in self.log.iter().filter(|entry| entry.token > *after) {
+        let from = after.clone();
+        for entry in self.log.iter().filter(|entry| entry.token > from) {
             if events.len() >= page || *ended {
                 return (events, after.clone());
             }
