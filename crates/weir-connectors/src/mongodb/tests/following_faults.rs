@@ -89,7 +89,16 @@ async fn broken_connections_and_failovers_change_nothing() {
     let mut errors = 0;
     loop {
         let source = source(&peer, exact()).await;
-        let log = open(&source, from.clone(), false).await.unwrap();
+        let log = match open(&source, from.clone(), false).await {
+            Ok(log) => log,
+            Err(error) => {
+                // The sample is read by a cursor too.
+                assert_eq!(error.retryable(), weir_connect::Retry::Transient, "{error}");
+                errors += 1;
+                assert!(errors <= faults.len());
+                continue;
+            }
+        };
         let mut stream = log.read().await.unwrap();
         let mut events = Vec::new();
         let failed = loop {
