@@ -56,7 +56,7 @@ async fn a_full_journal_ends_the_run_if_it_is_told_to_and_the_next_one_drains_it
     rig.sinks[0].hold(true);
     let report = rig.attempt().await;
     let error = report.error.unwrap();
-    assert_eq!((report.status, error.code.as_ref()), (RunStatus::Failed, "WEIR-JOURNAL-004"));
+    assert_eq!((report.status, error.code), (RunStatus::Failed, "WEIR-JOURNAL-004"));
     rig.sinks[0].hold(false);
     rig.journal = small(WhenFull::Wait);
     let report = rig.attempt().await;
@@ -226,7 +226,7 @@ async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missi
     let late = Rig::new(1, 0, false).sinks.remove(0);
     rig.sinks.push(late);
     let error = rig.attempt().await.error.unwrap();
-    assert_eq!(error.code.as_ref(), "WEIR-JOURNAL-013", "{error:?}");
+    assert_eq!(error.code, "WEIR-JOURNAL-013", "{error:?}");
     assert!(rig.sinks[1].world.lock().unwrap().history.is_empty());
     rig.sinks.pop();
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
