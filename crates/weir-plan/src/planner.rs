@@ -196,8 +196,9 @@ impl Planner {
             let source = connector.source(context).await?;
             if pipeline.mode == Mode::Cdc && source.changes().is_none() {
                 let name = connector.descriptor().name;
+                let logs: Vec<&str> = self.registry.names().filter(|name| name.ends_with("-cdc")).collect();
                 return Err(Problem::new(code::MODE, format!("source `{}` ({name}) has no log of changes", node.name))
-                    .help("`mode: cdc` reads logs of databases: postgres-cdc")
+                    .help(format!("`mode: cdc` reads logs of databases: {}", logs.join(", ")))
                     .into());
             }
             let streams = source.streams().await?;

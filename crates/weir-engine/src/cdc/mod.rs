@@ -130,7 +130,7 @@ impl Log<'_> {
         }
         let source = self.source.changes().ok_or_else(|| {
             Error::new("WEIR-RUN-050", Kind::Spec, format!("source `{}` has no log of changes", self.node))
-                .hint("use its -cdc connector (`postgres-cdc`), or `mode: batch`")
+                .hint("use the -cdc connector of that system, or `mode: batch`")
         })?;
         context.store.open_flow(&run.run_id, self.node, &[]).await?;
         // What the last committed run left.
