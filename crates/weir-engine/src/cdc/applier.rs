@@ -319,7 +319,7 @@ impl Applier {
                 let mut reading = std::pin::pin!(reader.next());
                 loop {
                     let something = between.is_some() && (self.waiting.is_some() || unsaved.is_some());
-                    let until = self.patience_ends().into_iter().chain(unsaved.as_ref().map(|_| saved + interval)).min();
+                    let until = self.waited_enough().into_iter().chain(unsaved.as_ref().map(|_| saved + interval)).min();
                     tokio::select! {
                         biased;
                         next = &mut reading => break next?,
@@ -329,7 +329,7 @@ impl Applier {
                         () = context.options.stop.cancelled(), if bytes == 0 => break None,
                     }
                     let Some(mark) = &between else { continue };
-                    let over = self.patience_ends().is_some_and(|end| end <= Instant::now());
+                    let over = self.waited_enough().is_some_and(|end| end <= Instant::now());
                     if self.waiting.is_some() && (over || *full.borrow()) {
                         self.flush(mark, shared, true).await?;
                         (flushed, bytes) = (Instant::now(), 0);
@@ -471,6 +471,11 @@ impl Applier {
     fn patience_ends(&self) -> Option<Instant> {
         let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
         self.waiting?.checked_add(patience)
+    }
+
+    /// The same, if all that wait have asked for it: what others have is flushed when the journal's end is reached, not while it is being read.
+    fn waited_enough(&self) -> Option<Instant> {
+        self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since))
     }
 
     /// Makes what was applied durable: in all streams at once, or, while none has waited long enough, in those whose sinks wait for no more.
