@@ -17,13 +17,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::Stream;
 use serde::{Deserialize, Serialize};
-use weir_error::Result;
+use weir_error::{Error, Result};
 
 use crate::sink::{Barrier, Flushed};
 use crate::source::Position;
@@ -73,7 +73,8 @@ pub struct TransactionMark {
     /// Position of its commit as the system writes it (`0/16B3748`, `binlog.000003:4711`, a GTID); for the snapshot the position that it was
     /// taken at.
     pub position: Arc<str>,
-    /// The system's number of the transaction, if it has one.
+    /// What else the system says of the transaction, in its own terms: its number (PostgreSQL), where it begins in the log, its server and its
+    /// session (MySQL: `binlog.000003:4711 1 42`).
     pub id: Option<Arc<str>>,
     /// When it was committed by the source's clock, microseconds since 1970; for the snapshot, when the rows were read.
     pub committed_at_us: i64,
@@ -99,6 +100,30 @@ pub struct ChangeBatch {
     pub transactions: Vec<TransactionMark>,
     /// Bytes taken from the source.
     pub source_bytes: u64,
+}
+
+impl ChangeBatch {
+    /// Rows that a snapshot has read, all of the transaction `mark`. `before`: rows before changes were asked for, and these have none.
+    ///
+    /// # Errors
+    /// Only if Arrow refuses a batch of NULLs.
+    pub fn read(stream: Arc<str>, rows: RecordBatch, mark: TransactionMark, before: bool, source_bytes: u64) -> Result<Self> {
+        let count = rows.num_rows();
+        let nothing = || {
+            let columns = rows.schema().fields().iter().map(|field| new_null_array(field.data_type(), count)).collect();
+            RecordBatch::try_new(rows.schema(), columns)
+                .map_err(|error| Error::internal("no room for rows before").caused_by(error))
+        };
+        Ok(Self {
+            stream,
+            ops: vec![Op::Read; count],
+            absent: vec![None; rows.num_columns()],
+            before: before.then(nothing).transpose()?,
+            transactions: vec![mark],
+            rows,
+            source_bytes,
+        })
+    }
 }
 
 /// Where a run may be resumed from.

@@ -48,6 +48,7 @@ use super::catalog::{self, Relation};
 use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::MysqlSource;
+use crate::changes::position::Stored;
 
 const BATCH_BYTES: usize = 4 << 20;
 /// When nothing happens, the server says where it is this often.

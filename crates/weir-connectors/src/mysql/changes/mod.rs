@@ -49,6 +49,7 @@ use super::wire::HEAD;
 use super::writer::taken;
 use crate::changes::groups::Group;
 use crate::changes::pending::Pending;
+use crate::changes::shapes::permit;
 
 /// Bytes of changes that wait in memory; more goes into the session's table.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
@@ -460,7 +461,7 @@ impl Changes {
     /// What a change of shape asks for. Changes nothing.
     async fn plan(&mut self, new: &StreamTarget, change: &SchemaChange) -> Result<evolve::Plan> {
         let name = self.bound.name.clone();
-        evolve::permit(&self.target, change, &name)?;
+        permit(&self.target, change, |policy, what| target::refused(&name, policy, what))?;
         if catalog::find(&mut self.client, &name).await?.is_none() {
             return Err(Error::new("WEIR-MY-007", Kind::NotFound, "the target table is gone").at(name.display()));
         }

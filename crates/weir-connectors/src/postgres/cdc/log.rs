@@ -24,6 +24,7 @@ use super::position::{ChunkProgress, Position, TableProgress, lsn_of};
 use super::snapshot::Plans;
 use super::streamed::Replay;
 use super::table;
+use crate::changes::position::Stored;
 
 /// Nothing came for so long: give out what is there, whatever `linger` says.
 const GRACE: Duration = Duration::from_millis(2);

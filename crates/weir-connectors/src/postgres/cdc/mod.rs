@@ -48,6 +48,7 @@ use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::PostgresSource;
 use super::verify;
+use crate::changes::position::Stored;
 
 /// Of streamed transactions that are not committed yet, in memory.
 const STREAMED_BYTES: usize = 16 << 20;

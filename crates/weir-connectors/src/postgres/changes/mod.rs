@@ -41,8 +41,10 @@ use super::copy_encode::{HEADER, TRAILER};
 use super::errors::sqlstate;
 use super::ledger::{Ledger, Statement};
 use super::sink::{Shared, name_target};
+use super::target;
 use crate::changes::groups::Group;
 use crate::changes::pending::Pending;
+use crate::changes::shapes::permit;
 
 /// Bytes of changes that wait in memory; more goes ahead into the open transaction.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
@@ -402,7 +404,7 @@ impl ChangeWriter for Changes {
 
     async fn reshape(&mut self, change: &SchemaChange) -> Result<()> {
         self.usable()?;
-        evolve::permit(&self.target, change, &self.bound.name)?;
+        permit(&self.target, change, |policy, what| target::refused(&self.bound.name, policy, what))?;
         let target = StreamTarget { schema: change.schema.clone(), key: change.key.clone(), ..self.target.clone() };
         self.failed = true;
         // In the old shape.
