@@ -256,13 +256,8 @@ pub trait ChangeWriter: Send {
     /// transaction or to disk).
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()>;
 
-    /// Empties the target, after what was applied before.
-    async fn truncate(&mut self) -> Result<()>;
-
-    /// The same, with the transaction that did it: for sinks that keep changes as rows.
-    async fn truncate_by(&mut self, _transaction: &TransactionMark) -> Result<()> {
-        self.truncate().await
-    }
+    /// Empties the target, after what was applied before. The transaction that did it is for sinks that keep changes as rows.
+    async fn truncate(&mut self, transaction: &TransactionMark) -> Result<()>;
 
     /// Adapts the target to a new shape, as the stream's contract allows; what it does not allow is an error of `Kind::Schema`. What was applied
     /// before is of the old shape.

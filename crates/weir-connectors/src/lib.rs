@@ -18,4 +18,6 @@ pub mod mongodb;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+mod quiet;
 pub mod registry;

@@ -45,9 +45,13 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
+/// One transaction up to this row.
+pub fn mark(end: usize) -> TransactionMark {
+    TransactionMark { end, position: "0/1".into(), id: None, committed_at_us: 0 }
+}
+
 pub fn change_batch(rows: RecordBatch, ops: Vec<Op>, absent: Vec<Option<BooleanBuffer>>) -> ChangeBatch {
-    let end = ops.len();
-    let transactions = vec![TransactionMark { end, position: "0/1".into(), id: None, committed_at_us: 0 }];
+    let transactions = vec![mark(ops.len())];
     ChangeBatch { stream: "s".into(), ops, rows, absent, before: None, transactions, source_bytes: 0 }
 }
 

@@ -17,7 +17,7 @@ use weir_connect::{CommitReport, CommitToken, WriteMode, failpoint};
 use weir_error::{Error, Kind, Result};
 
 use super::local::is_overtaken;
-use super::manifest::{LiveFile, Manifest, RunRecord, now};
+use super::manifest::{LiveFile, Manifest, RunRecord};
 use super::rewrite;
 use super::s3::REQUESTS;
 use super::sink::{Shared, foreign_files, foreign_refused};
@@ -159,15 +159,7 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
     manifest.format = shared.write.format.as_str().to_owned();
     manifest.partition_by = shared.partition_by.clone();
     manifest.set_schema(&shared.contract.dataset)?;
-    manifest.runs.push(RunRecord {
-        run: shared.run.clone(),
-        writer: shared.writer.clone(),
-        write_mode: shared.mode.as_str().to_owned(),
-        rows: report.rows,
-        bytes: report.bytes,
-        objects: report.objects,
-        committed_at: now(),
-    });
+    manifest.runs.push(RunRecord::new(&shared.run, &shared.writer, shared.mode, &report));
     manifest.save(storage, &shared.dataset.hidden, expect).await?;
     failpoint!("files.commit.manifest");
 

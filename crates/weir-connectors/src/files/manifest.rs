@@ -12,7 +12,7 @@ use arrow::ipc::writer::StreamWriter;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use weir_connect::CommitReport;
+use weir_connect::{CommitReport, WriteMode};
 use weir_error::{Error, Kind, Result};
 
 use super::changes::ledger::LogRecord;
@@ -89,6 +89,21 @@ pub(crate) struct RunRecord {
     pub bytes: u64,
     pub objects: u64,
     pub committed_at: String,
+}
+
+impl RunRecord {
+    /// A run that is committed now.
+    pub(crate) fn new(run: &str, writer: &str, mode: WriteMode, report: &CommitReport) -> Self {
+        Self {
+            run: run.to_owned(),
+            writer: writer.to_owned(),
+            write_mode: mode.as_str().to_owned(),
+            rows: report.rows,
+            bytes: report.bytes,
+            objects: report.objects,
+            committed_at: now(),
+        }
+    }
 }
 
 impl Manifest {

@@ -396,10 +396,6 @@ impl Sink for FilesSink {
         if self.is_debezium() { debezium::sink_type(field) } else { sink_type(self.format(), field) }
     }
 
-    fn applies_changes(&self) -> bool {
-        true
-    }
-
     fn change_modes(&self) -> Vec<WriteMode> {
         vec![WriteMode::Append]
     }

@@ -137,8 +137,8 @@ impl Sink for MysqlSink {
         Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
     }
 
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
     }
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {

@@ -367,7 +367,7 @@ impl Applier {
                     bytes += 1;
                     for target in self.due(&stream, upcoming) {
                         target.dirty = true;
-                        target.writer()?.truncate_by(&transaction).await?;
+                        target.writer()?.truncate(&transaction).await?;
                     }
                 }
                 Record::Schema(change) => {

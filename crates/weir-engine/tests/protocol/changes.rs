@@ -216,8 +216,8 @@ impl Sink for Histories {
     async fn preview(&self, _: &StreamTarget) -> Result<Vec<String>> {
         Ok(vec![])
     }
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
     }
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         assert!(target.changes);
@@ -318,7 +318,7 @@ impl ChangeWriter for Writes {
             }
         })
     }
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _: &TransactionMark) -> Result<()> {
         Err(Error::internal("not in this script"))
     }
     async fn reshape(&mut self, _: &SchemaChange) -> Result<()> {

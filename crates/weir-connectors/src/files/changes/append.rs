@@ -99,11 +99,7 @@ impl ChangeWriter for Append {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
-        Err(Error::internal("a table was emptied, and nobody knows by which transaction").at(self.shared.dataset.place.clone()))
-    }
-
-    async fn truncate_by(&mut self, transaction: &TransactionMark) -> Result<()> {
+    async fn truncate(&mut self, transaction: &TransactionMark) -> Result<()> {
         if !self.deletes {
             return Ok(());
         }

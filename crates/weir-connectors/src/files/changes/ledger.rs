@@ -13,7 +13,7 @@ use weir_error::{Error, Kind, Result};
 
 use super::super::commit::{self, Intent};
 use super::super::local::is_overtaken;
-use super::super::manifest::{LiveFile, Manifest, RunRecord, now};
+use super::super::manifest::{LiveFile, Manifest, RunRecord};
 use super::super::sink::Shared;
 use super::super::storage::{Expect, Staged};
 use super::super::writer::TokenFile;
@@ -168,15 +168,9 @@ pub(super) async fn finish(shared: &Arc<Shared>) -> Result<CommitReport> {
         }
         let known = manifest.logs.iter().find(|record| record.writer == shared.writer && record.run == shared.run);
         let record = known.cloned().unwrap_or_default();
-        manifest.runs.push(RunRecord {
-            run: shared.run.clone(),
-            writer: shared.writer.clone(),
-            write_mode: shared.mode.as_str().to_owned(),
-            rows: record.rows,
-            bytes: record.bytes,
-            objects: record.objects,
-            committed_at: now(),
-        });
+        let LogRecord { rows, bytes, objects, .. } = record;
+        let report = CommitReport { rows, bytes, objects, place: shared.dataset.place.clone() };
+        manifest.runs.push(RunRecord::new(&shared.run, &shared.writer, shared.mode, &report));
         Ok(true)
     })
     .await?;

@@ -106,7 +106,7 @@ async fn drain(source: &dyn Source, into: &mut Into, from: Option<Position>, seq
     while let Some(event) = events.next().await {
         match event.unwrap() {
             ChangeEvent::Changes(batch) => into.writer(&batch.stream.clone()).apply(batch).await.unwrap(),
-            ChangeEvent::Truncate { stream, transaction } => into.writer(&stream).truncate_by(&transaction).await.unwrap(),
+            ChangeEvent::Truncate { stream, transaction } => into.writer(&stream).truncate(&transaction).await.unwrap(),
             ChangeEvent::Boundary(boundary) => position = Some(boundary.position),
             ChangeEvent::Schema(change) => into.writer(&change.stream.clone()).reshape(&change).await.unwrap(),
             ChangeEvent::Dead(letter) => panic!("{letter:?}"),

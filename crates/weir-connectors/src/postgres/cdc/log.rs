@@ -28,11 +28,10 @@ use crate::changes::position::Stored;
 
 /// Nothing came for so long: give out what is there, whatever `linger` says.
 const GRACE: Duration = Duration::from_millis(2);
-/// The server sends each row by itself. Woken more often than this, we wait `REST` for more to come in one piece.
+/// The server sends each row by itself. Woken more often than this, we look only every `REST`, with the socket aside: to be woken costs both sides
+/// as much as some rows. What is late anyway is always read so.
 const BUSY: Duration = Duration::from_micros(300);
 const REST: Duration = Duration::from_millis(1);
-/// The same for what is late anyway. Each waking costs as much as reading some thirty rows.
-const LATE_REST: Duration = Duration::from_millis(4);
 /// The server hears from us at least this often.
 const STATUS: Duration = Duration::from_secs(5);
 /// A position that moved is told after this time.
@@ -358,16 +357,12 @@ impl Worker {
     /// Waits until there is something to do.
     async fn wait(&mut self) -> Result<()> {
         let pending = self.core.dirty && self.core.between_transactions();
-        let woken = self.waited_at.elapsed();
-        if woken < BUSY {
-            tokio::time::sleep(if self.core.late { LATE_REST } else { REST }).await;
+        if self.core.late || self.waited_at.elapsed() < BUSY {
+            tokio::time::sleep(REST).await;
         }
         self.waited_at = Instant::now();
-        {
-            let mut more = std::pin::pin!(self.wire.more());
-            if let std::task::Poll::Ready(read) = futures::poll!(more.as_mut()) {
-                return read;
-            }
+        if self.wire.look()? {
+            return Ok(());
         }
         if self.core.between_transactions() && self.plans.open(&self.core) {
             return self.chunks().await;

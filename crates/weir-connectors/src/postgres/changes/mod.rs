@@ -27,8 +27,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::Value;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, WriteMode,
-    failpoint,
+    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, TransactionMark,
+    WriteMode, failpoint,
 };
 
 use self::bound::Bound;
@@ -380,7 +380,7 @@ impl ChangeWriter for Changes {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _transaction: &TransactionMark) -> Result<()> {
         self.usable()?;
         match self.setup.deletes {
             // What was applied before is gone with the table's rows.
