@@ -249,7 +249,7 @@ impl ChangeSource for MysqlChanges {
         let from = request.from.as_ref().map(Position::read).transpose()?;
         let mut control = Client::connect(&self.address).await?;
         let place = control.place().to_string();
-        let server_id = self.options.server_id(&request.pipeline);
+        let server_id = self.options.server_id();
         let server = server::check(&mut control, Some(server_id)).await?;
         let mut tables = self.tables(&mut control).await?;
         tables.retain(|(relation, _)| request.streams.contains(&relation.name.display()));
