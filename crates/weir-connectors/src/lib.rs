@@ -3,7 +3,7 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod certificates;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
 pub mod discard;
 #[cfg(feature = "files")]

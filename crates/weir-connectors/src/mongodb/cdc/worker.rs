@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::bson::{Timestamp, doc};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use weir_connect::change::patience;
+use weir_connect::change::linger_by_delay;
 use weir_connect::{Boundary, ChangeBatch, ChangeEvent, Error, Kind, Op, Result, SchemaChange, TransactionMark};
 
 use super::super::bson::{Malformed, Writer, get};
@@ -346,7 +346,7 @@ impl Worker {
                 return Ok(Go::End);
             }
             let bytes: u64 = self.followed.iter().map(|followed| followed.bytes).sum();
-            let late = self.committed_at_us.map_or(self.linger, |at| patience(self.linger, at));
+            let late = self.committed_at_us.map_or(self.linger, |at| linger_by_delay(self.linger, at));
             if self.pending.is_some_and(|since| bytes as usize >= self.batch_bytes || since.elapsed() >= late) {
                 self.boundary(false).await?;
             }
