@@ -365,3 +365,22 @@ impl VerifySink for Changes {
         Err(unmendable(&self.lake.dataset.place))
     }
 }
+
+/// The rows of one batch of changes: key, forms and number of the last change.
+#[cfg(test)]
+pub(super) fn folded(
+    rows: &RecordBatch,
+    comparison: &Comparison,
+    bits: u8,
+    parts: &mut Vec<BufWriter<File>>,
+) -> Result<Vec<(Key, Vec<Option<String>>, i64)>> {
+    let mut emptied = 0;
+    spill(rows, comparison, bits, parts, &mut emptied)?;
+    let parts = std::mem::take(parts).into_iter().map(|part| part.into_inner().map_err(|error| Error::from(error.into_error())));
+    let spilled = Spilled { version: 1, comparison: comparison.clone(), bits, parts: parts.collect::<Result<_>>()?, emptied };
+    let mut all = Vec::new();
+    for part in 0..spilled.parts.len() {
+        all.extend(spilled.rows(part)?.into_iter().map(|row| (row.key, row.forms, row.seq)));
+    }
+    Ok(all)
+}
