@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use weir_connect::verify::VerifiableTarget;
 use weir_connect::{
     CommitKind, CommitReport, CommitToken, Recovery, Sink, SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter,
     WriteMode,
@@ -396,6 +397,10 @@ impl Sink for FilesSink {
         if self.is_debezium() { debezium::sink_type(field) } else { sink_type(self.format(), field) }
     }
 
+    fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
+        Some(self)
+    }
+
     fn change_modes(&self) -> Vec<WriteMode> {
         vec![WriteMode::Append]
     }
@@ -487,5 +492,35 @@ impl StreamSink for FilesStream {
 
     async fn commit(&self, tokens: &[CommitToken]) -> Result<CommitReport> {
         commit::commit(&self.shared, tokens).await
+    }
+}
+
+/// What a comparison needs to know of a stream's place.
+pub(crate) struct Told {
+    pub connection: Connection,
+    /// For the reader.
+    pub path: String,
+    pub dataset: Dataset,
+    pub node: String,
+    pub format: Format,
+    /// Every change is a message of its own.
+    pub messages: bool,
+    /// Each day has a folder of its own.
+    pub dated: bool,
+}
+
+impl FilesSink {
+    /// Where a stream is.
+    pub(crate) fn told(&self, stream: &str, pipeline: &str) -> Result<Told> {
+        let folder = divide(&self.options.path).0;
+        Ok(Told {
+            connection: self.connection.clone(),
+            path: fill(&folder, stream, Utc::now(), pipeline)?,
+            dataset: self.dataset(stream, Utc::now(), pipeline)?,
+            node: self.node.clone(),
+            format: self.format(),
+            messages: self.message().is_some() || self.is_debezium(),
+            dated: folder.contains("{date}"),
+        })
     }
 }

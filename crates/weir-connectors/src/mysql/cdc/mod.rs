@@ -3,7 +3,7 @@
 //! * `core`: what each event does. `log`: the reading task. `snapshot`: the chunks, and why they are exact. `window`: what
 //!   of the log they have already. `rows`: rows into batches.
 //! * `table`: what a table's columns are, from the catalogue and from the log. `ddl`: what statements do. `key`: keys compared.
-//! * `server`: everything that is checked beforehand, and where the log is. `position`: the resume point. `options`.
+//! * `server`: everything that is checked beforehand, and where the log is. `position`: the resume point. `options`. `verify`: how far the log is.
 //!
 //! Not here: the bytes of the log (`binlog`), the batch source, and applying changes. Types are mapped in `types` only.
 
@@ -19,6 +19,7 @@ mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(super) mod verify;
 mod window;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
+use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
     SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
@@ -219,8 +221,23 @@ impl Source for MysqlChanges {
         Source::open(&self.batch, request).await
     }
 
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
+        Some(self)
+    }
+
     fn changes(&self) -> Option<&dyn ChangeSource> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Verifiable for MysqlChanges {
+    async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
+        self.batch.verify_table(stream, true).await
+    }
+
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
+        self.batch.verify_keys(stream, true).await
     }
 }
 

@@ -31,7 +31,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
-use weir_connect::verify::{Verifiable, VerifySource};
+use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
     SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
@@ -206,6 +206,10 @@ impl Source for PostgresChanges {
 impl Verifiable for PostgresChanges {
     async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
         verify::source_table(&self.batch, stream, true).await
+    }
+
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
+        verify::source_rows(&self.batch, stream, true).await
     }
 }
 
