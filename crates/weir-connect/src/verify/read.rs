@@ -153,9 +153,8 @@ impl Read {
             }
             None => (rows, places),
         };
-        let versions = versions.map(|versions| {
-            places.iter().map(|at| versions.get(*at).cloned().unwrap_or_default()).collect::<Vec<String>>()
-        });
+        let versions = versions
+            .map(|versions| places.iter().map(|at| versions.get(*at).cloned().unwrap_or_default()).collect::<Vec<String>>());
         parts.extend(Part::of(&rows, versions.as_deref(), comparison, &wanted)?);
         Ok((parts, point))
     }
@@ -169,7 +168,12 @@ struct Part {
 }
 
 impl Part {
-    fn of(batch: &RecordBatch, versions: Option<&[String]>, comparison: &Comparison, wanted: &HashSet<u128>) -> Result<Option<Self>> {
+    fn of(
+        batch: &RecordBatch,
+        versions: Option<&[String]>,
+        comparison: &Comparison,
+        wanted: &HashSet<u128>,
+    ) -> Result<Option<Self>> {
         let mut forms = Canonical::new(batch, comparison)?;
         let (mut places, mut digests) = (Vec::new(), Vec::new());
         for row in 0..batch.num_rows() {

@@ -31,7 +31,12 @@ fn found() -> Vec<(i64, String, Vec<String>)> {
 fn a_folder_of_rows_is_compared_with_the_table_that_it_came_from() {
     let source = postgres();
     source.execute(TABLE).unwrap();
-    let scene = Scene::of_files("postgres", source.url(), "public.t", "path: 'lake/{table}/', write_mode: overwrite, key: [id], partition_by: [flag]");
+    let scene = Scene::of_files(
+        "postgres",
+        source.url(),
+        "public.t",
+        "path: 'lake/{table}/', write_mode: overwrite, key: [id], partition_by: [flag]",
+    );
     scene.run();
     let said = scene.verify(&[]);
     assert_eq!((said.code, said.count("rows_source"), said.count("rows_sink")), (0, 3000, 3000), "{}", said.stream);

@@ -46,7 +46,10 @@ fn damages_of_postgres() -> Vec<(&'static str, Found<'static>)> {
         ("UPDATE t SET doc = '{\"a\": \"y\", \"bb\": 22}' WHERE id = 22", differs(22, "doc")),
         ("UPDATE t SET b = set_byte(b, 0, 1), g = set_byte(g, 20, 1) WHERE id = 23", vec![(23, "differs", vec!["b", "g"])]),
         ("UPDATE t SET d = d + 1, tm = tm + interval '1 microsecond' WHERE id = 24", vec![(24, "differs", vec!["d", "tm"])]),
-        ("UPDATE t SET big = big + 1, bits = 500, one = NOT one WHERE id = 25", vec![(25, "differs", vec!["big", "bits", "one"])]),
+        (
+            "UPDATE t SET big = big + 1, bits = 500, one = NOT one WHERE id = 25",
+            vec![(25, "differs", vec!["big", "bits", "one"])],
+        ),
         ("UPDATE t SET e = 'happy', s = 'b', y = 1999 WHERE id = 26", vec![(26, "differs", vec!["y", "e", "s"])]),
         ("UPDATE t SET r = r + 0.00001, flag = 5 WHERE id = 27", vec![(27, "differs", vec!["r", "flag"])]),
         ("UPDATE t SET id = 100000 WHERE id = 32", vec![(32, "missing", vec![]), (100_000, "extra", vec![])]),
@@ -71,7 +74,10 @@ fn damages_of_mysql() -> Vec<(&'static str, Found<'static>)> {
             vec![(20, "differs", vec!["note"]), (21, "differs", vec!["note"])],
         ),
         ("UPDATE t SET b = UNHEX('01') WHERE id = 23", differs(23, "b")),
-        ("UPDATE t SET d = d + INTERVAL 1 DAY, tm = ADDTIME(tm, '00:00:00.000001') WHERE id = 24", vec![(24, "differs", vec!["d", "tm"])]),
+        (
+            "UPDATE t SET d = d + INTERVAL 1 DAY, tm = ADDTIME(tm, '00:00:00.000001') WHERE id = 24",
+            vec![(24, "differs", vec!["d", "tm"])],
+        ),
         ("UPDATE t SET e = 'happy' WHERE id = 26", differs(26, "e")),
         ("UPDATE t SET r = r + 0.00001, flag = 1 - flag WHERE id = 27", vec![(27, "differs", vec!["r", "flag"])]),
         ("UPDATE t SET id = 100000 WHERE id = 32", vec![(32, "missing", vec![]), (100_000, "extra", vec![])]),
@@ -92,7 +98,8 @@ fn play(scene: &Scene, as_is: &[&str], expected: &Found<'_>, damage: impl Fn(), 
     let with = |more: &[&'static str]| [as_is, more].concat();
     let said = scene.verify(&with(&[]));
     assert_eq!((said.code, said.differing()), (0, vec![]), "{}", said.stream);
-    let left: Vec<String> = said.stream["left_out"].as_array().unwrap().iter().map(|left| left["column"].as_str().unwrap().to_owned()).collect();
+    let left: Vec<String> =
+        said.stream["left_out"].as_array().unwrap().iter().map(|left| left["column"].as_str().unwrap().to_owned()).collect();
     assert_eq!(left, columns_left_out, "{}", said.stream);
     assert_eq!(said.count("rows_source"), said.count("rows_sink"), "{}", said.stream);
     damage();
@@ -106,7 +113,8 @@ fn play(scene: &Scene, as_is: &[&str], expected: &Found<'_>, damage: impl Fn(), 
 fn from_mysql_into_postgres(flavor: Flavor) {
     let (source, target) = (mysql(flavor), PostgresServer::shared().unwrap().create_database().unwrap());
     source.execute(OTHER).unwrap();
-    let scene = Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
+    let scene =
+        Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
     scene.run();
     let rows = || target.rows("SELECT * FROM public.t ORDER BY id").unwrap();
     let good = rows();

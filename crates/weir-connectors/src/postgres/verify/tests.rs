@@ -224,13 +224,12 @@ async fn json_has_the_text_here_that_it_has_at_the_server() {
 #[tokio::test]
 async fn truth_can_be_compared_with_numbers() {
     let database = database();
-    database.execute("CREATE TABLE truth (id int, x boolean); INSERT INTO truth VALUES (1, true), (2, false), (3, NULL)").unwrap();
+    database
+        .execute("CREATE TABLE truth (id int, x boolean); INSERT INTO truth VALUES (1, true), (2, false), (3, NULL)")
+        .unwrap();
     database.execute("CREATE TABLE bits (id int, x int); INSERT INTO bits VALUES (1, 1), (2, 0), (3, NULL)").unwrap();
-    let comparison = Comparison {
-        columns: vec![("id".into(), Form::Number), ("x".into(), Form::Number)],
-        key: vec![0],
-        keyed: true,
-    };
+    let comparison =
+        Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), Form::Number)], key: vec![0], keyed: true };
     let keys = [1, 2, 3].map(|id| Key { digest: 0, values: vec![Some(id.to_string())] });
     let mut both = Vec::new();
     for name in ["truth", "bits"] {
