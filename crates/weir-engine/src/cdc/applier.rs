@@ -467,15 +467,11 @@ impl Applier {
         Ok(())
     }
 
-    /// When the first of the sinks that wait has waited enough; `None` if none waits.
-    fn patience_ends(&self) -> Option<Instant> {
-        let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
-        self.waiting?.checked_add(patience)
-    }
-
-    /// The same, if all that wait have asked for it: what others have is flushed when the journal's end is reached, not while it is being read.
+    /// When the first of the sinks that wait for more has waited enough. `None` if one waits for nothing more: what it has is flushed when the
+    /// journal's end is reached, not while it is being read.
     fn waited_enough(&self) -> Option<Instant> {
-        self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since))
+        let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
+        self.waiting.filter(|_| !patience.is_zero())?.checked_add(patience)
     }
 
     /// Makes what was applied durable: in all streams at once, or, while none has waited long enough, in those whose sinks wait for no more.
@@ -483,7 +479,7 @@ impl Applier {
     async fn flush(&mut self, mark: &Mark, shared: &Shared, all: bool) -> Result<bool> {
         let held: usize =
             self.targets.iter().filter_map(|target| target.writer.as_ref()).map(|writer| writer.buffered_bytes()).sum();
-        let all = all || held >= HELD_BYTES || self.patience_ends().is_none_or(|end| end <= Instant::now());
+        let all = all || held >= HELD_BYTES || self.waited_enough().is_none_or(|end| end <= Instant::now());
         let dirty: Vec<&mut Target> = self.targets.iter_mut().filter(|target| target.dirty && (all || target.full())).collect();
         if all {
             self.waiting = None;
