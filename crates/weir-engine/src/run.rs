@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -16,8 +16,8 @@ use weir_error::{Error, Kind, Result, Retry};
 use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
-use crate::cdc::hold::HeldStream;
 use crate::cdc;
+use crate::cdc::hold::HeldStream;
 use crate::events::{Reporter, RunEvent};
 use crate::flow::{self, FlowOutcome};
 use crate::memory::Budget;

@@ -69,9 +69,13 @@ pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option
             ));
         };
         if reached.position["behind"].as_object().is_some_and(|behind| !behind.is_empty()) {
-            return Err(Error::new("WEIR-JOURNAL-014", Kind::Conflict, format!("a stream of sink `{sink}` is not where the others are"))
-                .because("its changes wait for an approval, or are being caught up with")
-                .hint("see `weir journal ls`; approve what waits and run the pipeline, then set it back"));
+            return Err(Error::new(
+                "WEIR-JOURNAL-014",
+                Kind::Conflict,
+                format!("a stream of sink `{sink}` is not where the others are"),
+            )
+            .because("its changes wait for an approval, or are being caught up with")
+            .hint("see `weir journal ls`; approve what waits and run the pipeline, then set it back"));
         }
         if from > reached.seq {
             return Err(Error::new(

@@ -24,8 +24,8 @@ use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
 use super::codec::{self, Record};
-use super::shape::Shape;
 use super::look;
+use super::shape::Shape;
 use crate::store::StateStore;
 
 /// The code of a run that ends while a stream waits.
@@ -81,7 +81,7 @@ impl Held {
             stream: stream.to_owned(),
             sink: sink.to_owned(),
             since_seq: since,
-            change_seq: 0,
+            change_seq: since + 1,
             changes: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -161,6 +161,12 @@ pub(super) fn held_in(position: &Value) -> Result<Vec<HeldStream>> {
     held.filter_map(Result::transpose).collect()
 }
 
+/// An error as the reason why what was approved was not carried out.
+pub(super) fn problem(error: &Error) -> String {
+    let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{}: {error}{advice}", error.code())
+}
+
 /// How a run ends that has caught up but for these.
 pub(super) fn error(held: &[HeldStream]) -> Error {
     let named: Vec<String> = held.iter().map(|held| format!("`{}`", held.stream)).collect();
@@ -189,7 +195,8 @@ pub(super) fn approved(folder: &Path) -> Result<BTreeMap<String, u64>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(io(error, &path)),
     };
-    let broken = || Error::new("WEIR-JOURNAL-001", Kind::Data, "the approvals of a journal cannot be read").at(path.display().to_string());
+    let broken =
+        || Error::new("WEIR-JOURNAL-001", Kind::Data, "the approvals of a journal cannot be read").at(path.display().to_string());
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| broken().caused_by(error))?;
     BTreeMap::deserialize(&value["streams"]).map_err(|error| broken().caused_by(error))
 }

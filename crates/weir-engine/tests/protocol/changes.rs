@@ -490,7 +490,8 @@ impl Rig {
             Arc::new(Histories { world: Arc::default(), faults: faults.clone(), patience, flushed: Arc::default(), held })
         };
         let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
-        let source = Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: faults.clone() });
+        let source =
+            Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: faults.clone() });
         Self {
             source,
             sinks: (0..sinks).map(sink).collect(),
@@ -514,7 +515,8 @@ impl Rig {
 
     pub(crate) fn more(&mut self, transactions: u64) {
         let (acknowledged, openings) = (self.source.acknowledged.clone(), AtomicU64::new(1));
-        self.source = Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: self.faults.clone() });
+        self.source =
+            Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: self.faults.clone() });
     }
 
     fn plan(&self) -> Plan {
@@ -707,7 +709,8 @@ async fn patience_ends_though_nothing_more_comes() {
     histories.patience = Duration::from_millis(300);
     rig.sinks.push(Arc::new(histories));
     let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
-    rig.source = Arc::new(Script { transactions: 1, widens: None, endless: true, acknowledged, openings, faults: rig.faults.clone() });
+    rig.source =
+        Arc::new(Script { transactions: 1, widens: None, endless: true, acknowledged, openings, faults: rig.faults.clone() });
     let stop = CancellationToken::new();
     let (wanted, begin) = (transaction(1).len(), std::time::Instant::now());
     let arrived = async {

@@ -40,7 +40,8 @@ fn check_waiting(rig: &Rig, report: &RunReport, told: &str) {
     for (sink, held) in rig.sinks.iter().zip(&report.held) {
         assert_eq!((held.stream.as_str(), held.changes.as_slice()), ("a", &["add column extra Int64".to_owned()][..]), "{told}");
         assert_eq!(seen(sink, 1), of(1, LAST), "{told}: the other stream goes on");
-        let applied = (0..WIDENS).find(|last| seen(sink, 0) == of(0, *last)).unwrap_or_else(|| panic!("{told}: {:?}", seen(sink, 0)));
+        let applied =
+            (0..WIDENS).find(|last| seen(sink, 0) == of(0, *last)).unwrap_or_else(|| panic!("{told}: {:?}", seen(sink, 0)));
         // A boundary comes after every third transaction at least.
         assert!(applied + 3 >= WIDENS, "{told}: {applied}");
         let waits = (applied + 1..=LAST).flat_map(transaction).filter(|change| change.0 == 0).count() as u64;
@@ -68,17 +69,18 @@ async fn check_done(rig: &Rig, report: &RunReport, told: &str) {
     }
 }
 
-/// An attempt that may be cut, and what the one after it comes to.
-async fn cut(rig: &Rig, crashes: &mut usize) -> RunReport {
+/// An attempt that may be cut, and what the one after it comes to. Whether there was such an operation.
+async fn cut(rig: &Rig, nth: i64, after: bool, crashes: &mut usize) -> (RunReport, bool) {
+    rig.faults.arm(nth, after);
     let report = rig.attempt().await;
-    let ended = report.status == RunStatus::Succeeded || report.error.as_ref().is_some_and(|error| error.code == hold::HELD);
-    if ended {
-        return report;
-    }
-    assert!(rig.faults.hit.load(Ordering::SeqCst), "{:?}", report.error);
-    *crashes += 1;
+    let hit = rig.faults.hit.load(Ordering::SeqCst);
     rig.faults.arm(-1, false);
-    rig.attempt().await
+    if report.status == RunStatus::Succeeded || report.error.as_ref().is_some_and(|error| error.code == hold::HELD) {
+        return (report, hit);
+    }
+    assert!(hit, "{:?}", report.error);
+    *crashes += 1;
+    (rig.attempt().await, hit)
 }
 
 async fn survives(sinks: usize, approved: impl AsyncFn(&mut Rig)) {
@@ -88,23 +90,18 @@ async fn survives(sinks: usize, approved: impl AsyncFn(&mut Rig)) {
             for nth in 1.. {
                 let told = format!("operation {nth}, after={after}, waiting={waiting}");
                 let mut rig = Rig::holding(sinks, LAST, WIDENS);
-                rig.faults.arm(if waiting { nth } else { -1 }, after);
-                let report = cut(&rig, &mut crashes).await;
-                let mut hit = rig.faults.hit.load(Ordering::SeqCst);
-                rig.faults.arm(-1, false);
+                let (report, before) = cut(&rig, if waiting { nth } else { -1 }, after, &mut crashes).await;
                 check_waiting(&rig, &report, &told);
                 approved(&mut rig).await;
-                rig.faults.arm(if waiting { -1 } else { nth }, after);
-                let report = cut(&rig, &mut crashes).await;
-                hit |= rig.faults.hit.load(Ordering::SeqCst);
+                let (report, then) = cut(&rig, if waiting { -1 } else { nth }, after, &mut crashes).await;
                 check_done(&rig, &report, &told).await;
-                if !hit {
+                if !before && !then {
                     break;
                 }
             }
         }
     }
-    assert!(crashes > 60, "only {crashes} places to crash at");
+    assert!(crashes > 40, "only {crashes} places to crash at");
 }
 
 async fn by_command(rig: &mut Rig) {
@@ -219,7 +216,7 @@ async fn what_waits_stays_in_the_journal_and_counts_for_its_limit() {
     assert_eq!((report.exit_code(), report.held.len()), (5, 1), "{:?}", report.error);
     assert_eq!(seen(&rig.sinks[0], 1), of(1, many));
     let held = &look::journals(rig.folder.path(), &pipeline(1)).await.unwrap().journals[0];
-    assert!(held.segments.len() > 3 && held.first < WIDENS, "{} segments from {}", held.segments.len(), held.first);
+    assert!(held.segments.len() > 1 && held.first < WIDENS, "{} segments from {}", held.segments.len(), held.first);
     hold::approve(rig.folder.path(), &pipeline(1), "a").await.unwrap();
     let report = rig.attempt().await;
     assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);

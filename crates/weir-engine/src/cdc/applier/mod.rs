@@ -27,8 +27,8 @@ use weir_connect::{
 use weir_error::{Error, Kind, Result};
 use weir_plan::Flow;
 
-use self::opening::Opening;
 pub(super) use self::opening::Left;
+use self::opening::Opening;
 use super::codec::{Mark, Record};
 use super::hold::{self, Held};
 use super::journal::Journal;
@@ -209,6 +209,11 @@ impl Applier {
             let held = if holds { Held::read(&behind["held"])? } else { None };
             if approved <= from {
                 way.held = held;
+                // It was let go, and came back.
+                let problem = way.held.is_some().then(|| way.stop.take()?.problem).flatten();
+                if let (Some(held), Some(problem)) = (&mut way.held, problem) {
+                    held.refused(problem);
+                }
                 targets.extend(opening.targets(&way).await?);
             } else {
                 match opening.targets(&way).await {
@@ -220,7 +225,7 @@ impl Applier {
                         let Some(mut held) = held.or_else(|| Some(Held::new(stream, sink, from, shape()?))) else {
                             return Err(error);
                         };
-                        held.refused(error.to_string());
+                        held.refused(hold::problem(&error));
                         way.held = Some(held);
                         targets.extend(opening.targets(&way).await?);
                     }
@@ -469,7 +474,7 @@ impl Applier {
             let shape = Shape { schema: changed.schema.clone(), key: changed.key.clone() };
             let outlet = match target.maker.outlet(&shape) {
                 Err(error) if target.holds && error.kind() == Kind::Schema => {
-                    return Ok(Reshaped::Stop(approved.then(|| error.to_string())));
+                    return Ok(Reshaped::Stop(approved.then(|| hold::problem(&error))));
                 }
                 outlet => outlet?,
             };
@@ -479,7 +484,7 @@ impl Applier {
                 }
                 match target.writer()?.reshape(&seen).await {
                     Err(error) if target.holds && matches!(error.kind(), Kind::Schema | Kind::Conflict) => {
-                        return Ok(Reshaped::Stop(Some(error.to_string())));
+                        return Ok(Reshaped::Stop(Some(hold::problem(&error))));
                     }
                     done => done?,
                 }

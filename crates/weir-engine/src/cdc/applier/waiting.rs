@@ -70,9 +70,9 @@ impl Applier {
         let approvals = hold::approved(journal.folder())?;
         for (flow, way) in self.ways.iter().enumerate() {
             let Some(held) = &way.held else { continue };
-            let HeldStream { stream, since_seq, change_seq, .. } = &held.view;
+            let HeldStream { stream, since_seq, change_seq, changes, .. } = &held.view;
             let mut goes_on = approvals.get(stream).is_some_and(|seq| seq > since_seq);
-            if !goes_on && change_seq > since_seq && self.fitted(flow, held).await {
+            if !goes_on && !changes.is_empty() && self.fitted(flow, held).await {
                 hold::approve_up_to(journal.folder(), stream, *change_seq)?;
                 goes_on = true;
             }
