@@ -197,6 +197,10 @@ impl<'c> Scene<'c> {
             Outcome::Later(_) | Outcome::HeldLater => {
                 run.stop()?;
                 run.end()?;
+                if *outcome == Outcome::HeldLater {
+                    // The log tells the shape before the next row.
+                    self.source.execute("UPDATE t SET id = id WHERE id = 10")?;
+                }
                 self.run()
             }
             Outcome::Held => {
