@@ -25,6 +25,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use weir_error::{Error, Result};
 
+use crate::fidelity::type_of;
 use crate::sink::{Barrier, Flushed};
 use crate::source::Position;
 use crate::stream::{DeadLetter, StreamInfo};
@@ -170,6 +171,41 @@ pub struct SchemaChange {
     pub renamed: Vec<(String, String)>,
     /// The statement, if the log has it.
     pub statement: Option<String>,
+}
+
+impl SchemaChange {
+    /// What differs from the shape before, in words that a contract is about: `add column note text`. Nothing: no target has to be altered for it.
+    pub fn differences(&self, schema: &SchemaRef, key: &[String]) -> Vec<String> {
+        let named = |schema: &SchemaRef, name: &str| schema.fields().find(name).map(|(_, field)| field.clone());
+        let mut all = Vec::new();
+        for before in schema.fields() {
+            let renamed = self.renamed.iter().find(|(from, _)| from == before.name()).map(|(_, to)| to);
+            if let Some(to) = renamed {
+                all.push(format!("rename column {} to {to}", before.name()));
+            }
+            let name = renamed.unwrap_or(before.name());
+            let Some(after) = named(&self.schema, name) else {
+                all.push(format!("drop column {name}"));
+                continue;
+            };
+            if before.data_type() != after.data_type() || type_of(before) != type_of(&after) {
+                all.push(format!("change column {name} from {} to {}", type_of(before), type_of(&after)));
+            }
+            // That NULL is forbidden from now on asks nothing of the target.
+            if !before.is_nullable() && after.is_nullable() {
+                all.push(format!("allow NULL in column {name}"));
+            }
+        }
+        for after in self.schema.fields() {
+            if named(schema, after.name()).is_none() && !self.renamed.iter().any(|(_, to)| to == after.name()) {
+                all.push(format!("add column {} {}", after.name(), type_of(after)));
+            }
+        }
+        if key != self.key {
+            all.push(format!("change the key from ({}) to ({})", key.join(", "), self.key.join(", ")));
+        }
+        all
+    }
 }
 
 /// Events, in order.

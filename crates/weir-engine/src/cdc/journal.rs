@@ -148,6 +148,11 @@ impl Journal {
         Ok((journal, writer))
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The durable end.
     pub fn tail(&self) -> Tail {
         self.tail.borrow().clone()

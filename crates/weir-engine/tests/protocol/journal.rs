@@ -31,7 +31,7 @@ impl Reporter for Release {
     }
 }
 
-fn small(when_full: WhenFull) -> Option<JournalPolicy> {
+pub(crate) fn small(when_full: WhenFull) -> Option<JournalPolicy> {
     Some(JournalPolicy { max_bytes: 32 << 10, when_full, keep: None })
 }
 
@@ -85,7 +85,7 @@ async fn a_sink_that_fails_while_the_source_waits_ends_the_run() {
     rig.check("broken while full").await;
 }
 
-fn pipeline(sinks: usize) -> Pipeline {
+pub(crate) fn pipeline(sinks: usize) -> Pipeline {
     let node = |name: &str, role: &str| json!({"name": name, "role": role, "kind": "x", "inputs": [], "options": {}});
     let mut nodes = vec![node("source", "source")];
     nodes.extend((0..sinks).map(|at| node(&format!("sink{at}"), "sink")));
