@@ -12,7 +12,9 @@ use weir_testkit::MysqlDatabase;
 use weir_testkit::mysql::Flavor;
 
 use super::{database, database_of, server_lines, sink, target};
-use crate::changes::seeds::{after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema};
+use crate::changes::seeds::{
+    after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema,
+};
 
 pub(super) const BOTH: [Flavor; 2] = [Flavor::MariaDb, Flavor::MySql];
 

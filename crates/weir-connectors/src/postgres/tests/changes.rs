@@ -11,7 +11,9 @@ use weir_connect::{Barrier, ChangeWriter, DeleteMode, Error, Kind, Op, Sink, Str
 use weir_testkit::Database;
 
 use super::{database, server_lines, sink, target, values};
-use crate::changes::seeds::{after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema};
+use crate::changes::seeds::{
+    after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema,
+};
 
 pub(super) async fn into(database: &Database) -> Arc<dyn Sink> {
     sink(database.url(), json!({ "table": "t" })).await
