@@ -90,7 +90,7 @@ pub fn after(count: usize) -> Barrier {
 
 /// How many changes are durable.
 pub async fn durable(stream: &dyn StreamSink) -> usize {
-    let progress = stream.recover().await.unwrap().progress.unwrap();
+    let progress = stream.recover().await.unwrap().progress.unwrap_or_default();
     progress.first().and_then(|part| part.position.as_ref()).and_then(Value::as_u64).unwrap_or(0) as usize
 }
 

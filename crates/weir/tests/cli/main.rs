@@ -17,6 +17,7 @@ mod serving;
 mod settings;
 mod starter;
 mod stopping;
+mod table_in_files;
 mod vault;
 
 /// Compares what a command said with the snapshot of that name.

@@ -138,7 +138,7 @@ impl ChangeWriter for Append {
         self.record.rows += rows;
         self.record.bytes += bytes;
         self.record.objects += files.len() as u64;
-        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files, rows }).await?;
+        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files, rows, swap: None }).await?;
         self.failed = false;
         Ok(Flushed { token: Value::Null, rows, bytes })
     }

@@ -176,7 +176,7 @@ impl ChangeWriter for Landing {
         self.record.rows += rows;
         self.record.bytes += bytes;
         self.record.objects += std::mem::take(&mut self.objects);
-        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files: Vec::new(), rows }).await?;
+        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files: Vec::new(), rows, swap: None }).await?;
         self.failed = false;
         Ok(Flushed { token: Value::Null, rows, bytes })
     }

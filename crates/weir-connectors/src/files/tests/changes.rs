@@ -224,7 +224,7 @@ async fn what_changes_cannot_be_is_refused_before_the_first() {
     assert_eq!(code(place.prepare(json!({"path": "lake"}), target).await), "WEIR-FILE-091");
     assert_eq!(code(place.prepare(json!({"path": "all.parquet"}), changes_target("run-1")).await), "WEIR-FILE-095");
     let upsert = StreamTarget { write_mode: WriteMode::Upsert, ..changes_target("run-1") };
-    assert_eq!(code(place.prepare(json!({"path": "lake"}), upsert).await), "WEIR-FILE-052");
+    assert_eq!(code(place.prepare(json!({"path": "lake", "format": "csv"}), upsert).await), "WEIR-FILE-052");
     for rows in [json!({"path": "lake", "format": "debezium"}), json!({"path": "lake/{year}/{message-id}.json"})] {
         assert_eq!(code(place.prepare(rows, super::target("run-1", WriteMode::Append)).await), "WEIR-FILE-094");
     }
