@@ -114,8 +114,6 @@ pub struct Changes {
     /// Changes since the last flush, and bytes written.
     rows: u64,
     bytes: u64,
-    /// Those of them that are ahead.
-    ahead: u64,
     /// Changes to come that were ahead when an earlier attempt died.
     again: u64,
     /// Something failed halfway: only a new writer knows where to go on.
@@ -163,7 +161,6 @@ impl Changes {
             held: 0,
             rows: 0,
             bytes: 0,
-            ahead: 0,
             again,
             failed: false,
         })
@@ -306,7 +303,10 @@ impl Changes {
     async fn enter(&self, entry: &Entry<'_>, session: Option<&mut ClientSession>) -> std::result::Result<(), Fault> {
         match entry {
             Entry::Ahead(rows) => self.ledger.go_ahead(self.setup.attempt, *rows, session).await,
-            Entry::Flush(barrier) => self.ledger.record(self.setup.attempt, barrier, (self.rows, self.bytes), session).await,
+            Entry::Flush(barrier) => {
+                let left = self.again.saturating_sub(self.rows);
+                self.ledger.record(self.setup.attempt, barrier, (self.rows, self.bytes), left, session).await
+            }
         }
     }
 
@@ -371,12 +371,8 @@ impl Changes {
     /// Without a transaction: what is done is said before, and how far it got after.
     async fn one_by_one(&self, entry: Entry<'_>) -> Result<()> {
         let place = &self.target.place;
-        let rest = match &entry {
-            Entry::Ahead(rows) => *rows,
-            Entry::Flush(_) => self.rows - self.ahead,
-        };
         if !self.work.is_empty() {
-            self.enter(&Entry::Ahead(rest), None).await.map_err(|fault| fault.shown(place))?;
+            self.enter(&Entry::Ahead(self.visible()), None).await.map_err(|fault| fault.shown(place))?;
         }
         for work in &self.work {
             self.carry_out(work, None).await.map_err(|fault| fault.shown(place))?;
@@ -406,10 +402,12 @@ impl Changes {
         if self.held < pending_limit() || self.work.iter().any(|work| matches!(work, Work::Rename(_))) {
             return Ok(());
         }
-        let rows = self.rows - self.ahead;
-        self.settle(Entry::Ahead(rows)).await?;
-        self.ahead = self.rows;
-        Ok(())
+        self.settle(Entry::Ahead(self.visible())).await
+    }
+
+    /// How many changes since the last flush will be visible: these, or as many as an earlier attempt has made visible.
+    fn visible(&self) -> u64 {
+        self.rows.max(self.again)
     }
 
     /// Fields that change their names, if the contract allows any of it.
@@ -582,7 +580,7 @@ impl ChangeWriter for Changes {
         self.again = self.again.saturating_sub(self.rows);
         self.to_note = false;
         let flushed = Flushed { token: CommitToken::Null, rows: self.rows, bytes: self.bytes };
-        (self.rows, self.bytes, self.ahead, self.failed) = (0, 0, 0, false);
+        (self.rows, self.bytes, self.failed) = (0, 0, false);
         Ok(flushed)
     }
 

@@ -210,6 +210,11 @@ pub async fn examine(
             .because(format!("its default collation is `{locale}`, and its index on `_id` compares by it"))
             .hint("write to a collection without collation"));
     }
+    let mut noted = noted;
+    if target.write_mode == WriteMode::Overwrite {
+        // Nothing of what was there before is left.
+        noted.retain(|note| columns.iter().any(|column| column.name == note.name));
+    }
     if !found.there {
         changes.insert(0, format!("create collection {}", place.collection));
     } else if target.write_mode == WriteMode::Overwrite {

@@ -175,21 +175,22 @@ impl Ledger {
         if count(&answer, "n") == 1 { Ok(()) } else { Err(Fault::Ours(overtaken(&self.state.place))) }
     }
 
-    /// So many changes are, or may be, visible before their progress.
+    /// So many changes behind the progress are visible, or may be.
     pub async fn go_ahead(&self, attempt: i64, rows: u64, session: Option<&mut ClientSession>) -> std::result::Result<(), Fault> {
-        let update = doc! { "$inc": { "ahead": rows as i64 }, "$set": { "changed_at": DateTime::now() } };
+        let update = doc! { "$set": { "ahead": rows as i64, "changed_at": DateTime::now() } };
         self.change(attempt, update, session).await
     }
 
-    /// What a flush of changes adds; nothing is ahead of it.
+    /// What a flush of changes adds; `ahead` changes behind it are visible since an earlier attempt.
     pub async fn record(
         &self,
         attempt: i64,
         barrier: &Barrier,
         (rows, bytes): (u64, u64),
+        ahead: u64,
         session: Option<&mut ClientSession>,
     ) -> std::result::Result<(), Fault> {
-        let mut set = doc! { "ahead": 0_i64, "epoch": barrier.epoch as i64, "changed_at": DateTime::now() };
+        let mut set = doc! { "ahead": ahead as i64, "epoch": barrier.epoch as i64, "changed_at": DateTime::now() };
         if !barrier.progress.is_empty() {
             let text = serde_json::to_string(&barrier.progress)
                 .map_err(|error| Error::internal("progress cannot be written").caused_by(error))?;

@@ -251,10 +251,7 @@ impl Model {
             if serialize_to_vec(document).unwrap().len() > largest {
                 return Some(Done::Refused(10334, "BSONObjectTooLarge".into()));
             }
-            let view = match session.and_then(|session| self.writing.transactions.get(session)) {
-                Some((_, State::Open { view, .. })) => view,
-                _ => &self.collections,
-            };
+            let view = self.view(session);
             for (_, field) in self.writing.unique.iter().filter(|(of, _)| *of == collection) {
                 let taken = view.get(collection).into_iter().flatten().any(|other| {
                     !equal(&other["_id"], id) && document.get(field).is_some_and(|value| other.get(field) == Some(value))
@@ -290,23 +287,36 @@ impl Model {
         None
     }
 
-    fn documents(&self, session: Option<&str>, collection: &str) -> Vec<Document> {
-        let view = match session.and_then(|session| self.writing.transactions.get(session)) {
+    fn view(&self, session: Option<&str>) -> &Collections {
+        match session.and_then(|session| self.writing.transactions.get(session)) {
             Some((_, State::Open { view, .. })) => view,
             _ => &self.collections,
-        };
-        view.get(collection).cloned().unwrap_or_default()
+        }
+    }
+
+    /// The documents that match; the first one only, or all.
+    fn chosen(&self, session: Option<&str>, collection: &str, filter: &Document, many: bool) -> Vec<Document> {
+        let documents = self.view(session).get(collection).map(Vec::as_slice).unwrap_or_default();
+        let by_id = filter.get("_id").filter(|id| !id.as_document().is_some_and(|id| id.keys().any(|key| key.starts_with('$'))));
+        match by_id {
+            Some(id) => place(documents, id)
+                .ok()
+                .map(|at| &documents[at])
+                .filter(|one| matches(one, filter))
+                .cloned()
+                .into_iter()
+                .collect(),
+            None => {
+                documents.iter().filter(|one| matches(one, filter)).take(if many { usize::MAX } else { 1 }).cloned().collect()
+            }
+        }
     }
 
     fn update_one(&mut self, session: Option<&str>, collection: &str, statement: &Document) -> Done {
         let filter = statement.get_document("q").unwrap();
         let update = statement.get_document("u").unwrap();
         let multi = statement.get_bool("multi").unwrap_or(false);
-        let mut found: Vec<Document> =
-            self.documents(session, collection).into_iter().filter(|document| matches(document, filter)).collect();
-        if !multi {
-            found.truncate(1);
-        }
+        let found = self.chosen(session, collection, filter, multi);
         for before in &found {
             let after = changed(before, update, false);
             if update.get("_id").is_some_and(|id| !equal(id, &before["_id"])) || !equal(&after["_id"], &before["_id"]) {
@@ -360,7 +370,7 @@ impl Model {
                     Done::Refused(code, why) => Answer::Done(refusal(code, &why)),
                     _ => {
                         let filter = command.get_document("query").unwrap();
-                        let found = self.documents(session, &collection).into_iter().find(|document| matches(document, filter));
+                        let found = self.chosen(session, &collection, filter, false).pop();
                         Answer::Done(doc! { "ok": 1.0, "value": found.unwrap() })
                     }
                 };
@@ -378,7 +388,7 @@ impl Model {
             let outcome = match name {
                 "insert" => {
                     let id = &statement["_id"];
-                    let there = self.documents(session, &collection).iter().any(|document| equal(&document["_id"], id));
+                    let there = self.view(session).get(&collection).is_some_and(|all| place(all, id).is_ok());
                     match there {
                         true => Done::Refused(11000, format!("E11000 duplicate key error _id: {id}")),
                         false => self.put_one(session, &collection, id, Some(statement.clone())).unwrap_or(Done::Matched(1)),
@@ -387,11 +397,7 @@ impl Model {
                 "update" => self.update_one(session, &collection, statement),
                 _ => {
                     let filter = statement.get_document("q").unwrap();
-                    let mut found: Vec<Document> =
-                        self.documents(session, &collection).into_iter().filter(|document| matches(document, filter)).collect();
-                    if statement.get_i32("limit").unwrap() == 1 {
-                        found.truncate(1);
-                    }
+                    let found = self.chosen(session, &collection, filter, statement.get_i32("limit").unwrap() != 1);
                     let stopped = found.iter().find_map(|document| self.put_one(session, &collection, &document["_id"], None));
                     stopped.unwrap_or(Done::Matched(found.len()))
                 }
