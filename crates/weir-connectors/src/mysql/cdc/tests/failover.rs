@@ -68,12 +68,18 @@ async fn a_promoted_replica_is_gone_on_with_by_gtid() {
         follow.run().await;
         follow.expect("t");
         // These are read from the replica, in files of other names and lengths.
-        follow.database.execute("UPDATE t SET n = 3 WHERE id <= 5; ALTER TABLE t ADD w int DEFAULT 7; DELETE FROM t WHERE id = 1").unwrap();
+        follow
+            .database
+            .execute("UPDATE t SET n = 3 WHERE id <= 5; ALTER TABLE t ADD w int DEFAULT 7; DELETE FROM t WHERE id = 1")
+            .unwrap();
         two.settle();
         two.fail_over();
         let name = follow.database.name().to_string();
         follow.database = Two::at(&two.second, &name);
-        follow.database.execute("FLUSH BINARY LOGS; UPDATE t SET w = 8 WHERE id = 2; INSERT INTO t VALUES (900, 'new', 0, 1)").unwrap();
+        follow
+            .database
+            .execute("FLUSH BINARY LOGS; UPDATE t SET w = 8 WHERE id = 2; INSERT INTO t VALUES (900, 'new', 0, 1)")
+            .unwrap();
         let reads = follow.state.ops.get("r").copied();
         follow.run().await;
         follow.expect("t");
