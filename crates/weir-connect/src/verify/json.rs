@@ -209,7 +209,8 @@ impl Parser<'_> {
         let digits = format!("{whole}{fraction}");
         let point = whole.len() as i64 + exponent;
         let places = (fraction.len() as i64 - exponent).max(0);
-        let digit = |at: i64| usize::try_from(at).ok().and_then(|at| digits.as_bytes().get(at)).map_or('0', |byte| char::from(*byte));
+        let digit =
+            |at: i64| usize::try_from(at).ok().and_then(|at| digits.as_bytes().get(at)).map_or('0', |byte| char::from(*byte));
         let front: String = (0..point.max(0)).map(digit).collect();
         let front = front.trim_start_matches('0');
         let back: String = (point..point + places).map(digit).collect();

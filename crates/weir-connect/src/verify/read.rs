@@ -153,9 +153,8 @@ impl Read {
             }
             None => (rows, places),
         };
-        let versions = versions.map(|versions| {
-            places.iter().map(|at| versions.get(*at).cloned().unwrap_or_default()).collect::<Vec<String>>()
-        });
+        let versions = versions
+            .map(|versions| places.iter().map(|at| versions.get(*at).cloned().unwrap_or_default()).collect::<Vec<String>>());
         parts.extend(Part::of(&rows, versions.as_deref(), comparison, &wanted)?);
         Ok((parts, point))
     }
@@ -169,7 +168,12 @@ struct Part {
 }
 
 impl Part {
-    fn of(batch: &RecordBatch, versions: Option<&[String]>, comparison: &Comparison, wanted: &HashSet<u128>) -> Result<Option<Self>> {
+    fn of(
+        batch: &RecordBatch,
+        versions: Option<&[String]>,
+        comparison: &Comparison,
+        wanted: &HashSet<u128>,
+    ) -> Result<Option<Self>> {
         let mut forms = Canonical::new(batch, comparison)?;
         let (mut places, mut digests) = (Vec::new(), Vec::new());
         for row in 0..batch.num_rows() {
@@ -391,8 +395,8 @@ impl VerifySource for Read {
         };
         let places: HashMap<String, usize> =
             whole.schema().fields().iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
-        let compared: Vec<usize> = comparison.columns.iter().filter_map(|(name, _)| places.get(name).copied()).collect();
-        let rows = whole.project(&compared).map_err(broken)?;
+        let carried: Vec<usize> = comparison.carried.iter().filter_map(|name| places.get(name).copied()).collect();
+        let rows = whole.project(&carried).map_err(broken)?;
         // The sink is told what the plan says of the columns, if it is the same.
         let known: Option<Vec<_>> =
             rows.schema().fields().iter().map(|field| self.schema.field_with_name(field.name()).ok().cloned()).collect();

@@ -218,15 +218,14 @@ fn agree(output: &FlowOutput, source: &dyn VerifySource, sink: &dyn VerifySink) 
             (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(sink.holds(theirs, ours.form))) {
                 (edge, _) if edge.loses() => leave(&ours.name, "the pipeline accepts that its values change".into()),
                 // Each system has its own text for such values.
-                (_, Some(form)) if !alike && !canonical::computable(field.data_type(), form) => {
-                    leave(&ours.name, format!("{} here and {} there are compared by servers of one kind only", ours.kind, theirs.kind))
-                }
+                (_, Some(form)) if !alike && !canonical::computable(field.data_type(), form) => leave(
+                    &ours.name,
+                    format!("{} here and {} there are compared by servers of one kind only", ours.kind, theirs.kind),
+                ),
                 (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => {
                     columns.push((ours.name.clone(), form))
                 }
-                (_, Some(_)) => {
-                    leave(&ours.name, format!("{} here and {} there have no common form", ours.kind, theirs.kind))
-                }
+                (_, Some(_)) => leave(&ours.name, format!("{} here and {} there have no common form", ours.kind, theirs.kind)),
                 (_, None) => leave(&ours.name, format!("{} and {} cannot be compared", ours.kind, theirs.kind)),
             },
         }
@@ -248,5 +247,9 @@ fn agree(output: &FlowOutput, source: &dyn VerifySource, sink: &dyn VerifySink) 
     let key = key.filter(|key| !key.is_empty());
     let keyed = key.is_some();
     let key = key.unwrap_or_else(|| (0..columns.len()).collect());
-    (Comparison { columns, key, keyed }, left_out)
+    // Also what cannot be compared: a row that is mended must be whole.
+    let told = given(output);
+    let there = |name: &&String| sink.columns().iter().any(|theirs| theirs.name == **name);
+    let carried = told.fields().iter().map(|field| field.name()).filter(there).cloned().collect();
+    (Comparison { columns, key, keyed, carried }, left_out)
 }

@@ -91,7 +91,8 @@ fn a_running_pipeline_under_a_writer_is_never_accused_and_its_damage_is_found_an
         running.must_live(&scene);
     }
     // Keys that the writer leaves alone.
-    scene.target()
+    scene
+        .target()
         .execute("DELETE FROM t WHERE id = 50; UPDATE t SET name = 'x' WHERE id = 51; INSERT INTO t (id) VALUES (-1)")
         .unwrap();
     let said = scene.verify(&["--rounds", "10"]);
@@ -115,7 +116,8 @@ fn rows_that_are_mended_under_a_writer_do_not_overwrite_what_is_newer() {
     let writer = Writer::of_postgres(scene.source());
     // Also keys that the writer changes, so that both write the same rows.
     for turn in 0..2 {
-        scene.target()
+        scene
+            .target()
             .execute(format!(
                 "UPDATE t SET note = 'damage {turn}' WHERE id % 4 = 0; DELETE FROM t WHERE id % 7 = {turn} AND id > 60"
             ))
@@ -222,7 +224,8 @@ fn a_running_pipeline_from_mysql_is_never_accused_and_its_damage_is_found_and_me
     let source = MysqlServer::shared(Flavor::MySql).unwrap().create_database().unwrap();
     let target = PostgresServer::shared().unwrap().create_database().unwrap();
     small(|sql| source.execute(sql).unwrap());
-    let scene = Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
+    let scene =
+        Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
     let damage = || DAMAGE.iter().for_each(|sql| target.execute(*sql).unwrap());
     let ready = || target.value("SELECT count(*) > 400 FROM t").is_ok_and(|answer| answer == "t");
     live(&scene, Writer::of_mysql(&source), damage, ready);
@@ -262,9 +265,16 @@ fn changes_through_transforms_are_compared_as_the_sink_gets_them() {
     let server = PostgresServer::shared().unwrap();
     let (source, target) = (server.create_database().unwrap(), server.create_database().unwrap());
     small(|sql| source.execute(sql).unwrap());
-    let scene = Scene::of("postgres-cdc", source.url(), "public.t", "postgres", target.url(), ", table: public.t, metadata_columns: [op]")
-        .with_slot(&source)
-        .with_transforms("  - filter: id % 2 = 1\n  - field_mapper: {rename: {id: key}}\n  - mask: {columns: {name: redact}}\n");
+    let scene = Scene::of(
+        "postgres-cdc",
+        source.url(),
+        "public.t",
+        "postgres",
+        target.url(),
+        ", table: public.t, metadata_columns: [op]",
+    )
+    .with_slot(&source)
+    .with_transforms("  - filter: id % 2 = 1\n  - field_mapper: {rename: {id: key}}\n  - mask: {columns: {name: redact}}\n");
     let damage = || {
         target
             .execute("DELETE FROM t WHERE key = 55; UPDATE t SET name = 'seen' WHERE key = 51; INSERT INTO t (key, name) VALUES (60, '***')")
@@ -272,5 +282,8 @@ fn changes_through_transforms_are_compared_as_the_sink_gets_them() {
     };
     let ready = || target.value("SELECT count(*) > 150 FROM t").is_ok_and(|answer| answer == "t");
     live(&scene, Writer::of_postgres(&source), damage, ready);
-    assert_eq!(target.value("SELECT string_agg(key || name, ',' ORDER BY key) FROM t WHERE key IN (51, 55, 60)").unwrap(), "51***,55***");
+    assert_eq!(
+        target.value("SELECT string_agg(key || name, ',' ORDER BY key) FROM t WHERE key IN (51, 55, 60)").unwrap(),
+        "51***,55***"
+    );
 }

@@ -23,8 +23,7 @@ const OTHER: &str = "CREATE TABLE t (id bigint PRIMARY KEY, name varchar(60), no
      UNHEX(CONCAT('00ff', LPAD(HEX(i), 4, '0'))), ST_GeomFromText(CONCAT('POINT(', i, ' 1)')) FROM n";
 
 /// What the values are, of every row.
-const TOLD: &str = "SELECT CONCAT_WS('|', id, name, IFNULL(note, 'NULL'), amount, f + 0e0, ts, at, d, tm, flag, big, bits + 0, one + 0, y, e, s, doc, HEX(b), \
-     HEX(g)) FROM t ORDER BY id";
+const TOLD: &str = "SELECT id, name, note, amount, f + 0e0, ts, at, d, tm, flag, big, bits + 0, one + 0, y, e, s, doc, HEX(b), HEX(g) FROM t ORDER BY id";
 
 fn damages_of_postgres() -> Vec<(&'static str, Found<'static>)> {
     let differs = |id: i64, column: &'static str| vec![(id, "differs", vec![column])];
@@ -46,7 +45,10 @@ fn damages_of_postgres() -> Vec<(&'static str, Found<'static>)> {
         ("UPDATE t SET doc = '{\"a\": \"y\", \"bb\": 22}' WHERE id = 22", differs(22, "doc")),
         ("UPDATE t SET b = set_byte(b, 0, 1), g = set_byte(g, 20, 1) WHERE id = 23", vec![(23, "differs", vec!["b", "g"])]),
         ("UPDATE t SET d = d + 1, tm = tm + interval '1 microsecond' WHERE id = 24", vec![(24, "differs", vec!["d", "tm"])]),
-        ("UPDATE t SET big = big + 1, bits = 500, one = NOT one WHERE id = 25", vec![(25, "differs", vec!["big", "bits", "one"])]),
+        (
+            "UPDATE t SET big = big + 1, bits = 500, one = NOT one WHERE id = 25",
+            vec![(25, "differs", vec!["big", "bits", "one"])],
+        ),
         ("UPDATE t SET e = 'happy', s = 'b', y = 1999 WHERE id = 26", vec![(26, "differs", vec!["y", "e", "s"])]),
         ("UPDATE t SET r = r + 0.00001, flag = 5 WHERE id = 27", vec![(27, "differs", vec!["r", "flag"])]),
         ("UPDATE t SET id = 100000 WHERE id = 32", vec![(32, "missing", vec![]), (100_000, "extra", vec![])]),
@@ -71,7 +73,10 @@ fn damages_of_mysql() -> Vec<(&'static str, Found<'static>)> {
             vec![(20, "differs", vec!["note"]), (21, "differs", vec!["note"])],
         ),
         ("UPDATE t SET b = UNHEX('01') WHERE id = 23", differs(23, "b")),
-        ("UPDATE t SET d = d + INTERVAL 1 DAY, tm = ADDTIME(tm, '00:00:00.000001') WHERE id = 24", vec![(24, "differs", vec!["d", "tm"])]),
+        (
+            "UPDATE t SET d = d + INTERVAL 1 DAY, tm = ADDTIME(tm, '00:00:00.000001') WHERE id = 24",
+            vec![(24, "differs", vec!["d", "tm"])],
+        ),
         ("UPDATE t SET e = 'happy' WHERE id = 26", differs(26, "e")),
         ("UPDATE t SET r = r + 0.00001, flag = 1 - flag WHERE id = 27", vec![(27, "differs", vec!["r", "flag"])]),
         ("UPDATE t SET id = 100000 WHERE id = 32", vec![(32, "missing", vec![]), (100_000, "extra", vec![])]),
@@ -92,7 +97,8 @@ fn play(scene: &Scene, as_is: &[&str], expected: &Found<'_>, damage: impl Fn(), 
     let with = |more: &[&'static str]| [as_is, more].concat();
     let said = scene.verify(&with(&[]));
     assert_eq!((said.code, said.differing()), (0, vec![]), "{}", said.stream);
-    let left: Vec<String> = said.stream["left_out"].as_array().unwrap().iter().map(|left| left["column"].as_str().unwrap().to_owned()).collect();
+    let left: Vec<String> =
+        said.stream["left_out"].as_array().unwrap().iter().map(|left| left["column"].as_str().unwrap().to_owned()).collect();
     assert_eq!(left, columns_left_out, "{}", said.stream);
     assert_eq!(said.count("rows_source"), said.count("rows_sink"), "{}", said.stream);
     damage();
@@ -106,7 +112,8 @@ fn play(scene: &Scene, as_is: &[&str], expected: &Found<'_>, damage: impl Fn(), 
 fn from_mysql_into_postgres(flavor: Flavor) {
     let (source, target) = (mysql(flavor), PostgresServer::shared().unwrap().create_database().unwrap());
     source.execute(OTHER).unwrap();
-    let scene = Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
+    let scene =
+        Scene::of("mysql-cdc", source.url(), &format!("{}.t", source.name()), "postgres", target.url(), ", table: public.t");
     scene.run();
     let rows = || target.rows("SELECT * FROM public.t ORDER BY id").unwrap();
     let good = rows();
@@ -134,7 +141,7 @@ fn what_came_from_mariadb_into_postgres_is_compared_value_by_value() {
 fn from_postgres_into_mysql(flavor: Flavor) {
     let (source, target) = (PostgresServer::shared().unwrap().create_database().unwrap(), mysql(flavor));
     // Three thousand rows would be the same again.
-    source.execute(format!("{TABLE}; DELETE FROM t WHERE id > 600")).unwrap();
+    source.execute(format!("{TABLE}; DELETE FROM t WHERE id > 600; ALTER TABLE t DROP iv")).unwrap();
     let state = format!(", table: t, state_schema: {}", target.name());
     let scene = Scene::of("postgres-cdc", source.url(), "public.t", "mysql", target.url(), &state).with_slot(&source);
     scene.run();
@@ -142,8 +149,8 @@ fn from_postgres_into_mysql(flavor: Flavor) {
     let good = rows();
     assert_eq!(good.len(), 600);
     let (statements, expected) = all(&damages_of_mysql());
-    // Of PostgreSQL's own meaning, which another family keeps as text of its own.
-    let left = ["iv", "tags"];
+    // Which the other family keeps as text of its own.
+    let left = ["tags"];
     play(&scene, &["--as-is"], &expected, || statements.iter().for_each(|sql| target.execute(*sql).unwrap()), &left);
     assert_eq!(rows(), good);
 }
@@ -176,7 +183,7 @@ fn what_went_from_mysql_into_mariadb_is_compared_value_by_value() {
     damages.push(("UPDATE t SET g = ST_GeomFromText('POINT(2 1)') WHERE id = 28", vec![(28, "differs", vec!["g"])]));
     let (statements, mut expected) = all(&damages);
     // A row can be there twice where nothing forbids it.
-    target.execute("ALTER TABLE t DROP PRIMARY KEY, ADD COLUMN remark varchar(9) DEFAULT 'mine'").unwrap();
+    target.execute("ALTER TABLE t ADD COLUMN remark varchar(9) DEFAULT 'mine'").unwrap();
     expected.push((31, "repeated", vec![]));
     let damage = || {
         statements.iter().for_each(|sql| target.execute(*sql).unwrap());
@@ -201,7 +208,7 @@ fn keys_that_only_bytes_tell_apart_are_mended_one_by_one() {
     let scene = Scene::of("mysql", source.url(), &format!("{}.t", source.name()), "mysql", target.url(), &sink);
     scene.run();
     // A collation for which some of them are one.
-    target.execute("ALTER TABLE t DROP PRIMARY KEY, MODIFY a varchar(20) COLLATE utf8mb4_general_ci").unwrap();
+    target.execute("ALTER TABLE t MODIFY a varchar(20) COLLATE utf8mb4_general_ci").unwrap();
     assert_eq!(scene.verify(&[]).code, 0);
     target.execute("UPDATE t SET v = 40 WHERE v = 4; UPDATE t SET a = 'Ä' WHERE v = 5; DELETE FROM t WHERE v = 2; DELETE FROM t WHERE v = 7").unwrap();
     let said = scene.verify(&[]);

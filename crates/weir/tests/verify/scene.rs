@@ -148,7 +148,8 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let cdc = source.ends_with("-cdc");
         // Slots and readers of a log have the pipeline's name, and are the server's.
-        let name = folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_alphanumeric(), "_");
+        let name =
+            folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_alphanumeric(), "_");
         let mode = if cdc { "cdc" } else { "batch" };
         fs::write(folder.path().join("pipeline.yaml"), format!("pipeline: verify_{name}\nmode: {mode}\n{text}")).unwrap();
         Self { ends: None, slot: None, folder, cdc }

@@ -138,7 +138,10 @@ impl VerifiableTarget for FilesSink {
             Error::new("WEIR-FILE-121", Kind::Unsupported, what.to_owned()).at(told.dataset.place.clone()).because(why.to_owned())
         };
         if told.messages {
-            return Err(refused("messages are not compared with rows", "each of these files tells of a change, for others to apply"));
+            return Err(refused(
+                "messages are not compared with rows",
+                "each of these files tells of a change, for others to apply",
+            ));
         }
         if !matches!(told.format, Format::Parquet | Format::Avro | Format::Orc) {
             return Err(refused(

@@ -76,7 +76,13 @@ struct Row {
 }
 
 impl Changes {
-    pub(super) fn new(lake: Arc<Lake>, written: Written, of: &VerifyStream, schema: &SchemaRef, rows: Option<u64>) -> Result<Self> {
+    pub(super) fn new(
+        lake: Arc<Lake>,
+        written: Written,
+        of: &VerifyStream,
+        schema: &SchemaRef,
+        rows: Option<u64>,
+    ) -> Result<Self> {
         if of.key.is_empty() {
             return Err(Error::new("WEIR-FILE-121", Kind::Unsupported, "changes without a key amount to no table")
                 .at(lake.dataset.place.clone())
@@ -102,7 +108,9 @@ impl Changes {
         let mut known = self.known.lock().await;
         // Before the files: what is read is not older.
         let manifest = self.lake.manifest().await?.unwrap_or_default();
-        if let Some(spilled) = known.as_ref().filter(|spilled| spilled.version == manifest.version && spilled.comparison == *comparison) {
+        if let Some(spilled) =
+            known.as_ref().filter(|spilled| spilled.version == manifest.version && spilled.comparison == *comparison)
+        {
             return Ok(spilled.clone());
         }
         *known = None;
@@ -167,8 +175,7 @@ fn spill(rows: &RecordBatch, comparison: &Comparison, bits: u8, parts: &mut [Buf
         };
         let found = forms.forms(row);
         let known = found.into_iter().zip(&comparison.columns).map(|(form, (name, _))| (!missing.contains(name)).then_some(form));
-        let change =
-            Change { key: forms.key(row), seq, deleted: op == "d", forms: known.collect(), values: forms.values(row)? };
+        let change = Change { key: forms.key(row), seq, deleted: op == "d", forms: known.collect(), values: forms.values(row)? };
         let part = parts.get_mut(chunk(change.key, bits) as usize).ok_or_else(|| broken("there is no such part"))?;
         change.write(part)?;
     }
@@ -349,7 +356,12 @@ impl VerifyTable for Changes {
         for part in parts {
             let found = spilled.rows(part)?.into_iter().filter(|row| wanted.contains(&row.key.digest));
             // The number of its last change is a row's version.
-            rows.extend(found.map(|row| Found { key: row.key.digest, row: row.hash, version: row.seq.to_string(), forms: row.forms }));
+            rows.extend(found.map(|row| Found {
+                key: row.key.digest,
+                row: row.hash,
+                version: row.seq.to_string(),
+                forms: row.forms,
+            }));
         }
         Ok(Looked { rows, point: Value::Null })
     }

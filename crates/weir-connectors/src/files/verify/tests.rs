@@ -12,7 +12,12 @@ type Told<'a> = (&'a str, i64, Option<i64>, Option<&'a str>, &'a [&'a str]);
 
 /// `(op, seq, id, value, absent)` → `(id, form of the value, seq)`.
 fn fold(changes: &[Told<'_>], bits: u8) -> Vec<(String, Option<String>, i64)> {
-    let comparison = Comparison { columns: vec![("id".into(), Form::Number), ("v".into(), Form::Number)], key: vec![0], keyed: true };
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("v".into(), Form::Number)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
     let mut parts: Vec<_> = (0..1_usize << bits).map(|_| BufWriter::new(tempfile::tempfile().unwrap())).collect();
     let mut absent = ListBuilder::new(StringBuilder::new());
     for (.., names) in changes {
@@ -70,7 +75,11 @@ fn a_value_that_the_log_left_out_is_that_of_the_change_before() {
 
 #[test]
 fn nothing_is_left_from_before_a_table_was_emptied() {
-    let changes: [Told<'_>; 4] =
-        [("r", 1, Some(1), Some("1"), &[]), ("t", 3, None, None, &[]), ("c", 4, Some(2), Some("2"), &[]), ("r", 2, Some(2), Some("9"), &[])];
+    let changes: [Told<'_>; 4] = [
+        ("r", 1, Some(1), Some("1"), &[]),
+        ("t", 3, None, None, &[]),
+        ("c", 4, Some(2), Some("2"), &[]),
+        ("r", 2, Some(2), Some("9"), &[]),
+    ];
     assert_eq!(fold(&changes, 1), [("2".into(), Some("2".into()), 4)]);
 }

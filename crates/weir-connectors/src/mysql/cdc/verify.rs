@@ -53,7 +53,11 @@ mod tests {
         let progress = |done| TableProgress { columns: vec![], key: vec![], altered: vec![], gone: false, done, after: None };
         for (done, point, other) in [
             (Done::Maria("0-1-7".parse().unwrap()), "0-1-7", "0-1-8"),
-            (Done::Gtids("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-7".parse().unwrap()), "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-8"),
+            (
+                Done::Gtids("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-7".parse().unwrap()),
+                "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
+                "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-8",
+            ),
             (Done::Upto(Place { file: "b.3".into(), position: 7 }), "b.3:7", "b.10:4"),
         ] {
             let mut position = Position::new("s".into(), &done, &Place::default());

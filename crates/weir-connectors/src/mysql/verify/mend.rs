@@ -110,7 +110,8 @@ impl Mending {
         let written: Vec<usize> = (0..schema.fields().len()).collect();
         let plans = target::bind(&shape, &self.name, &schema, &written, &self.on_loss)?;
         let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-        let head = format!("INSERT INTO {} ({}, {NUMBER}) VALUES ", self.stage().sql(), join_idents(names.iter().map(String::as_str)));
+        let head =
+            format!("INSERT INTO {} ({}, {NUMBER}) VALUES ", self.stage().sql(), join_idents(names.iter().map(String::as_str)));
         self.run(&format!("DELETE FROM {}", self.stage().sql()), &[]).await?;
         let encoded = Rows::new(rows, &plans, Form::Insert)?;
         let (mut message, mut waiting) = (head.clone().into_bytes(), 0);
@@ -193,11 +194,13 @@ impl Mend for Mending {
         }
         let raw = self.key_columns().await?;
         let none = OnLoss::default();
-        let read = raw.iter().map(|column| source_column(&column.name, &column.of, &column.type_name, column.not_null, false, &none));
+        let read =
+            raw.iter().map(|column| source_column(&column.name, &column.of, &column.type_name, column.not_null, false, &none));
         let read: Vec<_> = read.flatten().collect();
         let table = self.name.sql();
         for key in keys {
-            let Some((mut condition, mut parameters)) = keys::condition(&read.iter().collect::<Vec<_>>(), std::slice::from_ref(key))
+            let Some((mut condition, mut parameters)) =
+                keys::condition(&read.iter().collect::<Vec<_>>(), std::slice::from_ref(key))
             else {
                 continue;
             };

@@ -48,8 +48,14 @@ const DELETED: &str = "_deleted";
 /// What a table is to the pipeline.
 enum Role {
     /// `log`: its changes are followed.
-    Source { stream: String, log: bool },
-    Sink { ledger: Ledger, deletes: DeleteMode },
+    Source {
+        stream: String,
+        log: bool,
+    },
+    Sink {
+        ledger: Ledger,
+        deletes: DeleteMode,
+    },
 }
 
 /// A table of either side.
@@ -73,7 +79,14 @@ fn gone(name: &TableName) -> Error {
 
 impl Table {
     /// `reading` says which columns are read as text; `on_loss` how rows are written.
-    async fn open(address: &Address, name: TableName, boolean: bool, reading: &OnLoss, on_loss: &OnLoss, role: Role) -> Result<Self> {
+    async fn open(
+        address: &Address,
+        name: TableName,
+        boolean: bool,
+        reading: &OnLoss,
+        on_loss: &OnLoss,
+        role: Role,
+    ) -> Result<Self> {
         let mut client = Client::connect(address).await?;
         client.about(&name.display());
         let relation = catalog::find(&mut client, &name).await?.ok_or_else(|| gone(&name).at(client.place().to_string()))?;
@@ -232,12 +245,18 @@ impl VerifyRows for Table {
         let Role::Sink { ledger, deletes } = &self.role else {
             return Err(Error::internal("a source is not mended").at(self.name.display()));
         };
-        let names: Vec<String> = comparison.columns.iter().map(|(name, _)| name.clone()).collect();
         let key: Vec<String> = comparison.key_names().map(str::to_string).collect();
         let client = Client::connect(&self.address).await?;
         let soft = self.marked.then_some(DELETED).filter(|_| *deletes == DeleteMode::Soft);
-        let mending = Mending { client, name: self.name.clone(), on_loss: self.on_loss.clone(), key, soft, keeps: *deletes == DeleteMode::Ignore };
-        Ok(Box::new(mending.begin(ledger, &names).await?))
+        let mending = Mending {
+            client,
+            name: self.name.clone(),
+            on_loss: self.on_loss.clone(),
+            key,
+            soft,
+            keeps: *deletes == DeleteMode::Ignore,
+        };
+        Ok(Box::new(mending.begin(ledger, &comparison.carried).await?))
     }
 }
 
@@ -279,7 +298,10 @@ impl Verifiable for MysqlSource {
 /// Columns that hold text of the stream in a type that is no text: they are read as text, as they were written.
 fn as_text(schema: &SchemaRef, raw: &[RawColumn]) -> OnLoss {
     let texts = |column: &&RawColumn| {
-        let text = matches!(column.of.base, Base::Char(_) | Base::Varchar(_) | Base::Text(_) | Base::Enum(_) | Base::Set(_) | Base::Json);
+        let text = matches!(
+            column.of.base,
+            Base::Char(_) | Base::Varchar(_) | Base::Text(_) | Base::Enum(_) | Base::Set(_) | Base::Json
+        );
         let given = schema.field_with_name(&column.name).map(|field| field.data_type().clone());
         !text && matches!(given, Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View))
     };
@@ -291,12 +313,8 @@ fn as_text(schema: &SchemaRef, raw: &[RawColumn]) -> OnLoss {
 impl VerifiableTarget for MysqlSink {
     async fn verify_sink(&self, of: &VerifyStream) -> Result<Arc<dyn VerifySink>> {
         let name = target::table_name(&self.options, &of.stream, &self.address.database);
-        let key = RunKey {
-            pipeline: of.pipeline.clone(),
-            node: self.node.clone(),
-            stream: of.stream.clone(),
-            run_id: String::new(),
-        };
+        let key =
+            RunKey { pipeline: of.pipeline.clone(), node: self.node.clone(), stream: of.stream.clone(), run_id: String::new() };
         let ledger = Ledger::new(&self.options.state_schema, key);
         let mut client = Client::connect(&self.address).await?;
         let raw = catalog::shape(&mut client, &name).await?.columns;

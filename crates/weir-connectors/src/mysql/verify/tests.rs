@@ -40,7 +40,13 @@ const VALUES: &[Values] = &[
         "datetime(6)",
         "timestamp",
         true,
-        &["'2000-01-01'", "'1970-01-01 00:00:00.000001'", "'0001-01-01'", "'9999-12-31 23:59:59.999999'", "'1999-12-31 23:59:59.999999'"],
+        &[
+            "'2000-01-01'",
+            "'1970-01-01 00:00:00.000001'",
+            "'0001-01-01'",
+            "'9999-12-31 23:59:59.999999'",
+            "'1999-12-31 23:59:59.999999'",
+        ],
     ),
     ("datetime", "timestamp", true, &["'2024-03-31 02:30:00'"]),
     ("timestamp(6)", "timestamp_tz", true, &["'2000-01-01'", "'1970-01-01 00:00:01'", "'2038-01-19 03:14:07.999999'"]),
@@ -62,7 +68,12 @@ const VALUES: &[Values] = &[
 ];
 
 const MYSQL_ONLY: &[Values] = &[
-    ("json", "json", false, &["'{\"b\": 1,  \"a\": 2.50}'", "'null'", "'\"x\"'", "'[1e3, 18446744073709551615]'", "'\"\\\\u00e4\\\\n\"'"]),
+    (
+        "json",
+        "json",
+        false,
+        &["'{\"b\": 1,  \"a\": 2.50}'", "'null'", "'\"x\"'", "'[1e3, 18446744073709551615]'", "'\"\\\\u00e4\\\\n\"'"],
+    ),
     ("double ", "float64", false, &["-0e0", "0"]),
 ];
 
@@ -104,15 +115,22 @@ async fn the_servers_and_arrow_give_every_value_the_same_hash() {
             let list: Vec<String> = values.iter().enumerate().map(|(id, value)| format!("({id}, {value})")).collect();
             let name = format!("v{at}");
             database
-                .execute(format!("CREATE TABLE {name} (id int, x {kind} NULL); INSERT INTO {name} VALUES {}, (99, NULL)", list.join(", ")))
+                .execute(format!(
+                    "CREATE TABLE {name} (id int, x {kind} NULL); INSERT INTO {name} VALUES {}, (99, NULL)",
+                    list.join(", ")
+                ))
                 .unwrap_or_else(|error| panic!("{place}: {error:#}"));
             let source = source_at(connection(database.url()), json!({ "table": name }), OnLoss::default()).await;
             let reader = open(&source, ReadRequest::default()).await.unwrap();
             let table = origin(&database, &name).await;
             let agreed = table.columns()[1].form;
             assert_eq!(serde_json::to_value(agreed).unwrap(), json!(form), "{place}");
-            let comparison =
-                Arc::new(Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), agreed)], key: vec![0], keyed: true });
+            let comparison = Arc::new(Comparison {
+                columns: vec![("id".into(), Form::Number), ("x".into(), agreed)],
+                key: vec![0],
+                keyed: true,
+                carried: Vec::new(),
+            });
             let taken = take_all(reader.as_ref()).await.unwrap();
             assert!(taken.dead.is_empty(), "{place}");
             let mut ours = Vec::new();
@@ -132,7 +150,8 @@ async fn the_servers_and_arrow_give_every_value_the_same_hash() {
             ours.iter().for_each(|(_, row, ..)| expected.add(*row));
             let sums = table.view(&comparison, 1).await.unwrap().sums(0).await.unwrap();
             assert_eq!(sums.into_iter().collect::<Vec<_>>(), [(0, expected)], "{place}");
-            let keys: Vec<Key> = ours.iter().map(|(digest, _, _, values)| Key { digest: *digest, values: values.clone() }).collect();
+            let keys: Vec<Key> =
+                ours.iter().map(|(digest, _, _, values)| Key { digest: *digest, values: values.clone() }).collect();
             let mut found: Vec<_> =
                 table.look(&comparison, &keys).await.unwrap().rows.into_iter().map(|found| (found.key, found.row)).collect();
             found.sort_unstable();
@@ -145,10 +164,11 @@ async fn the_servers_and_arrow_give_every_value_the_same_hash() {
 }
 
 async fn opened(database: &MysqlDatabase, name: &str) -> Table {
-    let address = super::super::config::parse::<super::super::config::ConnectionOptions>(&connection(database.url()), "connection")
-        .unwrap()
-        .address(std::path::Path::new("."))
-        .unwrap();
+    let address =
+        super::super::config::parse::<super::super::config::ConnectionOptions>(&connection(database.url()), "connection")
+            .unwrap()
+            .address(std::path::Path::new("."))
+            .unwrap();
     let role = super::Role::Source { stream: name.into(), log: false };
     let name = super::super::quote::TableName::new(database.name(), name);
     Table::open(&address, name, false, &OnLoss::default(), &OnLoss::default(), role).await.unwrap()
@@ -169,7 +189,7 @@ async fn rows_are_found_by_keys_of_every_kind_however_they_are_printed() {
             .unwrap();
         let table = target(&database, "k").await;
         let columns: Vec<(String, Form)> = table.columns().iter().map(|column| (column.name.clone(), column.form)).collect();
-        let comparison = Arc::new(Comparison { key: (0..columns.len()).collect(), columns, keyed: true });
+        let comparison = Arc::new(Comparison { key: (0..columns.len()).collect(), columns, keyed: true, carried: Vec::new() });
         let mut view = table.view(&comparison, 1).await.unwrap();
         view.sums(4).await.unwrap();
         view.open(4, &(0..16).collect::<Vec<_>>()).await.unwrap();
@@ -203,6 +223,7 @@ async fn rows_that_the_pipeline_sets_aside_are_not_there() {
             columns: vec![("id".into(), Form::Number), ("at".into(), Form::Timestamp)],
             key: vec![0],
             keyed: true,
+            carried: Vec::new(),
         };
         let keys: Vec<Key> = [1, 2, 3].map(|id| Key { digest: digest(id), values: vec![Some(id.to_string())] }).to_vec();
         let rows = table.look(&comparison, &keys).await.unwrap().rows;
