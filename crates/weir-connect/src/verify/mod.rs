@@ -123,6 +123,8 @@ pub struct Comparison {
     pub key: Vec<usize>,
     /// Whether that is a key by which rows can be asked for.
     pub keyed: bool,
+    /// Columns of the stream that the sink has, compared or not: a row that is mended has all of them.
+    pub carried: Vec<String>,
 }
 
 impl Comparison {
@@ -315,7 +317,7 @@ pub trait VerifySource: VerifyTable {
     /// Asks the system to tell its readers how far its log is. What it cannot or may not do is left undone.
     async fn nudge(&self);
 
-    /// The rows of these keys as they are now, in the stream's own types, with the compared columns only, and the digest of each row's key.
+    /// The rows of these keys as they are now, in the stream's own types, with the carried columns, and the digest of each row's key.
     async fn fetch(&self, comparison: &Comparison, keys: &[Key]) -> Result<(RecordBatch, Vec<u128>)>;
 }
 

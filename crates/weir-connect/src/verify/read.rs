@@ -395,8 +395,8 @@ impl VerifySource for Read {
         };
         let places: HashMap<String, usize> =
             whole.schema().fields().iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
-        let compared: Vec<usize> = comparison.columns.iter().filter_map(|(name, _)| places.get(name).copied()).collect();
-        let rows = whole.project(&compared).map_err(broken)?;
+        let carried: Vec<usize> = comparison.carried.iter().filter_map(|name| places.get(name).copied()).collect();
+        let rows = whole.project(&carried).map_err(broken)?;
         // The sink is told what the plan says of the columns, if it is the same.
         let known: Option<Vec<_>> =
             rows.schema().fields().iter().map(|field| self.schema.field_with_name(field.name()).ok().cloned()).collect();

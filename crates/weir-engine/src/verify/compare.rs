@@ -69,7 +69,7 @@ impl Pair {
         futures::future::try_join(here.open(bits, &chunks), there.open(bits, &chunks)).await?;
         let (mut here, mut there) = (Lines::new(here), Lines::new(there));
         // A table that must be read whole for each question is asked seldom.
-        let most = SUSPECTS.max(self.source.together().min(SUSPECTS_OF_A_SCAN));
+        let most = SUSPECTS.max(self.source.together().max(self.sink.together()).min(SUSPECTS_OF_A_SCAN));
         let mut suspects: Vec<Key> = Vec::new();
         loop {
             options.stopped()?;

@@ -247,5 +247,9 @@ fn agree(output: &FlowOutput, source: &dyn VerifySource, sink: &dyn VerifySink) 
     let key = key.filter(|key| !key.is_empty());
     let keyed = key.is_some();
     let key = key.unwrap_or_else(|| (0..columns.len()).collect());
-    (Comparison { columns, key, keyed }, left_out)
+    // Also what cannot be compared: a row that is mended must be whole.
+    let told = given(output);
+    let there = |name: &&String| sink.columns().iter().any(|theirs| theirs.name == **name);
+    let carried = told.fields().iter().map(|field| field.name()).filter(there).cloned().collect();
+    (Comparison { columns, key, keyed, carried }, left_out)
 }

@@ -89,8 +89,12 @@ impl VerifySink for Scripted {
 }
 
 async fn judge_with(source: Scripted, sink: Scripted, rounds: usize) -> Verdict {
-    let comparison =
-        Comparison { columns: vec![("id".into(), Form::Number), ("v".into(), Form::Text)], key: vec![0], keyed: true };
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("v".into(), Form::Text)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
     let mut progress = Progress {
         pipeline: "p".into(),
         nodes: ("source".into(), "sink".into()),

@@ -23,8 +23,7 @@ const OTHER: &str = "CREATE TABLE t (id bigint PRIMARY KEY, name varchar(60), no
      UNHEX(CONCAT('00ff', LPAD(HEX(i), 4, '0'))), ST_GeomFromText(CONCAT('POINT(', i, ' 1)')) FROM n";
 
 /// What the values are, of every row.
-const TOLD: &str = "SELECT CONCAT_WS('|', id, name, IFNULL(note, 'NULL'), amount, f + 0e0, ts, at, d, tm, flag, big, bits + 0, one + 0, y, e, s, doc, HEX(b), \
-     HEX(g)) FROM t ORDER BY id";
+const TOLD: &str = "SELECT id, name, note, amount, f + 0e0, ts, at, d, tm, flag, big, bits + 0, one + 0, y, e, s, doc, HEX(b), HEX(g) FROM t ORDER BY id";
 
 fn damages_of_postgres() -> Vec<(&'static str, Found<'static>)> {
     let differs = |id: i64, column: &'static str| vec![(id, "differs", vec![column])];
@@ -142,7 +141,7 @@ fn what_came_from_mariadb_into_postgres_is_compared_value_by_value() {
 fn from_postgres_into_mysql(flavor: Flavor) {
     let (source, target) = (PostgresServer::shared().unwrap().create_database().unwrap(), mysql(flavor));
     // Three thousand rows would be the same again.
-    source.execute(format!("{TABLE}; DELETE FROM t WHERE id > 600")).unwrap();
+    source.execute(format!("{TABLE}; DELETE FROM t WHERE id > 600; ALTER TABLE t DROP iv")).unwrap();
     let state = format!(", table: t, state_schema: {}", target.name());
     let scene = Scene::of("postgres-cdc", source.url(), "public.t", "mysql", target.url(), &state).with_slot(&source);
     scene.run();
@@ -150,8 +149,8 @@ fn from_postgres_into_mysql(flavor: Flavor) {
     let good = rows();
     assert_eq!(good.len(), 600);
     let (statements, expected) = all(&damages_of_mysql());
-    // Of PostgreSQL's own meaning, which another family keeps as text of its own.
-    let left = ["iv", "tags"];
+    // Which the other family keeps as text of its own.
+    let left = ["tags"];
     play(&scene, &["--as-is"], &expected, || statements.iter().for_each(|sql| target.execute(*sql).unwrap()), &left);
     assert_eq!(rows(), good);
 }
@@ -184,7 +183,7 @@ fn what_went_from_mysql_into_mariadb_is_compared_value_by_value() {
     damages.push(("UPDATE t SET g = ST_GeomFromText('POINT(2 1)') WHERE id = 28", vec![(28, "differs", vec!["g"])]));
     let (statements, mut expected) = all(&damages);
     // A row can be there twice where nothing forbids it.
-    target.execute("ALTER TABLE t DROP PRIMARY KEY, ADD COLUMN remark varchar(9) DEFAULT 'mine'").unwrap();
+    target.execute("ALTER TABLE t ADD COLUMN remark varchar(9) DEFAULT 'mine'").unwrap();
     expected.push((31, "repeated", vec![]));
     let damage = || {
         statements.iter().for_each(|sql| target.execute(*sql).unwrap());
@@ -209,7 +208,7 @@ fn keys_that_only_bytes_tell_apart_are_mended_one_by_one() {
     let scene = Scene::of("mysql", source.url(), &format!("{}.t", source.name()), "mysql", target.url(), &sink);
     scene.run();
     // A collation for which some of them are one.
-    target.execute("ALTER TABLE t DROP PRIMARY KEY, MODIFY a varchar(20) COLLATE utf8mb4_general_ci").unwrap();
+    target.execute("ALTER TABLE t MODIFY a varchar(20) COLLATE utf8mb4_general_ci").unwrap();
     assert_eq!(scene.verify(&[]).code, 0);
     target.execute("UPDATE t SET v = 40 WHERE v = 4; UPDATE t SET a = 'Ä' WHERE v = 5; DELETE FROM t WHERE v = 2; DELETE FROM t WHERE v = 7").unwrap();
     let said = scene.verify(&[]);

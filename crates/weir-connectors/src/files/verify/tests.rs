@@ -12,8 +12,12 @@ type Told<'a> = (&'a str, i64, Option<i64>, Option<&'a str>, &'a [&'a str]);
 
 /// `(op, seq, id, value, absent)` → `(id, form of the value, seq)`.
 fn fold(changes: &[Told<'_>], bits: u8) -> Vec<(String, Option<String>, i64)> {
-    let comparison =
-        Comparison { columns: vec![("id".into(), Form::Number), ("v".into(), Form::Number)], key: vec![0], keyed: true };
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("v".into(), Form::Number)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
     let mut parts: Vec<_> = (0..1_usize << bits).map(|_| BufWriter::new(tempfile::tempfile().unwrap())).collect();
     let mut absent = ListBuilder::new(StringBuilder::new());
     for (.., names) in changes {

@@ -245,7 +245,6 @@ impl VerifyRows for Table {
         let Role::Sink { ledger, deletes } = &self.role else {
             return Err(Error::internal("a source is not mended").at(self.name.display()));
         };
-        let names: Vec<String> = comparison.columns.iter().map(|(name, _)| name.clone()).collect();
         let key: Vec<String> = comparison.key_names().map(str::to_string).collect();
         let client = Client::connect(&self.address).await?;
         let soft = self.marked.then_some(DELETED).filter(|_| *deletes == DeleteMode::Soft);
@@ -257,7 +256,7 @@ impl VerifyRows for Table {
             soft,
             keeps: *deletes == DeleteMode::Ignore,
         };
-        Ok(Box::new(mending.begin(ledger, &names).await?))
+        Ok(Box::new(mending.begin(ledger, &comparison.carried).await?))
     }
 }
 

@@ -129,6 +129,7 @@ async fn the_servers_and_arrow_give_every_value_the_same_hash() {
                 columns: vec![("id".into(), Form::Number), ("x".into(), agreed)],
                 key: vec![0],
                 keyed: true,
+                carried: Vec::new(),
             });
             let taken = take_all(reader.as_ref()).await.unwrap();
             assert!(taken.dead.is_empty(), "{place}");
@@ -188,7 +189,7 @@ async fn rows_are_found_by_keys_of_every_kind_however_they_are_printed() {
             .unwrap();
         let table = target(&database, "k").await;
         let columns: Vec<(String, Form)> = table.columns().iter().map(|column| (column.name.clone(), column.form)).collect();
-        let comparison = Arc::new(Comparison { key: (0..columns.len()).collect(), columns, keyed: true });
+        let comparison = Arc::new(Comparison { key: (0..columns.len()).collect(), columns, keyed: true, carried: Vec::new() });
         let mut view = table.view(&comparison, 1).await.unwrap();
         view.sums(4).await.unwrap();
         view.open(4, &(0..16).collect::<Vec<_>>()).await.unwrap();
@@ -218,8 +219,12 @@ async fn rows_that_the_pipeline_sets_aside_are_not_there() {
             .execute("CREATE TABLE z (id int primary key, at datetime); INSERT INTO z VALUES (1, '2024-01-01'), (2, '0000-00-00'), (3, '2024-00-10')")
             .unwrap();
         let table = origin(&database, "z").await;
-        let comparison =
-            Comparison { columns: vec![("id".into(), Form::Number), ("at".into(), Form::Timestamp)], key: vec![0], keyed: true };
+        let comparison = Comparison {
+            columns: vec![("id".into(), Form::Number), ("at".into(), Form::Timestamp)],
+            key: vec![0],
+            keyed: true,
+            carried: Vec::new(),
+        };
         let keys: Vec<Key> = [1, 2, 3].map(|id| Key { digest: digest(id), values: vec![Some(id.to_string())] }).to_vec();
         let rows = table.look(&comparison, &keys).await.unwrap().rows;
         assert_eq!(rows.iter().map(|found| found.key).collect::<Vec<_>>(), [digest(1)]);

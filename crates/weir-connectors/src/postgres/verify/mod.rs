@@ -303,7 +303,7 @@ impl Table {
         let (forms, keys) = self.forms(comparison, client.version)?;
         let valid = self.valid(client, &keys, wanted).await?;
         let (condition, parameters) = keys.condition(wanted, valid);
-        let names: Vec<&str> = comparison.columns.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = comparison.carried.iter().map(String::as_str).collect();
         let (rows, digests, dead) = rows::select(self, client, &names, &forms.key, (&condition, &parameters)).await?;
         if let Some(why) = dead {
             return Err(Error::new("WEIR-PG-040", Kind::Data, "a row of the source cannot be carried to the sink")
