@@ -36,7 +36,8 @@ impl Source {
 
     fn rows(&self) -> String {
         let rows = self.database.rows("SELECT id, v, length(large), left(large, 5) FROM t ORDER BY id").unwrap();
-        let lines = rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(",") + "\n");
+        let lines =
+            rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(",") + "\n");
         lines.collect()
     }
 }
