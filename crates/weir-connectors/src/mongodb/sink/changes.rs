@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use weir_connect::fidelity::FILL;
 use weir_connect::{
     Barrier, ChangeBatch, ChangeWriter, CommitToken, DeleteMode, Error, Flushed, Kind, OnLoss, Result, SchemaChange,
-    SchemaChangePolicy, StreamTarget, WriteMode, failpoint,
+    SchemaChangePolicy, StreamTarget, TransactionMark, WriteMode, failpoint,
 };
 
 use super::super::bson::{Malformed, Value, Writer};
@@ -509,7 +509,7 @@ impl ChangeWriter for Changes {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _transaction: &TransactionMark) -> Result<()> {
         self.usable()?;
         match self.setup.deletes {
             DeleteMode::Hard => {

@@ -19,7 +19,7 @@ use super::super::sink::changes::PENDING_LIMIT;
 use super::peer::{Fault, Peer};
 use super::writing::{documents, sink};
 use crate::changes::model::{Scene, dice, follow, log};
-use crate::changes::seeds::{Line, after, applied, batch, change_batch, changes_target, delete, durable, is, line, schema};
+use crate::changes::seeds::{Line, after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, schema};
 
 /// `id|a|b|deleted` of each document, sorted.
 fn lines(peer: &Peer, name: &str) -> Vec<String> {
@@ -496,7 +496,7 @@ async fn a_truncate_empties_marks_or_is_ignored_in_order() {
         let mut writer = stream.change_writer(deletes).await.unwrap();
         applied(writer.as_mut(), &[line(Op::Create, 1, is("a"), is("b"))]).await.unwrap();
         writer.apply(batch(&[line(Op::Create, 2, is("a"), is("b"))])).await.unwrap();
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         writer.apply(batch(&[line(Op::Create, 3, is("a"), is("b"))])).await.unwrap();
         writer.flush(&after(3)).await.unwrap();
         assert_eq!(lines(&peer, "s"), expected, "{deletes:?}");

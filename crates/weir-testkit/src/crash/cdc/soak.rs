@@ -136,7 +136,7 @@ pub fn run(options: &SoakOptions) -> Result<SoakReport> {
             transactions: writers.committed(),
             processor_secs: weir.processor_secs(),
         };
-        if options.chatty && samples.len() % 12 == 0 {
+        if options.chatty && samples.len().is_multiple_of(12) {
             eprintln!(
                 "soak: {} s, {} transactions, {} MiB resident, log kept {} KiB, journal {} KiB, {} ms behind",
                 sample.at_secs,
