@@ -2,7 +2,7 @@
 
 use weir_testkit::PostgresServer;
 use weir_testkit::mysql::Flavor;
-use weir_testkit::{MysqlServer, postgres::Database};
+use weir_testkit::{Minio, MysqlServer, postgres::Database};
 
 use super::scene::{Scene, TABLE, owned};
 
@@ -36,7 +36,7 @@ fn a_folder_of_rows_is_compared_with_the_table_that_it_came_from() {
         "postgres",
         source.url(),
         "public.t",
-        "path: 'lake/{table}/', write_mode: overwrite, key: [id], partition_by: [flag]",
+        "file: {path: 'lake/{table}/', write_mode: overwrite, key: [id], partition_by: [flag]}",
     );
     scene.run();
     let said = scene.verify(&[]);
@@ -54,7 +54,7 @@ fn a_folder_of_rows_is_compared_with_the_table_that_it_came_from() {
 fn a_folder_of_changes_is_compared_as_the_table_that_they_amount_to() {
     let source = postgres();
     source.execute(format!("{TABLE}; ALTER TABLE t DROP iv, ADD big text; ALTER TABLE t ALTER big SET STORAGE EXTERNAL; UPDATE t SET big = repeat('x', 3000) || id WHERE id < 50; DELETE FROM t WHERE id > 900")).unwrap();
-    let sink = "path: 'lake/{table}/', write_mode: append, roll_secs: 0";
+    let sink = "file: {path: 'lake/{table}/', write_mode: append, roll_secs: 0}";
     let scene = Scene::of_files("postgres-cdc", source.url(), "public.t", sink).with_slot(&source);
     // Nothing is there yet.
     scene.run();
@@ -92,7 +92,7 @@ fn a_folder_of_changes_of_mysql_is_compared_while_its_pipeline_runs() {
              INSERT INTO t VALUES (1, 'a', '{\"b\": 1}', 0.1, '2024-01-01'), (2, 'b', NULL, NULL, NULL), (3, 'c', '[1.0]', 1e300, '2024-01-01 00:00:00.000001')",
         )
         .unwrap();
-    let sink = "path: 'lake/{table}/', write_mode: append, roll_secs: 0";
+    let sink = "file: {path: 'lake/{table}/', write_mode: append, roll_secs: 0}";
     let scene = Scene::of_files("mysql-cdc", source.url(), &format!("{}.t", source.name()), sink);
     let mut running = scene.start();
     // Waits for the snapshot, and for whatever comes: nothing is accused meanwhile.
@@ -105,12 +105,34 @@ fn a_folder_of_changes_of_mysql_is_compared_while_its_pipeline_runs() {
 }
 
 #[test]
+fn a_bucket_is_compared_as_a_folder_is() {
+    let (source, minio) = (postgres(), Minio::shared().unwrap());
+    let bucket = minio.create_bucket().unwrap();
+    source.execute(format!("{TABLE}; ALTER TABLE t DROP iv; DELETE FROM t WHERE id > 300")).unwrap();
+    let sink = format!(
+        "s3: {{endpoint: '{}', region: '{}', bucket: {}, access_key: {}, secret_key: {}, path: 'lake/{{table}}', write_mode: append, roll_secs: 0}}",
+        minio.endpoint(),
+        minio.region(),
+        bucket.name(),
+        minio.access_key(),
+        minio.secret_key()
+    );
+    let scene = Scene::of_files("postgres-cdc", source.url(), "public.t", &sink).with_slot(&source);
+    scene.run();
+    let said = scene.verify(&["--as-is"]);
+    assert_eq!((said.code, said.count("rows_source"), said.count("rows_sink")), (0, 300, 300), "{}", said.stream);
+    source.execute(CHANGED).unwrap();
+    let said = scene.verify(&["--as-is"]);
+    assert_eq!((said.code, said.differing()), (1, found()), "{}", said.stream);
+}
+
+#[test]
 fn files_that_do_not_keep_types_and_messages_are_refused() {
     let source = postgres();
     source.execute("CREATE TABLE t (id int PRIMARY KEY)").unwrap();
     for (kind, sink, why) in [
-        ("postgres", "path: 'lake/', format: csv", "do not keep the types"),
-        ("postgres-cdc", "path: 'lake/', format: debezium", "messages are not compared"),
+        ("postgres", "file: {path: 'lake/', format: csv}", "do not keep the types"),
+        ("postgres-cdc", "file: {path: 'lake/', format: debezium}", "messages are not compared"),
     ] {
         let scene = Scene::of_files(kind, source.url(), "public.t", sink);
         let (code, _, err) = scene.shown(&[]);

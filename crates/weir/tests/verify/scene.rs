@@ -135,11 +135,11 @@ impl Scene {
         Self::written(source, &text)
     }
 
-    /// A pipeline from any connector into files below its folder.
-    pub fn of_files(source: &str, from: &str, stream: &str, options: &str) -> Self {
+    /// A pipeline from any connector into files; `sink` is the whole sink.
+    pub fn of_files(source: &str, from: &str, stream: &str, sink: &str) -> Self {
         let text = format!(
             "connections:\n  from: {{{source}: {{url: '{from}'}}}}\nsource:\n  {source}: {{connection: from, tables: [{stream}]}}\n\
-             sink:\n  file: {{{options}}}\n"
+             sink:\n  {sink}\n"
         );
         Self::written(source, &text)
     }

@@ -78,7 +78,7 @@ const MYSQL_ONLY: &[Values] = &[
 ];
 
 const MARIADB_ONLY: &[Values] = &[
-    ("json", "json_text", true, &["'{\"b\": 1,  \"a\": 2.50}'", "'null'"]),
+    ("json", "text", true, &["'{\"b\": 1,  \"a\": 2.50}'", "'null'"]),
     ("uuid", "text", true, &["'ABCDEF01-2345-6789-abcd-ef0123456789'"]),
     ("inet6", "text", true, &["'::1'"]),
 ];
