@@ -6,6 +6,7 @@ use weir_connect::Result;
 use super::super::client::Client;
 use super::position::{Done, Family, Position};
 use super::server;
+use crate::changes::position::Stored;
 
 /// Where the log ends now, at least: what sessions saw before is in it. (MySQL names a transaction a moment after it is visible. Who compares asks again.)
 pub async fn point(client: &mut Client) -> Result<Value> {
