@@ -638,6 +638,13 @@ impl Client {
         Ok(self.packets.body(frame))
     }
 
+    /// The next packet of an endless command that begins with this byte and is here already, without it.
+    #[inline]
+    pub(super) fn packet_here(&mut self, first: u8) -> Option<&[u8]> {
+        let frame = self.packets.buffered_with(first)?;
+        self.packets.body(frame).get(1..)
+    }
+
     /// Where the server is, and who we are there.
     pub(super) fn address(&self) -> &Address {
         &self.address

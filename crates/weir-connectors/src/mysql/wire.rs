@@ -96,6 +96,13 @@ impl Packets {
         Some(frame)
     }
 
+    /// The same if its payload begins with this byte. Others stay where they are.
+    #[inline]
+    pub fn buffered_with(&mut self, first: u8) -> Option<Frame> {
+        let there = self.buffer[self.start..self.end].get(HEAD) == Some(&first);
+        if there { self.buffered() } else { None }
+    }
+
     /// The next packet, or the next several that make one payload. May be dropped while it waits and be called again.
     pub async fn next(&mut self) -> Result<Frame> {
         loop {

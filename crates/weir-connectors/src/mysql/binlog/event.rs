@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use uuid::Uuid;
 use weir_connect::Result;
 
@@ -175,7 +175,7 @@ pub enum Body {
     Other(u8),
 }
 
-/// A statement. Its texts are made when asked for.
+/// A statement. Its texts are decoded when asked for.
 #[derive(Debug, Clone)]
 pub struct QueryEvent {
     /// Session.
@@ -190,7 +190,7 @@ pub struct QueryEvent {
 }
 
 impl QueryEvent {
-    /// The default database.
+    /// The default database; empty for `BEGIN` and `COMMIT`.
     pub fn schema(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.schema)
     }
@@ -210,12 +210,8 @@ impl QueryEvent {
     }
 }
 
-fn part(body: &Bytes, reader: &Reader<'_>) -> Bytes {
-    body.slice(body.len() - reader.0.len()..)
-}
-
 /// A statement. `compressed`: as MariaDB may write it.
-pub(super) fn query(body: &Bytes, compressed: bool) -> Result<QueryEvent> {
+pub(super) fn query(body: &[u8], compressed: bool) -> Result<QueryEvent> {
     let read = || {
         let mut reader = Reader(body);
         let thread = u32::from_le_bytes(reader.array()?);
@@ -224,9 +220,15 @@ pub(super) fn query(body: &Bytes, compressed: bool) -> Result<QueryEvent> {
         let error = u16::from_le_bytes(reader.array()?);
         let status = usize::from(u16::from_le_bytes(reader.array()?));
         let (charset, xid) = status_of(reader.bytes(status)?);
-        let schema = part(body, &reader).get(..schema).map(|_| part(body, &reader).slice(..schema))?;
-        reader.bytes(schema.len() + 1)?;
-        Some(QueryEvent { thread, error, xid, schema, sql: part(body, &reader), charset })
+        let schema = reader.bytes(schema)?;
+        reader.byte()?;
+        // These two stand in nearly every transaction, and say nothing of a database.
+        let (schema, sql) = match reader.0 {
+            b"BEGIN" => (Bytes::new(), Bytes::from_static(b"BEGIN")),
+            b"COMMIT" => (Bytes::new(), Bytes::from_static(b"COMMIT")),
+            sql => (Bytes::copy_from_slice(schema), Bytes::copy_from_slice(sql)),
+        };
+        Some(QueryEvent { thread, error, xid, schema, sql, charset })
     };
     let mut query = read().ok_or_else(|| malformed("a query event that is cut"))?;
     if compressed {
@@ -353,7 +355,7 @@ fn maria_list(body: &[u8]) -> Option<MariaGtidList> {
 }
 
 /// Rows of a table that `known` has. `None` for the rows event without table that only ends a statement.
-pub(super) fn rows(event: u8, body: &Bytes, known: impl Fn(u64) -> Option<Arc<TableMap>>) -> Result<Option<RowsEvent>> {
+pub(super) fn rows(event: u8, mut body: Bytes, known: impl Fn(u64) -> Option<Arc<TableMap>>) -> Result<Option<RowsEvent>> {
     use code::*;
     let (kind, second, compressed) = match event {
         WRITE_ROWS_V1 => (RowKind::Insert, false, false),
@@ -370,7 +372,7 @@ pub(super) fn rows(event: u8, body: &Bytes, known: impl Fn(u64) -> Option<Arc<Ta
         _ => (RowKind::Delete, true, true),
     };
     let cut = || malformed("a rows event that is cut");
-    let mut reader = Reader(body);
+    let mut reader = Reader(&body);
     let id = table_id(&mut reader).ok_or_else(cut)?;
     let flags = u16::from_le_bytes(reader.array().ok_or_else(cut)?);
     if second {
@@ -378,13 +380,12 @@ pub(super) fn rows(event: u8, body: &Bytes, known: impl Fn(u64) -> Option<Arc<Ta
         reader.bytes(extra.checked_sub(2).ok_or_else(cut)?).ok_or_else(cut)?;
     }
     let columns = usize::try_from(reader.length().ok_or_else(cut)?).map_err(|_| cut())?;
-    let mut bits = || {
-        let left = part(body, &reader);
-        reader.bytes(columns.div_ceil(8)).map(|bits| left.slice(..bits.len()))
-    };
-    let present = bits().ok_or_else(cut)?;
-    let present_after = if kind == RowKind::Update { bits().ok_or_else(cut)? } else { Bytes::new() };
-    let data = part(body, &reader);
+    let from = body.len() - reader.0.len();
+    let images = if kind == RowKind::Update { 2 } else { 1 };
+    let bits = columns.div_ceil(8).checked_mul(images).filter(|bits| *bits <= reader.0.len()).ok_or_else(cut)?;
+    let present = body.slice(from..from + bits);
+    body.advance(from + bits);
+    let data = body;
     if id == 0xff_ffff && data.is_empty() {
         return Ok(None);
     }
@@ -393,11 +394,11 @@ pub(super) fn rows(event: u8, body: &Bytes, known: impl Fn(u64) -> Option<Arc<Ta
         return Err(malformed(format!("rows of {columns} columns for a table of {}", table.columns.len())).at(table.display()));
     }
     let data = if compressed { super::payload::unpack(&data)? } else { data };
-    Ok(Some(RowsEvent { table, kind, flags, present, present_after, partial: event == PARTIAL_UPDATE_ROWS, data }))
+    Ok(Some(RowsEvent { table, kind, flags, present, partial: event == PARTIAL_UPDATE_ROWS, data }))
 }
 
 /// The bodies that need nothing but themselves.
-pub(super) fn plain(event: u8, server: u32, log_pos: u64, body: &Bytes) -> Result<Body> {
+pub(super) fn plain(event: u8, server: u32, log_pos: u64, body: &[u8]) -> Result<Body> {
     let cut = || malformed(format!("an event of type {event} that is cut"));
     let mut reader = Reader(body);
     Ok(match event {
@@ -430,11 +431,11 @@ pub(super) fn plain(event: u8, server: u32, log_pos: u64, body: &Bytes) -> Resul
             let mut number = || reader.array().map(u32::from_le_bytes);
             let (format, global, branch) =
                 (number().ok_or_else(cut)?, number().ok_or_else(cut)? as usize, number().ok_or_else(cut)? as usize);
-            let id = part(body, &reader);
-            if global > 64 || branch > 64 || id.len() < global + branch {
+            if global > 64 || branch > 64 {
                 return Err(cut());
             }
-            Body::XaPrepare { one_phase, format, global: id.slice(..global), branch: id.slice(global..global + branch) }
+            let mut part = |length: usize| reader.bytes(length).map(Bytes::copy_from_slice).ok_or_else(cut);
+            Body::XaPrepare { one_phase, format, global: part(global)?, branch: part(branch)? }
         }
         code::STOP => Body::Stop,
         other => Body::Other(other),
@@ -453,10 +454,10 @@ mod tests {
         body.extend_from_slice(&(status.len() as u16).to_le_bytes());
         body.extend_from_slice(&status);
         body.extend_from_slice(b"db\0DROP TABLE \xe4");
-        let query = query(&Bytes::from(body.clone()), false).unwrap();
+        let query = query(&body, false).unwrap();
         assert_eq!((query.schema().as_ref(), query.sql().as_ref(), query.thread), ("db", "DROP TABLE ä", 9));
         for end in 0..body.len() - 13 {
-            assert!(super::query(&Bytes::from(body[..end].to_vec()), false).is_err(), "{end}");
+            assert!(super::query(&body[..end], false).is_err(), "{end}");
         }
     }
 

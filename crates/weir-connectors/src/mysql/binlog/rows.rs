@@ -30,10 +30,8 @@ pub struct RowsEvent {
     pub kind: RowKind,
     /// Bit 1: the statement ends here; bits 2 and 4: foreign keys and unique keys were not checked; 8: the columns are complete.
     pub flags: u16,
-    /// A bit for every column of the table: is it in the (first) image.
+    /// A bit for every column of the table: is it in the image. Of an update first for the image before, then for the one after.
     pub(super) present: Bytes,
-    /// The same for the image after of an update.
-    pub(super) present_after: Bytes,
     /// JSON values of the image after may be differences to those of the image before.
     pub(super) partial: bool,
     pub(super) data: Bytes,
@@ -55,13 +53,21 @@ impl RowsEvent {
 
     /// Whether the image before has the column.
     pub fn has_before(&self, column: usize) -> bool {
-        self.kind != RowKind::Insert && column < self.table.columns.len() && bit(&self.present, column)
+        self.kind != RowKind::Insert && column < self.table.columns.len() && bit(self.present(false), column)
+    }
+
+    /// The bits of one of the images.
+    fn present(&self, after: bool) -> &[u8] {
+        if self.kind != RowKind::Update {
+            return &self.present;
+        }
+        let (before, other) = self.present.split_at(self.present.len() / 2);
+        if after { other } else { before }
     }
 
     /// Whether the image after has the column.
     pub fn has_after(&self, column: usize) -> bool {
-        let bits = if self.kind == RowKind::Update { &self.present_after } else { &self.present };
-        self.kind != RowKind::Delete && column < self.table.columns.len() && bit(bits, column)
+        self.kind != RowKind::Delete && column < self.table.columns.len() && bit(self.present(true), column)
     }
 
     /// Bytes of all rows.
@@ -82,7 +88,7 @@ impl RowsEvent {
     fn image<'a>(&'a self, after: bool, reader: &mut Reader<'a>) -> Option<Image<'a>> {
         let table = &*self.table;
         let count = table.columns.len();
-        let present: &[u8] = if after && self.kind == RowKind::Update { &self.present_after } else { &self.present };
+        let present = self.present(after);
         let mut differences: &[u8] = &[];
         if after && self.partial && reader.length()? & 1 != 0 {
             let jsons = table.columns.iter().filter(|column| column.kind == kind::JSON).count();

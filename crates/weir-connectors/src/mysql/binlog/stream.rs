@@ -1,13 +1,13 @@
 //! The log as it comes: a session that the server sends events to, without end.
 //!
-//! One copy is made of every event, out of the read buffer into a shared block; bodies are slices of it. A checksum is verified before
-//! anything is believed.
+//! Rows are copied once, out of the read buffer into a shared block that events slice; all other events are read where they lie. A checksum is verified
+//! before anything is believed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use weir_connect::{Error, Kind, Result};
 
 use super::super::client::Client;
@@ -177,6 +177,19 @@ impl BinlogStream {
         }
     }
 
+    /// The next event if it is here already. Costs no look at the network: [`Self::next`] does that.
+    pub fn ready(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.log.inner_event().map_err(|error| self.log.located(error))? {
+                return Ok(Some(event));
+            }
+            let Some(event) = self.client.packet_here(0) else { return Ok(None) };
+            if let Some(event) = self.log.event(event).map_err(|error| self.log.located(error))? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
     /// The file of the last event.
     pub fn file(&self) -> &str {
         &self.log.file
@@ -297,7 +310,7 @@ impl Log {
         while let Some(inside) = &mut self.inside {
             match inside.next(&mut self.room)? {
                 Some(bytes) => {
-                    if let Some(event) = self.read(bytes, true)? {
+                    if let Some(event) = self.read(&bytes, true, |_| bytes.clone())? {
                         return Ok(Some(event));
                     }
                 }
@@ -334,17 +347,19 @@ impl Log {
             (Some(true), _) => return Err(bad_checksum()),
             (None, _) => end -= if good { CHECKSUM } else { 0 },
         }
-        if self.room.capacity() < end {
-            self.room.reserve(BLOCK.max(end));
-        }
-        self.room.extend_from_slice(&packet[..end]);
-        let bytes = self.room.split().freeze();
-        self.read(bytes, false)
+        let whole = &packet[..end];
+        self.read(whole, false, |room| {
+            if room.capacity() < end {
+                room.reserve(BLOCK.max(end));
+            }
+            room.extend_from_slice(whole);
+            room.split().freeze()
+        })
     }
 
-    /// An event without checksum.
-    fn read(&mut self, bytes: Bytes, inside: bool) -> Result<Option<Event>> {
-        let mut reader = Reader(&bytes);
+    /// An event without checksum. `kept` gives it as what may be kept.
+    fn read(&mut self, whole: &[u8], inside: bool, kept: impl FnOnce(&mut BytesMut) -> Bytes) -> Result<Option<Event>> {
+        let mut reader = Reader(whole);
         let mut header = || {
             let timestamp = u32::from_le_bytes(reader.array()?);
             let kind = reader.byte()?;
@@ -354,30 +369,36 @@ impl Log {
             Some((timestamp, kind, server, end, u16::from_le_bytes(reader.array()?)))
         };
         let (timestamp_s, kind, server_id, end, flags) = header().ok_or_else(|| malformed("an event without header"))?;
-        let body = bytes.slice(HEADER..);
+        let body = &whole[HEADER..];
         if !inside && end != 0 && flags & ARTIFICIAL == 0 && kind != code::HEARTBEAT {
             self.position = widened(self.position, end);
         }
         let log_pos = if kind == code::HEARTBEAT { widened(self.position, end) } else { self.position };
         let body = match kind {
-            code::TABLE_MAP => Body::TableMap(self.table(&body)?),
+            code::TABLE_MAP => Body::TableMap(self.table(body)?),
             code::WRITE_ROWS_V1..=code::DELETE_ROWS_V1
             | code::WRITE_ROWS..=code::DELETE_ROWS
             | code::PARTIAL_UPDATE_ROWS
-            | code::MARIA_WRITE_ROWS_COMPRESSED_V1..=code::MARIA_DELETE_ROWS_COMPRESSED => match self.rows(kind, &body)? {
-                Some(rows) => Body::Rows(rows),
-                None => Body::Other(kind),
-            },
+            | code::MARIA_WRITE_ROWS_COMPRESSED_V1..=code::MARIA_DELETE_ROWS_COMPRESSED => {
+                let mut body = kept(&mut self.room);
+                body.advance(HEADER);
+                match self.rows(kind, body)? {
+                    Some(rows) => Body::Rows(rows),
+                    None => Body::Other(kind),
+                }
+            }
             code::TRANSACTION_PAYLOAD if inside => return Err(malformed("a compressed transaction in another one")),
             code::TRANSACTION_PAYLOAD => {
+                let mut body = kept(&mut self.room);
+                body.advance(HEADER);
                 self.inside = Some(Transaction::open(&body)?);
                 return self.inner_event();
             }
             code::FORMAT_DESCRIPTION => {
                 self.tables.clear();
-                format_description(&body)?
+                format_description(body)?
             }
-            _ => event::plain(kind, server_id, log_pos, &body)?,
+            _ => event::plain(kind, server_id, log_pos, body)?,
         };
         match &body {
             Body::FormatDescription { server_version } => self.maria = server_version.contains("MariaDB"),
@@ -405,7 +426,7 @@ impl Log {
         Ok(map)
     }
 
-    fn rows(&self, kind: u8, body: &Bytes) -> Result<Option<RowsEvent>> {
+    fn rows(&self, kind: u8, body: Bytes) -> Result<Option<RowsEvent>> {
         event::rows(kind, body, |id| self.tables.get(&id).map(|(_, map)| map.clone()))
     }
 }

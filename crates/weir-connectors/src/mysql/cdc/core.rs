@@ -283,10 +283,9 @@ impl Core {
             self.committed_at = Some(current.at_us);
         }
         let full = self.bytes >= self.batch_bytes;
-        if self.dirty && (full || self.deadline.is_none_or(|deadline| Instant::now() >= deadline)) {
-            return Step::Boundary;
-        }
-        if self.bounded_at.elapsed() >= HEARTBEAT { Step::Boundary } else { Step::Go }
+        let now = Instant::now();
+        let due = self.dirty && (full || self.deadline.is_none_or(|deadline| now >= deadline));
+        if due || now.duration_since(self.bounded_at) >= HEARTBEAT { Step::Boundary } else { Step::Go }
     }
 
     /// Rows of ours in a transaction that is not what we took it for.

@@ -2,12 +2,11 @@
 //!
 //! A binlog keeps nothing for its readers: there is nothing to tell the server when something is durable.
 
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
@@ -66,7 +65,7 @@ pub struct Worker {
     pub(super) options: CdcOptions,
     pub(super) on_loss: OnLoss,
     /// The log.
-    pub(super) stream: Events,
+    pub(super) stream: BinlogStream,
     /// For questions.
     pub(super) control: Client,
     pub(super) core: Core,
@@ -83,25 +82,6 @@ pub struct Worker {
     /// A chunk's view is open: what is given out now cannot be resumed from before the chunk is.
     pub(super) holding: bool,
     pub(super) collations: Option<Collations>,
-}
-
-/// The events of the log. Waiting for the next one can be given up at any time.
-pub type Events = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
-
-/// Around a log that was opened.
-pub fn events(stream: BinlogStream) -> Events {
-    Box::pin(futures::stream::unfold(Some(stream), async |stream| {
-        let mut stream = stream?;
-        match stream.next().await {
-            Ok(event) => Some((Ok(event), Some(stream))),
-            Err(error) => Some((Err(error), None)),
-        }
-    }))
-}
-
-/// The log has no end.
-pub(super) fn arrived(event: Option<Result<Event>>) -> Result<Event> {
-    event.unwrap_or_else(|| Err(Error::internal("the log was read after an error")))
 }
 
 /// The reader is gone.
@@ -122,7 +102,11 @@ impl Worker {
     async fn run(&mut self) -> Result<()> {
         loop {
             match self.waiting()? {
-                Some(event) => self.event(event).await?,
+                // Nearly all of them are for the core alone.
+                Some(event) => match self.core.take(event)? {
+                    Step::Go => {}
+                    step => self.step(step).await?,
+                },
                 None => {
                     if self.finished() {
                         return self.boundary(true).await;
@@ -138,7 +122,10 @@ impl Worker {
 
     /// An event that is here already.
     fn waiting(&mut self) -> Result<Option<Event>> {
-        self.stream.next().now_or_never().map(arrived).transpose()
+        match self.stream.ready()? {
+            Some(event) => Ok(Some(event)),
+            None => self.stream.next().now_or_never().transpose(),
+        }
     }
 
     pub(super) async fn event(&mut self, event: Event) -> Result<()> {
@@ -228,7 +215,7 @@ impl Worker {
             until = until.min(again);
         }
         let event = tokio::select! {
-            event = self.stream.next() => arrived(event)?,
+            event = self.stream.next() => event?,
             () = tokio::time::sleep_until(until) => {
                 return if pending { self.boundary(true).await } else { Ok(()) };
             }

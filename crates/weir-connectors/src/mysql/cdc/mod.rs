@@ -339,7 +339,7 @@ impl ChangeSource for MysqlChanges {
             address: self.address.clone(),
             options: self.options.clone(),
             on_loss: self.on_loss.clone(),
-            stream: log::events(stream),
+            stream,
             control,
             core,
             plans: Plans::default(),

@@ -35,7 +35,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -50,7 +49,7 @@ use super::super::types::Travel;
 use super::super::values::Decoder;
 use super::core::Core;
 use super::key::{self, Bound, Key};
-use super::log::{Worker, arrived, no_key, stopped};
+use super::log::{Worker, no_key, stopped};
 use super::position::{Done, Family, Place};
 use super::rows::letter;
 use super::server;
@@ -256,10 +255,10 @@ impl Worker {
     async fn read_to(&mut self, high: &Place) -> Result<()> {
         while !(self.core.between_transactions() && self.core.place >= *high) {
             let event = tokio::select! {
-                event = self.stream.next() => event,
+                event = self.stream.next() => event?,
                 () = self.events.closed() => return Err(stopped()),
             };
-            self.event(arrived(event)?).await?;
+            self.event(event).await?;
         }
         self.core.finish_all()?;
         self.emit_all().await
