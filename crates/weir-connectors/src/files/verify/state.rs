@@ -378,14 +378,18 @@ impl VerifySink for Changes {
     }
 }
 
-/// The rows of one batch of changes: key, forms and number of the last change.
+/// Key, forms and number of the last change.
+#[cfg(test)]
+pub(super) type Folded = (Key, Vec<Option<String>>, i64);
+
+/// The rows of one batch of changes.
 #[cfg(test)]
 pub(super) fn folded(
     rows: &RecordBatch,
     comparison: &Comparison,
     bits: u8,
     parts: &mut Vec<BufWriter<File>>,
-) -> Result<Vec<(Key, Vec<Option<String>>, i64)>> {
+) -> Result<Vec<Folded>> {
     let mut emptied = 0;
     spill(rows, comparison, bits, parts, &mut emptied)?;
     let parts = std::mem::take(parts).into_iter().map(|part| part.into_inner().map_err(|error| Error::from(error.into_error())));

@@ -273,11 +273,11 @@ async fn the_id_of_one_key_column_is_its_value_and_of_several_a_document() {
     let peer = Peer::start().await;
     let rows = plain_rows(1, 2, 3).unwrap();
     let sink = sink(&peer, json!({})).await;
-    run(&sink, target("a", &rows, WriteMode::Upsert, &["id"]), &[rows.clone()]).await.unwrap();
+    run(&sink, target("a", &rows, WriteMode::Upsert, &["id"]), std::slice::from_ref(&rows)).await.unwrap();
     let fields = r#""id":{"$numberLong":"1"},"name":"row 1 \"ü\"","n":{"$numberLong":"3"}"#;
     assert_eq!(documents(&peer, "orders"), [format!(r#"{{"_id":{{"$numberLong":"1"}},{fields}}}"#)]);
     peer.model().collections.clear();
-    let report = run(&sink, target("b", &rows, WriteMode::Upsert, &["n", "id"]), &[rows.clone()]).await.unwrap();
+    let report = run(&sink, target("b", &rows, WriteMode::Upsert, &["n", "id"]), std::slice::from_ref(&rows)).await.unwrap();
     let id = r#"{"n":{"$numberLong":"3"},"id":{"$numberLong":"1"}}"#;
     assert_eq!(documents(&peer, "orders"), [format!(r#"{{"_id":{id},{fields}}}"#)]);
     assert!(report.place.ends_with("/shop.orders"), "{}", report.place);
@@ -307,7 +307,9 @@ async fn json_uuids_and_what_mongodb_read_become_what_they_were() {
     .into_iter()
     .unzip();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    run(&sink(&peer, json!({})).await, target("a", &rows, WriteMode::Append, &["_id"]), &[rows.clone()]).await.unwrap();
+    run(&sink(&peer, json!({})).await, target("a", &rows, WriteMode::Append, &["_id"]), std::slice::from_ref(&rows))
+        .await
+        .unwrap();
     let expected = concat!(
         r#"{"_id":{"$oid":"0123456789abcdef01234567"},"#,
         r#""j":{"a":[{"$numberInt":"1"},{"$numberDouble":"2.5"},{"$numberDecimal":"12345678901234567890"}]},"#,
@@ -360,7 +362,7 @@ async fn rows_with_keys_that_are_there_are_not_appended_and_nothing_is() {
     let (old, new) = (plain_rows(0, 5, 3).unwrap(), plain_rows(3, 9, 4).unwrap());
     let sink = sink(&peer, json!({ "id": "key" })).await;
     let target = |run: &str| target(run, &old, WriteMode::Append, &["id"]);
-    run(&sink, target("a"), &[old.clone()]).await.unwrap();
+    run(&sink, target("a"), std::slice::from_ref(&old)).await.unwrap();
     let before = documents(&peer, "orders");
     let error = run(&sink, target("b"), &[new]).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("WEIR-MONGO-041", Kind::Conflict), "{error}");
@@ -458,7 +460,7 @@ async fn two_rows_of_one_key_leave_an_overwritten_collection_as_it_was() {
     let peer = Peer::start().await;
     let rows = plain_rows(0, 5, 3).unwrap();
     let sink = sink(&peer, json!({})).await;
-    run(&sink, target("a", &rows, WriteMode::Overwrite, &["id"]), &[rows.clone()]).await.unwrap();
+    run(&sink, target("a", &rows, WriteMode::Overwrite, &["id"]), std::slice::from_ref(&rows)).await.unwrap();
     let before = documents(&peer, "orders");
     let error = run(&sink, target("b", &rows, WriteMode::Overwrite, &["id"]), &[rows.clone(), rows.clone()]).await.unwrap_err();
     assert_eq!(error.code(), "WEIR-MONGO-031", "{error}");
@@ -550,7 +552,7 @@ async fn moments_are_text_or_cut_as_the_spec_chooses() {
     ] {
         let on_loss = OnLoss { default: choice, columns: Default::default() };
         let sink = sink_with(&peer, json!({ "collection": format!("{choice:?}") }), on_loss).await;
-        run(&sink, target("a", &rows, WriteMode::Append, &[]), &[rows.clone()]).await.unwrap();
+        run(&sink, target("a", &rows, WriteMode::Append, &[]), std::slice::from_ref(&rows)).await.unwrap();
         assert!(documents(&peer, &format!("{choice:?}"))[0].contains(stored), "{:?}", documents(&peer, &format!("{choice:?}")));
     }
     let strict = sink(&peer, json!({})).await.prepare(target("b", &rows, WriteMode::Append, &[])).await;
@@ -583,7 +585,7 @@ async fn a_key_of_another_type_would_not_find_its_documents_and_is_refused() {
     let peer = Peer::start().await;
     let rows = plain_rows(0, 2, 3).unwrap();
     let sink = sink(&peer, json!({})).await;
-    run(&sink, target("a", &rows, WriteMode::Upsert, &["id"]), &[rows.clone()]).await.unwrap();
+    run(&sink, target("a", &rows, WriteMode::Upsert, &["id"]), std::slice::from_ref(&rows)).await.unwrap();
     let mut columns = rows.columns().to_vec();
     columns[0] = cast(&columns[0], &DataType::Utf8).unwrap();
     let mut fields: Vec<Field> = plain_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
@@ -601,7 +603,7 @@ async fn the_columns_of_a_target_are_known_to_the_contract() {
     let first = target("a", &rows, WriteMode::Append, &[]);
     assert_eq!(sink.columns(&first).await.unwrap(), None);
     assert_eq!(sink.preview(&first).await.unwrap(), ["create collection orders"]);
-    run(&sink, first.clone(), &[rows.clone()]).await.unwrap();
+    run(&sink, first.clone(), std::slice::from_ref(&rows)).await.unwrap();
     assert_eq!(sink.columns(&first).await.unwrap().unwrap(), ["id", "name", "n"]);
     let wide = RecordBatch::try_from_iter([("id", rows.column(0).clone()), ("more", rows.column(1).clone())]).unwrap();
     let narrow = StreamTarget {

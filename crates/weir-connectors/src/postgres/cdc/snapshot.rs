@@ -143,7 +143,7 @@ struct View {
 enum Piece {
     Rows(RecordBatch, u64),
     Dead(DeadLetter),
-    End(Client),
+    End(Box<Client>),
 }
 
 /// An end of the log as other messages give it: a record never begins inside a page's head.
@@ -439,7 +439,7 @@ impl Worker {
             match piece? {
                 Piece::End(client) => {
                     open -= 1;
-                    self.plans.idle.push(client);
+                    self.plans.idle.push(*client);
                 }
                 Piece::Dead(letter) => {
                     self.core.dirty = true;
@@ -544,7 +544,7 @@ async fn copy(
         }
     }
     client.batch("COMMIT").await?;
-    let _ = sender.send((index, Ok(Piece::End(client)))).await;
+    let _ = sender.send((index, Ok(Piece::End(Box::new(client))))).await;
     Ok(())
 }
 
