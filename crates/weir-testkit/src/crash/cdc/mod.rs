@@ -37,6 +37,8 @@ use writer::Writers;
 
 /// So many kills, then everything is compared and begins anew.
 const ROUND: usize = 50;
+/// A run tries five times without progress, which may take this long, or somewhat longer.
+const FIVE_TRIES: Duration = Duration::from_millis(3_800);
 /// A target that gets nothing for so long is not recovering.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,6 +96,8 @@ pub struct CdcReport {
     pub restarts: usize,
     /// Starts of `weir` that a server was restarted under before the run had begun: it says so and ends, and is started again. No kills.
     pub refused_starts: usize,
+    /// Runs that ended because a server was away for longer than they try again; they are started again. No kills.
+    pub gave_up: usize,
     /// Pipelines that were begun, brought to their end and compared.
     pub rounds: usize,
     /// Changes that were committed at the source, the rows that were there included.
@@ -219,11 +223,17 @@ impl Suite<'_> {
     /// One run of `weir` and its kill, with the restart of a server before it when one is due.
     fn attempt(&mut self, source: &mut Site, sink: &mut Sink, folder: &Path) -> Result<()> {
         let mut weir = Weir::start(&self.options.weir, folder, &["--checkpoint-interval", "1s"])?;
-        let restarts = self.report.restarts;
-        let lived = self.life(&mut weir, source, sink).and_then(|()| weir.must_live());
-        if lived.is_err() && self.report.restarts > restarts && weir.refused_to_begin()? {
-            self.report.refused_starts += 1;
-            return Ok(());
+        let mut outage = Duration::ZERO;
+        let lived = self.life(&mut weir, source, sink, &mut outage).and_then(|()| weir.must_live());
+        if lived.is_err() && !outage.is_zero() && weir.has_ended()? {
+            if weir.refused_to_begin()? {
+                self.report.refused_starts += 1;
+                return Ok(());
+            }
+            if outage > FIVE_TRIES {
+                self.report.gave_up += 1;
+                return Ok(());
+            }
         }
         lived?;
         weir.kill_9()?;
@@ -231,8 +241,8 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// What happens while it runs.
-    fn life(&mut self, weir: &mut Weir, source: &mut Site, sink: &mut Sink) -> Result<()> {
+    /// What happens while it runs, and how long a server was away.
+    fn life(&mut self, weir: &mut Weir, source: &mut Site, sink: &mut Sink, outage: &mut Duration) -> Result<()> {
         if self.rng.random_bool(0.5) {
             // Somewhere between start and first change.
             self.pause(600);
@@ -248,9 +258,11 @@ impl Suite<'_> {
         weir.must_live()?;
         let servers = if sink.server().is_some() { 2 } else { 1 };
         let server = if restarts % servers == 0 { Some(&mut *source) } else { sink.server() };
+        let begin = Instant::now();
         if let Some(server) = server {
             server.restart((restarts / servers) % 2 == 0)?;
         }
+        *outage = begin.elapsed();
         self.report.restarts += 1;
         if self.rng.random_bool(0.5) {
             self.reconnections.push(millis(arrives(weir, sink)?));

@@ -67,11 +67,15 @@ impl Weir {
         }
     }
 
+    /// It is not there any more.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// It ended before it had looked at everything and said which run it is. A server that cannot be reached is told at once then, and
     /// whoever started it starts it again; a run that has begun waits for the server.
     pub fn refused_to_begin(&mut self) -> Result<bool> {
-        let ended = self.child.try_wait()?.is_some();
-        Ok(ended && !fs::read_to_string(&self.log)?.contains("  run "))
+        Ok(self.has_ended()? && !fs::read_to_string(&self.log)?.contains("  run "))
     }
 
     /// Waits until `is_so`; the program must not end meanwhile.
