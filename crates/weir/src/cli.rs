@@ -292,7 +292,7 @@ pub struct StateShow {
 
 #[derive(Debug, Args)]
 pub struct StateReset {
-    /// The pipeline's name, or its file
+    /// The pipeline's name, or its file (which it must be if its journal is in a bucket)
     pub pipeline: String,
     /// Only this stream
     #[arg(long)]

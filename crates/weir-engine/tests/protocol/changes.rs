@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
-    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, OnLoss, Op, Position, ReadRequest, Recovery, Result,
+    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, Objects, OnLoss, Op, Position, ReadRequest, Recovery, Result,
     SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
     StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
 };
@@ -29,6 +29,7 @@ use weir_plan::{
 use weir_spec::{Delivery, JournalPolicy, Mode, Pipeline};
 
 use crate::memory::Faults;
+use crate::objects::Shelf;
 use crate::store::Wire;
 
 pub(crate) const STREAMS: [&str; 2] = ["a", "b"];
@@ -417,6 +418,8 @@ pub(crate) struct Rig {
     /// Changes go through [`Picky`], and the sinks get the columns about changes.
     pub(crate) picky: bool,
     pub(crate) journal: Option<JournalPolicy>,
+    /// The journal is here and not in the folder.
+    pub(crate) shelf: Option<Arc<Shelf>>,
     pub(crate) checkpoint_interval: Duration,
 }
 
@@ -439,8 +442,17 @@ impl Rig {
             wire,
             picky: false,
             journal: None,
+            shelf: None,
             checkpoint_interval: Duration::ZERO,
         }
+    }
+
+    /// The journal is in objects, in many small ones; each call of them is an operation too.
+    pub(crate) fn shelved(self) -> Self {
+        let faults = self.faults.clone();
+        let shelf = Shelf::behind(Arc::new(move |effect: &mut dyn FnMut()| faults.step(effect)));
+        let journal = Some(JournalPolicy { max_bytes: 4 << 10, ..JournalPolicy::default() });
+        Self { shelf: Some(shelf), journal, ..self }
     }
 
     pub(crate) fn more(&mut self, transactions: u64) {
@@ -453,7 +465,7 @@ impl Rig {
             name: "log".into(),
             mode: Mode::Cdc,
             dead_letters: weir_spec::DeadLetterPolicy { allow: 10_000 },
-            journal: self.journal,
+            journal: self.journal.clone(),
             ..serde_json::from_value(json!({
                 "name": "", "mode": "cdc", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
                 "dead_letters": {"allow": 0}
@@ -518,6 +530,7 @@ impl Rig {
         let mut options = RunOptions::new(self.folder.path());
         options.checkpoint_interval = self.checkpoint_interval;
         options.until_caught_up = true;
+        options.journal = self.shelf.clone().map(|shelf| shelf as Arc<dyn Objects>);
         options.stop = stop;
         if self.wire {
             let tables = Tables::file(self.folder.path()).await.unwrap();
@@ -560,10 +573,15 @@ impl Rig {
 }
 
 async fn survives(sinks: usize, wire: bool, picky: bool) {
+    survives_with(|| Rig { picky, ..Rig::new(sinks, 11, wire) }).await;
+}
+
+async fn survives_with(rig: impl Fn() -> Rig) {
     let mut crashes = 0;
     for after in [false, true] {
         for nth in 1.. {
-            let rig = Rig { picky, ..Rig::new(sinks, 11, wire) };
+            let rig = rig();
+            let (sinks, picky) = (rig.sinks.len(), rig.picky);
             rig.faults.arm(nth, after);
             let told = format!("operation {nth}, after={after}");
             let first = rig.attempt().await;
@@ -682,4 +700,14 @@ async fn the_next_run_goes_on_where_the_last_one_ended() {
     std::fs::rename(&kept, &journal).unwrap();
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     rig.check("third").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_journal_is_in_a_bucket_survives_a_crash_at_every_operation() {
+    survives_with(|| Rig::new(1, 11, false).shelved()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sinks_of_a_journal_in_a_bucket_survive_a_crash_at_every_operation() {
+    survives_with(|| Rig::new(2, 11, false).shelved()).await;
 }

@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use weir_connect::Op;
 use weir_engine::codec::Record;
+use weir_engine::journal::{JournalPlace, Journals};
 use weir_engine::{Reporter, RunEvent, RunStatus, back, look};
 use weir_spec::{JournalPolicy, Keep, Pipeline, WhenFull};
 
 use crate::changes::{Histories, Rig, STREAMS, transaction};
+use crate::journal_suite;
+use crate::objects::Shelf;
 
 /// Lets the sinks go on once the journal is said to be full.
 struct Release {
@@ -31,8 +34,63 @@ impl Reporter for Release {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_a_folder_passes_the_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    let place = || {
+        count.set(count.get() + 1);
+        JournalPlace::Folder(folder.path().join(count.get().to_string()))
+    };
+    journal_suite::passes(place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_of_objects_passes_the_suite() {
+    journal_suite::passes(|| JournalPlace::Objects(Shelf::new(), "p/s".into())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_a_bucket_is_looked_at_and_gone_back_in_from_elsewhere() {
+    let policy = JournalPolicy { keep: Some(Keep::Ms(3_600_000)), ..JournalPolicy::default() };
+    let rig = Rig { journal: Some(policy), ..Rig::new(1, 11, false).shelved() };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let at = Journals::new(rig.folder.path(), rig.shelf.clone().map(|shelf| shelf as Arc<dyn weir_connect::Objects>));
+    let found = look::journals(at.clone(), &pipeline(1)).await.unwrap();
+    assert_eq!((found.journals[0].last, &*found.journals[0].folder), (11, "shelf://log/source"));
+    let changes: u64 = (1..=11).map(|n| transaction(n).len() as u64).sum();
+    let mut records = look::records(at.clone(), &pipeline(1), "source", 0).await.unwrap();
+    let mut read = 0;
+    while let Some((_, record)) = records.read().await.unwrap() {
+        if let Record::Changes(batch) = record {
+            read += batch.ops.len() as u64;
+        }
+    }
+    assert_eq!(read, changes);
+    back::set_back(at.clone(), &pipeline(1), 5, None).await.unwrap();
+    let again = rig.attempt().await;
+    assert_eq!(again.status, RunStatus::Succeeded, "{:?}", again.error);
+    let mut expected = since(0, 11);
+    since(5, 11).into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected);
+    at.clear(&pipeline(1)).await.unwrap();
+    assert!(look::journals(at, &pipeline(1)).await.unwrap().journals.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_in_a_bucket_waits_for_the_sinks_and_goes_on() {
+    let policy = Some(JournalPolicy { max_bytes: 32 << 10, ..JournalPolicy::default() });
+    let rig = Rig { journal: policy, checkpoint_interval: Duration::from_secs(3600), ..Rig::new(2, 300, false).shelved() };
+    rig.sinks[1].hold(true);
+    let mut release = Release { sinks: rig.sinks.clone(), waited: false };
+    let report = rig.attempt_told(&mut release).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert!(report.warnings.iter().any(|warning| warning.contains("32KiB")), "{:?}", report.warnings);
+    rig.check("waited").await;
+}
+
 fn small(when_full: WhenFull) -> Option<JournalPolicy> {
-    Some(JournalPolicy { max_bytes: 32 << 10, when_full, keep: None })
+    Some(JournalPolicy { max_bytes: 32 << 10, when_full, ..JournalPolicy::default() })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,9 +183,9 @@ async fn a_sink_that_is_set_back_gets_once_more_what_came_after() {
     assert_eq!(journal.streams.iter().map(|stream| stream.updates + stream.deletes).sum::<u64>(), changes);
     assert_eq!(journal.streams[0].dead, 2);
     assert_eq!(journal.sinks.iter().map(|sink| (sink.seq, sink.behind)).collect::<Vec<_>>(), [(Some(11), 0), (Some(11), 0)]);
-    let mut records = look::records(folder, &pipeline, "source", 4).unwrap();
+    let mut records = look::records(folder, &pipeline, "source", 4).await.unwrap();
     let mut read = 0;
-    while let Some((seq, record)) = records.read().unwrap() {
+    while let Some((seq, record)) = records.read().await.unwrap() {
         let Record::Changes(batch) = record else { continue };
         assert_eq!(seq.to_string(), *batch.transactions[0].position);
         read += batch.ops.len();
@@ -208,7 +266,7 @@ async fn a_sink_is_not_set_back_to_where_it_cannot_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_can_be_gone_back_to() {
     let keep = Some(Keep::Ms(3_600_000));
-    let policy = JournalPolicy { max_bytes: 16 << 20, when_full: WhenFull::Wait, keep };
+    let policy = JournalPolicy { max_bytes: 16 << 20, keep, ..JournalPolicy::default() };
     let rig = Rig { journal: Some(policy), ..Rig::new(1, 30, false) };
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     back::set_back(rig.folder.path(), &pipeline(1), 0, None).await.unwrap();

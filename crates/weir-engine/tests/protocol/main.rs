@@ -6,7 +6,9 @@
 
 mod changes;
 mod journal;
+mod journal_suite;
 mod memory;
+mod objects;
 mod store;
 
 use std::sync::{Arc, Mutex};
