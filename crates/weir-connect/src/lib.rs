@@ -30,7 +30,7 @@ pub mod verify;
 
 pub use change::{
     Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, DeleteMode, Op,
-    SchemaChange, TransactionMark,
+    SchemaChange, SnapshotAgain, TransactionMark,
 };
 pub use connector::{CheckItem, CheckReport, Connector, Descriptor, OptionSchema, RunIdentity, SinkContext, SourceContext};
 pub use fidelity::{Edge, SinkType};

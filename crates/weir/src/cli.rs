@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use journal::{Journal, JournalInspect, JournalLs, JournalReplay};
+pub use journal::{Journal, JournalInspect, JournalLs, JournalReplay, Snapshot};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
     Settings,
@@ -55,13 +55,15 @@ pub enum Command {
     Run(Run),
     /// Prove that the sinks have what the sources have, also while the pipeline runs
     Verify(Verify),
+    /// Take the snapshot of tables once more while their log goes on (`mode: cdc`)
+    Snapshot(Snapshot),
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
     /// List, show or replay records that could not be processed
     #[command(subcommand)]
     Dead(Dead),
-    /// Look at the changes on disk between a log and its sinks (`mode: cdc`), or set a sink back
+    /// Look at the durable changes between a log and its sinks (`mode: cdc`), or set a sink back
     #[command(subcommand)]
     Journal(Journal),
     /// Ask SQL over the lake and over any connection
@@ -107,6 +109,7 @@ impl Command {
             Self::Discover(args) => args.json,
             Self::Run(args) => args.json,
             Self::Verify(args) => args.json,
+            Self::Snapshot(args) => args.json,
             Self::State(State::Show(args)) => args.json,
             Self::Dead(Dead::List(args)) => args.json,
             Self::Dead(Dead::Show(args)) => args.json,

@@ -210,7 +210,8 @@ impl Opened {
         nodes.chain(self.pipeline.connections.keys().map(|name| format!("{name}.*"))).collect()
     }
 
-    async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
+    /// The source of a node.
+    pub async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
         let connector = self.connector(&node.kind)?;
         let Divided { connection, own } = divide(&self.pipeline, node, connector.as_ref())?;
         let connection = self.resolver.resolve(&connection, self.credentials())?;

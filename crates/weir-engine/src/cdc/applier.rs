@@ -51,6 +51,8 @@ pub(super) struct Left {
     pub outlets: Value,
     /// The sinks that it had; `None`: an older version did not write them down.
     pub sinks: Option<Vec<String>>,
+    /// Where sinks that are new begin; see [`super::join`].
+    pub joined: HashMap<String, u64>,
 }
 
 impl Left {
@@ -61,11 +63,15 @@ impl Left {
             shapes: shape::read(&left["shapes"])?,
             outlets: left["outlets"].clone(),
             sinks: left["sinks"].as_array().map(names),
+            joined: HashMap::new(),
         })
     }
 
     /// A sink that has no checkpoint begins where the last run ended, if it was there then. One that is new has nothing of what came before.
-    fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+    pub(super) fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+        if let Some(seq) = self.joined.get(sink) {
+            return Ok(*seq);
+        }
         let known = self.sinks.as_ref().is_none_or(|sinks| sinks.iter().any(|known| known == sink));
         if known && (self.seq > 0 || journal.holds(0).is_ok()) {
             return Ok(self.seq);
@@ -222,7 +228,7 @@ impl Applier {
                     })
                 };
                 let told = maker.told(output);
-                let known = kept.get(&stream).or_else(|| left.shapes.get(&stream)).cloned();
+                let known = kept.get(&stream).or_else(|| left.shapes.get(&stream).filter(|_| !left.joined.contains_key(sink))).cloned();
                 let (mut shape, policy) = match known {
                     // The target has had this shape already: opening alters nothing.
                     Some(shape) if output.on_schema_change == SchemaChangePolicy::Evolve => (shape, SchemaChangePolicy::Freeze),

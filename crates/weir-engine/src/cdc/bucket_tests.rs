@@ -151,7 +151,7 @@ async fn wherever_a_second_writer_comes_in_between_nothing_that_was_told_is_lost
         // What was written though nobody heard of it: once, in its place.
         assert!(found == both(&without) || after && found == both(&with), "call {nth}, after={after}: {found:?}");
     }
-    assert!(cuts > 10, "only {cuts}");
+    assert!(cuts >= 10, "only {cuts}");
 }
 
 #[tokio::test]
@@ -272,10 +272,10 @@ fn what_leads_to_the_last_object_is_the_journal() {
     let part = |first: u64, last: u64| Segment { first, last, seq: first, bytes: 1, written: SystemTime::now(), whole: true };
     let numbers = |segments: &[Segment]| segments.iter().map(|segment| (segment.first, segment.last)).collect::<Vec<_>>();
     // What was put together, beside what it was made of; a claim far before; and a hole.
-    let found = vec![part(2, 2), part(5, 5), part(6, 9), part(6, 6), part(7, 7), part(8, 12), part(13, 13)];
+    let found = vec![part(2, 2), part(5, 5), part(6, 9), part(6, 6), part(8, 12), part(12, 12), part(13, 13)];
     let (chain, ghosts, missing) = super::chain(found).unwrap();
-    assert_eq!(numbers(&chain), [(5, 5), (6, 9), (8, 12), (13, 13)][..].to_vec());
-    assert_eq!((numbers(&ghosts), missing), (vec![(2, 2), (6, 6), (7, 7)], Some(4)));
+    assert_eq!(numbers(&chain), [(5, 5), (6, 9), (8, 12), (13, 13)]);
+    assert_eq!((numbers(&ghosts), missing), (vec![(2, 2), (6, 6), (12, 12)], Some(4)));
     let twice = vec![part(3, 3), Segment { seq: 9, ..part(3, 3) }];
     assert_eq!(super::chain(twice).unwrap_err().code(), "WEIR-JOURNAL-022");
 }

@@ -8,17 +8,19 @@
 //! * `shape`: what a stream looked like where a sink has got to;
 //! * `outlet`: from a stream's changes to those of one target: transforms, columns about changes;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
-//! * [`look`], [`back`]: the journal from outside: what is in it, and a sink that goes back in it;
+//! * [`look`], [`back`], [`again`]: the journal from outside: what is in it, a sink that goes back in it, a snapshot once more; `join`: a sink that is new;
 //! * this file: one log from opening to its end.
 //!
 //! A sink that applies changes keeps the number of the journal's boundary with its rows. After a crash the journal gives it, byte for byte,
 //! what comes after that boundary: exactly once, whatever the source would give the second time.
 
+pub mod again;
 mod applier;
 pub mod back;
 mod bucket;
 pub mod codec;
 mod folder;
+mod join;
 pub mod journal;
 pub mod look;
 mod outlet;
@@ -147,8 +149,9 @@ impl Log<'_> {
         };
         // A quarter of what it may take: three are trimmed while the last one is written.
         let segment_bytes = (self.policy.max_bytes / 4).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
-        let (journal, writer) = Journal::open(&self.place(context), &start, segment_bytes).await?;
-        let left = Left::read(&left.unwrap_or_default())?;
+        let (journal, mut writer) = Journal::open(&self.place(context), &start, segment_bytes).await?;
+        let mut left = Left::read(&left.unwrap_or_default())?;
+        join::join(context, (self.node, source), (&self.sinks(), &self.flows), &mut left, (&journal, &mut writer)).await?;
         let mut appliers = Vec::new();
         for sink in self.sinks() {
             appliers.push(Applier::open(context, self.node, sink, &self.flows, &left, &journal).await?);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
     CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, Objects, OnLoss, Op, Position, ReadRequest, Recovery, Result,
-    SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
+    SchemaChange, SchemaChangePolicy, Sink, SnapshotAgain, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
     StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
 };
 use weir_engine::store::tables::Tables;
@@ -97,6 +97,9 @@ impl ChangeSource for Script {
     }
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
         assert_eq!(request.streams, STREAMS);
+        let again = request.from.iter().flat_map(|position| position["again"].as_array().into_iter().flatten());
+        let again: Vec<usize> =
+            again.map(|name| STREAMS.iter().position(|stream| *stream == name.as_str().unwrap()).unwrap()).collect();
         let from = request.from.map_or(0, |position| position["n"].as_u64().unwrap());
         let kept = self.acknowledged.load(Ordering::SeqCst);
         if from < kept {
@@ -105,6 +108,7 @@ impl ChangeSource for Script {
         self.faults.step(|| ())?;
         Ok(Arc::new(Opened {
             from,
+            again,
             endless: self.endless,
             transactions: self.transactions,
             pace: self.openings.fetch_add(1, Ordering::SeqCst) % 3 + 1,
@@ -112,13 +116,31 @@ impl ChangeSource for Script {
             faults: self.faults.clone(),
         }))
     }
+    fn snapshot_again(&self, from: &Position, streams: &[SnapshotAgain]) -> Result<Position> {
+        let names: Vec<&str> = streams.iter().map(|wanted| wanted.stream.as_str()).collect();
+        Ok(json!({"n": from["n"], "again": names}))
+    }
     async fn forget(&self, _: &str, _: Option<&Position>) -> Result<()> {
         Ok(())
     }
 }
 
+/// What there is after so many transactions.
+pub(crate) fn rows_after(transactions: u64) -> BTreeMap<(usize, i64), i64> {
+    let mut rows = BTreeMap::new();
+    for (stream, op, key, value) in (1..=transactions).flat_map(transaction) {
+        match op {
+            Op::Delete => rows.remove(&(stream, key)),
+            _ => rows.insert((stream, key), value),
+        };
+    }
+    rows
+}
+
 struct Opened {
     from: u64,
+    /// Streams that are read before the log.
+    again: Vec<usize>,
     endless: bool,
     transactions: u64,
     pace: u64,
@@ -130,21 +152,27 @@ struct Opened {
 impl ChangeLog for Opened {
     async fn read(&self) -> Result<ChangeStream> {
         let mut events: Vec<Result<ChangeEvent>> = Vec::new();
+        let change = |n: u64, (stream, op, key, value): (usize, Op, i64, i64)| {
+            let columns: Vec<arrow::array::ArrayRef> =
+                vec![Arc::new(Int64Array::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
+            Ok(ChangeEvent::Changes(ChangeBatch {
+                stream: STREAMS[stream].into(),
+                ops: vec![op],
+                rows: RecordBatch::try_new(schema(), columns).unwrap(),
+                absent: vec![None, None],
+                before: None,
+                transactions: vec![TransactionMark { end: 1, position: n.to_string().into(), id: None, committed_at_us: 0 }],
+                source_bytes: 8,
+            }))
+        };
+        let again = rows_after(self.from).into_iter().filter(|((stream, _), _)| self.again.contains(stream));
+        events.extend(again.map(|((stream, key), value)| change(self.from, (stream, Op::Read, key, value))));
+        if !events.is_empty() {
+            let position = json!({"n": self.from});
+            events.push(Ok(ChangeEvent::Boundary(Boundary { position, committed_at_us: None, caught_up: false })));
+        }
         for n in self.from + 1..=self.transactions {
-            let mark = |end| TransactionMark { end, position: n.to_string().into(), id: None, committed_at_us: 0 };
-            for (stream, op, key, value) in transaction(n) {
-                let columns: Vec<arrow::array::ArrayRef> =
-                    vec![Arc::new(Int64Array::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
-                events.push(Ok(ChangeEvent::Changes(ChangeBatch {
-                    stream: STREAMS[stream].into(),
-                    ops: vec![op],
-                    rows: RecordBatch::try_new(schema(), columns).unwrap(),
-                    absent: vec![None, None],
-                    before: None,
-                    transactions: vec![mark(1)],
-                    source_bytes: 8,
-                })));
-            }
+            events.extend(transaction(n).into_iter().map(|one| change(n, one)));
             if broken(n) {
                 events.push(Ok(ChangeEvent::Dead(DeadLetter {
                     stream: "a".into(),
@@ -418,6 +446,7 @@ pub(crate) struct Rig {
     /// Changes go through [`Picky`], and the sinks get the columns about changes.
     pub(crate) picky: bool,
     pub(crate) journal: Option<JournalPolicy>,
+    pub(crate) write_mode: WriteMode,
     /// The journal is here and not in the folder.
     pub(crate) shelf: Option<Arc<Shelf>>,
     pub(crate) checkpoint_interval: Duration,
@@ -442,9 +471,16 @@ impl Rig {
             wire,
             picky: false,
             journal: None,
+            write_mode: WriteMode::Upsert,
             shelf: None,
             checkpoint_interval: Duration::ZERO,
         }
+    }
+
+    /// One that takes everything at once.
+    pub(crate) fn another_sink(&self) -> Arc<Histories> {
+        let (faults, held) = (self.faults.clone(), watch::Sender::new(false));
+        Arc::new(Histories { world: Arc::default(), faults, patience: Duration::ZERO, flushed: Arc::default(), held })
     }
 
     /// The journal is in objects, in many small ones; each call of them is an operation too.
@@ -494,7 +530,7 @@ impl Rig {
                     sink: sink.clone(),
                     stream: stream.into(),
                     schema: if self.picky { picked_with_metadata() } else { schema() },
-                    write_mode: WriteMode::Upsert,
+                    write_mode: self.write_mode,
                     key: vec!["key".into()],
                     on_schema_change: SchemaChangePolicy::Evolve,
                     on_loss: OnLoss::default(),

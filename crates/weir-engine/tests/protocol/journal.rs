@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_connect::Op;
+use weir_connect::{Op, SnapshotAgain};
 use weir_engine::codec::Record;
 use weir_engine::journal::{JournalPlace, Journals};
-use weir_engine::{Reporter, RunEvent, RunStatus, back, look};
+use weir_engine::{Reporter, RunEvent, RunStatus, again, back, look};
 use weir_spec::{JournalPolicy, Keep, Pipeline, WhenFull};
 
-use crate::changes::{Histories, Rig, STREAMS, transaction};
+use crate::changes::{Histories, Rig, STREAMS, rows_after, transaction};
 use crate::journal_suite;
 use crate::objects::Shelf;
 
@@ -277,9 +277,89 @@ async fn what_is_kept_can_be_gone_back_to() {
     }
 }
 
+/// What a sink shows by now.
+fn shown(sink: &Histories) -> BTreeMap<(usize, i64), i64> {
+    let world = sink.world.lock().unwrap();
+    let at = |name: &str| STREAMS.iter().position(|stream| *stream == name).unwrap();
+    world.history.iter().filter_map(|((stream, key), values)| Some(((at(stream), *key), (*values.last()?)?))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missing() {
+async fn a_sink_that_joins_a_log_that_has_begun_gets_the_snapshot_and_the_others_stay_as_they_are() {
     let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.sinks.push(Rig::new(1, 0, false).sinks.remove(0));
+    rig.more(310);
+    let report = rig.attempt().await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert!(report.warnings.iter().any(|warning| warning.contains("sink1")), "{:?}", report.warnings);
+    for sink in &rig.sinks {
+        assert_eq!(shown(sink), rows_after(310));
+    }
+    let before = rig.sinks[1].world.lock().unwrap().history.clone();
+    let again = rig.attempt().await;
+    assert_eq!((again.status, again.warnings.len()), (RunStatus::Succeeded, 0), "{again:?}");
+    assert_eq!(rig.sinks[1].world.lock().unwrap().history, before, "once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_joins_gets_everything_whatever_crashes_meanwhile() {
+    let mut crashes = 0;
+    for after in [false, true] {
+        for nth in 1.. {
+            let told = format!("operation {nth}, after={after}");
+            // A run that was stopped, and a journal that has let go of its beginning.
+            let mut rig = Rig::new(1, 9, false).shelved();
+            assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+            rig.sinks.push(rig.another_sink());
+            rig.more(14);
+            rig.faults.arm(nth, after);
+            let mut last = rig.attempt().await;
+            let hit = rig.faults.hit.load(Ordering::SeqCst);
+            rig.faults.arm(-1, false);
+            if last.status == RunStatus::Failed {
+                crashes += 1;
+                last = rig.attempt().await;
+            }
+            assert_eq!(last.status, RunStatus::Succeeded, "{told}: {:?}", last.error);
+            for sink in &rig.sinks {
+                assert_eq!(shown(sink), rows_after(14), "{told}");
+            }
+            if !hit {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 20, "only {crashes} places to crash at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snapshot_of_a_stream_is_taken_once_more_behind_what_the_journal_holds() {
+    let mut rig = Rig::new(1, 11, false);
+    let (folder, pipeline) = (rig.folder.path().to_owned(), pipeline(1));
+    let wanted = [SnapshotAgain { stream: "a".into(), only: None }];
+    let source = rig.source.clone();
+    let ask = || again::snapshot(&folder, &pipeline, "source", &*source, &wanted);
+    assert_eq!(ask().await.unwrap_err().code(), "WEIR-JOURNAL-024");
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let lock = std::fs::File::create(folder.join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(ask().await.unwrap_err().code(), "WEIR-RUN-010");
+    drop(lock);
+    assert_eq!(ask().await.unwrap().after, 12);
+    rig.more(20);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let mut expected = since(0, 11);
+    for ((stream, key), value) in rows_after(11).into_iter().filter(|((stream, _), _)| *stream == 0) {
+        expected.entry((STREAMS[stream].into(), key)).or_default().push(Some(value));
+    }
+    since(11, 20).into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_joins_beside_one_that_keeps_every_change_is_refused() {
+    let mut rig = Rig { journal: small(WhenFull::Wait), write_mode: weir_connect::WriteMode::Append, ..Rig::new(1, 300, false) };
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     let late = Rig::new(1, 0, false).sinks.remove(0);
     rig.sinks.push(late);

@@ -12,6 +12,7 @@ use super::super::columns::Bad;
 use super::super::quote::{self, ident};
 use super::decode::{self, Cell, Envelope, Form, LogRelation, Lsn, Message, Old, Tuples, lsn_text};
 use super::key::{self, Bound, Chunk, Key};
+use super::position::Again;
 use super::rows::{Row, Rows, Transaction};
 use super::streamed::{Replay, Streamed};
 use super::table::{Shape, printed, renamed};
@@ -51,6 +52,8 @@ pub struct TableSnapshot {
     pub left_out: HashSet<u32>,
     /// How often it began anew.
     pub begun: u64,
+    /// The targets have rows of it already: nothing is left out.
+    pub again: Option<Again>,
 }
 
 impl TableSnapshot {
@@ -63,8 +66,12 @@ impl TableSnapshot {
                     _ => true,
                 });
         if unread {
+            // Also if it is given out: a chunk that does not see it would put back what was before it.
             self.left_out.insert(xid);
-            return false;
+            return self.again.is_some();
+        }
+        if self.again.is_some() {
+            return true;
         }
         let holds = |chunk: &Chunk| key.map_or(self.whole, |key| chunk.holds(key));
         !self.chunks.iter().any(|chunk| (self.whole || holds(chunk)) && chunk.snapshot.sees(xid))
@@ -73,7 +80,8 @@ impl TableSnapshot {
     /// Forgets everything: the table was emptied, or its key is another one.
     pub fn restart(&mut self, shape: &Shape) {
         let left_out = std::mem::take(&mut self.left_out);
-        *self = Self { whole: shape.order.is_none(), left_out, begun: self.begun + 1, ..Self::default() };
+        let again = self.again.take();
+        *self = Self { whole: shape.order.is_none(), left_out, begun: self.begun + 1, again, ..Self::default() };
     }
 }
 

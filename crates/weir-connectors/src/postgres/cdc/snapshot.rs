@@ -127,6 +127,7 @@ pub fn resumed(progress: &TableProgress, shape: &Shape) -> Option<TableSnapshot>
         done: progress.done,
         after: bound(&progress.after)?,
         chunks,
+        again: progress.again.clone(),
         whole: shape.order.is_none(),
         ..TableSnapshot::default()
     })
@@ -155,7 +156,7 @@ fn end_of_record(lsn: Lsn) -> Lsn {
     }
 }
 
-fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: Option<&str>) -> String {
+fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: &[&str]) -> String {
     let row = |bound: &Bound| {
         let casts = bound.text.iter().zip(&shape.key_types).map(|(text, kind)| format!("{}::{kind}", literal(text)));
         format!("({})", casts.collect::<Vec<_>>().join(", "))
@@ -164,7 +165,7 @@ fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: Op
     let mut parts = Vec::new();
     parts.extend(after.map(|after| format!("{key} > {}", row(after))));
     parts.extend(to.map(|to| format!("{key} <= {}", row(to))));
-    parts.extend(given.map(|given| format!("({given}\n)")));
+    parts.extend(given.iter().map(|given| format!("({given}\n)")));
     if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
 }
 
@@ -237,13 +238,13 @@ impl Worker {
         let key = quote::join_idents(shape.key.iter().map(String::as_str));
         let printed: Vec<String> = shape.key.iter().map(|name| format!("format('%s', {})", ident(name))).collect();
         let percent = (100.0 * (SAMPLE_BLOCKS * BLOCK) as f64 / chunk_bytes as f64).min(100.0);
-        let (given, only) = (self.options.condition(&stream), self.from(at));
+        let (given, only) = (self.given(at), self.from(at));
         let sql = format!(
             "SELECT {} FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS weir_row, count(*) OVER () AS weir_rows \
              FROM {only} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (7){}) AS sample \
              WHERE weir_row % greatest(weir_rows / {chunks}, 1) = 0 ORDER BY {key}",
             printed.join(", "),
-            condition(&shape, after.as_ref(), None, given)
+            condition(&shape, after.as_ref(), None, &given)
         );
         let Self { control, wire, told, .. } = self;
         let rows = patiently(wire, *told, control.query(&sql, &[])).await.map_err(|error| error.at(stream.to_string()))?;
@@ -262,6 +263,13 @@ impl Worker {
             plan.bounds = Some(bounds);
         }
         Ok(())
+    }
+
+    /// Conditions that all rows of the snapshot meet.
+    fn given(&self, at: usize) -> Vec<&str> {
+        let table = &self.core.tables[at];
+        let only = table.snapshot.as_ref().and_then(|snapshot| snapshot.again.as_ref()?.only.as_deref());
+        self.options.condition(&table.stream).into_iter().chain(only).collect()
     }
 
     fn from(&self, at: usize) -> String {
@@ -408,11 +416,11 @@ impl Worker {
         let mut chunks = Vec::new();
         let mut marks = Vec::new();
         for (index, ((after, to), view)) in ranges.iter().zip(views).enumerate() {
-            let given = self.options.condition(&stream);
+            let given = self.given(at);
             let sql = format!(
                 "COPY (SELECT {} FROM {from}{}) TO STDOUT (FORMAT binary)",
                 shape.select_list(),
-                condition(&shape, after.as_ref(), to.as_ref(), given)
+                condition(&shape, after.as_ref(), to.as_ref(), &given)
             );
             chunks.push(Chunk { after: after.clone(), to: to.clone(), snapshot: view.snapshot, until: view.until });
             marks.push((lsn_text(view.until), view.at_us));
