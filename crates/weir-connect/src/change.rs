@@ -204,8 +204,8 @@ pub trait ChangeSource: Send + Sync {
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>>;
 
     /// The position from which the snapshot of these streams is taken once more while the log goes on, and everything else as from `from`. The rows come
-    /// as [`Op::Read`]. Nothing of these streams is left out of the log meanwhile, because the targets have rows of them already: a row may show
-    /// for a moment what it was shortly before, and ends as it is. Rows that a target has and the source has not any more stay.
+    /// as [`Op::Read`]. The targets have rows of these streams already, or are new: deletes are given out, and a row may show for a moment what it was
+    /// shortly before, and ends as it is. Rows that a target has and the source has not any more stay.
     ///
     /// An error if `from` does not know one of the streams, or the source cannot do it.
     fn snapshot_again(&self, _from: &Position, _streams: &[SnapshotAgain]) -> Result<Position> {

@@ -23,7 +23,7 @@ fn scene() -> (Database, Folder) {
     let file = format!(
         "pipeline: again\nmode: cdc\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
          source:\n  postgres-cdc: {{connection: db, tables: [public.a, public.b], chunk_bytes: 65536}}\n\
-         sink:\n  postgres: {{connection: db, schema: copied, table: '{{stream}}', write_mode: upsert}}\n",
+         sinks:\n  first: {{postgres: {{connection: db, schema: copied, table: '{{stream}}', write_mode: upsert}}}}\n",
         data.url()
     );
     folder.write("again.yaml", file);
@@ -32,6 +32,49 @@ fn scene() -> (Database, Folder) {
 
 fn run(folder: &Folder) {
     folder.weir(&["run", "again.yaml", "--until-caught-up"]).ok();
+}
+
+/// Rows change, go and come; the large value is not in the log of most of them.
+fn while_it_changes(data: &Database, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut round = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                round += 1;
+                let id = round * 37 % 3000;
+                data.execute(format!(
+                    "UPDATE a SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 20;
+                     DELETE FROM a WHERE id = {id} + 5; INSERT INTO a VALUES ({id} + 5, {round}, 'new') ON CONFLICT DO NOTHING;
+                     DELETE FROM a WHERE id = {id} + 6; UPDATE a SET id = id + 100000 * {round} WHERE id = {id} + 7"
+                ))
+                .unwrap();
+            }
+            round
+        });
+        work();
+        stop.store(true, Ordering::Relaxed);
+        assert!(writer.join().unwrap() > 10);
+    });
+}
+
+#[test]
+fn a_sink_that_is_added_gets_what_it_lacks_and_the_other_stays_equal() {
+    let (data, folder) = scene();
+    data.execute("CREATE SCHEMA second").unwrap();
+    run(&folder);
+    while_it_changes(&data, || run(&folder));
+    let before = std::fs::read_to_string(folder.path().join("again.yaml")).unwrap();
+    let file = format!("{before}  more: {{postgres: {{connection: db, schema: second, table: '{{stream}}', write_mode: upsert}}}}\n");
+    folder.write("again.yaml", file);
+    while_it_changes(&data, || {
+        let said = folder.weir(&["run", "again.yaml", "--until-caught-up"]).ok();
+        assert!(said.err.contains("sink `more` is new"), "{}", said.shown());
+    });
+    run(&folder);
+    assert_eq!(data.value(DIFFERENT).unwrap(), "0");
+    assert_eq!(data.value(DIFFERENT.replace("copied", "second")).unwrap(), "0");
+    assert_eq!(data.value("SELECT count(*) FROM second.b").unwrap(), "100");
 }
 
 #[test]
@@ -50,27 +93,7 @@ fn a_table_is_read_once_more_while_it_changes_and_ends_equal() {
     let said = folder.weir(&["snapshot", "again.yaml", "--stream", "public.a"]).ok();
     assert!(said.err.contains("public.a once more"), "{}", said.shown());
 
-    // Rows change, go and come while it is read; the large value is not in the log of most of them.
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut round = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                round += 1;
-                let id = round * 37 % 3000;
-                data.execute(format!(
-                    "UPDATE a SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 20;
-                     DELETE FROM a WHERE id = {id} + 5; INSERT INTO a VALUES ({id} + 5, {round}, 'new') ON CONFLICT DO NOTHING;
-                     DELETE FROM a WHERE id = {id} + 6; UPDATE a SET id = id + 100000 * {round} WHERE id = {id} + 7"
-                ))
-                .unwrap();
-            }
-            round
-        });
-        run(&folder);
-        stop.store(true, Ordering::Relaxed);
-        assert!(writer.join().unwrap() > 10);
-    });
+    while_it_changes(&data, || run(&folder));
     run(&folder);
     assert_eq!(data.value(DIFFERENT).unwrap(), "0");
     assert_eq!(data.value("SELECT count(*) FROM copied.b").unwrap(), "99", "the other table was left alone");

@@ -485,6 +485,7 @@ impl Worker {
                             to: chunk.to.as_ref().map(|bound| bound.text.clone()),
                             snapshot: chunk.snapshot.clone(),
                             until: chunk.until,
+                            gone: chunk.gone,
                         })
                         .collect(),
                     ..done

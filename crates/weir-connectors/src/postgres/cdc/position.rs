@@ -77,6 +77,9 @@ pub struct ChunkProgress {
     /// Until then.
     #[serde(with = "as_text")]
     pub until: Lsn,
+    /// See there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 mod as_text {
@@ -135,6 +138,7 @@ mod tests {
             to: Some(vec!["9".into(), "ü".into()]),
             snapshot: "5:9:6".to_string().try_into().unwrap(),
             until: 77,
+            gone: true,
         };
         position.tables.insert(
             "public.t".into(),

@@ -15,6 +15,11 @@
 //! 4. After the chunk's `until`, an end of the log taken under `S`, no transaction of `S` can come any more, and the chunk is forgotten.
 //! 5. A crash keeps what was read up to the last boundary with its chunks' `S`; ranges after it are read again, with what was left out.
 //!
+//! A snapshot that is taken once more finds rows in the targets: what goes must go there too. So deletes are given out always, and once a chunk's range had one that
+//! the chunk sees, so is everything after it there: the row may have been made anew. Other changes are left out as above: a target that is new has no rows
+//! yet which an update without its large values could complete. With a condition of its own everything is given out. Rows then converge, and may show for a
+//! moment what they were shortly before.
+//!
 //! The table is locked (ACCESS SHARE) before `S` is taken: what is not versioned, TRUNCATE and rewriting ALTER TABLE, cannot come in between. A
 //! truncate in the log makes the table's snapshot begin anew. Tables whose keys only the server can compare are one chunk.
 
@@ -120,8 +125,8 @@ pub fn resumed(progress: &TableProgress, shape: &Shape) -> Option<TableSnapshot>
     };
     let mut chunks = Vec::new();
     for chunk in &progress.chunks {
-        let (snapshot, until) = (chunk.snapshot.clone(), chunk.until);
-        chunks.push(Chunk { after: bound(&chunk.after)?, to: bound(&chunk.to)?, snapshot, until });
+        let (snapshot, until, gone) = (chunk.snapshot.clone(), chunk.until, chunk.gone);
+        chunks.push(Chunk { after: bound(&chunk.after)?, to: bound(&chunk.to)?, snapshot, until, gone });
     }
     Some(TableSnapshot {
         done: progress.done,
@@ -422,7 +427,7 @@ impl Worker {
                 shape.select_list(),
                 condition(&shape, after.as_ref(), to.as_ref(), &given)
             );
-            chunks.push(Chunk { after: after.clone(), to: to.clone(), snapshot: view.snapshot, until: view.until });
+            chunks.push(Chunk { after: after.clone(), to: to.clone(), snapshot: view.snapshot, until: view.until, gone: false });
             marks.push((lsn_text(view.until), view.at_us));
             let (sender, shape, stream, batch_bytes) = (sender.clone(), shape.clone(), stream.clone(), self.batch_bytes);
             let mut client = view.client;
