@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Change data capture out of PostgreSQL: Weir beside its floor (`pg_recvlogical`) and a real Debezium on Kafka Connect, in one run.
+"""Change data capture out of PostgreSQL, MySQL and MariaDB: Weir beside its floor (`pg_recvlogical`) and a real Debezium on Kafka Connect, in one run.
 
-Usage: bench/cdc.py [backlog|latency|snapshot|all] [--rows 1000000] [--reps 3] [--shapes narrow,wide,mixed] [--no-debezium] [--seconds 60] [--snapshot-rows 6000000]
+Usage: bench/cdc.py [backlog|latency|snapshot|all] [--rows 1000000] [--reps 3] [--shapes narrow,wide,mixed] [--no-debezium] [--seconds 60] [--snapshot-rows 6000000] [--source postgres|mysql|mariadb]
 
 backlog   changes that wait behind slots: the time to drain them. Every slot exists before the load, so all read the same log. `narrow` and `wide`
-          are inserts, `mixed` is 60 % updates, 30 % inserts and 10 % deletes; transactions have four changes, as pgbench's have.
+          are inserts, `mixed` is 60 % updates, 30 % inserts and 10 % deletes; transactions have four changes, as pgbench's have. Of MySQL and MariaDB the changes
+          wait in the binlog, which all read from the same place.
 latency   1,000 transactions a second: from the source's commit to the target's, by the one machine's clock (track_commit_timestamp).
 snapshot  a table quiet, and with 1,000 transactions a second on it; both sides are compared at the end.
 
@@ -13,10 +14,12 @@ hold what is written into the target as well, and who drains last would read it 
 """
 import argparse, contextlib, datetime, json, os, pathlib, platform, shutil, signal, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
+from mysql_server import MysqlServer
 from run import CACHE, HERE, PY, ROOT, VENV, WEIR, as_postgres, fresh, measure
 
 KAFKA = CACHE / "kafka-4.3.1"
-DEBEZIUM = "3.7.0.Final"
+# The newest of each that the registry has.
+DEBEZIUM = {"postgres": "3.7.0.Final", "mysql": "3.6.1.Final", "mariadb": "3.5.0.Final"}
 PER_TRANSACTION = 4
 TABLES = {
     "narrow": "(id bigint PRIMARY KEY, tid int, bid int, aid int, delta int, mtime timestamptz)",
@@ -85,6 +88,9 @@ class Server:
     def drop_slots(self):
         self.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots", "postgres")
 
+    def version(self):
+        return subprocess.run([str(self.bin / "postgres"), "--version"], capture_output=True, text=True).stdout.strip()
+
     def fresh(self):
         self.drop_slots()
         self.sql("DROP DATABASE IF EXISTS bench WITH (FORCE)", "postgres")
@@ -92,10 +98,12 @@ class Server:
 
 
 class Pair:
-    """The two servers."""
+    """The two servers: where the changes are, and the PostgreSQL that they go into."""
 
-    def __init__(self, port):
-        self.source, self.target = Server("source", port), Server("target", port + 1)
+    def __init__(self, port, source):
+        home = os.environ.get("BENCH_CDC_HOME", "/tmp/weir-bench-cdc")
+        self.source = Server("source", port) if source == "postgres" else MysqlServer(source, port + 2, home)
+        self.target = Server("target", port + 1)
 
     def start(self):
         self.source.start()
@@ -121,11 +129,11 @@ class Pair:
 class Weir:
     """One pipeline with a state folder of its own."""
 
-    def __init__(self, pair, work, name, table, sink):
+    def __init__(self, source, work, name, sink):
         self.state = fresh(work / f"state-{name}")
         self.file = work / f"{name}.yaml"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(f"pipeline: {name}\nmode: cdc\nsource: {{postgres-cdc: {{url: '{pair.source.url}', tables: [public.{table}]}}}}\nsink: {sink}\n")
+        self.file.write_text(f"pipeline: {name}\nmode: cdc\nsource: {source}\nsink: {sink}\n")
 
     def command(self, *more):
         return [WEIR, "run", "--json", "--progress", "none", "--state-dir", str(self.state), str(self.file), *more]
@@ -169,8 +177,9 @@ def backlog(pair, work, shape, rows, reps, debezium):
                + LOAD.format(table=table, values=VALUES[table].format(id="(first + i * step + j)")))
     if base:
         source.sql(f"CALL load(0, {base}, 1000);" + MIX.format(table=table, values=VALUES[table].format(id="k")))
-    nulls = [Weir(pair, work, f"null_{rep}", table, "{discard: {}}") for rep in range(reps)] if has_discard() else []
-    into = [Weir(pair, work, f"pg_{rep}", table, f"{{postgres: {{url: '{target.url}', table: {table}_{rep}}}}}") for rep in range(reps)]
+    follow = f"{{postgres-cdc: {{url: '{source.url}', tables: [public.{table}]}}}}"
+    nulls = [Weir(follow, work, f"null_{rep}", "{discard: {}}") for rep in range(reps)] if has_discard() else []
+    into = [Weir(follow, work, f"pg_{rep}", f"{{postgres: {{url: '{target.url}', table: {table}_{rep}}}}}") for rep in range(reps)]
     floors = [f"floor_{rep}" for rep in range(reps)]
     for weir in nulls + into:
         weir.drain()
@@ -202,10 +211,94 @@ def backlog(pair, work, shape, rows, reps, debezium):
                 target.sql(f"TRUNCATE {table}_{rep}; CHECKPOINT")
             keep(name, figure)
     if debezium:
-        keep("debezium", debezium.drain(source, table, rows))
+        keep("debezium", debezium.drain(debezium.postgres_config(source, table), f"bench.public.{table}", rows))
     return {"case": f"backlog {shape}", "changes": rows, "per_transaction": PER_TRANSACTION, "median": {
         name: {key: median([figure[key] for figure in of]) for key in ("wall_s", "cpu_s", "rss_mb")} | {"events_per_s": round(rows / median([figure["wall_s"] for figure in of]))}
         for name, of in figures.items()}, "runs": figures}
+
+
+# ---- backlog of MySQL and MariaDB ----
+
+MYSQL_TABLES = {
+    "narrow": "(id bigint PRIMARY KEY, tid int, bid int, aid int, delta int, mtime timestamp(6) NULL)",
+    "wide": "(id bigint PRIMARY KEY, " + ", ".join(
+        [f"i{n} int" for n in range(4)] + [f"b{n} bigint" for n in range(4)] + [f"n{n} decimal(12,2)" for n in range(4)] + [f"s{n} varchar(200)" for n in range(6)]
+        + [f"t{n} timestamp(6) NULL" for n in range(3)] + [f"d{n} date" for n in range(2)] + [f"f{n} double" for n in range(2)]) + ")",
+}
+MYSQL_VALUES = {
+    "narrow": "{id}, ({id}) % 10, ({id}) % 100, ({id}) % 100000, ({id}) % 5000, SYSDATE(6)",
+    "wide": "{id}, " + ", ".join(
+        [f"({{id}} + {n}) % 100000" for n in range(4)] + [f"({{id}}) * {n + 7919}" for n in range(4)] + [f"(({{id}} + {n}) % 1000000) / 100.0" for n in range(4)]
+        + [f"concat('text {n} of the row ', {{id}})" for n in range(6)] + ["SYSDATE(6)"] * 3 + ["date '2026-01-01' + INTERVAL (({id}) % 365) DAY"] * 2
+        + [f"({{id}}) / {n + 3}.0e0" for n in range(2)]),
+}
+# What both sides have, in words that both servers understand.
+MYSQL_SUMS = {
+    "narrow": "count(*), sum(id), sum(tid), sum(bid), sum(aid), sum(delta), count(mtime)",
+    "wide": "count(*), sum(id), " + ", ".join([f"sum(i{n}), sum(b{n}), sum(n{n})" for n in range(4)] + [f"sum(char_length(s{n}))" for n in range(6)] + ["count(t0)", "min(d0)", "max(d1)"]),
+}
+MYSQL_LOAD = """SET sql_log_bin = 0;
+DELIMITER $$
+CREATE PROCEDURE fill(first bigint, total bigint, step int) BEGIN DECLARE i bigint DEFAULT first; WHILE i < first + total DO
+ START TRANSACTION; INSERT INTO {table} VALUES {rows}; COMMIT; SET i = i + step; END WHILE; END $$
+"""
+MYSQL_MIX = """CREATE PROCEDURE mix(base bigint, total bigint, step int) BEGIN DECLARE n, d bigint DEFAULT 0; DECLARE k bigint DEFAULT base; START TRANSACTION;
+ WHILE n < total DO
+  IF n % 10 IN (0, 2, 3, 5, 6, 8) THEN UPDATE {table} SET delta = (delta + n + 1) % 1000000, mtime = SYSDATE(6) WHERE id = base DIV 2 + 1 + (n * 7919) % (base DIV 2);
+  ELSEIF n % 10 = 9 THEN SET d = d + 1; DELETE FROM {table} WHERE id = d;
+  ELSE SET k = k + 1; INSERT INTO {table} VALUES ({values}); END IF;
+  IF n % step = step - 1 THEN COMMIT; START TRANSACTION; END IF;
+  SET n = n + 1;
+ END WHILE; COMMIT; END $$
+"""
+
+
+def backlog_mysql(pair, work, shape, rows, reps, debezium):
+    """The same backlog, waiting in a binlog. Debezium reads it from the first event on, and so also the rows that were there before a mix: its rate counts them."""
+    table = "wide" if shape == "wide" else "narrow"
+    base = rows // 5 if shape == "mixed" else 0
+    pair.fresh()
+    source, target = pair.source, pair.target
+    many = lambda count: ", ".join("(" + MYSQL_VALUES[table].format(id=f"i + {at}") + ")" for at in range(1, count + 1))
+    source.sql(f"CREATE TABLE {table} {MYSQL_TABLES[table]}; " + MYSQL_LOAD.format(table=table, rows=many(PER_TRANSACTION))
+               + MYSQL_MIX.format(table=table, values=MYSQL_VALUES[table].format(id="k")) * (table == "narrow"))
+    quick = "SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 2;"
+    if base:
+        source.sql(f"{quick} CALL fill(0, {base}, {PER_TRANSACTION})")
+    follow = f"{{mysql-cdc: {{url: '{source.url}', tables: [bench.{table}]}}}}"
+    nulls = [Weir(follow, work, f"null_{rep}", "{discard: {}}") for rep in range(reps)] if has_discard() else []
+    into = [Weir(follow, work, f"pg_{rep}", f"{{postgres: {{url: '{target.url}', table: {table}_{rep}}}}}") for rep in range(reps)]
+    for weir in nulls + into:
+        weir.drain()
+    begin = time.perf_counter()
+    source.sql(f"{quick} CALL mix({base}, {rows}, {PER_TRANSACTION})" if base else f"{quick} CALL fill(0, {rows}, {PER_TRANSACTION})")
+    say(f"{source.flavor} {shape}: {rows} changes loaded in {time.perf_counter() - begin:.1f} s")
+    figures = {}
+
+    def keep(name, figure, events=rows):
+        figure["events_per_s"] = round(events / figure["wall_s"])
+        figures.setdefault(name, []).append(figure)
+        say(f"  {shape:7} {name:16} {figure['wall_s']:7.2f} s  {figure['events_per_s']:9} events/s  cpu {figure.get('cpu_s', 0):6.2f} s  {figure.get('rss_mb', 0):6.0f} MB")
+
+    for rep in range(reps):
+        for name, weir in [("weir_discard", weir) for weir in nulls[rep:rep + 1]] + [("weir_postgres", into[rep])]:
+            figure = weir.drain()
+            if figure["rows"] != rows:
+                raise RuntimeError(f"{name} took {figure['rows']} changes, not {rows}")
+            if name == "weir_postgres":
+                ours = source.sql(f"SELECT {MYSQL_SUMS[table]} FROM {table}").split("\t")
+                theirs = target.sql(f"SELECT {MYSQL_SUMS[table]} FROM {table}_{rep}").split("|")
+                if ours != theirs:
+                    raise RuntimeError(f"the target differs: {ours} at the source, {theirs} in {table}_{rep}")
+                target.sql(f"TRUNCATE {table}_{rep}; CHECKPOINT")
+            keep(name, figure)
+    if debezium:
+        config = debezium.mysql_config(source, "bench", "127.0.0.1:19192") | {
+            "table.include.list": f"bench.{table}", "snapshot.mode": "configuration_based", "snapshot.mode.configuration.based.start.stream": "true",
+            "schema.history.internal.skip.unparseable.ddl": "true"}
+        keep("debezium", debezium.drain(config, f"bench.bench.{table}", base + rows), base + rows)
+    return {"case": f"backlog {source.flavor} {shape}", "changes": rows, "per_transaction": PER_TRANSACTION, "median": {
+        name: {key: median([figure[key] for figure in of]) for key in ("wall_s", "cpu_s", "rss_mb", "events_per_s")} for name, of in figures.items()}, "runs": figures}
 
 
 # ---- Debezium ----
@@ -296,12 +389,14 @@ print(json.dumps({'records': end, 'wall_s': last - first, 'warm_events_per_s': w
             (KAFKA / "pom.xml").write_text(self.POM.format("".join(
                 f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>" for name, version in names)))
             subprocess.run(maven + ["dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"], cwd=KAFKA, check=True)
-        plugin = KAFKA / "plugins" / "debezium-connector-postgres"
-        if not plugin.exists():
-            subprocess.run(maven + ["org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy", f"-Dartifact=io.debezium:debezium-connector-postgres:{DEBEZIUM}:tar.gz:plugin",
+        for system, version in DEBEZIUM.items():
+            plugin = KAFKA / "plugins" / f"debezium-connector-{system}"
+            if plugin.exists():
+                continue
+            subprocess.run(maven + ["org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy", f"-Dartifact=io.debezium:debezium-connector-{system}:{version}:tar.gz:plugin",
                                     "-DoutputDirectory=."], cwd=KAFKA, check=True)
             plugin.parent.mkdir(exist_ok=True)
-            subprocess.run(["tar", "xzf", str(next(KAFKA.glob("debezium-connector-postgres-*.tar.gz"))), "-C", str(plugin.parent)], check=True)
+            subprocess.run(["tar", "xzf", f"debezium-connector-{system}-{version}-plugin.tar.gz", "-C", str(plugin.parent)], cwd=KAFKA, check=True)
         if subprocess.run([PY, "-c", "import confluent_kafka"], capture_output=True).returncode:
             subprocess.run([str(VENV / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "requirements.txt")], check=True)
 
@@ -355,21 +450,30 @@ print(json.dumps({'records': end, 'wall_s': last - first, 'warm_events_per_s': w
                     process.kill()
                     process.wait()
 
+    def mysql_config(self, server, prefix, broker):
+        """What its connectors for MySQL and MariaDB need. They keep the tables' history in a topic."""
+        name = {"mysql": "mysql.MySqlConnector", "mariadb": "mariadb.MariaDbConnector"}[server.flavor]
+        return {"connector.class": f"io.debezium.connector.{name}", "database.hostname": "127.0.0.1", "database.port": str(server.port), "database.user": "weir", "database.password": "",
+                "database.server.id": "4711", "database.ssl.mode": {"mysql": "disabled", "mariadb": "disable"}[server.flavor], "topic.prefix": prefix, "database.include.list": "bench",
+                "schema.history.internal.kafka.bootstrap.servers": broker, "schema.history.internal.kafka.topic": f"{prefix}-history"}
+
     def used(self, process):
         """CPU seconds so far and peak resident MB."""
         fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
         peak = next(line for line in open(f"/proc/{process.pid}/status") if line.startswith("VmHWM"))
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024
 
-    def drain(self, source, table, rows):
-        """What waits behind the slot `debezium`, from the first record's arrival in the topic to the last one's: starting Java does not count."""
+    def postgres_config(self, source, table):
+        return {"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "database.hostname": "127.0.0.1", "database.port": str(source.port),
+                "database.user": "postgres", "database.password": "x", "database.dbname": "bench", "topic.prefix": "bench", "plugin.name": "pgoutput", "slot.name": "debezium",
+                "publication.name": "bench", "publication.autocreate.mode": "disabled", "table.include.list": f"public.{table}", "snapshot.mode": "no_data"}
+
+    def drain(self, config, topic, rows):
+        """What waits for the connector, from the first record's arrival in the topic to the last one's: starting Java does not count."""
         with self.running() as (broker, worker):
             begin, before = time.perf_counter(), [self.used(process)[0] for process in (worker, broker)]
-            self.rest("/connectors", {"name": "bench", "config": {
-                "connector.class": "io.debezium.connector.postgresql.PostgresConnector", "database.hostname": "127.0.0.1", "database.port": str(source.port),
-                "database.user": "postgres", "database.password": "x", "database.dbname": "bench", "topic.prefix": "bench", "plugin.name": "pgoutput", "slot.name": "debezium",
-                "publication.name": "bench", "publication.autocreate.mode": "disabled", "table.include.list": f"public.{table}", "snapshot.mode": "no_data", "tombstones.on.delete": "false"}})
-            watch = subprocess.run([PY, "-c", self.WATCH, f"bench.public.{table}", str(rows), "600"], capture_output=True, text=True)
+            self.rest("/connectors", {"name": "bench", "config": config | {"tombstones.on.delete": "false"}})
+            watch = subprocess.run([PY, "-c", self.WATCH, topic, str(rows), "600"], capture_output=True, text=True)
             if watch.returncode:
                 shown = (self.work / "connect.log").read_text(errors="replace").splitlines()
                 raise RuntimeError(f"{watch.stderr[-300:]} {self.answers('/connectors/bench/status')} {[line for line in shown if ' ERROR ' in line][-3:]}")
@@ -431,7 +535,7 @@ CREATE TABLE arrival (tx bigint, here xid, seen timestamptz);
 CREATE FUNCTION arrive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
  INSERT INTO arrival VALUES (NEW.tx, pg_current_xact_id()::xid, clock_timestamp()); RETURN NULL; END $$;
 CREATE TRIGGER arrive AFTER UPDATE ON lat FOR EACH ROW EXECUTE FUNCTION arrive()""")
-    weir = Weir(pair, work, "latency", "lat", f"{{postgres: {{url: '{target.url}'}}}}")
+    weir = Weir(f"{{postgres-cdc: {{url: '{source.url}', tables: [public.lat]}}}}", work, "latency", f"{{postgres: {{url: '{target.url}'}}}}")
     weir.drain()
     target.sql("TRUNCATE arrival")
     log = open(work / "latency.log", "w+")
@@ -485,7 +589,7 @@ SET synchronous_commit = off; INSERT INTO big SELECT g, 0, 0, now(), g % 1000, g
     figures = {}
     for name in ["discard"] * has_discard() + ["quiet", "busy"]:
         sink = "{discard: {}}" if name == "discard" else f"{{postgres: {{url: '{target.url}', table: {name}}}}}"
-        weir = Weir(pair, work, f"snapshot_{name}", "big", sink)
+        weir = Weir(f"{{postgres-cdc: {{url: '{source.url}', tables: [public.big]}}}}", work, f"snapshot_{name}", sink)
         writer = Writer(source, work, "big", rows, rate).start(3600) if name == "busy" else None
         if writer:
             time.sleep(2)
@@ -514,7 +618,7 @@ def table(results):
             print(f"{'program':18}{'wall s':>9}{'events/s':>11}{'cpu s':>9}{'peak MB':>9}")
             for name, row in sorted(of.items(), key=lambda item: item[1]["wall_s"]):
                 print(f"{name:18}{row['wall_s']:9.2f}{row['events_per_s']:11}{row['cpu_s']:9.2f}{row['rss_mb']:9.0f}")
-            against = lambda one, other: f"{of[one]['wall_s'] / of[other]['wall_s']:.2f}" if one in of and other in of else "-"
+            against = lambda one, other: f"{of[other]['events_per_s'] / of[one]['events_per_s']:.2f}" if one in of and other in of else "-"
             print(f"to discard / floor {against('weir_discard', 'pg_recvlogical')} (<= 1.25)   into PostgreSQL {of['weir_postgres']['events_per_s']} events/s (>= 40,000)"
                   f"   Debezium / discard {against('debezium', 'weir_discard')} (>= 5), / PostgreSQL {against('debezium', 'weir_postgres')} (>= 5)", end="")
             print(f"   peak {max(row['rss_mb'] for name, row in of.items() if name.startswith('weir')):.0f} MB (<= 150)")
@@ -530,6 +634,7 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="?", default="all", choices=("backlog", "latency", "snapshot", "all"))
+    parser.add_argument("--source", default="postgres", choices=("postgres", "mysql", "mariadb"), help="of MySQL and MariaDB there is only the backlog")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--shapes", type=lambda text: text.split(","), default=["narrow", "wide", "mixed"])
@@ -539,6 +644,8 @@ def main():
     parser.add_argument("--snapshot-rows", type=int, default=6_000_000)
     parser.add_argument("--keep", action="store_true", help="leave the server's data and the work folder")
     args = parser.parse_args()
+    if args.source != "postgres":
+        args.case = "backlog"
     if args.rows % 20:
         parser.error("--rows: a multiple of 20")
     chosen = lambda name: args.case in (name, "all")
@@ -552,12 +659,12 @@ def main():
         before = os.getloadavg()[0]
         results.append(case(pair, work, *words) | {"load_before": round(before, 2)})
 
-    pair = Pair(int(os.environ.get("BENCH_CDC_PORT", "15996"))).start()
-    failed = None
+    pair = Pair(int(os.environ.get("BENCH_CDC_PORT", "15996")), args.source).start()
+    version, failed = pair.source.version(), None
     try:
         if chosen("backlog"):
             for shape in args.shapes:
-                run(backlog, shape, args.rows // 4 if shape == "wide" else args.rows, args.reps, debezium)
+                run(backlog if args.source == "postgres" else backlog_mysql, shape, args.rows // 4 if shape == "wide" else args.rows, args.reps, debezium)
         if chosen("latency"):
             run(latency, args.seconds, args.rate)
         if chosen("snapshot"):
@@ -574,10 +681,9 @@ def main():
         "cpus": CORES, "processor": next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine()),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1), "kernel": platform.release(), "load_before": load,
     }
-    version = subprocess.run([str(pair.source.bin / "postgres"), "--version"], capture_output=True, text=True).stdout.strip()
     if results:
         out = HERE / "results" / f"cdc-{stamp}.json"
-        out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": [version, f"Debezium {DEBEZIUM} on Kafka Connect 4.3.1"], "command": sys.argv[1:], "results": results}, indent=1) + "\n")
+        out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": [version, f"Debezium {DEBEZIUM[args.source]} on Kafka Connect 4.3.1"], "command": sys.argv[1:], "results": results}, indent=1) + "\n")
         print(f"\nkept in {out.relative_to(ROOT)}")
     if failed:
         raise failed

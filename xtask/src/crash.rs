@@ -4,20 +4,36 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use weir_testkit::crash::{CrashOptions, Suite, cdc, cdc_files, run as run_suite};
+use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large};
+use weir_testkit::crash::{CrashOptions, Suite, run as run_suite};
+
+use crate::results;
+
+/// The suites that are neither a batch nor a pair of changes.
+const OTHERS: [&str; 2] = ["platform", "large-transaction"];
+
+/// A suite's name, as it was written.
+fn suite(name: &str) -> std::result::Result<String, String> {
+    let batch = Suite::ALL.iter().map(|suite| suite.name().to_owned());
+    let names: Vec<String> = batch.chain(Pair::all().map(Pair::name)).chain(OTHERS.map(str::to_owned)).collect();
+    if names.iter().any(|known| known == name) { Ok(name.to_owned()) } else { Err(format!("there are {}", names.join(", "))) }
+}
 
 #[derive(clap::Args)]
 pub struct Args {
     /// How many times each suite's run is killed
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// `pg-parquet`, `pg-pg`, `csv-s3`; all three when not given. `platform`: runs of workers, killed with or without their worker. `cdc-pg-pg`
-    /// and `cdc-pg-parquet`: changes, with a restart of one of the servers at every fifth kill
-    #[arg(long = "suite", value_parser = ["pg-parquet", "pg-pg", "csv-s3", "platform", "cdc-pg-pg", "cdc-pg-parquet"])]
+    /// Of changes: how often a server is restarted, source and target in turn, half of the times by `kill -9` [default: a fifth of the kills]
+    #[arg(long)]
+    restarts: Option<usize>,
+    /// `pg-parquet`, `pg-pg`, `csv-s3` when not given. `platform`: runs of workers, killed with or without their worker. `cdc-SOURCE-TARGET`: changes.
+    /// `large-transaction`: one transaction of `--rows` rows, without kills
+    #[arg(long = "suite", value_name = "NAME", value_parser = suite)]
     suites: Vec<String>,
-    /// Rows of the source
-    #[arg(long, default_value_t = 300_000)]
-    rows: u64,
+    /// Rows of the source [default: 300,000; of changes 20,000; of the large transaction 10,000,000]
+    #[arg(long)]
+    rows: Option<u64>,
     /// Decides the moments; drawn by chance when not given
     #[arg(long)]
     seed: Option<u64>,
@@ -30,11 +46,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let weir = match args.weir {
-        Some(path) => path.canonicalize().with_context(|| format!("no program at {}", path.display()))?,
-        None => std::env::current_exe()?.with_file_name("weir"),
-    };
-    let suites = if args.suites.is_empty() { Suite::ALL.map(|s| s.name().to_owned()).to_vec() } else { args.suites };
+    let weir = results::program(args.weir.as_deref())?;
+    let suites = if args.suites.is_empty() { Suite::ALL.map(|s| s.name().to_owned()).to_vec() } else { args.suites.clone() };
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut failed = Vec::new();
     for name in &suites {
@@ -45,41 +58,23 @@ pub fn run(args: Args) -> Result<()> {
             }
             continue;
         }
-        if name == "cdc-pg-pg" || name == "cdc-pg-parquet" {
-            let options = cdc::CdcOptions {
-                weir: weir.clone(),
-                kills: args.kills,
-                restarts: args.kills / 10,
-                rows: args.rows.min(50_000),
-                seed,
-                chatty: true,
-            };
-            let outcome = if name == "cdc-pg-pg" { cdc::run(&options) } else { cdc_files::run(&options) };
-            let body = match &outcome {
-                Ok(report) => json!({"verdict": "every key's history is the source's, in order", "report": report}),
-                Err(error) => json!({"verdict": "failed", "suite": name, "seed": seed, "error": format!("{error:#}")}),
-            };
-            let file = keep(&args.results, name, &weir, &body)?;
-            match outcome {
-                Ok(r) => println!(
-                    "{name}: {} kills, {} restarts, {} changes of {} keys, every history in order; recovery p50 {} ms, p99 {} ms; {}",
-                    r.kills,
-                    r.restarts,
-                    r.changes,
-                    r.keys,
-                    r.recovery_ms.p50,
-                    r.recovery_ms.p99,
-                    file.display()
-                ),
-                Err(error) => {
-                    println!("{name}: FAILED (seed {seed}): {error:#}");
-                    failed.push(name.clone());
-                }
+        if let Some(pair) = Pair::named(name) {
+            if let Err(error) = changes(pair, &args, seed, &weir) {
+                println!("{name}: FAILED (seed {seed}): {error:#}");
+                failed.push(name.clone());
+            }
+            continue;
+        }
+        if name == "large-transaction" {
+            if let Err(error) = large_transaction(&args, &weir) {
+                println!("{name}: FAILED: {error:#}");
+                failed.push(name.clone());
             }
             continue;
         }
         let suite = Suite::named(name).with_context(|| format!("no suite `{name}`"))?;
-        let options = CrashOptions { weir: weir.clone(), kills: args.kills, rows: args.rows, seed, chatty: true };
+        let options =
+            CrashOptions { weir: weir.clone(), kills: args.kills, rows: args.rows.unwrap_or(300_000), seed, chatty: true };
         let outcome = run_suite(suite, &options);
         let body = match &outcome {
             Ok(report) => json!({"verdict": "every target equals its source", "report": report}),
@@ -103,6 +98,55 @@ pub fn run(args: Args) -> Result<()> {
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
+    Ok(())
+}
+
+fn changes(pair: Pair, args: &Args, seed: u64, weir: &Path) -> Result<()> {
+    let options = CdcOptions {
+        weir: weir.to_owned(),
+        kills: args.kills,
+        restarts: args.restarts.unwrap_or(args.kills / 5),
+        rows: args.rows.unwrap_or(20_000),
+        seed,
+        chatty: true,
+    };
+    let outcome = cdc::run(pair, &options);
+    let body = match &outcome {
+        Ok(report) => json!({"verdict": "every key's history is the source's, in order", "report": report}),
+        Err(error) => json!({"verdict": "failed", "suite": pair.name(), "seed": seed, "error": format!("{error:#}")}),
+    };
+    let file = keep(&args.results, &pair.name(), weir, &body)?;
+    let r = outcome?;
+    println!(
+        "{}: {} kills, {} restarts, {} changes of {} keys, every history in order; recovery p50 {} ms, p99 {} ms; {}",
+        r.suite,
+        r.kills,
+        r.restarts,
+        r.changes,
+        r.keys,
+        r.recovery_ms.p50,
+        r.recovery_ms.p99,
+        file.display()
+    );
+    Ok(())
+}
+
+fn large_transaction(args: &Args, weir: &Path) -> Result<()> {
+    let options = large::LargeOptions { weir: weir.to_owned(), rows: args.rows.unwrap_or(10_000_000), chatty: true };
+    let outcome = large::run(&options);
+    let body = match &outcome {
+        Ok(report) => json!({"verdict": "the target equals the source", "report": report}),
+        Err(error) => json!({"verdict": "failed", "suite": "large-transaction", "error": format!("{error:#}")}),
+    };
+    let file = keep(&args.results, "large-transaction", weir, &body)?;
+    let r = outcome?;
+    println!(
+        "large-transaction: {} rows, visible {:.1} s after the commit, {} MiB resident at most; {}",
+        r.rows,
+        r.commit_to_visible_secs,
+        r.peak_rss_bytes >> 20,
+        file.display()
+    );
     Ok(())
 }
 
@@ -130,32 +174,6 @@ fn platform(kills: usize, seed: u64, weir: &Path, results: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Writes a result with what a reader needs to judge it.
-fn keep(results: &Path, suite: &str, weir: &Path, body: &serde_json::Value) -> Result<PathBuf> {
-    std::fs::create_dir_all(results)?;
-    let file = results.join(format!("crash-{suite}-{}.json", now()?));
-    let version = std::process::Command::new(weir).arg("--version").output()?;
-    let kept = json!({"result": body, "weir": String::from_utf8_lossy(&version.stdout).trim(), "machine": machine()});
-    std::fs::write(&file, serde_json::to_string_pretty(&kept)? + "\n")?;
-    Ok(file)
-}
-
-fn now() -> Result<String> {
-    let output = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H%MZ"]).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// What a reader needs to judge a figure: processor, cores, memory, kernel, load. No names of machines or people.
-fn machine() -> serde_json::Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        text.lines().find(|l| l.starts_with(name)).and_then(|l| l.split(':').nth(1)).map(|v| v.trim().to_owned())
-    };
-    json!({
-        "processor": field(&read("/proc/cpuinfo"), "model name"),
-        "cores": std::thread::available_parallelism().map(usize::from).unwrap_or(0),
-        "memory": field(&read("/proc/meminfo"), "MemTotal"),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "load": read("/proc/loadavg").split(' ').next(),
-    })
+fn keep(folder: &Path, suite: &str, weir: &Path, body: &serde_json::Value) -> Result<PathBuf> {
+    results::keep(folder, &format!("crash-{suite}"), weir, body)
 }

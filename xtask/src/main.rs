@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 mod crash;
 mod lint;
+mod results;
 mod service;
+mod soak;
 mod tpch;
 
 #[derive(Parser)]
@@ -24,6 +26,8 @@ enum Task {
     Lint,
     /// Install, start and stop the real servers that tests and benchmarks use
     Service(service::Args),
+    /// Follow a changing database for long, and look at what must not grow
+    Soak(soak::Args),
     /// Generate TPC-H's lineitem as CSV
     Tpch(tpch::Args),
 }
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         Task::Crash(args) => crash::run(args),
         Task::Lint => lint::run(),
         Task::Service(args) => service::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Tpch(args) => tpch::run(&args),
     };
     match done {

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -25,6 +25,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use weir_error::{Error, Kind, Result};
 
+use crate::fidelity::type_of;
 use crate::sink::{Barrier, Flushed};
 use crate::source::Position;
 use crate::stream::{DeadLetter, StreamInfo};
@@ -73,7 +74,8 @@ pub struct TransactionMark {
     /// Position of its commit as the system writes it (`0/16B3748`, `binlog.000003:4711`, a GTID); for the snapshot the position that it was
     /// taken at.
     pub position: Arc<str>,
-    /// The system's number of the transaction, if it has one.
+    /// What else the system says of the transaction, in its own terms: its number (PostgreSQL), where it begins in the log, its server and its
+    /// session (MySQL: `binlog.000003:4711 1 42`).
     pub id: Option<Arc<str>>,
     /// When it was committed by the source's clock, microseconds since 1970; for the snapshot, when the rows were read.
     pub committed_at_us: i64,
@@ -99,6 +101,30 @@ pub struct ChangeBatch {
     pub transactions: Vec<TransactionMark>,
     /// Bytes taken from the source.
     pub source_bytes: u64,
+}
+
+impl ChangeBatch {
+    /// Rows that a snapshot has read, all of the transaction `mark`. `before`: rows before changes were asked for, and these have none.
+    ///
+    /// # Errors
+    /// Only if Arrow refuses a batch of NULLs.
+    pub fn read(stream: Arc<str>, rows: RecordBatch, mark: TransactionMark, before: bool, source_bytes: u64) -> Result<Self> {
+        let count = rows.num_rows();
+        let nothing = || {
+            let columns = rows.schema().fields().iter().map(|field| new_null_array(field.data_type(), count)).collect();
+            RecordBatch::try_new(rows.schema(), columns)
+                .map_err(|error| Error::internal("no room for rows before").caused_by(error))
+        };
+        Ok(Self {
+            stream,
+            ops: vec![Op::Read; count],
+            absent: vec![None; rows.num_columns()],
+            before: before.then(nothing).transpose()?,
+            transactions: vec![mark],
+            rows,
+            source_bytes,
+        })
+    }
 }
 
 /// Where a run may be resumed from.
@@ -145,6 +171,41 @@ pub struct SchemaChange {
     pub renamed: Vec<(String, String)>,
     /// The statement, if the log has it.
     pub statement: Option<String>,
+}
+
+impl SchemaChange {
+    /// What differs from the shape before, in words that a contract is about: `add column note text`. Nothing: no target has to be altered for it.
+    pub fn differences(&self, schema: &SchemaRef, key: &[String]) -> Vec<String> {
+        let named = |schema: &SchemaRef, name: &str| schema.fields().find(name).map(|(_, field)| field.clone());
+        let mut all = Vec::new();
+        for before in schema.fields() {
+            let renamed = self.renamed.iter().find(|(from, _)| from == before.name()).map(|(_, to)| to);
+            if let Some(to) = renamed {
+                all.push(format!("rename column {} to {to}", before.name()));
+            }
+            let name = renamed.unwrap_or(before.name());
+            let Some(after) = named(&self.schema, name) else {
+                all.push(format!("drop column {name}"));
+                continue;
+            };
+            if before.data_type() != after.data_type() || type_of(before) != type_of(&after) {
+                all.push(format!("change column {name} from {} to {}", type_of(before), type_of(&after)));
+            }
+            // That NULL is forbidden from now on asks nothing of the target.
+            if !before.is_nullable() && after.is_nullable() {
+                all.push(format!("allow NULL in column {name}"));
+            }
+        }
+        for after in self.schema.fields() {
+            if named(schema, after.name()).is_none() && !self.renamed.iter().any(|(_, to)| to == after.name()) {
+                all.push(format!("add column {} {}", after.name(), type_of(after)));
+            }
+        }
+        if key != self.key {
+            all.push(format!("change the key from ({}) to ({})", key.join(", "), self.key.join(", ")));
+        }
+        all
+    }
 }
 
 /// Events, in order.
@@ -250,13 +311,8 @@ pub trait ChangeWriter: Send {
     /// transaction or to disk).
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()>;
 
-    /// Empties the target, after what was applied before.
-    async fn truncate(&mut self) -> Result<()>;
-
-    /// The same, with the transaction that did it: for sinks that keep changes as rows.
-    async fn truncate_by(&mut self, _transaction: &TransactionMark) -> Result<()> {
-        self.truncate().await
-    }
+    /// Empties the target, after what was applied before. The transaction that did it is for sinks that keep changes as rows.
+    async fn truncate(&mut self, transaction: &TransactionMark) -> Result<()>;
 
     /// Adapts the target to a new shape, as the stream's contract allows; what it does not allow is an error of `Kind::Schema`. What was applied
     /// before is of the old shape.

@@ -15,6 +15,14 @@ pub const SOURCE_EDGE: &str = "weir.edge";
 /// to their native type; otherwise the storage type is what counts.
 pub const LOGICAL_TYPE: &str = "weir.logical_type";
 
+/// The source's name of a field's type, or Arrow's.
+pub fn type_of(field: &Field) -> String {
+    match field.metadata().get(SOURCE_TYPE) {
+        Some(name) => name.clone(),
+        None => field.data_type().to_string(),
+    }
+}
+
 /// What one conversion does to values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -146,20 +146,20 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
-    /// Whether [`StreamSink::change_writer`] works: updates and deletes by key, each flush visible at once. A sink that cannot takes changes
-    /// as rows, in `write_mode: append`.
-    fn applies_changes(&self) -> bool {
-        false
-    }
-
     /// How its tables are compared with what a source has (`weir verify`), if they can be.
     fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
         None
     }
 
-    /// The write modes in which [`StreamSink::change_writer`] works.
+    /// The write modes in which [`StreamSink::change_writer`] works, the best first: in `upsert` and `merge` it updates and deletes by key, in
+    /// `append` it keeps every change as a row. Each flush is visible at once. Empty: the sink takes whole rows only.
     fn change_modes(&self) -> Vec<WriteMode> {
-        if self.applies_changes() { vec![WriteMode::Upsert, WriteMode::Merge] } else { Vec::new() }
+        Vec::new()
+    }
+
+    /// Whether [`StreamSink::change_writer`] works at all.
+    fn applies_changes(&self) -> bool {
+        !self.change_modes().is_empty()
     }
 
     /// Whether its change writers make use of [`crate::change::ChangeBatch::before`].
@@ -185,7 +185,7 @@ pub trait StreamSink: Send + Sync {
     /// A writer for one lane. Lanes write concurrently.
     async fn writer(&self, lane: usize) -> Result<Box<dyn StreamWriter>>;
 
-    /// The writer of changes; see [`Sink::applies_changes`].
+    /// The writer of changes; see [`Sink::change_modes`].
     async fn change_writer(&self, _deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
         Err(Error::internal("this sink applies no changes"))
     }

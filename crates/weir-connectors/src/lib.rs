@@ -3,7 +3,7 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod certificates;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
 pub mod discard;
 #[cfg(feature = "files")]
@@ -18,4 +18,6 @@ pub mod mongodb;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
+mod quiet;
 pub mod registry;

@@ -28,7 +28,8 @@ mod run;
 pub mod store;
 pub mod verify;
 
-pub use cdc::{again, back, codec, journal, look};
+pub use cdc::hold::HeldStream;
+pub use cdc::{again, back, codec, hold, journal, look};
 pub use events::{JournalProgress, Progress, Reporter, RunEvent, Silent};
 pub use report::{RunReport, RunStatus, StreamReport};
 pub use run::{RunOptions, run};

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use weir_error::ErrorBody;
 
+use crate::cdc::hold::{self, HeldStream};
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,18 +66,22 @@ pub struct RunReport {
     pub checkpoint: Option<u64>,
     /// Things worth saying.
     pub warnings: Vec<String>,
+    /// Streams that wait for an approval (`on_schema_change: hold`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldStream>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
 
 impl RunReport {
-    /// The process exit code: 0, 1, 3, 4 or 130.
+    /// The process exit code: 0, 1, 2, 3, 4, 5 or 130.
     pub fn exit_code(&self) -> u8 {
         match self.status {
             RunStatus::Succeeded => 0,
             RunStatus::DeadLettersExceeded => 4,
             RunStatus::Interrupted => 130,
+            RunStatus::Failed if self.error.as_ref().is_some_and(|error| error.code == hold::HELD) => 5,
             RunStatus::Failed => match self.error.as_ref().map(|e| e.kind) {
                 Some(weir_error::Kind::Connect | weir_error::Kind::Auth) => 3,
                 Some(weir_error::Kind::Spec | weir_error::Kind::TypeLoss) => 2,

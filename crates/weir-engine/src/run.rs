@@ -1,9 +1,10 @@
 //! A run: lock, resume or begin, flows, retries, reconciliation, report.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -16,6 +17,7 @@ use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
 use crate::cdc;
+use crate::cdc::hold::HeldStream;
 use crate::events::{Reporter, RunEvent};
 use crate::flow::{self, FlowOutcome};
 use crate::memory::Budget;
@@ -43,6 +45,8 @@ pub struct RunOptions {
     pub journal: Option<Arc<dyn Objects>>,
     /// `mode: cdc`: end when everything that was committed at the source when the run began is in the sinks.
     pub until_caught_up: bool,
+    /// `on_schema_change: hold`: how often it is looked whether what waits was approved.
+    pub look_again: Duration,
 }
 
 impl RunOptions {
@@ -58,6 +62,7 @@ impl RunOptions {
             max_retries: 5,
             journal: None,
             until_caught_up: false,
+            look_again: Duration::from_secs(5),
         }
     }
 }
@@ -73,6 +78,8 @@ pub(crate) struct RunContext {
     pub(crate) events: UnboundedSender<RunEvent>,
     pub(crate) started: Instant,
     pub(crate) epoch: AtomicU64,
+    /// Streams that wait for an approval, by the sink node of a log.
+    held: Mutex<BTreeMap<String, Vec<HeldStream>>>,
 }
 
 impl RunContext {
@@ -82,6 +89,13 @@ impl RunContext {
     }
     pub(crate) fn warn(&self, message: impl Into<String>) {
         self.tell(RunEvent::Warning { message: message.into() });
+    }
+    /// These streams of a sink node wait by now.
+    pub(crate) fn hold(&self, node: &str, held: Vec<HeldStream>) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), held);
+    }
+    pub(crate) fn held(&self) -> Vec<HeldStream> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
     }
     pub(crate) fn stopping(&self) -> bool {
         self.options.stop.is_cancelled()
@@ -179,12 +193,13 @@ struct Attempt {
     place: Option<(StateStore, String)>,
     outcomes: Vec<FlowOutcome>,
     checkpoint: Option<u64>,
+    held: Vec<HeldStream>,
     error: Option<Error>,
 }
 
 impl Attempt {
     fn failed(error: Error) -> Self {
-        Self { place: None, outcomes: Vec::new(), checkpoint: None, error: Some(error) }
+        Self { place: None, outcomes: Vec::new(), checkpoint: None, held: Vec::new(), error: Some(error) }
     }
 
     fn into_report(self, plan: &Plan, warnings: Vec<String>, started: Instant) -> (RunReport, Option<(StateStore, String)>) {
@@ -206,6 +221,7 @@ impl Attempt {
             guarantee: guarantee.unwrap_or_default(),
             checkpoint: self.checkpoint,
             warnings,
+            held: self.held,
             error: self.error.filter(|error| error.kind() != Kind::Cancelled).map(|error| error.to_json()),
         };
         (report, self.place)
@@ -242,6 +258,7 @@ async fn execute(
         events,
         started,
         epoch: AtomicU64::new(0),
+        held: Mutex::default(),
     });
     context.tell(RunEvent::Started {
         run_id: run_id.clone(),
@@ -273,7 +290,7 @@ async fn execute(
         }
     }
     let checkpoint = Some(context.epoch.load(Ordering::Relaxed)).filter(|&epoch| epoch > 0);
-    Attempt { place: Some((store, run_id)), outcomes, checkpoint, error }
+    Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), error }
 }
 
 /// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use journal::{Journal, JournalInspect, JournalLs, JournalReplay, Snapshot};
+pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay, Snapshot};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
     Settings,
@@ -18,7 +18,7 @@ pub use platform::{
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 run failed, 2 bad spec or usage, 3 cannot connect, \
-4 dead letters over the limit, 130 interrupted with a checkpoint kept.")]
+4 dead letters over the limit, 5 a stream waits for an approval, 130 interrupted with a checkpoint kept.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -63,7 +63,7 @@ pub enum Command {
     /// List, show or replay records that could not be processed
     #[command(subcommand)]
     Dead(Dead),
-    /// Look at the durable changes between a log and its sinks (`mode: cdc`), or set a sink back
+    /// Look at the durable changes between a log and its sinks (`mode: cdc`), set a sink back, or approve what waits
     #[command(subcommand)]
     Journal(Journal),
     /// Ask SQL over the lake and over any connection
@@ -117,6 +117,7 @@ impl Command {
             Self::Journal(Journal::Ls(args)) => args.json,
             Self::Journal(Journal::Inspect(args)) => args.json,
             Self::Journal(Journal::Replay(args)) => args.json,
+            Self::Journal(Journal::Approve(args)) => args.json,
             Self::Query(args) => args.json || args.output == Output::Json,
             Self::Connectors(args) => args.json,
             Self::Config(Config::Show(args)) => args.json,

@@ -1,6 +1,7 @@
 //! How a command ends, and the exit code that follows.
 //!
-//! 0 done · 1 failed · 2 bad spec or usage · 3 cannot connect · 4 dead letters over the limit · 130 interrupted.
+//! 0 done · 1 failed · 2 bad spec or usage · 3 cannot connect · 4 dead letters over the limit · 5 a stream waits for an
+//! approval · 130 interrupted.
 
 use std::io::Write;
 

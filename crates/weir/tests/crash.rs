@@ -1,7 +1,8 @@
 //! The short form of the crash suites: twenty kills each. The full count is `cargo xtask crash --kills 200`.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
-use weir_testkit::crash::{CrashOptions, Suite, cdc, cdc_files, run};
+use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large, soak};
+use weir_testkit::crash::{CrashOptions, Suite, run};
 
 fn survives(suite: Suite) {
     let options =
@@ -26,25 +27,71 @@ fn csv_to_s3_loses_and_doubles_nothing_over_kills() {
     survives(Suite::CsvS3);
 }
 
-fn cdc_options() -> cdc::CdcOptions {
-    cdc::CdcOptions {
+/// Every source and every target once, two pairs with more kills.
+fn follows(name: &str, kills: usize) {
+    let options = CdcOptions {
         weir: env!("CARGO_BIN_EXE_weir").into(),
-        kills: 20,
-        restarts: 2,
-        rows: 5_000,
+        kills,
+        restarts: kills / 3,
+        rows: 3_000,
         seed: 20_130_101,
         chatty: true,
-    }
+    };
+    let report = cdc::run(Pair::named(name).unwrap(), &options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.kills == kills && report.restarts == kills / 3 && report.applied >= 3_000, "{report:?}");
 }
 
 #[test]
-fn every_change_of_postgres_is_in_the_files_once_over_kills() {
-    let report = cdc_files::run(&cdc_options()).unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(report.kills == 20 && report.applied > 5_000, "{report:?}");
+fn changes_of_postgres_arrive_in_postgres_once_and_in_order_over_kills() {
+    follows("cdc-pg-pg", 12);
 }
 
 #[test]
-fn changes_of_postgres_arrive_once_and_in_order_over_kills() {
-    let report = cdc::run(&cdc_options()).unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(report.kills == 20 && report.applied > 5_000, "{report:?}");
+fn changes_of_postgres_are_in_the_files_once_over_kills() {
+    follows("cdc-pg-parquet", 12);
+}
+
+#[test]
+fn changes_of_postgres_arrive_in_mysql_once_and_in_order_over_kills() {
+    follows("cdc-pg-mysql", 6);
+}
+
+#[test]
+fn changes_of_mysql_arrive_in_postgres_once_and_in_order_over_kills() {
+    follows("cdc-mysql-pg", 6);
+}
+
+#[test]
+fn changes_of_mariadb_are_in_the_files_once_over_kills() {
+    follows("cdc-mariadb-parquet", 6);
+}
+
+#[test]
+fn changes_of_mariadb_arrive_in_mysql_once_and_in_order_over_kills() {
+    follows("cdc-mariadb-mysql", 6);
+}
+
+#[test]
+fn a_large_transaction_comes_in_one_piece_and_is_not_held_in_memory() {
+    let options = large::LargeOptions { weir: env!("CARGO_BIN_EXE_weir").into(), rows: 400_000, chatty: true };
+    let report = large::run(&options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.peak_aside_bytes > 10 << 20, "it was not streamed: {report:?}");
+}
+
+#[test]
+fn under_a_steady_load_the_log_is_let_go() {
+    let options = soak::SoakOptions {
+        weir: env!("CARGO_BIN_EXE_weir").into(),
+        from: cdc::System::Postgres,
+        to: cdc::System::Postgres,
+        duration: std::time::Duration::from_secs(10),
+        rate: 50,
+        rows: 1_000,
+        every: std::time::Duration::from_secs(1),
+        seed: 20_130_101,
+        chatty: true,
+    };
+    let report = soak::run(&options).unwrap_or_else(|error| panic!("{error:#}"));
+    let kept = report.wal_retained_bytes.unwrap();
+    assert!(report.transactions > 100 && kept.max < 64 << 20, "{} transactions, {kept:?}", report.transactions);
 }

@@ -1,6 +1,6 @@
 //! The canonical forms of [`super`] for Arrow rows: what a server computes in SQL, computed here.
 //!
-//! Times are compared to the microsecond. Not here: nested types, and [`Form::Json`], whose text is PostgreSQL's own.
+//! Times are compared to the microsecond. What is no JSON is compared as text where JSON is meant. Not here: nested types.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use arrow::util::display::array_value_to_string;
 use sha2::{Digest, Sha256};
 use weir_error::{Error, Result};
 
-use super::{Comparison, Form};
+use super::{Comparison, Form, json};
 use crate::fidelity::LOGICAL_TYPE;
 
 /// Days from 1970-01-01 to 2000-01-01.
@@ -47,20 +47,23 @@ pub fn form(field: &Field) -> Option<Form> {
 
 /// Whether values of this type can be brought into this form here.
 pub fn computable(data: &DataType, wanted: Form) -> bool {
+    let text = matches!(data, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     match wanted {
-        Form::Json => false,
+        Form::Json => text,
         Form::Text | Form::JsonText => {
             let decimal = matches!(data, DataType::Decimal128(..) | DataType::Decimal256(..));
-            let text = matches!(data, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean);
-            text || decimal || data.is_integer()
+            text || *data == DataType::Boolean || decimal || data.is_integer()
         }
+        Form::Number if *data == DataType::Boolean => true,
         Form::Float64 => matches!(data, DataType::Float32 | DataType::Float64),
+        // A column without zone may hold moments in UTC.
+        Form::TimestampTz => matches!(data, DataType::Timestamp(..)),
         _ => form(&Field::new("", data.clone(), true)) == Some(wanted),
     }
 }
 
 /// The first 128 bits of the SHA-256.
-fn hash(bytes: &[u8]) -> u128 {
+pub fn hash(bytes: &[u8]) -> u128 {
     let digest = Sha256::digest(bytes);
     digest.iter().take(16).fold(0, |number, byte| (number << 8) | u128::from(*byte))
 }
@@ -79,7 +82,11 @@ impl Cells {
     fn new(array: &ArrayRef, form: Form) -> Result<Self> {
         let data = match form {
             Form::Bool => DataType::Boolean,
-            Form::Number | Form::Text | Form::JsonText => DataType::Utf8,
+            Form::Number if *array.data_type() == DataType::Boolean => {
+                let bits = cast(array, &DataType::UInt8).map_err(broken)?;
+                return Ok(Self { array: cast(&bits, &DataType::Utf8).map_err(broken)?, form });
+            }
+            Form::Number | Form::Text | Form::JsonText | Form::Json => DataType::Utf8,
             Form::Float32 => DataType::Float32,
             Form::Float64 => DataType::Float64,
             Form::Bytes => DataType::Binary,
@@ -91,7 +98,6 @@ impl Cells {
                 _ => DataType::Timestamp(TimeUnit::Microsecond, None),
             },
             Form::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-            Form::Json => return Err(broken("JSON is compared by its meaning by servers only")),
         };
         Ok(Self { array: cast(array, &data).map_err(broken)?, form })
     }
@@ -118,8 +124,10 @@ impl Cells {
                 value if value.is_nan() => write!(out, "NaN"),
                 value => write!(out, "{:016x}", value.to_bits()),
             },
-            Form::Text | Form::JsonText | Form::Json => {
-                write!(out, "{:032x}", hash(array.as_string::<i32>().value(row).as_bytes()))
+            Form::Text | Form::JsonText => write!(out, "{:032x}", hash(array.as_string::<i32>().value(row).as_bytes())),
+            Form::Json => {
+                let text = array.as_string::<i32>().value(row);
+                write!(out, "{:032x}", hash(json::canonical(text).as_deref().unwrap_or(text).as_bytes()))
             }
             Form::Bytes => write!(out, "{:032x}", hash(array.as_binary::<i32>().value(row))),
             Form::Date => write!(out, "{:08x}", array.as_primitive::<Date32Type>().value(row).wrapping_sub(DAYS)),

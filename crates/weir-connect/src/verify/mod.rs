@@ -9,10 +9,10 @@
 //! | --- | --- |
 //! | (NULL, in any form) | `N` |
 //! | [`Form::Bool`] | `true`, `false` |
-//! | [`Form::Number`] | decimal digits without trailing zeros after the point: 1.0 and 1.00 are one number. `NaN`, `Infinity`, `-Infinity` |
+//! | [`Form::Number`] | decimal digits without trailing zeros after the point: 1.0 and 1.00 are one number. `NaN`, `Infinity`, `-Infinity`. True is 1 |
 //! | [`Form::Float32`], [`Form::Float64`] | the bits, 8 or 16 hex digits; `NaN` for every not-a-number |
 //! | [`Form::Text`] | hash of the UTF-8 bytes, 32 hex digits. No collation: case, trailing blanks and normal forms count |
-//! | [`Form::Json`] | hash of the text that PostgreSQL prints for `jsonb`: order of keys, white space and repeated keys do not count |
+//! | [`Form::Json`] | hash of the text that PostgreSQL prints for `jsonb`: order of keys, white space and repeated keys do not count (`json` here) |
 //! | [`Form::Bytes`] | hash of the bytes |
 //! | [`Form::Date`] | days since 2000-01-01, 32 bits in 8 hex digits |
 //! | [`Form::Time`], [`Form::Timestamp`] | microseconds since midnight, since 2000-01-01 00:00:00; 64 bits in 16 hex digits |
@@ -28,21 +28,31 @@
 //!
 //! ## Who proves what
 //! A view is one consistent moment of one side. Two views are never the same moment of a pipeline that runs, so what differs between them is only suspected.
-//! [`VerifyTable::look`] gives single keys with the *version* of each row: equal versions mean that nobody wrote the row in between. The engine asks until
-//! each suspicion is proven or dropped.
+//! [`VerifyTable::look`] gives single keys with the *version* of each row: equal versions mean that nobody wrote the row in between. Where a system has none
+//! the row's hash stands for it, and [`VerifyTable::versioned`] says so: then the engine wants to see the same more often. It asks until each suspicion is
+//! proven or dropped.
+//!
+//! ## Who hashes
+//! A server that can do all of it in SQL implements the traits itself. Where SQL has no exact form (MySQL's floats), where there is no server (files), and where
+//! rows are changed on the way, the connector's own reader gives the rows and [`read`] hashes them: values are the same because the
+//! way from the system to Arrow is the same.
 
 pub mod canonical;
+pub mod json;
+pub mod read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_error::Result;
+use weir_error::{Error, Result};
 
 use crate::change::DeleteMode;
+use crate::stream::WriteMode;
 
 /// What a value means; see the table of the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,6 +94,8 @@ impl Form {
             (JsonText, JsonText) => Some(Text),
             (Json, JsonText) | (JsonText, Json) => Some(Json),
             (Float32, Float64) | (Float64, Float32) => Some(Float64),
+            // Where a system has no type for truth.
+            (Form::Bool, Form::Number) | (Form::Number, Form::Bool) => Some(Form::Number),
             (one, two) if one == two => Some(one),
             (Text, _) | (_, Text) => Some(Text),
             _ => None,
@@ -111,6 +123,8 @@ pub struct Comparison {
     pub key: Vec<usize>,
     /// Whether that is a key by which rows can be asked for.
     pub keyed: bool,
+    /// Columns of the stream that the sink has, compared or not: a row that is mended has all of them.
+    pub carried: Vec<String>,
 }
 
 impl Comparison {
@@ -207,6 +221,17 @@ pub trait VerifyTable: Send + Sync {
         true
     }
 
+    /// Whose printing of a value is meant by [`Form::Text`] where a type has no form of its own. Sides that print differently compare only
+    /// what Arrow prints as well.
+    fn prints(&self) -> &'static str {
+        "arrow"
+    }
+
+    /// Whether [`Found::version`] tells of every write; else it is the row's hash.
+    fn versioned(&self) -> bool {
+        true
+    }
+
     /// About how many rows it has.
     fn estimated_rows(&self) -> Option<u64>;
 
@@ -222,6 +247,67 @@ pub trait VerifyTable: Send + Sync {
     async fn look(&self, comparison: &Comparison, keys: &[Key]) -> Result<Looked>;
 }
 
+/// Rows that were asked for by their keys.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    /// The rows as the stream has them; others may be among them.
+    pub rows: RecordBatch,
+    /// The version of each; `None`: the system has none.
+    pub versions: Option<Vec<String>>,
+    /// See [`Looked::point`].
+    pub point: Value,
+}
+
+/// Gets the hash of a key and of its row.
+pub type EachDigest<'a> = &'a mut (dyn FnMut(u128, u128) + Send);
+
+/// What a system can do for [`read::Read`] besides reading a stream from its beginning to its end. Everything has a default: nothing.
+#[async_trait]
+pub trait VerifyRows: Send + Sync {
+    /// Whether [`VerifyRows::of_keys`] works.
+    fn seeks(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Gathered::versions`] are there.
+    fn versioned(&self) -> bool {
+        false
+    }
+
+    /// The rows of these keys as they are now, in one consistent read; `names` are the key's columns in the stream.
+    async fn of_keys(&self, _names: &[String], _keys: &[Key]) -> Result<Gathered> {
+        Err(Error::internal("a system that does not seek was asked for keys"))
+    }
+
+    /// The hashes of all rows, computed by the system in one consistent read. `false`: it cannot, and nothing was given.
+    async fn digests(&self, _comparison: &Comparison, _each: EachDigest<'_>) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// See [`VerifySource::reached`].
+    fn reached(&self, _position: &Value, _point: &Value) -> bool {
+        false
+    }
+
+    /// See [`VerifySource::nudge`].
+    async fn nudge(&self) {}
+
+    /// See [`VerifySink::progress`].
+    async fn progress(&self, _pipeline: &str) -> Result<Vec<Value>> {
+        Ok(Vec::new())
+    }
+
+    /// See [`VerifySink::holds`].
+    fn holds(&self, column: &VerifyColumn, _stream: Form) -> Form {
+        column.form
+    }
+
+    /// See [`VerifySink::hold`].
+    async fn hold(&self, _pipeline: &str, _comparison: &Comparison) -> Result<Box<dyn Mend>> {
+        Err(Error::internal("a source is not mended"))
+    }
+}
+
 /// A table that a pipeline reads.
 #[async_trait]
 pub trait VerifySource: VerifyTable {
@@ -231,13 +317,18 @@ pub trait VerifySource: VerifyTable {
     /// Asks the system to tell its readers how far its log is. What it cannot or may not do is left undone.
     async fn nudge(&self);
 
-    /// The rows of these keys as they are now, in the stream's own types, with the compared columns only, and the digest of each row's key.
+    /// The rows of these keys as they are now, in the stream's own types, with the carried columns, and the digest of each row's key.
     async fn fetch(&self, comparison: &Comparison, keys: &[Key]) -> Result<(RecordBatch, Vec<u128>)>;
 }
 
 /// A table that a pipeline writes.
 #[async_trait]
 pub trait VerifySink: VerifyTable {
+    /// In what form a column holds values that have this form in the stream.
+    fn holds(&self, column: &VerifyColumn, _stream: Form) -> Form {
+        column.form
+    }
+
     /// How far the changes of this pipeline are applied: what the sink keeps with the rows, as it was given with the barriers.
     async fn progress(&self, pipeline: &str) -> Result<Vec<Value>>;
 
@@ -264,13 +355,35 @@ pub trait Mend: Send {
 pub trait Verifiable: Send + Sync {
     /// The table behind a stream.
     async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>>;
+
+    /// What [`read::Read`] needs of the system besides reading the stream, for rows that are changed on the way.
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>>;
+}
+
+/// What is known of a stream that is looked for in a sink.
+#[derive(Debug, Clone)]
+pub struct VerifyStream {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Name for `{stream}`.
+    pub stream: String,
+    /// As the sink gets it, columns about changes included.
+    pub schema: SchemaRef,
+    /// Columns of the key.
+    pub key: Vec<String>,
+    /// How rows enter.
+    pub write_mode: WriteMode,
+    /// A log's changes are applied, or kept (`write_mode: append`).
+    pub changes: bool,
+    /// Rows that are marked as deleted (`soft`) are not there.
+    pub deletes: DeleteMode,
 }
 
 /// A sink whose tables can be compared.
 #[async_trait]
 pub trait VerifiableTarget: Send + Sync {
-    /// The table that a stream is written to. Rows that are marked as deleted (`deletes: soft`) are not there.
-    async fn verify_sink(&self, stream: &str, deletes: DeleteMode) -> Result<Arc<dyn VerifySink>>;
+    /// The table that a stream is written to.
+    async fn verify_sink(&self, stream: &VerifyStream) -> Result<Arc<dyn VerifySink>>;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use weir_connect::{ChangeWriter, DeleteMode, Op, StreamSink};
 
-use super::seeds::{Cell, Line, after, batch, delete, durable};
+use super::seeds::{Cell, Line, after, batch, delete, durable, mark};
 
 /// What is in the log.
 #[derive(Debug, Clone)]
@@ -145,7 +145,7 @@ pub async fn follow(scene: &impl Scene, deletes: DeleteMode, log: &[(Event, Then
             Some(Event::Change(line)) => lines.push(line.clone()),
             Some(Event::Truncate) => {
                 writer.apply(batch(&std::mem::take(&mut lines))).await.unwrap();
-                writer.truncate().await.unwrap();
+                writer.truncate(&mark(1)).await.unwrap();
             }
             None => {}
         }

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use twox_hash::XxHash3_64;
 use weir_connect::{ChangeBatch, DeleteMode, Error, Kind, Op, Result};
 
@@ -161,6 +161,33 @@ impl Pending {
         self.batches[slot.last.batch as usize].partial(slot.last.row as usize)
     }
 
+    /// Positions of the key.
+    pub fn key(&self) -> &[usize] {
+        &self.keys
+    }
+
+    /// The keys of rows from elsewhere, whose key columns these are, to ask [`Self::slot_of`] for.
+    pub fn keys_of(&self, columns: &[ArrayRef]) -> Result<Rows> {
+        self.converter.convert_columns(columns).map_err(broken)
+    }
+
+    /// The number of the slot of a key.
+    pub fn slot_of(&self, key: Row<'_>) -> Option<usize> {
+        let hash = XxHash3_64::oneshot(key.as_ref());
+        self.search(key, self.first.get(&hash).copied().unwrap_or(NONE))
+    }
+
+    fn search(&self, key: Row<'_>, head: u32) -> Option<usize> {
+        let mut found = head;
+        while let Some(slot) = self.slots.get(found as usize) {
+            if self.batches[slot.last.batch as usize].keys.row(slot.last.row as usize) == key {
+                return Some(found as usize);
+            }
+            found = slot.next;
+        }
+        None
+    }
+
     /// Where the value of a column is; `None`: nowhere here.
     pub fn find(&self, slot: &Slot, column: usize) -> Option<(usize, usize)> {
         let mut link = slot.last;
@@ -225,14 +252,8 @@ impl Pending {
         let key = held.keys.row(row);
         let hash = XxHash3_64::oneshot(key.as_ref());
         let head = self.first.get(&hash).copied().unwrap_or(NONE);
-        let mut found = head;
-        while let Some(slot) = self.slots.get(found as usize) {
-            if self.batches[slot.last.batch as usize].keys.row(slot.last.row as usize) == key {
-                break;
-            }
-            found = slot.next;
-        }
-        let old = self.slots.get(found as usize).copied();
+        let found = self.search(key, head);
+        let old = found.map(|at| self.slots[at]);
         let partial = held.partial(row);
         let row = u32::try_from(row).map_err(|_| Error::internal("a batch of too many rows"))?;
         let mut last = Link { batch, row, earlier: NONE };
@@ -252,7 +273,7 @@ impl Pending {
                 _ => Fate::Row { fresh: false, deleted },
             },
         };
-        match self.slots.get_mut(found as usize) {
+        match found.and_then(|at| self.slots.get_mut(at)) {
             Some(slot) => (slot.last, slot.fate) = (last, fate),
             None => {
                 let at = u32::try_from(self.slots.len()).map_err(|_| Error::internal("too many keys in one flush"))?;
@@ -283,7 +304,7 @@ impl Pending {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{Int64Array, StringArray};
     use weir_connect::TransactionMark;
 
     use super::*;

@@ -45,9 +45,13 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
+/// One transaction up to this row.
+pub fn mark(end: usize) -> TransactionMark {
+    TransactionMark { end, position: "0/1".into(), id: None, committed_at_us: 0 }
+}
+
 pub fn change_batch(rows: RecordBatch, ops: Vec<Op>, absent: Vec<Option<BooleanBuffer>>) -> ChangeBatch {
-    let end = ops.len();
-    let transactions = vec![TransactionMark { end, position: "0/1".into(), id: None, committed_at_us: 0 }];
+    let transactions = vec![mark(ops.len())];
     ChangeBatch { stream: "s".into(), ops, rows, absent, before: None, transactions, source_bytes: 0 }
 }
 
@@ -86,7 +90,7 @@ pub fn after(count: usize) -> Barrier {
 
 /// How many changes are durable.
 pub async fn durable(stream: &dyn StreamSink) -> usize {
-    let progress = stream.recover().await.unwrap().progress.unwrap();
+    let progress = stream.recover().await.unwrap().progress.unwrap_or_default();
     progress.first().and_then(|part| part.position.as_ref()).and_then(Value::as_u64).unwrap_or(0) as usize
 }
 

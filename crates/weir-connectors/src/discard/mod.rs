@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use weir_connect::{
     Barrier, ChangeBatch, ChangeWriter, CheckReport, CommitKind, CommitReport, CommitToken, Connector, DeleteMode, Descriptor,
     Error, Flushed, Kind, Recovery, Result, SchemaChange, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceContext,
-    StreamInfo, StreamSink, StreamTarget, StreamWriter, WriteMode,
+    StreamInfo, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
 };
 
 /// There is nothing to connect to.
@@ -142,8 +142,8 @@ impl Sink for Nowhere {
         Ok(vec![format!("discard the rows of {}", target.stream)])
     }
 
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
     }
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
@@ -212,7 +212,7 @@ impl ChangeWriter for ChangeCounter {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _transaction: &TransactionMark) -> Result<()> {
         Ok(())
     }
 

@@ -104,11 +104,11 @@ async fn changes_are_counted_with_those_before_a_crash_and_progress_is_left_to_t
         rows: batch(3),
         absent: vec![None],
         before: None,
-        transactions: vec![mark],
+        transactions: vec![mark.clone()],
         source_bytes: 0,
     };
     writer.apply(changes).await.unwrap();
-    writer.truncate().await.unwrap();
+    writer.truncate(&mark).await.unwrap();
     assert_eq!(stream.commit(&[]).await.unwrap().rows, 0, "not flushed");
     assert_eq!(writer.flush(&barrier(10)).await.unwrap().rows, 3);
     assert_eq!(stream.commit(&[]).await.unwrap().rows, 10);

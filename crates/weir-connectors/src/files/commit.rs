@@ -17,7 +17,7 @@ use weir_connect::{CommitReport, CommitToken, WriteMode, failpoint};
 use weir_error::{Error, Kind, Result};
 
 use super::local::is_overtaken;
-use super::manifest::{LiveFile, Manifest, RunRecord, now};
+use super::manifest::{LiveFile, Manifest, RunRecord};
 use super::rewrite;
 use super::s3::REQUESTS;
 use super::sink::{Shared, foreign_files, foreign_refused};
@@ -152,6 +152,9 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
     };
     let replaced: HashSet<&str> = intent.replaced.iter().map(String::as_str).collect();
     let added: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+    let apart =
+        manifest.files.iter().filter(|file| replaced.contains(file.path.as_str())).filter_map(|file| file.content.clone());
+    manifest.removed.extend(apart.collect::<Vec<_>>());
     manifest.files.retain(|file| !replaced.contains(file.path.as_str()) && !added.contains(file.path.as_str()));
     manifest.files.extend(live);
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -159,15 +162,7 @@ async fn carry_out(shared: &Arc<Shared>, mut manifest: Manifest, expect: Expect,
     manifest.format = shared.write.format.as_str().to_owned();
     manifest.partition_by = shared.partition_by.clone();
     manifest.set_schema(&shared.contract.dataset)?;
-    manifest.runs.push(RunRecord {
-        run: shared.run.clone(),
-        writer: shared.writer.clone(),
-        write_mode: shared.mode.as_str().to_owned(),
-        rows: report.rows,
-        bytes: report.bytes,
-        objects: report.objects,
-        committed_at: now(),
-    });
+    manifest.runs.push(RunRecord::new(&shared.run, &shared.writer, shared.mode, &report));
     manifest.save(storage, &shared.dataset.hidden, expect).await?;
     failpoint!("files.commit.manifest");
 
@@ -185,6 +180,8 @@ pub(crate) fn live(shared: &Arc<Shared>, file: &TokenFile) -> LiveFile {
         partition: file.partition.clone(),
         schema: file.schema.clone(),
         run: shared.run.clone(),
+        content: None,
+        keys: None,
     }
 }
 
@@ -215,7 +212,7 @@ fn unless_conflict(error: Error) -> Result<()> {
     if is_overtaken(&error) { Ok(()) } else { Err(error) }
 }
 
-async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {
+pub(crate) async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {
     let gone: Vec<_> = paths.iter().map(|path| storage.delete(path)).collect();
     futures::stream::iter(gone).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
     Ok(())
@@ -223,7 +220,7 @@ async fn delete(storage: &dyn Storage, paths: &[String]) -> Result<()> {
 
 /// Takes back what an unfinished commit had made visible, except `keep` and what the manifest names.
 pub(crate) async fn undo(shared: &Arc<Shared>, intent: &Intent, manifest: &Manifest, keep: &HashSet<String>) -> Result<()> {
-    let live: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    let live: HashSet<&str> = manifest.files.iter().flat_map(|file| [file.path.as_str(), file.place()]).collect();
     // A single file replaces one that may be the user's own: never deleted here, `sweep` removes what is still hidden.
     let visible: Vec<String> = intent
         .outputs
@@ -259,7 +256,7 @@ pub(crate) async fn discard(shared: &Arc<Shared>, keep: &[CommitToken]) -> Resul
     storage.sweep(&shared.stagings, &keep).await
 }
 
-fn relative(shared: &Arc<Shared>, path: &str) -> String {
+pub(crate) fn relative(shared: &Arc<Shared>, path: &str) -> String {
     let below = join(&shared.dataset.folder, "/");
     path.strip_prefix(below.as_str()).unwrap_or(path).to_owned()
 }

@@ -170,7 +170,7 @@ pub struct FileSink {
     /// `hour(c)`), or a bare `year`, `month`, `day`, `hour`: of the cursor column, else of the time when the run began (a column of that
     /// name wins).
     pub partition_by: Vec<String>,
-    /// Files are closed when they have about this size. Default: `128MiB`.
+    /// Files are closed when they have about this size. Default: `128MiB`; `32MiB` with `mode: cdc` and `upsert`, which writes whole files for a change.
     #[schemars(with = "Option<String>")]
     pub target_file_size: Option<Size>,
     /// Files that one lane keeps open at the same time; with more partitions than that the largest is closed. Default: 64.
@@ -179,17 +179,21 @@ pub struct FileSink {
     #[schemars(with = "Option<String>")]
     pub max_buffer: Option<Size>,
     /// How rows enter: `append`, `overwrite`, `upsert` (Parquet only: the files are rewritten at commit). With `mode: cdc`: `append`, every change is a
-    /// row, with `_op`, `_source_ts`, `_position`, `_absent` and `_seq`.
+    /// row, with `_op`, `_source_ts`, `_position`, `_absent` and `_seq`; or `upsert`, the files hold the table as it is now (Parquet only, without
+    /// `partition_by`).
     pub write_mode: WriteMode,
     /// Columns that identify a row, for `upsert`.
     #[schemars(extend("x-weir-aliases" = ["primary_key", "keys"]))]
     pub key: Vec<String>,
-    /// With `mode: cdc`: `hard` writes a row for a delete, `ignore` none.
+    /// With `mode: cdc` and `append`: `hard` writes a row for a delete, `ignore` none. With `upsert`: the row goes away, is marked in a column `_deleted`
+    /// (`soft`), or stays.
     pub delete_mode: DeleteMode,
     /// With `mode: cdc`: files become visible after so many seconds at the latest, however few changes there are (0: at once). Default: 60.
     pub roll_secs: Option<u64>,
     /// With `mode: cdc`: and when they have this many changes, or `target_file_size`. Default: 1,000,000.
     pub roll_rows: Option<u64>,
+    /// With `mode: cdc` and `upsert`: how long content that a flush replaced is kept for those who are reading it. Default: 300.
+    pub keep_replaced_secs: Option<u64>,
     /// With `overwrite`: also delete files of the same format that Weir did not write.
     pub overwrite_foreign: bool,
 }

@@ -8,13 +8,15 @@ use weir_error::{Error, Kind, Result};
 use weir_formats::Format;
 
 use super::hive;
-use super::manifest::{HIDDEN, Manifest};
+use super::manifest::{DATA, HIDDEN, LiveFile, Manifest};
 use super::storage::{FileMeta, Storage, folder_of, join};
 
 /// A file that belongs to a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {
     pub meta: FileMeta,
+    /// What it is known by: its path, or that of its copy.
+    pub path: String,
     /// From its folders.
     pub partition: Vec<(String, Option<String>)>,
     /// Known from a manifest.
@@ -224,7 +226,14 @@ async fn list_once(storage: &dyn Storage, anchor: &Anchor, patterns: &[String], 
             present.insert(file.path.clone());
             anchor.check_link(&file.path)?;
             let partition = hive::parse(file.path.strip_prefix(anchor.folder.as_str()).unwrap_or(&file.path));
-            files.insert(file.path.clone(), Listed { meta: file, partition, rows });
+            files.insert(file.path.clone(), Listed { path: file.path.clone(), meta: file, partition, rows });
+        }
+        for (copy, found) in governors.apart(&wanted)? {
+            committed += 1;
+            anchor.check_link(&found.meta.path)?;
+            let partition = hive::parse(copy.strip_prefix(anchor.folder.as_str()).unwrap_or(&copy));
+            present.insert(copy.clone());
+            files.insert(copy, Listed { partition, ..found });
         }
         governors.all_present(&wanted, &present)?;
     }
@@ -272,16 +281,24 @@ struct Governors<'a> {
 
 /// A manifest with its paths for looking up.
 struct Governor {
-    live: HashMap<String, (u64, u64)>,
+    live: HashMap<String, LiveFile>,
     removed: HashSet<String>,
+    /// Content that lies apart, by path.
+    apart: HashMap<String, FileMeta>,
 }
 
 impl Governor {
-    fn new(manifest: Manifest) -> Self {
-        Self {
-            live: manifest.files.into_iter().map(|live| (live.path, (live.bytes, live.rows))).collect(),
-            removed: manifest.removed.into_iter().collect(),
+    async fn new(storage: &dyn Storage, hidden: &str, manifest: Manifest) -> Result<Self> {
+        let mut apart = HashMap::new();
+        if manifest.files.iter().any(|file| file.content.is_some()) {
+            let found = storage.list(&join(hidden, DATA), None).await?;
+            apart.extend(found.into_iter().map(|file| (file.path.clone(), file)));
         }
+        Ok(Self {
+            live: manifest.files.into_iter().map(|live| (live.path.clone(), live)).collect(),
+            removed: manifest.removed.into_iter().collect(),
+            apart,
+        })
     }
 }
 
@@ -305,8 +322,11 @@ impl Governors<'_> {
                 } else {
                     join(&folder, HIDDEN)
                 };
-                let manifest = Manifest::load(self.storage, &hidden).await?.map(|(manifest, _)| Governor::new(manifest));
-                self.found.insert(folder, manifest);
+                let governor = match Manifest::load(self.storage, &hidden).await? {
+                    Some((manifest, _)) => Some(Governor::new(self.storage, &hidden, manifest).await?),
+                    None => None,
+                };
+                self.found.insert(folder, governor);
             }
         }
         Ok(())
@@ -317,14 +337,13 @@ impl Governors<'_> {
         loop {
             if let Some(Some(manifest)) = self.found.get(folder) {
                 let relative = file.path[folder.len()..].trim_start_matches('/');
-                if let Some(&(bytes, rows)) = manifest.live.get(relative) {
-                    if bytes != file.size {
-                        return Err(Error::new("WEIR-FILE-012", Kind::Data, "a committed file does not have its size any more")
-                            .at(self.storage.show(&file.path))
-                            .because(format!("the manifest says {} bytes, the file has {}", bytes, file.size))
-                            .hint("restore the file, or write the dataset again"));
+                if let Some(live) = manifest.live.get(relative) {
+                    if live.content.is_some() {
+                        // A copy for others: it may lag behind.
+                        return Ok(Judgement::Hidden);
                     }
-                    return Ok(Judgement::Committed(rows));
+                    self.whole(live, file)?;
+                    return Ok(Judgement::Committed(live.rows));
                 }
                 let gone = is_ours(file.name()) || manifest.removed.contains(relative);
                 return Ok(if gone { Judgement::Hidden } else { Judgement::Foreign });
@@ -334,6 +353,34 @@ impl Governors<'_> {
             }
             folder = folder_of(folder);
         }
+    }
+
+    fn whole(&self, live: &LiveFile, file: &FileMeta) -> Result<()> {
+        if live.bytes == file.size {
+            return Ok(());
+        }
+        Err(Error::new("WEIR-FILE-012", Kind::Data, "a committed file does not have its size any more")
+            .at(self.storage.show(&file.path))
+            .because(format!("the manifest says {} bytes, the file has {}", live.bytes, file.size))
+            .hint("restore the file, or write the dataset again"))
+    }
+
+    /// The files whose content lies apart, by the path of the copy, which is what a pattern means.
+    fn apart(&self, wanted: &(dyn Fn(&str) -> bool + Sync)) -> Result<Vec<(String, Listed)>> {
+        let mut all = vec![];
+        for (folder, governor) in &self.found {
+            let Some(governor) = governor else { continue };
+            let below = |path: &str| if folder.is_empty() { path.to_owned() } else { join(folder, path) };
+            for live in governor.live.values() {
+                let (Some(content), copy) = (&live.content, below(&live.path)) else { continue };
+                // One that is missing is found by `all_present`.
+                if let Some(file) = governor.apart.get(&below(content)).filter(|_| wanted(&copy)) {
+                    self.whole(live, file)?;
+                    all.push((copy.clone(), Listed { path: copy, meta: file.clone(), partition: vec![], rows: Some(live.rows) }));
+                }
+            }
+        }
+        Ok(all)
     }
 
     fn all_present(&self, wanted: &(dyn Fn(&str) -> bool + Sync), present: &BTreeSet<String>) -> Result<()> {

@@ -12,7 +12,7 @@ use arrow::ipc::writer::StreamWriter;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use weir_connect::CommitReport;
+use weir_connect::{CommitReport, WriteMode};
 use weir_error::{Error, Kind, Result};
 
 use super::changes::ledger::LogRecord;
@@ -20,8 +20,10 @@ use super::storage::{Expect, Storage, join};
 
 /// The hidden folder of a dataset.
 pub(crate) const HIDDEN: &str = "_weir";
-/// The manifest's version of its own layout: 1, or 2 with `logs`, which older ones would drop.
-const LAYOUT: u32 = 2;
+/// Its folder of content that lies apart; see [`LiveFile::content`].
+pub(crate) const DATA: &str = "data";
+/// The manifest's version of its own layout: 1; 2 with `logs`, 3 with files whose content lies apart, which older ones would drop.
+const LAYOUT: u32 = 3;
 /// Runs that are remembered; older ones are dropped.
 const RUNS_KEPT: usize = 200;
 
@@ -52,6 +54,21 @@ pub(crate) struct Manifest {
     /// Logs of changes that are written here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogRecord>,
+    /// Copies that the latest flushes were to make, or to take away where no file has that path any more. See [`LiveFile::content`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unshown: Vec<String>,
+    /// Content that was replaced: kept for a while for those who are reading it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
+}
+
+/// Content that no file has any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Retired {
+    /// Relative to the dataset's folder.
+    pub path: String,
+    /// Since when, seconds since 1970.
+    pub at: i64,
 }
 
 /// A column for people.
@@ -76,6 +93,20 @@ pub(crate) struct LiveFile {
     pub schema: String,
     /// The run that wrote it.
     pub run: String,
+    /// Where the bytes are, relative to the dataset's folder, if `path` is a copy of them for readers that do not know the manifest. Written
+    /// once; whoever changes the file writes another and lets it take the copy's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Smallest and largest value of the first key column, if that is a whole number and they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<[i64; 2]>,
+}
+
+impl LiveFile {
+    /// Where the bytes are that the manifest means, relative to the dataset's folder.
+    pub(crate) fn place(&self) -> &str {
+        self.content.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// A committed run of one stream.
@@ -89,6 +120,21 @@ pub(crate) struct RunRecord {
     pub bytes: u64,
     pub objects: u64,
     pub committed_at: String,
+}
+
+impl RunRecord {
+    /// A run that is committed now.
+    pub(crate) fn new(run: &str, writer: &str, mode: WriteMode, report: &CommitReport) -> Self {
+        Self {
+            run: run.to_owned(),
+            writer: writer.to_owned(),
+            write_mode: mode.as_str().to_owned(),
+            rows: report.rows,
+            bytes: report.bytes,
+            objects: report.objects,
+            committed_at: now(),
+        }
+    }
 }
 
 impl Manifest {
@@ -119,7 +165,12 @@ impl Manifest {
 
     /// Replaces it as the next version.
     pub(crate) async fn save(mut self, storage: &dyn Storage, hidden: &str, expect: Expect) -> Result<()> {
-        self.weir_manifest = if self.logs.is_empty() { 1 } else { LAYOUT };
+        let apart = !self.retired.is_empty() || self.files.iter().any(|file| file.content.is_some());
+        self.weir_manifest = match (apart, self.logs.is_empty()) {
+            (true, _) => LAYOUT,
+            (false, false) => 2,
+            (false, true) => 1,
+        };
         self.version += 1;
         self.updated_at = now();
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);

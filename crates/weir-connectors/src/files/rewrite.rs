@@ -26,7 +26,7 @@ use super::writer::{LaneWriter, TokenFile};
 const COPY_BYTES: u64 = 8 << 20;
 
 /// The rows of one of our own files, in a given schema.
-async fn rows(shared: &Shared, file: &FileMeta, schema: &SchemaRef) -> Result<DecodeStream> {
+pub(crate) async fn rows(shared: &Shared, file: &FileMeta, schema: &SchemaRef) -> Result<DecodeStream> {
     let input = shared.dataset.storage.open(file).await?;
     let mut options = ReadOptions::new(shared.write.format);
     options.compression = match shared.write.resolved_compression()? {
@@ -34,7 +34,8 @@ async fn rows(shared: &Shared, file: &FileMeta, schema: &SchemaRef) -> Result<De
         _ => Compression::Auto,
     };
     options.extra_columns = ExtraColumns::Ignore;
-    options.declared = Some(shared.contract.dataset.clone());
+    // Of other files the footer says it; and an older one may lack a column.
+    options.declared = shared.write.format.is_text().then(|| shared.contract.dataset.clone());
     let inferred = infer_schema(&input, &options).await?;
     let splits = plan_splits(&input, &options, &inferred, u64::MAX).await?;
     let schema = schema.clone();
@@ -45,7 +46,7 @@ async fn rows(shared: &Shared, file: &FileMeta, schema: &SchemaRef) -> Result<De
     Ok(Box::pin(streams.try_flatten()))
 }
 
-fn batch_of(decoded: Decoded, file: &FileMeta) -> Result<RecordBatch> {
+pub(crate) fn batch_of(decoded: Decoded, file: &FileMeta) -> Result<RecordBatch> {
     match decoded {
         Decoded::Batch { records, .. } => Ok(records),
         Decoded::Dead(letter) => {
@@ -56,7 +57,7 @@ fn batch_of(decoded: Decoded, file: &FileMeta) -> Result<RecordBatch> {
     }
 }
 
-async fn found(shared: &Shared, path: &str) -> Result<FileMeta> {
+pub(crate) async fn found(shared: &Shared, path: &str) -> Result<FileMeta> {
     shared.dataset.storage.head(path).await?.ok_or_else(|| lost(&shared.dataset.storage.show(path)))
 }
 
@@ -197,7 +198,7 @@ pub(crate) async fn upsert(
     let mut replaced = vec![];
     if !last.is_empty() {
         for live in &manifest.files {
-            let path = join(&shared.dataset.folder, &live.path);
+            let path = join(&shared.dataset.folder, live.place());
             let file = found(shared, &path).await?;
             if !holds_any(shared, &keys, &file, &last).await? {
                 continue;

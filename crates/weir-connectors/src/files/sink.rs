@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use weir_connect::verify::VerifiableTarget;
 use weir_connect::{
     CommitKind, CommitReport, CommitToken, Recovery, Sink, SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter,
     WriteMode,
@@ -14,7 +15,7 @@ use weir_formats::debezium::{self, Context};
 use weir_formats::{Compression, Format, WriteOptions, check_writable, sink_type};
 
 use super::changes::place::{MessagePath, divide};
-use super::changes::shape::{Layout, Shape};
+use super::changes::shape::Layout;
 use super::changes::{self, ChangesStream, Roll};
 use super::client::{Connection, Located};
 use super::commit;
@@ -146,11 +147,11 @@ impl FilesSink {
                 Error::new("WEIR-FILE-094", Kind::Spec, format!("{what} is for changes")).hint("set `mode: cdc`, or write rows")
             );
         }
-        if target.write_mode != WriteMode::Append {
+        if !self.change_modes().contains(&target.write_mode) {
             let mode = target.write_mode.as_str();
             return Err(Error::new("WEIR-FILE-052", Kind::Unsupported, format!("`write_mode: {mode}` is not possible here"))
-                .because("files take changes as rows")
-                .hint("set `write_mode: append`"));
+                .because("files take changes as rows, or as the table as it is now in Parquet files of one folder")
+                .hint("set `write_mode: append`; or `upsert` with `format: parquet`, without `partition_by`"));
         }
         if self.single_format().is_some() {
             return Err(Error::new("WEIR-FILE-095", Kind::Spec, "changes are not written into a single file")
@@ -250,6 +251,8 @@ impl FilesSink {
     fn dataset(&self, stream: &str, started: DateTime<Utc>, pipeline: &str) -> Result<Dataset> {
         let path = fill(&divide(&self.options.path).0, stream, started, pipeline)?;
         let Located { storage, anchor, paths } = self.connection.locate(std::slice::from_ref(&path))?;
+        #[cfg(test)]
+        let storage = super::tests::cut::wrap(storage);
         let full = anchor.resolve(paths.first().map_or("", String::as_str))?;
         anchor.check_link(&full)?;
         let (folder, hidden, single) = match self.single_format() {
@@ -298,9 +301,10 @@ impl FilesSink {
         }
         let writer = format!("{}.{}.{}", target.run.pipeline, self.node, target.stream);
         let contract = if target.changes {
-            let shape = Shape::new(&layout, &target.stream, target.schema.clone(), key.clone())?;
+            manifest.as_ref().map_or(Ok(()), |manifest| not_the_other_kind(manifest, target.write_mode, &dataset.place))?;
             let before = manifest.iter().flat_map(|manifest| &manifest.logs).any(|log| log.writer == writer);
-            changes::contract(existing, shape.stored(), target.on_schema_change, before)
+            let target = StreamTarget { key: key.clone(), ..target.clone() };
+            changes::contract_of(existing, &target, &layout, self.options.delete_mode, before)
         } else {
             reconcile(existing, &target.schema, target.on_schema_change)
         };
@@ -311,28 +315,33 @@ impl FilesSink {
             if target.changes && layout == Layout::Rows { Some(changes::SOURCE_TS.to_owned()) } else { target.cursor.clone() };
         let partitioner = Partitioner::new(&self.options.partition_by, &contract.write, cursor.as_deref(), started)?;
         let stagings = join(&join(&dataset.hidden, "staging"), &slug(&writer));
-        let shared = Shared {
-            contract,
-            partitioner,
-            partition_by: self.options.partition_by.clone(),
-            cursor,
-            started,
-            extension: write.format.extension(write.resolved_compression()?),
-            write,
-            mode: target.write_mode,
-            key,
-            overwrite_foreign: self.options.overwrite_foreign,
-            staging: join(&stagings, &slug(&target.run.run_id)),
-            run: target.run.run_id.clone(),
-            stem: slug(&target.run.run_id),
-            writer,
-            stagings,
-            nonce: format!("{:08x}", rand::random::<u32>()),
-            target_file_bytes: self.options.target_file_size.map_or(128 << 20, |size| size.0),
-            max_open_files: self.options.max_open_files.unwrap_or(64).max(1),
-            max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-            dataset,
-        };
+        let shared =
+            Shared {
+                contract,
+                partitioner,
+                partition_by: self.options.partition_by.clone(),
+                cursor,
+                started,
+                extension: write.format.extension(write.resolved_compression()?),
+                write,
+                mode: target.write_mode,
+                key,
+                overwrite_foreign: self.options.overwrite_foreign,
+                staging: join(&stagings, &slug(&target.run.run_id)),
+                run: target.run.run_id.clone(),
+                stem: slug(&target.run.run_id),
+                writer,
+                stagings,
+                nonce: format!("{:08x}", rand::random::<u32>()),
+                // What is rewritten for a change should not be large.
+                target_file_bytes: self.options.target_file_size.map_or(
+                    if target.changes && target.write_mode == WriteMode::Upsert { 32 << 20 } else { 128 << 20 },
+                    |size| size.0,
+                ),
+                max_open_files: self.options.max_open_files.unwrap_or(64).max(1),
+                max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+                dataset,
+            };
         // Beside messages nobody is in the way, and there may be very many of them.
         let foreign = if landing { vec![] } else { foreign_files(&shared, manifest.as_ref()).await? };
         if target.write_mode == WriteMode::Overwrite && !self.options.overwrite_foreign && !foreign.is_empty() {
@@ -340,6 +349,21 @@ impl FilesSink {
         }
         Ok((shared, manifest, foreign))
     }
+}
+
+/// A folder holds the changes of a table, or the table as it is now.
+fn not_the_other_kind(manifest: &Manifest, mode: WriteMode, place: &str) -> Result<()> {
+    let has = |name: &str| manifest.columns.iter().any(|column| column.name == name);
+    let (changes, state) = (has("_op") && has("_seq"), manifest.files.iter().any(|file| file.content.is_some()));
+    let other = match mode {
+        WriteMode::Upsert => changes.then_some("every change of a table as a row"),
+        _ => state.then_some("a table as it is now"),
+    };
+    other.map_or(Ok(()), |other| {
+        Err(Error::new("WEIR-FILE-103", Kind::Conflict, format!("the folder holds {other}"))
+            .at(place)
+            .hint("write to another folder, or set the other `write_mode`"))
+    })
 }
 
 pub(crate) fn foreign_refused(shared: &Shared, foreign: &[FileMeta]) -> Error {
@@ -396,12 +420,16 @@ impl Sink for FilesSink {
         if self.is_debezium() { debezium::sink_type(field) } else { sink_type(self.format(), field) }
     }
 
-    fn applies_changes(&self) -> bool {
-        true
+    fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
+        Some(self)
     }
 
     fn change_modes(&self) -> Vec<WriteMode> {
-        vec![WriteMode::Append]
+        let mut modes = vec![WriteMode::Append];
+        if self.modes().contains(&WriteMode::Upsert) && self.options.partition_by.is_empty() {
+            modes.push(WriteMode::Upsert);
+        }
+        modes
     }
 
     fn wants_before(&self) -> bool {
@@ -491,5 +519,35 @@ impl StreamSink for FilesStream {
 
     async fn commit(&self, tokens: &[CommitToken]) -> Result<CommitReport> {
         commit::commit(&self.shared, tokens).await
+    }
+}
+
+/// What a comparison needs to know of a stream's place.
+pub(crate) struct Told {
+    pub connection: Connection,
+    /// For the reader.
+    pub path: String,
+    pub dataset: Dataset,
+    pub node: String,
+    pub format: Format,
+    /// Every change is a message of its own.
+    pub messages: bool,
+    /// Each day has a folder of its own.
+    pub dated: bool,
+}
+
+impl FilesSink {
+    /// Where a stream is.
+    pub(crate) fn told(&self, stream: &str, pipeline: &str) -> Result<Told> {
+        let folder = divide(&self.options.path).0;
+        Ok(Told {
+            connection: self.connection.clone(),
+            path: fill(&folder, stream, Utc::now(), pipeline)?,
+            dataset: self.dataset(stream, Utc::now(), pipeline)?,
+            node: self.node.clone(),
+            format: self.format(),
+            messages: self.message().is_some() || self.is_debezium(),
+            dated: folder.contains("{date}"),
+        })
     }
 }

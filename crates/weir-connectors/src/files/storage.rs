@@ -125,6 +125,10 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// Makes a staged file visible. Idempotent: a file that is visible already with the right size is fine.
     async fn publish(&self, staged: &Staged) -> Result<()>;
 
+    /// Lets `to` hold what `from` holds, in place of what it held: a reader finds the old content or the new one. `from` stays, and is never changed
+    /// through `to`. Repeatable; durable after [`Storage::seal`].
+    async fn copy(&self, from: &str, to: &str, bytes: u64) -> Result<()>;
+
     /// Makes the names of published files durable. Called once after all `publish` calls.
     async fn seal(&self, published: &[Staged]) -> Result<()>;
 

@@ -90,13 +90,13 @@ pub(crate) fn read_options(files: &[Listed], options: &FileSource) -> Result<Rea
 fn one_format(files: &[Listed]) -> Result<Format> {
     let mut found: BTreeMap<&str, (Format, &str)> = BTreeMap::new();
     for file in files {
-        match Format::from_path(&file.meta.path) {
+        match Format::from_path(&file.path) {
             Some((format, _)) => {
-                found.entry(format.as_str()).or_insert((format, file.meta.path.as_str()));
+                found.entry(format.as_str()).or_insert((format, file.path.as_str()));
             }
             None => {
                 return Err(Error::new("WEIR-FILE-081", Kind::Spec, "the file's name does not tell its format")
-                    .at(file.meta.path.clone())
+                    .at(file.path.clone())
                     .hint("set `format: csv` (or tsv, json, ndjson, parquet, avro, orc), or narrow the path"));
             }
         }

@@ -61,6 +61,20 @@ impl ConnectionOptions {
         Ok(Secret::new(url))
     }
 
+    /// Hosts and database without credentials, as far as they can be told without connecting.
+    pub fn place(&self) -> String {
+        let url = self.url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
+        let after = url.split_once("://").map_or("", |(_, rest)| rest);
+        let plain = after.split('?').next().unwrap_or_default();
+        let plain = plain.rsplit_once('@').map_or(plain, |(_, hosts)| hosts);
+        let (hosts, named) = plain.split_once('/').unwrap_or((plain, ""));
+        let hosts = if hosts.is_empty() { self.hosts.as_deref().unwrap_or("localhost:27017") } else { hosts };
+        match self.database.as_deref().unwrap_or(named) {
+            "" => hosts.to_owned(),
+            database => format!("{hosts}/{database}"),
+        }
+    }
+
     /// What can be said without connecting.
     pub fn validate(&self) -> Result<()> {
         self.address()?;

@@ -158,7 +158,7 @@ pub struct CdcOptions {
     pub columns: BTreeMap<String, String>,
     /// How nested and mixed values are written: `relaxed` (default) or `canonical` extended JSON.
     pub json: Form,
-    /// A field that has no column: `extra` (default, into the column `_extra`), `dead_letter` or `ignore`.
+    /// A field that has no column: `extra` (default, into the column `_extra`), `column` (a new column from then on, which the contract of the sink decides about), `dead_letter` or `ignore`.
     pub unknown_keys: UnknownKeys,
     /// What updates bring: `update_lookup` (default), `when_available`, `required` or `none`.
     #[schemars(extend("x-weir-aliases" = ["capture.mode.full.update.type"]))]
@@ -291,6 +291,9 @@ impl SourceOptions {
         self.shaping()?;
         self.filter()?;
         self.projection()?;
+        if self.unknown_keys == UnknownKeys::Column {
+            return Err(wrong("`unknown_keys: column` is for `mongodb-cdc`", "take `extra`, or a larger `sample_documents`"));
+        }
         if self.split_documents == Some(0) || self.fetch_documents == Some(0) {
             return Err(wrong("a split cannot be empty", "leave `split_documents` and `fetch_documents` out for the default"));
         }
@@ -390,7 +393,8 @@ impl CdcOptions {
             sample_documents: self.sample_documents,
             columns: self.columns.clone(),
             json: self.json,
-            unknown_keys: self.unknown_keys,
+            // What is read at once keeps its columns.
+            unknown_keys: if self.unknown_keys == UnknownKeys::Column { UnknownKeys::Extra } else { self.unknown_keys },
             ..SourceOptions::default()
         }
     }

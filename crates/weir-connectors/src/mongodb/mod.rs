@@ -2,7 +2,7 @@
 //!
 //! * [`bson`]: the bytes. [`extjson`]: the bytes as text and back. [`kinds`]: which BSON type is which Arrow type. [`rows`]: documents into columns.
 //! * [`config`]: options. [`client`]: a connection, under the limits of the process ([`tunnel`]). [`errors`]: server codes.
-//! * [`scan`]: a collection in the order of `_id`. [`source`]: the batch source. [`cdc`]: the change source.
+//! * [`scan`]: a collection in the order of `_id`. [`source`]: the batch source. [`cdc`]: the change source. [`sink`]: writing.
 //!
 //! No real server has seen this code: its tests run the official driver against a peer of our own that speaks the wire protocol.
 
@@ -15,6 +15,7 @@ pub mod extjson;
 pub mod kinds;
 pub mod rows;
 pub mod scan;
+pub mod sink;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -26,12 +27,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use schemars::schema_for;
 use serde_json::Value;
-use weir_connect::{
-    CheckReport, Connector, Descriptor, Error, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo,
-};
+use weir_connect::{CheckReport, Connector, Descriptor, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo};
 
 use client::Client;
 use config::{ConnectionOptions, SourceOptions, parse};
+use sink::MongoSink;
+use sink::options::SinkOptions;
 use source::MongoSource;
 
 /// The connector of documents at rest.
@@ -45,10 +46,10 @@ impl Default for Mongodb {
             descriptor: Descriptor {
                 name: "mongodb",
                 aliases: &["mongo"],
-                summary: "MongoDB collections and views (alpha: no real server has seen it)",
+                summary: "MongoDB collections and views; append, overwrite, upsert, merge (alpha: no real server has seen it)",
                 connection: schema_for!(ConnectionOptions).to_value(),
                 source: Some(schema_for!(SourceOptions).to_value()),
-                sink: None,
+                sink: Some(schema_for!(SinkOptions).to_value()),
                 address_option: "collection",
             },
         }
@@ -104,7 +105,7 @@ impl Connector for Mongodb {
         }
         match role {
             "source" => parse::<SourceOptions>(options, "source")?.validate(),
-            "sink" => Err(no_sink()),
+            "sink" => parse::<SinkOptions>(options, "sink")?.validate(),
             _ => Ok(()),
         }
     }
@@ -124,11 +125,10 @@ impl Connector for Mongodb {
         Ok(Arc::new(MongoSource::new(connection, options, context.base_dir)))
     }
 
-    async fn sink(&self, _context: SinkContext) -> Result<Arc<dyn Sink>> {
-        Err(no_sink())
+    async fn sink(&self, context: SinkContext) -> Result<Arc<dyn Sink>> {
+        let connection: ConnectionOptions = parse(&context.connection, "connection")?;
+        let options: SinkOptions = parse(&context.options, "sink")?;
+        options.validate()?;
+        Ok(Arc::new(MongoSink::new(connection, options, context.on_loss, context.node, context.base_dir)))
     }
-}
-
-fn no_sink() -> Error {
-    Error::new("WEIR-MONGO-030", Kind::Spec, "`mongodb` is no sink yet")
 }

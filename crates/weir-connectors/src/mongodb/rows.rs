@@ -16,7 +16,7 @@ use weir_connect::{DeadLetter, Error, Result};
 
 use super::bson::{self, Malformed, Value, elements};
 use super::extjson::{self, Form, hex};
-use super::kinds::{Kind, decimal};
+use super::kinds::{Kind, Seen, decimal};
 
 /// The column of fields that have none.
 pub const EXTRA: &str = "_extra";
@@ -24,6 +24,8 @@ pub const EXTRA: &str = "_extra";
 pub const DOCUMENT: &str = "document";
 /// The key.
 pub const ID: &str = "_id";
+/// Columns that a stream may grow to: documents whose field names are data would give it one for each.
+const MOST_COLUMNS: usize = 1000;
 /// Bytes of a dead document that are kept.
 const DEAD_BYTES: usize = 1 << 20;
 
@@ -34,6 +36,8 @@ pub enum UnknownKeys {
     /// It goes to the column `_extra`, a document as extended JSON.
     #[default]
     Extra,
+    /// `mongodb-cdc`: it gets a column of its own, and the stream has it from there on.
+    Column,
     /// The document becomes a dead letter.
     DeadLetter,
     /// It is left out.
@@ -137,6 +141,29 @@ impl Shape {
         Ok(cells)
     }
 
+    /// With columns for the fields of this document that have none; `None` if it has no such fields, or there are too many columns already.
+    pub fn widened(&self, document: &[u8]) -> Option<Self> {
+        if self.whole || self.unknown != UnknownKeys::Column {
+            return None;
+        }
+        let mut layout = self.layout.clone();
+        for (name, value) in elements(document).ok()?.map_while(std::result::Result::ok) {
+            let new = !matches!(value, Value::Null | Value::Undefined) && !layout.iter().any(|(known, _)| known == name);
+            if new && layout.len() < MOST_COLUMNS {
+                let mut seen = Seen::default();
+                seen.see(value);
+                // One value says little: the next number may be larger.
+                let kind = match seen.kind() {
+                    Kind::Int32 => Kind::Int64,
+                    Kind::Decimal(..) => Kind::DecimalText,
+                    kind => kind,
+                };
+                layout.push((name.to_owned(), kind));
+            }
+        }
+        (layout.len() > self.layout.len()).then(|| Self::new(layout, self.form, self.unknown))
+    }
+
     /// Whether a field has a column of its own.
     pub fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
@@ -157,7 +184,9 @@ impl Shape {
                 match self.unknown {
                     _ if !all => {}
                     UnknownKeys::Ignore => {}
-                    UnknownKeys::DeadLetter => {
+                    // A missing field and null are the same in a column.
+                    UnknownKeys::Column if matches!(value, Value::Null | Value::Undefined) => {}
+                    UnknownKeys::Column | UnknownKeys::DeadLetter => {
                         return Err(Unfit { code: "WEIR-MONGO-012", why: format!("field `{name}` is not among the columns") });
                     }
                     UnknownKeys::Extra => {

@@ -178,14 +178,19 @@ pub struct Client {
     place: String,
     /// An exchange has begun and its end has not been seen.
     busy: bool,
+    /// The statement of the exchange reads the catalogue.
+    catalogue: bool,
     dead: bool,
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         // The server notices a closed socket only when it writes. A long sort would go on, so ask it to stop.
+        // Not in the middle of a question to the catalogue: MariaDB (10.11.19 among others) may crash when a session is killed while it makes
+        // the temporary table for one (`ha_maria::drop_table`). They are short.
         if self.busy
             && !self.dead
+            && !self.catalogue
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let (address, thread) = (self.address.clone(), self.thread);
@@ -218,6 +223,7 @@ impl Client {
                 statement: None,
                 place: address.place(),
                 busy: false,
+                catalogue: false,
                 dead: false,
             };
             let limits = if client.version.maria { "max_statement_time = 0" } else { "max_execution_time = 0" };
@@ -272,6 +278,9 @@ impl Client {
 
     async fn command(&mut self, code: u8, body: &[u8]) -> Result<()> {
         self.begin()?;
+        if matches!(code, COM_QUERY | COM_PREPARE) {
+            self.catalogue = asks_the_catalogue(body);
+        }
         let mut message = Vec::with_capacity(HEAD + 1 + body.len());
         message.extend_from_slice(&[0; HEAD]);
         message.push(code);
@@ -642,6 +651,12 @@ impl Client {
         }
         self.packets.shutdown().await;
     }
+}
+
+/// Whether a statement names `information_schema`, near its beginning: what is longer is data.
+fn asks_the_catalogue(statement: &[u8]) -> bool {
+    const NAME: &[u8] = b"information_schema.";
+    statement[..statement.len().min(8 << 10)].windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
 }
 
 fn ok_packet(body: &[u8]) -> Option<(Done, bool)> {

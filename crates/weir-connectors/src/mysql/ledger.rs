@@ -277,6 +277,29 @@ impl Ledger {
             .collect()
     }
 
+    /// How far the newest run of the stream got: those before it say nothing once it has begun.
+    pub async fn newest(&self, client: &mut Client) -> Result<Vec<SplitProgress>> {
+        let sql = format!("SELECT id FROM {}.runs WHERE stream_id = ? ORDER BY started_at DESC LIMIT 1", self.database);
+        let rows = match client.query(&sql, &[self.stream_id.as_str().into()]).await {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
+            rows => rows?,
+        };
+        match rows.first() {
+            Some(row) => Self { run: row.text(0).to_string(), ..self.clone() }.progress(client).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Inside a transaction: waits until no flush of the stream is under way, and lets none begin.
+    pub async fn exclude(&self, client: &mut Client) -> Result<()> {
+        let sql = format!("SELECT id FROM {}.runs WHERE stream_id = ? FOR UPDATE", self.database);
+        match client.query(&sql, &[self.stream_id.as_str().into()]).await {
+            // Nothing has ever written here.
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            rows => rows.map(drop),
+        }
+    }
+
     /// Rows and bytes that all flushes added.
     pub async fn totals(&self, client: &mut Client) -> Result<(u64, u64)> {
         let sql = format!(

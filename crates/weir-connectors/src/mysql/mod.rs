@@ -5,6 +5,7 @@
 //!   `changes`.
 //!
 //! `types` is the one mapping of types, both ways. Privileges and limits are in the README. Change data: `cdc`, over the log that `binlog` reads.
+//! Comparing tables: `verify`.
 
 pub mod binlog;
 pub mod catalog;
@@ -28,6 +29,7 @@ mod tests;
 mod tls;
 pub mod types;
 pub mod values;
+mod verify;
 mod view;
 mod wire;
 mod writer;

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 
 use arrow::datatypes::Field;
 use async_trait::async_trait;
+use weir_connect::verify::VerifiableTarget;
 use weir_connect::{
     ChangeWriter, CommitKind, CommitReport, CommitToken, DeleteMode, Error, Kind, OnLoss, Recovery, Result, Sink,
     SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
@@ -137,8 +138,12 @@ impl Sink for MysqlSink {
         Ok(Some(shape.columns.into_iter().map(|column| column.name).collect()))
     }
 
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
+    }
+
+    fn verifiable(&self) -> Option<&dyn VerifiableTarget> {
+        Some(self)
     }
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {

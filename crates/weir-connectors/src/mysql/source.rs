@@ -10,6 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weir_connect::verify::Verifiable;
 use weir_connect::{
     Batch, DeadLetter, Error, Event, EventStream, Kind, OnLoss, Position, ReadRequest, Result, ResumeVerdict, Source,
     SourceCapabilities, Split, StreamInfo, StreamReader,
@@ -35,6 +36,7 @@ const BATCH_ROWS: usize = 131_072;
 const STATE_VERSION: u32 = 1;
 
 /// A configured source.
+#[derive(Clone)]
 pub struct MysqlSource {
     /// Where.
     pub address: Address,
@@ -419,6 +421,10 @@ impl Source for MysqlSource {
         }
         let relations = catalog::choose(&mut client, &patterns, &self.address.database).await?;
         self.table_infos(&mut client, &relations).await
+    }
+
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
+        Some(self)
     }
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {

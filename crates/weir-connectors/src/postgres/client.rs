@@ -25,6 +25,7 @@ use weir_connect::{Error, Kind, Result};
 use super::config::Address;
 use super::errors::{ServerError, lost, protocol};
 use super::tls::{self, Wire};
+use crate::quiet::Switch;
 
 const READ_BUFFER: usize = 256 * 1024;
 
@@ -86,6 +87,7 @@ struct Frame {
 /// A session.
 pub struct Client {
     stream: Box<dyn Wire>,
+    switch: Switch,
     address: Address,
     /// Bytes read and not yet consumed: `buffer[start..end]`.
     buffer: Vec<u8>,
@@ -116,7 +118,7 @@ impl Drop for Client {
             let (address, process, secret) = (self.address.clone(), self.process, self.secret);
             runtime.spawn(async move {
                 let asked = async {
-                    let mut stream = tls::open(&address).await?;
+                    let mut stream = tls::open(&address, &Switch::default()).await?;
                     let mut out = BytesMut::new();
                     frontend::cancel_request(process, secret, &mut out);
                     let sent = stream.write_all(&out).await;
@@ -165,9 +167,11 @@ impl Client {
     }
 
     async fn login(address: &Address, replication: bool) -> Result<Self> {
-        let stream = tls::open(address).await?;
+        let switch = Switch::default();
+        let stream = tls::open(address, &switch).await?;
         let mut client = Self {
             stream,
+            switch,
             address: address.clone(),
             buffer: vec![0; READ_BUFFER],
             start: 0,

@@ -129,8 +129,8 @@ impl Sink for PostgresSink {
         Some(self)
     }
 
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
     }
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {

@@ -18,6 +18,7 @@ use weir_connect::{Error, Kind, Result};
 
 use super::config::{Address, SslMode};
 use crate::certificates::{Lenient, read_pem};
+use crate::quiet::{Quiet, Switch};
 
 /// What a session talks through.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -44,27 +45,28 @@ pub fn may_retry_plain(error: &Error) -> bool {
     error.code() == "WEIR-PG-020" || super::errors::sqlstate(error) == Some("28000")
 }
 
-/// Connects and, if asked for, encrypts.
-pub async fn open(address: &Address) -> Result<Box<dyn Wire>> {
+/// Connects and, if asked for, encrypts. `switch` says whether the socket under it all is watched.
+pub async fn open(address: &Address, switch: &Switch) -> Result<Box<dyn Wire>> {
     let guard = weir_connect::guard::current();
     if address.host.starts_with('/') {
         guard.permit_local_socket(&address.host)?;
         let path = format!("{}/.s.PGSQL.{}", address.host, address.port);
         let stream = UnixStream::connect(path).await.map_err(|e| unreachable_server(address, e))?;
-        return Ok(Box::new(stream));
+        return Ok(Box::new(Quiet::new(stream, switch.clone())));
     }
     let found = guard.resolve(&address.host, address.port).await.map_err(|e| unreachable_server(address, e))?;
     let found = found.map_err(|error| error.at(address.place()))?;
     let stream = TcpStream::connect(found.as_slice()).await.map_err(|e| unreachable_server(address, e))?;
     // Without it the last, small message of an exchange waits for the acknowledgement of the one before.
     stream.set_nodelay(true).map_err(|e| unreachable_server(address, e))?;
+    let stream = Quiet::new(stream, switch.clone());
     if address.ssl_mode == SslMode::Disable {
         return Ok(Box::new(stream));
     }
     negotiate(address, stream).await
 }
 
-async fn negotiate(address: &Address, mut stream: TcpStream) -> Result<Box<dyn Wire>> {
+async fn negotiate(address: &Address, mut stream: Quiet<TcpStream>) -> Result<Box<dyn Wire>> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     let mut answer = [0];
@@ -87,7 +89,7 @@ async fn negotiate(address: &Address, mut stream: TcpStream) -> Result<Box<dyn W
     }
     let config = client_config(address)?;
     let mut maker = MakeRustlsConnect::new(config);
-    let connector = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut maker, &address.host)
+    let connector = <MakeRustlsConnect as MakeTlsConnect<Quiet<TcpStream>>>::make_tls_connect(&mut maker, &address.host)
         .map_err(|e| tls_error(address, e, "check `host`"))?;
     let encrypted = connector.connect(stream).await.map_err(|error| {
         tls_error(

@@ -12,7 +12,7 @@ use weir_spec::{Pipeline, Role};
 use super::codec::Record;
 use super::journal::Journals;
 use super::look::{Reached, Records, reached, records};
-use super::shape::{self, Shape};
+use super::shape;
 use super::{SPLIT, applier, look};
 use crate::run::lock;
 use crate::store::{Epoch, EpochBody, FlowPlace, Keep, Phase, StateStore};
@@ -69,6 +69,15 @@ pub async fn set_back(at: impl Into<Journals>, pipeline: &Pipeline, from: u64, s
                 format!("nothing of the log has come to sink `{sink}` yet"),
             ));
         };
+        if reached.position["behind"].as_object().is_some_and(|behind| !behind.is_empty()) {
+            return Err(Error::new(
+                "WEIR-JOURNAL-014",
+                Kind::Conflict,
+                format!("a stream of sink `{sink}` is not where the others are"),
+            )
+            .because("its changes wait for an approval, or are being caught up with")
+            .hint("see `weir journal ls`; approve what waits and run the pipeline, then set it back"));
+        }
         if from > reached.seq {
             return Err(Error::new(
                 "WEIR-JOURNAL-009",
@@ -135,9 +144,9 @@ async fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Resu
         let fits = match &record {
             Record::Changes(batch) => {
                 changes += batch.ops.len() as u64;
-                shapes.get(&batch.stream).is_none_or(|shape| same(shape, &batch.rows.schema()))
+                shapes.get(&batch.stream).is_none_or(|shape| shape.is_of(&batch.rows.schema()))
             }
-            Record::Schema(change) => shapes.get(&change.stream).is_none_or(|shape| same(shape, &change.schema)),
+            Record::Schema(change) => shapes.get(&change.stream).is_none_or(|shape| shape.is_of(&change.schema)),
             _ => true,
         };
         if !fits {
@@ -151,11 +160,6 @@ async fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Resu
             .because(format!("boundary {seq} holds changes in a shape that the target does not have any more"))
             .hint(format!("boundary {seq} is the earliest that it can be set back to"))),
     }
-}
-
-fn same(shape: &Shape, schema: &arrow::datatypes::SchemaRef) -> bool {
-    shape.schema.fields().len() == schema.fields().len()
-        && shape.schema.fields().iter().zip(schema.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
 }
 
 /// Writes a checkpoint with this position and the counts of the last one.

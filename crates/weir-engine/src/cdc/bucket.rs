@@ -22,7 +22,7 @@ use weir_connect::{ObjectInfo, Objects};
 use weir_error::{Error, Kind, Result};
 
 use super::codec::{self, Mark, Record};
-use super::journal::{Journal, Segment, Tail, damaged, frame};
+use super::journal::{Journal, JournalPlace, Segment, Tail, damaged, frame};
 use super::segments::SegmentRecords;
 
 const MAGIC: &[u8; 8] = b"WEIRJRN2";
@@ -187,7 +187,8 @@ pub(super) async fn clear(objects: &Arc<dyn Objects>, folder: &str) -> Result<()
         for segment in all.iter().filter(|segment| segment.first < segment.last || !claims.contains_key(&segment.first)) {
             objects.delete(&name_of(folder, segment.first, segment.last, segment.seq)).await?;
         }
-        return Ok(());
+        // What was approved is of no journal any more.
+        return objects.delete(&format!("{folder}/approved.json")).await;
     }
     Err(taken(objects.show(folder)))
 }
@@ -319,6 +320,10 @@ pub(super) async fn open(
 impl Bucket {
     fn name(&self, segment: &Segment) -> String {
         name_of(&self.folder, segment.first, segment.last, segment.seq)
+    }
+
+    pub fn place(&self) -> JournalPlace {
+        JournalPlace::Objects(self.objects.clone(), self.folder.clone())
     }
 
     pub fn show(&self) -> String {

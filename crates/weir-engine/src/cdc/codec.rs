@@ -29,6 +29,19 @@ pub enum Record {
     Boundary(Mark),
 }
 
+impl Record {
+    /// The stream that it belongs to; `None`: a boundary.
+    pub fn stream(&self) -> Option<&str> {
+        match self {
+            Self::Changes(batch) => Some(&batch.stream),
+            Self::Truncate(stream, _) => Some(stream),
+            Self::Schema(change) => Some(&change.stream),
+            Self::Dead(letter) => Some(&letter.stream),
+            Self::Boundary(_) => None,
+        }
+    }
+}
+
 /// A boundary in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mark {

@@ -226,6 +226,14 @@ impl Journal {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where it is.
+    pub(super) fn place(&self) -> JournalPlace {
+        match &self.keeper {
+            Keeper::Folder(folder) => JournalPlace::Folder(folder.clone()),
+            Keeper::Bucket(bucket) => bucket.place(),
+        }
+    }
+
     /// For people.
     pub fn show(&self) -> String {
         match &self.keeper {

@@ -13,6 +13,7 @@ use weir_spec::{Pipeline, Role};
 
 use super::codec::{self, Mark, Outline, Record};
 use super::applier;
+use super::hold::{HeldStream, held_in};
 use super::journal::{self, JournalPlace, Journals, SegmentFile, SegmentRecords};
 use super::segments::begin;
 use crate::run::going_on;
@@ -61,10 +62,13 @@ pub struct StreamCount {
 pub struct SinkView {
     /// The sink node.
     pub sink: String,
-    /// The boundary that is durable in all of its streams, by its last checkpoint; some may be further. `None`: it has nothing yet.
+    /// The boundary that is durable in all of its streams but those of `held`, by its last checkpoint; some may be further. `None`: it has nothing yet.
     pub seq: Option<u64>,
     /// Boundaries that it lacks.
     pub behind: u64,
+    /// Streams of it that wait for an approval.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldStream>,
 }
 
 /// One journal.
@@ -108,9 +112,11 @@ pub async fn journals(at: impl Into<Journals>, pipeline: &Pipeline) -> Result<Pi
     for (node, place) in places(&at, pipeline).await? {
         let mut view = scan(&node, &place).await?;
         for sink in pipeline.of(Role::Sink) {
-            let seq = reached(&store, pipeline, &node, &sink.name).await?.map(|reached| reached.seq);
+            let reached = reached(&store, pipeline, &node, &sink.name).await?;
+            let held = reached.as_ref().map(|reached| held_in(&reached.position)).transpose()?.unwrap_or_default();
+            let seq = reached.map(|reached| reached.seq);
             let behind = view.last.saturating_sub(seq.unwrap_or(0));
-            view.sinks.push(SinkView { sink: sink.name.clone(), seq, behind });
+            view.sinks.push(SinkView { sink: sink.name.clone(), seq, behind, held });
         }
         found.push(view);
     }

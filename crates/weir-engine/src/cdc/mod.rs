@@ -8,6 +8,7 @@
 //! * `shape`: what a stream looked like where a sink has got to;
 //! * `outlet`: from a stream's changes to those of one target: transforms, columns about changes;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
+//! * [`hold`]: streams that wait for an approval;
 //! * [`look`], [`back`], [`again`]: the journal from outside: what is in it, a sink that goes back in it, a snapshot once more; `join`: a sink that is new;
 //! * this file: one log from opening to its end.
 //!
@@ -20,6 +21,7 @@ pub mod back;
 mod bucket;
 pub mod codec;
 mod folder;
+pub mod hold;
 mod join;
 pub mod journal;
 pub mod look;
@@ -50,7 +52,7 @@ use crate::queue;
 use crate::report::StreamReport;
 use crate::run::{RunContext, tame};
 use crate::store::{Counts, FlowPlace, Phase, StreamState};
-use applier::{Applier, Left};
+use applier::{Applier, End, Left};
 use codec::{Mark, Record};
 use journal::{Journal, JournalPlace, JournalWriter, Journals, Retention, SEGMENT_BYTES};
 
@@ -82,17 +84,34 @@ pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Ve
             None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow], policy: policy.clone() }),
         }
     }
-    let outcomes = futures::future::try_join_all(logs.iter().map(|log| log.execute(context))).await?;
-    Ok(outcomes.into_iter().flatten().collect())
+    let worked = futures::future::try_join_all(logs.iter().map(|log| log.work(context))).await?;
+    let held = context.held();
+    if !held.is_empty() {
+        // The run goes on, with all of its logs, when it was approved.
+        return Err(hold::error(&held));
+    }
+    let ends = logs.iter().zip(worked).map(async |(log, worked)| match worked {
+        Worked::Committed(outcomes) => Ok(outcomes),
+        Worked::Done(shared, appliers) => log.commit(&shared, &appliers).await,
+    });
+    Ok(futures::future::try_join_all(ends).await?.into_iter().flatten().collect())
+}
+
+/// How a log was left.
+enum Worked {
+    /// By an attempt before.
+    Committed(Vec<FlowOutcome>),
+    /// Everything of it is in the sinks.
+    Done(Arc<Shared>, Vec<Applier>),
 }
 
 /// What the tasks of a log share.
 struct Shared {
     context: Arc<RunContext>,
     journal: Arc<Journal>,
-    /// Per sink node, the boundary up to which the journal is not needed any more.
-    done: Vec<AtomicU64>,
-    /// Told when `done` moves.
+    /// Per sink node.
+    sides: Vec<Side>,
+    /// Told when one of them moves.
     trimmed: watch::Sender<u64>,
     /// The journal is full: the source waits, and sinks should say how far they are.
     waiting: watch::Sender<bool>,
@@ -100,6 +119,14 @@ struct Shared {
     over: CancellationToken,
     policy: JournalPolicy,
     gauges: Vec<Gauge>,
+}
+
+/// How far a sink node is, by its checkpoints.
+struct Side {
+    /// The boundary that it has got to.
+    at: AtomicU64,
+    /// The boundary up to which it needs the journal no more: a stream of it may wait.
+    done: AtomicU64,
 }
 
 /// Live counters of a stream.
@@ -112,15 +139,37 @@ struct Gauge {
 }
 
 impl Shared {
-    /// A sink node needs the journal up to here no more.
-    fn done(&self, side: usize, seq: u64) -> Result<()> {
-        self.done[side].store(seq, Ordering::Relaxed);
+    /// A sink node is at this boundary, and needs the journal up to `done` no more.
+    fn done(&self, side: usize, at: u64, done: u64) -> Result<()> {
+        self.sides[side].at.store(at, Ordering::Relaxed);
+        self.sides[side].done.store(done, Ordering::Relaxed);
         self.trim()
+    }
+
+    /// The boundary up to which no sink node needs the journal.
+    fn least(&self) -> u64 {
+        self.sides.iter().map(|side| side.done.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    /// The journal has nothing for the sinks any more but what waits for an approval.
+    fn exhausted(&self) -> bool {
+        let last = self.journal.tail().mark.seq;
+        self.sides.iter().all(|side| side.at.load(Ordering::Relaxed) >= last)
+    }
+
+    /// The streams that wait, for a sentence about the journal.
+    fn held(&self) -> String {
+        let held = self.context.held();
+        let named: Vec<String> = held.iter().map(|held| format!("`{}` ({} bytes)", held.stream, held.bytes)).collect();
+        match named.is_empty() {
+            true => String::new(),
+            false => format!("; it keeps what waits for an approval (on_schema_change: hold): {}", named.join(", ")),
+        }
     }
 
     /// Lets go of what no sink needs and nobody wants to keep.
     fn trim(&self) -> Result<()> {
-        let least = self.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
+        let least = self.least();
         self.journal.trim(least, &Retention { keep: self.policy.keep, max_bytes: self.policy.max_bytes })?;
         self.trimmed.send_replace(least);
         Ok(())
@@ -128,11 +177,11 @@ impl Shared {
 }
 
 impl Log<'_> {
-    async fn execute(&self, context: &Arc<RunContext>) -> Result<Vec<FlowOutcome>> {
+    async fn work(&self, context: &Arc<RunContext>) -> Result<Worked> {
         let run = &context.identity;
         let before = context.store.flow(&run.run_id, self.node).await?;
         if let Some(record) = before.as_ref().filter(|record| record.phase == Phase::Committed) {
-            return Ok(self.outcomes(&self.kept(context).await?, &record.reports));
+            return Ok(Worked::Committed(self.outcomes(&self.kept(context).await?, &record.reports)));
         }
         let source = self.source.changes().ok_or_else(|| {
             Error::new("WEIR-RUN-050", Kind::Spec, format!("source `{}` has no log of changes", self.node))
@@ -157,12 +206,16 @@ impl Log<'_> {
             appliers.push(Applier::open(context, self.node, sink, &self.flows, &left, &journal).await?);
         }
         for applier in &appliers {
+            journal.holds(applier.needs())?;
             journal.holds(applier.reached())?;
         }
         let shared = Arc::new(Shared {
             context: context.clone(),
             journal: journal.clone(),
-            done: appliers.iter().map(|applier| AtomicU64::new(applier.start())).collect(),
+            sides: appliers
+                .iter()
+                .map(|applier| Side { at: AtomicU64::new(applier.start()), done: AtomicU64::new(applier.needs()) })
+                .collect(),
             trimmed: watch::Sender::new(0),
             waiting: watch::Sender::new(false),
             over: CancellationToken::new(),
@@ -186,11 +239,11 @@ impl Log<'_> {
                 // Durable here, perhaps never told.
                 log.acknowledge(position).await?;
             }
-            self.run(&shared, log, writer, &mut appliers).await?;
+            self.run(&shared, log, writer, &mut appliers, &left).await?;
         } else {
             drop(writer);
         }
-        self.commit(&shared, &appliers).await
+        Ok(Worked::Done(shared, appliers))
     }
 
     /// The sink nodes, each once, in the order of the first flow that names it.
@@ -229,6 +282,7 @@ impl Log<'_> {
         log: Arc<dyn ChangeLog>,
         writer: JournalWriter,
         appliers: &mut [Applier],
+        left: &Left,
     ) -> Result<()> {
         let context = &shared.context;
         let (send, receive) = queue::bounded(context.budget.queue);
@@ -267,8 +321,13 @@ impl Log<'_> {
             }
             Ok::<_, Error>(())
         };
-        let applying =
-            futures::future::try_join_all(appliers.iter_mut().enumerate().map(|(side, applier)| applier.run(shared, side)));
+        let applying = appliers.iter_mut().enumerate().map(async |(side, applier)| {
+            while let End::Again = applier.run(shared, side).await? {
+                applier.reopen(&self.flows, left, &shared.journal).await?;
+            }
+            Ok::<_, Error>(())
+        });
+        let applying = futures::future::try_join_all(applying);
         let work = async {
             let written =
                 async { (&mut writing).await.map_err(|error| Error::internal("writing the journal died").caused_by(error))? };
@@ -412,7 +471,7 @@ async fn write(
     let mut trimmed = shared.trimmed.subscribe();
     // What an earlier attempt left is given to the sinks first, whatever the limit is by now.
     if shared.journal.exceeds(shared.policy.max_bytes) {
-        room(shared, &mut trimmed).await;
+        room(shared, &mut trimmed).await?;
     }
     while let Some(first) = events.recv().await {
         let mut next = Some(first);
@@ -445,7 +504,7 @@ async fn write(
         acks.send_replace(position);
         if shared.journal.exceeds(shared.policy.max_bytes) {
             match shared.policy.when_full {
-                WhenFull::Wait => room(shared, &mut trimmed).await,
+                WhenFull::Wait => room(shared, &mut trimmed).await?,
                 WhenFull::Fail => return Err(full(shared)),
             }
         }
@@ -468,14 +527,18 @@ async fn another(
 }
 
 /// Waits until the sinks have made room, or the attempt is over.
-async fn room(shared: &Shared, trimmed: &mut watch::Receiver<u64>) {
+async fn room(shared: &Shared, trimmed: &mut watch::Receiver<u64>) -> Result<()> {
     let max_bytes = shared.policy.max_bytes;
     shared.context.warn(format!(
-        "the journal has reached {} (journal.max_bytes): nothing more is read from the source until the sinks have caught up",
-        size_text(max_bytes)
+        "the journal has reached {} (journal.max_bytes): nothing more is read from the source until the sinks have caught up{}",
+        size_text(max_bytes),
+        shared.held()
     ));
     shared.waiting.send_replace(true);
     while shared.journal.exceeds(max_bytes) {
+        if shared.policy.when_full == WhenFull::Fail && shared.exhausted() {
+            return Err(full(shared));
+        }
         tokio::select! {
             changed = trimmed.changed() => if changed.is_err() { break },
             () = shared.over.cancelled() => break,
@@ -483,16 +546,18 @@ async fn room(shared: &Shared, trimmed: &mut watch::Receiver<u64>) {
         }
     }
     shared.waiting.send_replace(false);
+    Ok(())
 }
 
 fn full(shared: &Shared) -> Error {
     let max_bytes = shared.policy.max_bytes;
-    let behind = shared.done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
+    let behind = shared.least();
     Error::new("WEIR-JOURNAL-004", Kind::Limit, format!("the journal has reached {} (journal.max_bytes)", size_text(max_bytes)))
         .because(format!(
-            "it holds {} bytes; the slowest sink has boundary {behind} of {}",
+            "it holds {} bytes; the slowest sink has boundary {behind} of {}{}",
             shared.journal.bytes(),
-            shared.journal.tail().mark.seq
+            shared.journal.tail().mark.seq,
+            shared.held()
         ))
         .hint("the next run gives the sinks what is there before it reads on; see `weir journal ls`, raise `journal.max_bytes`, or use `when_full: wait`")
 }

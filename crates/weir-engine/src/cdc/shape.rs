@@ -26,6 +26,12 @@ pub(super) struct Shape {
 pub(super) type Shapes = HashMap<Arc<str>, Shape>;
 
 impl Shape {
+    /// Whether rows have it.
+    pub fn is_of(&self, schema: &SchemaRef) -> bool {
+        let (ours, theirs) = (self.schema.fields(), schema.fields());
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+    }
+
     /// What a change makes of it; `None`: it is this already.
     pub fn changed(&self, change: &SchemaChange) -> Option<SchemaChange> {
         if self.schema == change.schema && self.key == change.key {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_connect::Result;
 use weir_connect::verify::{Comparison, Key, Line, Sums, VerifySink, VerifySource, VerifyView};
@@ -46,6 +47,7 @@ impl Pair {
     /// Compares; with `mend`, makes what is proven to differ equal at once.
     pub async fn compare(&mut self, options: &VerifyOptions, mend: bool, verdict: &mut StreamVerdict) -> Result<Mended> {
         let workers = options.parallelism;
+        (self.progress.waited, self.progress.stuck) = (Duration::ZERO, false);
         // The source first: what is missing at the sink then is rather behind than lost, and the other way round it would look extra.
         let mut here = self.source.view(&self.comparison, workers).await?;
         let mut there = self.sink.view(&self.comparison, workers).await?;
@@ -67,7 +69,7 @@ impl Pair {
         futures::future::try_join(here.open(bits, &chunks), there.open(bits, &chunks)).await?;
         let (mut here, mut there) = (Lines::new(here), Lines::new(there));
         // A table that must be read whole for each question is asked seldom.
-        let most = SUSPECTS.max(self.source.together().min(SUSPECTS_OF_A_SCAN));
+        let most = SUSPECTS.max(self.source.together().max(self.sink.together()).min(SUSPECTS_OF_A_SCAN));
         let mut suspects: Vec<Key> = Vec::new();
         loop {
             options.stopped()?;
@@ -133,8 +135,9 @@ impl Pair {
             let mut mending = sink.hold(&progress.pipeline, comparison).await?;
             let (rows, there) = source.fetch(comparison, part).await?;
             let gone: Vec<Key> = part.iter().filter(|key| !there.contains(&key.digest)).cloned().collect();
-            mending.put(&rows).await?;
+            // First what is in the way of others.
             mending.delete(&gone).await?;
+            mending.put(&rows).await?;
             mending.commit().await?;
             mended.keys += part.len() as u64;
         }

@@ -6,13 +6,13 @@
 //!    `progress`).
 //! 4. With `repair` what is proven is sent again under the sink's own lock, and everything is compared once more.
 //!
-//! A source that cannot compute checksums, or whose rows are changed on the way, is read and hashed here (`scan`); a log is not, because nobody could say
-//! where in it such a reader is.
+//! A source that cannot compute checksums, or whose rows are changed on the way (`change`), is read and hashed here ([`weir_connect::verify::read`]). Of a log
+//! only, if rows can be asked for by their keys: nobody could say where in it a reader of everything is.
 
+mod change;
 mod compare;
 mod progress;
 pub mod report;
-mod scan;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -21,17 +21,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use tokio_util::sync::CancellationToken;
-use weir_connect::verify::{Comparison, VerifySource, VerifyTable};
+use weir_connect::verify::read::{Read, RowChange};
+use weir_connect::verify::{Comparison, VerifySink, VerifySource, VerifyStream, canonical};
 use weir_connect::{DeleteMode, Edge, WriteMode};
 use weir_error::{Error, Kind, Result};
 use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowProgram};
 use weir_spec::model::Mode;
 
+use self::change::Through;
 use self::compare::Pair;
 use self::progress::Progress;
 pub use self::report::{Difference, DifferenceKind, LeftOut, StreamVerdict, VerifyReport};
-use self::scan::Scan;
 use crate::store::StateStore;
 
 /// How to compare.
@@ -97,15 +99,22 @@ async fn stream(
         ));
     };
     let cdc = plan.pipeline.mode == Mode::Cdc;
-    if cdc && output.write_mode == WriteMode::Append {
-        return Err(unsupported("the sink keeps changes, not rows", &place));
-    }
-    let source = source_of(input, program, at, output, cdc).await.map_err(|error| error.at(place.clone()))?;
+    let source = source_of(flow, input, program, at, cdc).await.map_err(|error| error.at(place.clone()))?;
     let target = output.sink.verifiable().ok_or_else(|| {
-        unsupported(format!("tables of `{}` cannot be compared yet", output.connector), &place).hint("postgres can")
+        unsupported(format!("what `{}` holds cannot be compared yet", output.connector), &place)
+            .hint("postgres, mysql, file and s3 can")
     })?;
     let deletes = if cdc { output.deletes } else { DeleteMode::Hard };
-    let sink = target.verify_sink(&output.stream, deletes).await.map_err(|error| error.at(place.clone()))?;
+    let asked = VerifyStream {
+        pipeline: plan.pipeline.name.clone(),
+        stream: output.stream.clone(),
+        schema: output.schema.clone(),
+        key: output.key.clone(),
+        write_mode: output.write_mode,
+        changes: cdc,
+        deletes,
+    };
+    let sink = target.verify_sink(&asked).await.map_err(|error| error.at(place.clone()))?;
     let mut verdict = StreamVerdict { name: flow.name.clone(), source: source.place(), sink: sink.place(), ..Default::default() };
     let (comparison, left_out) = agree(output, source.as_ref(), sink.as_ref());
     if comparison.columns.is_empty() {
@@ -124,6 +133,7 @@ async fn stream(
         store,
         as_is: options.as_is || !cdc,
         wait: options.wait,
+        waited: Duration::ZERO,
         stuck: false,
     };
     // A run that reads what is new leaves what was deleted at the source; upsert and merge do so even when everything is read.
@@ -147,52 +157,85 @@ async fn stream(
     Ok(verdict)
 }
 
+/// What a flow gives to one of its outputs, without the columns that the engine adds.
+fn given(output: &FlowOutput) -> SchemaRef {
+    let own = output.schema.fields().len().saturating_sub(output.metadata.len());
+    let fields: Vec<_> = output.schema.fields().iter().take(own).cloned().collect();
+    Arc::new(Schema::new_with_metadata(fields, output.schema.metadata().clone()))
+}
+
 /// The source as it can be compared: by checksums of its own, or by reading it.
 async fn source_of(
+    flow: &Flow,
     input: &FlowInput,
     program: &Arc<dyn RowProgram>,
     at: usize,
-    output: &FlowOutput,
     cdc: bool,
 ) -> Result<Arc<dyn VerifySource>> {
-    let why = match input.source.verifiable() {
-        _ if !program.passes_on(at) => "rows are changed on the way".into(),
-        None => format!("`{}` cannot compute checksums", input.connector),
-        Some(source) => match source.verify_source(&input.stream.name).await {
-            Err(error) if error.kind() == Kind::Unsupported => error.to_string(),
-            found => return found,
-        },
-    };
-    if cdc {
-        return Err(unsupported("this pipeline of changes cannot be compared", &input.stream.name).because(why));
+    let (output, stream) = (&flow.outputs[at], &input.stream);
+    let changed = !program.passes_on(at);
+    let refused = |error: &Error| error.kind() == Kind::Unsupported;
+    let mut why = format!("`{}` cannot compute checksums", input.connector);
+    let mut system = None;
+    if let Some(source) = input.source.verifiable() {
+        if !changed {
+            match source.verify_source(&stream.name).await {
+                Err(error) if refused(&error) => why = error.to_string(),
+                found => return found,
+            }
+        }
+        match source.verify_rows(&stream.name).await {
+            Err(error) if refused(&error) => why = error.to_string(),
+            found => system = Some(found?),
+        }
     }
-    Ok(Arc::new(Scan::new(input, program, at, output)))
+    if cdc && system.is_none() {
+        return Err(unsupported("this pipeline of changes cannot be compared", &stream.name).because(why));
+    }
+    let gives = given(output);
+    let change: Option<Arc<dyn RowChange>> = match changed {
+        true => Some(Arc::new(Through::new(flow, input, program, at, &gives)?)),
+        false => None,
+    };
+    let place = format!("{} (`{}`), read", stream.name, input.connector);
+    let read = Read::new(input.source.clone(), &stream.name, place, gives, stream.estimated_rows).through(change);
+    Ok(Arc::new(match system {
+        Some(system) => read.with(system),
+        None => read,
+    }))
 }
 
 /// The columns that both sides have, in a form that both can compute.
-fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) -> (Comparison, Vec<LeftOut>) {
+fn agree(output: &FlowOutput, source: &dyn VerifySource, sink: &dyn VerifySink) -> (Comparison, Vec<LeftOut>) {
     let (mut columns, mut left_out) = (Vec::new(), Vec::new());
     let mut leave = |column: &str, why: String| left_out.push(LeftOut { column: column.into(), why });
+    let alike = source.prints() == sink.prints();
     for ours in source.columns() {
         let field = output.schema.field_with_name(&ours.name).ok();
         match (field, sink.columns().iter().find(|theirs| theirs.name == ours.name)) {
             (None, _) => leave(&ours.name, "the pipeline does not carry it".into()),
             (_, None) => leave(&ours.name, "the sink does not have it".into()),
-            (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(theirs.form)) {
+            (Some(field), Some(theirs)) => match (Edge::of_source(field), ours.form.common(sink.holds(theirs, ours.form))) {
                 (edge, _) if edge.loses() => leave(&ours.name, "the pipeline accepts that its values change".into()),
+                // Each system has its own text for such values.
+                (_, Some(form)) if !alike && !canonical::computable(field.data_type(), form) => leave(
+                    &ours.name,
+                    format!("{} here and {} there are compared by servers of one kind only", ours.kind, theirs.kind),
+                ),
                 (_, Some(form)) if source.computes(&ours.name, form) && sink.computes(&ours.name, form) => {
                     columns.push((ours.name.clone(), form))
                 }
-                (_, Some(_)) => {
-                    leave(&ours.name, format!("{} here and {} there are compared by servers only", ours.kind, theirs.kind))
-                }
+                (_, Some(_)) => leave(&ours.name, format!("{} here and {} there have no common form", ours.kind, theirs.kind)),
                 (_, None) => leave(&ours.name, format!("{} and {} cannot be compared", ours.kind, theirs.kind)),
             },
         }
     }
     let known = |name: &str| source.columns().iter().any(|ours| ours.name == name);
     for field in output.schema.fields().iter().filter(|field| !known(field.name())) {
-        leave(field.name(), format!("{} has no canonical form", field.data_type()));
+        match output.metadata.iter().any(|added| added.name() == field.name()) {
+            true => leave(field.name(), "it tells of the change, not of the row".into()),
+            false => leave(field.name(), format!("{} has no canonical form", field.data_type())),
+        }
     }
     for theirs in
         sink.columns().iter().filter(|theirs| !known(&theirs.name) && output.schema.field_with_name(&theirs.name).is_err())
@@ -204,5 +247,9 @@ fn agree(output: &FlowOutput, source: &dyn VerifyTable, sink: &dyn VerifyTable) 
     let key = key.filter(|key| !key.is_empty());
     let keyed = key.is_some();
     let key = key.unwrap_or_else(|| (0..columns.len()).collect());
-    (Comparison { columns, key, keyed }, left_out)
+    // Also what cannot be compared: a row that is mended must be whole.
+    let told = given(output);
+    let there = |name: &&String| sink.columns().iter().any(|theirs| theirs.name == **name);
+    let carried = told.fields().iter().map(|field| field.name()).filter(there).cloned().collect();
+    (Comparison { columns, key, keyed, carried }, left_out)
 }

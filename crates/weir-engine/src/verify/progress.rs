@@ -25,14 +25,16 @@ pub struct Progress {
     pub store: Option<StateStore>,
     /// Nothing is waited for: the sides are compared as they are.
     pub as_is: bool,
-    /// The longest wait.
+    /// How long is waited for it, all questions of a comparison together: under a pipeline that is always behind each one waits.
     pub wait: Duration,
-    /// Waited in vain before.
+    /// Of that, what is over.
+    pub waited: Duration,
+    /// It did not get there in that time.
     pub stuck: bool,
 }
 
 impl Progress {
-    /// Waits until everything before `point` is applied. `false` if that takes too long: then it is not waited for again.
+    /// Waits until everything before `point` is applied. `false` if the time for it is over: then it is not waited for again.
     pub async fn passes(&mut self, source: &dyn VerifySource, sink: &dyn VerifySink, point: &Value) -> Result<bool> {
         if self.as_is {
             return Ok(true);
@@ -43,9 +45,10 @@ impl Progress {
         let (begun, mut pause, mut nudged) = (Instant::now(), PAUSE, None::<Instant>);
         loop {
             if self.positions(sink).await?.iter().any(|position| source.reached(position, point)) {
+                self.waited += begun.elapsed();
                 return Ok(true);
             }
-            if begun.elapsed() >= self.wait {
+            if self.waited + begun.elapsed() >= self.wait {
                 self.stuck = true;
                 return Ok(false);
             }

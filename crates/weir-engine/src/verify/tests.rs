@@ -21,11 +21,19 @@ use super::settle::{Verdict, settle};
 struct Scripted {
     answers: Mutex<VecDeque<Vec<(&'static str, u32)>>>,
     reached: bool,
+    versioned: bool,
 }
 
 impl Scripted {
     fn new(answers: &[&[(&'static str, u32)]]) -> Self {
-        Self { answers: Mutex::new(answers.iter().map(|rows| rows.to_vec()).collect()), reached: true }
+        Self { answers: Mutex::new(answers.iter().map(|rows| rows.to_vec()).collect()), reached: true, versioned: true }
+    }
+
+    /// Of a system whose versions are the rows' hashes.
+    fn bare(answers: &[&[&'static str]]) -> Self {
+        let answers: Vec<Vec<(&'static str, u32)>> =
+            answers.iter().map(|rows| rows.iter().map(|row| (*row, row.bytes().map(u32::from).sum())).collect()).collect();
+        Self { answers: Mutex::new(answers.into()), reached: true, versioned: false }
     }
 }
 
@@ -39,6 +47,9 @@ impl VerifyTable for Scripted {
     }
     fn estimated_rows(&self) -> Option<u64> {
         None
+    }
+    fn versioned(&self) -> bool {
+        self.versioned
     }
     async fn view(&self, _: &Arc<Comparison>, _: usize) -> Result<Box<dyn VerifyView>> {
         Err(Error::internal("not scripted"))
@@ -78,14 +89,19 @@ impl VerifySink for Scripted {
 }
 
 async fn judge_with(source: Scripted, sink: Scripted, rounds: usize) -> Verdict {
-    let comparison =
-        Comparison { columns: vec![("id".into(), Form::Number), ("v".into(), Form::Text)], key: vec![0], keyed: true };
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("v".into(), Form::Text)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
     let mut progress = Progress {
         pipeline: "p".into(),
         nodes: ("source".into(), "sink".into()),
         store: None,
         as_is: false,
         wait: Duration::ZERO,
+        waited: Duration::ZERO,
         stuck: false,
     };
     let key = Key { digest: 7, values: vec![Some("1".into())] };
@@ -145,4 +161,19 @@ async fn a_commit_that_the_log_tells_before_other_sessions_see_it_is_no_differen
 async fn nothing_is_said_of_a_sink_that_does_not_get_there() {
     let source = Scripted { reached: false, ..Scripted::new(&[&[("a", 1)]]) };
     assert_eq!(judge_with(source, Scripted::new(&[&[]]), 3).await, Verdict::InMotion);
+}
+
+#[tokio::test]
+async fn without_versions_a_difference_must_be_seen_again_and_again() {
+    // The source goes to another value and back while the sink is looked at, once. (A, C, later; then A, C of the next round.)
+    let flips = Scripted::bare(&[&["a"], &["a"], &["a"], &["a"]]);
+    let sink = Scripted::bare(&[&["a"], &["b"], &["a"]]);
+    assert_eq!(judge_with(flips, sink, 5).await, Verdict::Equal);
+    assert_eq!(judge_with(Scripted::bare(&[&["a"]]), Scripted::bare(&[&["b"]]), 2).await, Verdict::InMotion);
+    assert_eq!(judge_with(Scripted::bare(&[&["a"]]), Scripted::bare(&[&["b"]]), 3).await, differs());
+    assert_eq!(judge_with(Scripted::bare(&[&[]]), Scripted::bare(&[&["b"]]), 3).await, Verdict::Differs(Extra, vec![]));
+    // The sink's versions do not help a source whose position may lag; the source's prove what it has, and not what it has not.
+    assert_eq!(judge_with(Scripted::bare(&[&["a"]]), Scripted::new(&[&[("b", 1)]]), 2).await, Verdict::InMotion);
+    assert_eq!(judge_with(Scripted::new(&[&[("a", 1)]]), Scripted::bare(&[&["b"]]), 1).await, differs());
+    assert_eq!(judge_with(Scripted::new(&[&[]]), Scripted::bare(&[&["b"]]), 2).await, Verdict::InMotion);
 }

@@ -64,12 +64,21 @@ fn broken(n: u64) -> bool {
     n % 5 == 4
 }
 
+/// The shape of `a` after it was widened.
+fn wide() -> SchemaRef {
+    let mut fields: Vec<Field> = schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new("extra", DataType::Int64, true));
+    Arc::new(Schema::new(fields))
+}
+
 /// A log of a fixed number of transactions. How many come between two boundaries is different at every opening.
 pub(crate) struct Script {
-    transactions: u64,
+    pub(crate) transactions: u64,
+    /// In this transaction, before its last change, `a` gets another column.
+    pub(crate) widens: Option<u64>,
     /// Nothing more comes, and nobody says so.
-    endless: bool,
-    acknowledged: Arc<AtomicU64>,
+    pub(crate) endless: bool,
+    pub(crate) acknowledged: Arc<AtomicU64>,
     openings: AtomicU64,
     faults: Arc<Faults>,
 }
@@ -109,6 +118,7 @@ impl ChangeSource for Script {
         Ok(Arc::new(Opened {
             from,
             again,
+            widens: self.widens,
             endless: self.endless,
             transactions: self.transactions,
             pace: self.openings.fetch_add(1, Ordering::SeqCst) % 3 + 1,
@@ -141,6 +151,7 @@ struct Opened {
     from: u64,
     /// Streams that are read before the log.
     again: Vec<usize>,
+    widens: Option<u64>,
     endless: bool,
     transactions: u64,
     pace: u64,
@@ -172,7 +183,36 @@ impl ChangeLog for Opened {
             events.push(Ok(ChangeEvent::Boundary(Boundary { position, committed_at_us: None, caught_up: false })));
         }
         for n in self.from + 1..=self.transactions {
-            events.extend(transaction(n).into_iter().map(|one| change(n, one)));
+            let mark = |end| TransactionMark { end, position: n.to_string().into(), id: None, committed_at_us: 0 };
+            let changes = transaction(n);
+            let last = changes.len() - 1;
+            for (part, (stream, op, key, value)) in changes.into_iter().enumerate() {
+                let mut columns: Vec<arrow::array::ArrayRef> =
+                    vec![Arc::new(Int64Array::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
+                let widened = self.widens.is_some_and(|at| (n, part) >= (at, transaction(at).len() - 1));
+                let schema = if widened && stream == 0 { wide() } else { schema() };
+                if self.widens == Some(n) && part == last {
+                    events.push(Ok(ChangeEvent::Schema(SchemaChange {
+                        stream: STREAMS[0].into(),
+                        schema: wide(),
+                        key: vec!["key".into()],
+                        renamed: vec![],
+                        statement: None,
+                    })));
+                }
+                if schema.fields().len() == 3 {
+                    columns.push(Arc::new(Int64Array::from(vec![2 * value])));
+                }
+                events.push(Ok(ChangeEvent::Changes(ChangeBatch {
+                    stream: STREAMS[stream].into(),
+                    ops: vec![op],
+                    absent: vec![None; columns.len()],
+                    rows: RecordBatch::try_new(schema, columns).unwrap(),
+                    before: None,
+                    transactions: vec![mark(1)],
+                    source_bytes: 8,
+                })));
+            }
             if broken(n) {
                 events.push(Ok(ChangeEvent::Dead(DeadLetter {
                     stream: "a".into(),
@@ -212,7 +252,29 @@ pub(crate) struct World {
     progress: BTreeMap<(String, String), SplitProgress>,
     rows: BTreeMap<(String, String), u64>,
     flushes: BTreeMap<String, usize>,
+    /// By stream.
+    pub(crate) columns: BTreeMap<String, Vec<String>>,
+    /// No column is added, whatever the contract is.
+    pub(crate) stubborn: bool,
     committed: BTreeMap<(String, String), CommitReport>,
+}
+
+impl World {
+    /// What the target lacks; an error if it must not be added.
+    fn lacks(&self, stream: &str, schema: &SchemaRef, policy: SchemaChangePolicy) -> Result<Vec<String>> {
+        let Some(columns) = self.columns.get(stream) else { return Ok(names(schema)) };
+        let mut lacks = names(schema);
+        lacks.retain(|name| !columns.contains(name));
+        if !lacks.is_empty() && (self.stubborn || policy != SchemaChangePolicy::Evolve) {
+            let kind = if policy == SchemaChangePolicy::Hold { Kind::Conflict } else { Kind::Schema };
+            return Err(Error::new("WEIR-TEST-005", kind, format!("`{stream}` lacks {lacks:?}")));
+        }
+        Ok(lacks)
+    }
+}
+
+fn names(schema: &SchemaRef) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 pub(crate) struct Histories {
@@ -220,7 +282,7 @@ pub(crate) struct Histories {
     faults: Arc<Faults>,
     /// How long it waits for more than two changes.
     patience: Duration,
-    flushed: Arc<Notify>,
+    pub(crate) flushed: Arc<Notify>,
     /// While it is set no flush ends.
     held: watch::Sender<bool>,
 }
@@ -242,17 +304,21 @@ impl Sink for Histories {
     fn place(&self, stream: &str) -> String {
         stream.into()
     }
-    async fn preview(&self, _: &StreamTarget) -> Result<Vec<String>> {
-        Ok(vec![])
+    async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
+        self.world.lock().unwrap().lacks(&target.stream, &target.schema, target.on_schema_change)
     }
-    fn applies_changes(&self) -> bool {
-        true
+    fn change_modes(&self) -> Vec<WriteMode> {
+        vec![WriteMode::Upsert, WriteMode::Merge]
     }
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         assert!(target.changes);
+        let mut world = self.world.lock().unwrap();
+        let lacks = world.lacks(&target.stream, &target.schema, target.on_schema_change)?;
+        world.columns.entry(target.stream.clone()).or_default().extend(lacks);
         let at = (target.stream, target.run.run_id);
         Ok(Box::new(History {
             at,
+            policy: target.on_schema_change,
             columns: target.schema,
             world: self.world.clone(),
             faults: self.faults.clone(),
@@ -265,6 +331,7 @@ impl Sink for Histories {
 
 struct History {
     at: (String, String),
+    policy: SchemaChangePolicy,
     columns: SchemaRef,
     held: watch::Receiver<bool>,
     world: Arc<Mutex<World>>,
@@ -292,6 +359,7 @@ impl StreamSink for History {
     async fn change_writer(&self, _: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
         Ok(Box::new(Writes {
             at: self.at.clone(),
+            policy: self.policy,
             columns: self.columns.clone(),
             pending: vec![],
             world: self.world.clone(),
@@ -314,6 +382,7 @@ impl StreamSink for History {
 
 struct Writes {
     at: (String, String),
+    policy: SchemaChangePolicy,
     columns: SchemaRef,
     held: watch::Receiver<bool>,
     pending: Vec<(i64, Option<i64>)>,
@@ -326,7 +395,6 @@ struct Writes {
 #[async_trait]
 impl ChangeWriter for Writes {
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()> {
-        let names = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
         assert_eq!(names(&batch.rows.schema()), names(&self.columns), "what comes is what was told");
         assert_eq!(batch.transactions.last().unwrap().end, batch.ops.len());
         let columns: Vec<&Int64Array> =
@@ -347,11 +415,13 @@ impl ChangeWriter for Writes {
             }
         })
     }
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _: &TransactionMark) -> Result<()> {
         Err(Error::internal("not in this script"))
     }
-    async fn reshape(&mut self, _: &SchemaChange) -> Result<()> {
-        Err(Error::internal("not in this script"))
+    async fn reshape(&mut self, change: &SchemaChange) -> Result<()> {
+        self.world.lock().unwrap().lacks(&self.at.0, &change.schema, self.policy)?;
+        self.columns = change.schema.clone();
+        self.faults.step(|| ())
     }
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed> {
         self.held.wait_for(|held| !held).await.unwrap();
@@ -359,6 +429,8 @@ impl ChangeWriter for Writes {
         let rows = pending.len() as u64;
         self.faults.step(|| {
             let mut world = self.world.lock().unwrap();
+            let lacks = world.lacks(&self.at.0, &self.columns, self.policy).unwrap();
+            world.columns.entry(self.at.0.clone()).or_default().extend(lacks);
             for (key, value) in pending {
                 world.history.entry((self.at.0.clone(), key)).or_default().push(value);
             }
@@ -450,6 +522,7 @@ pub(crate) struct Rig {
     /// The journal is here and not in the folder.
     pub(crate) shelf: Option<Arc<Shelf>>,
     pub(crate) checkpoint_interval: Duration,
+    pub(crate) contract: SchemaChangePolicy,
 }
 
 impl Rig {
@@ -462,7 +535,8 @@ impl Rig {
             Arc::new(Histories { world: Arc::default(), faults: faults.clone(), patience, flushed: Arc::default(), held })
         };
         let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
-        let source = Arc::new(Script { transactions, endless: false, acknowledged, openings, faults: faults.clone() });
+        let source =
+            Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: faults.clone() });
         Self {
             source,
             sinks: (0..sinks).map(sink).collect(),
@@ -474,6 +548,7 @@ impl Rig {
             write_mode: WriteMode::Upsert,
             shelf: None,
             checkpoint_interval: Duration::ZERO,
+            contract: SchemaChangePolicy::Evolve,
         }
     }
 
@@ -491,9 +566,18 @@ impl Rig {
         Self { shelf: Some(shelf), journal, ..self }
     }
 
+    /// `a` gets another column in a transaction, in which it has changes before that, and its contract is `hold`.
+    pub(crate) fn holding(sinks: usize, transactions: u64, widens: u64) -> Self {
+        let mut rig = Self { contract: SchemaChangePolicy::Hold, ..Self::new(sinks, transactions, false) };
+        assert_eq!(transaction(widens).iter().filter(|change| change.0 == 0).count(), 2);
+        Arc::get_mut(&mut rig.source).unwrap().widens = Some(widens);
+        rig
+    }
+
     pub(crate) fn more(&mut self, transactions: u64) {
         let (acknowledged, openings) = (self.source.acknowledged.clone(), AtomicU64::new(1));
-        self.source = Arc::new(Script { transactions, endless: false, acknowledged, openings, faults: self.faults.clone() });
+        self.source =
+            Arc::new(Script { transactions, widens: None, endless: false, acknowledged, openings, faults: self.faults.clone() });
     }
 
     fn plan(&self) -> Plan {
@@ -532,7 +616,7 @@ impl Rig {
                     schema: if self.picky { picked_with_metadata() } else { schema() },
                     write_mode: self.write_mode,
                     key: vec!["key".into()],
-                    on_schema_change: SchemaChangePolicy::Evolve,
+                    on_schema_change: self.contract,
                     on_loss: OnLoss::default(),
                     deletes: DeleteMode::Hard,
                     metadata: if self.picky { MetadataColumn::ALL.to_vec() } else { vec![] },
@@ -558,15 +642,16 @@ impl Rig {
         self.attempt_with(reporter, CancellationToken::new()).await
     }
 
-    async fn attempt_until(&self, stop: CancellationToken) -> RunReport {
+    pub(crate) async fn attempt_until(&self, stop: CancellationToken) -> RunReport {
         self.attempt_with(&mut Silent, stop).await
     }
 
-    async fn attempt_with(&self, reporter: &mut dyn Reporter, stop: CancellationToken) -> RunReport {
+    pub(crate) async fn attempt_with(&self, reporter: &mut dyn Reporter, stop: CancellationToken) -> RunReport {
         let mut options = RunOptions::new(self.folder.path());
         options.checkpoint_interval = self.checkpoint_interval;
         options.until_caught_up = true;
         options.journal = self.shelf.clone().map(|shelf| shelf as Arc<dyn Objects>);
+        options.look_again = Duration::from_millis(20);
         options.stop = stop;
         if self.wire {
             let tables = Tables::file(self.folder.path()).await.unwrap();
@@ -691,7 +776,8 @@ async fn patience_ends_though_nothing_more_comes() {
     histories.patience = Duration::from_millis(300);
     rig.sinks.push(Arc::new(histories));
     let (acknowledged, openings) = (Arc::default(), AtomicU64::new(0));
-    rig.source = Arc::new(Script { transactions: 1, endless: true, acknowledged, openings, faults: rig.faults.clone() });
+    rig.source =
+        Arc::new(Script { transactions: 1, widens: None, endless: true, acknowledged, openings, faults: rig.faults.clone() });
     let stop = CancellationToken::new();
     let (wanted, begin) = (transaction(1).len(), std::time::Instant::now());
     let arrived = async {

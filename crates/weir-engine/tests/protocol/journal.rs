@@ -89,7 +89,7 @@ async fn a_full_journal_in_a_bucket_waits_for_the_sinks_and_goes_on() {
     rig.check("waited").await;
 }
 
-fn small(when_full: WhenFull) -> Option<JournalPolicy> {
+pub(crate) fn small(when_full: WhenFull) -> Option<JournalPolicy> {
     Some(JournalPolicy { max_bytes: 32 << 10, when_full, ..JournalPolicy::default() })
 }
 
@@ -143,7 +143,7 @@ async fn a_sink_that_fails_while_the_source_waits_ends_the_run() {
     rig.check("broken while full").await;
 }
 
-fn pipeline(sinks: usize) -> Pipeline {
+pub(crate) fn pipeline(sinks: usize) -> Pipeline {
     let node = |name: &str, role: &str| json!({"name": name, "role": role, "kind": "x", "inputs": [], "options": {}});
     let mut nodes = vec![node("source", "source")];
     nodes.extend((0..sinks).map(|at| node(&format!("sink{at}"), "sink")));

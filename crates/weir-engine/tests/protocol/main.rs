@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod changes;
+mod hold;
 mod journal;
 mod journal_suite;
 mod memory;

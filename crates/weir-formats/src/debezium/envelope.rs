@@ -1,14 +1,17 @@
 //! From a batch of changes to messages.
 
+use std::sync::{Arc, Mutex};
+
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use serde_json::{Map, Value, json};
 use weir_connect::{ChangeBatch, Op, TransactionMark};
 use weir_error::{Error, Kind as ErrorKind, Result};
 
-use super::DebeziumOptions;
 use super::kind::Kind;
+use super::mysql::{MYSQL_TYPE, Mysql, Origin};
 use super::value::{print, quote, write};
+use super::{DebeziumConnector, DebeziumOptions};
 
 /// What is the same for all streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,11 @@ pub struct Envelope {
     /// The parts of `source` that never change.
     version_to_name: Vec<u8>,
     db: Vec<u8>,
-    schema_and_table: Vec<u8>,
+    /// With the schema, where there are any.
+    table: Vec<u8>,
+    connector: DebeziumConnector,
+    /// The transaction of the last change, and how many of its changes there were.
+    counted: Mutex<(Arc<str>, u32)>,
 }
 
 impl Envelope {
@@ -65,9 +72,17 @@ impl Envelope {
         let (space, table) = stream.rsplit_once('.').unwrap_or(("", stream));
         let prefix = context.options.topic_prefix.as_deref().unwrap_or(&context.pipeline);
         let topic = if space.is_empty() { format!("{prefix}.{table}") } else { format!("{prefix}.{space}.{table}") };
+        let connector = context.options.connector.unwrap_or_else(|| {
+            let mysql = schema.fields().iter().any(|field| field.metadata().contains_key(MYSQL_TYPE));
+            if mysql { DebeziumConnector::Mysql } else { DebeziumConnector::Postgresql }
+        });
         let mut columns = Vec::new();
         for field in schema.fields() {
-            let kind = Kind::of(field)?;
+            let kind = match Kind::of(field)? {
+                // It is a text there.
+                Kind::Mysql(Mysql::Json) if connector == DebeziumConnector::Mariadb => Kind::Text,
+                kind => kind,
+            };
             let mut name = Vec::new();
             quote(field.name(), &mut name);
             name.push(b':');
@@ -81,19 +96,23 @@ impl Envelope {
         for place in &places {
             columns[*place].required = true;
         }
-        let (mut version_to_name, mut db, mut schema_and_table) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut version_to_name, mut db, mut named_table) = (Vec::new(), Vec::new(), Vec::new());
         version_to_name.extend_from_slice(b"{\"version\":");
         quote(&context.version, &mut version_to_name);
-        version_to_name.extend_from_slice(b",\"connector\":\"postgresql\",\"name\":");
+        print(&mut version_to_name, format_args!(",\"connector\":\"{}\",\"name\":", name_of(connector)));
         quote(prefix, &mut version_to_name);
-        quote(&context.options.database, &mut db);
-        schema_and_table.extend_from_slice(b",\"schema\":");
-        quote(space, &mut schema_and_table);
-        schema_and_table.extend_from_slice(b",\"table\":");
-        quote(table, &mut schema_and_table);
+        if connector == DebeziumConnector::Postgresql {
+            quote(&context.options.database, &mut db);
+            named_table.extend_from_slice(b",\"schema\":");
+            quote(space, &mut named_table);
+        } else {
+            quote(space, &mut db);
+        }
+        named_table.extend_from_slice(b",\"table\":");
+        quote(table, &mut named_table);
         let head = |schema: Value| format!("{{\"schema\":{schema},\"payload\":").into_bytes();
         let (key_head, value_head) = match context.options.schemas {
-            true => (head(key_schema(&topic, &columns, &places)), head(value_schema(&topic, &columns))),
+            true => (head(key_schema(&topic, &columns, &places)), head(value_schema(&topic, &columns, connector))),
             false => (Vec::new(), Vec::new()),
         };
         Ok(Self {
@@ -105,7 +124,9 @@ impl Envelope {
             value_head,
             version_to_name,
             db,
-            schema_and_table,
+            table: named_table,
+            connector,
+            counted: Mutex::new(("".into(), 0)),
         })
     }
 
@@ -118,7 +139,7 @@ impl Envelope {
     ///
     /// # Errors
     /// `WEIR-FMT-041` for a value that has no form, `WEIR-FMT-042` for one that is not in the log and cannot be told to be missing, `WEIR-FMT-043` for the
-    /// log of another system than PostgreSQL.
+    /// log of another system than the connector's.
     pub fn encode(&self, batch: &ChangeBatch, now_ns: i64) -> Result<Vec<Message>> {
         if batch.rows.num_columns() != self.columns.len() {
             return Err(Error::internal("changes in another shape than the envelope's"));
@@ -242,32 +263,92 @@ impl Envelope {
     /// Everything after `after`.
     fn rest(&self, op: &str, mark: &TransactionMark, snapshot: bool, now_ns: i64, out: &mut Vec<u8>) -> Result<()> {
         let us = mark.committed_at_us;
-        let lsn = lsn(&mark.position).ok_or_else(|| {
-            Error::new("WEIR-FMT-043", ErrorKind::Unsupported, "Debezium's envelope is written for changes of PostgreSQL")
-                .because(format!("`{}` is no position of its log", mark.position))
-                .hint("write rows: `format: parquet`, `ndjson`, …")
-        })?;
         out.extend_from_slice(b",\"source\":");
         out.extend_from_slice(&self.version_to_name);
         print(out, format_args!(",\"ts_ms\":{},\"snapshot\":\"{snapshot}\",\"db\":", us.div_euclid(1000)));
         out.extend_from_slice(&self.db);
-        if snapshot {
-            print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\""));
-        } else {
-            print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\""));
+        match self.connector {
+            DebeziumConnector::Postgresql => self.postgres(mark, snapshot, out)?,
+            DebeziumConnector::Mysql | DebeziumConnector::Mariadb => self.mysql(mark, snapshot, out)?,
         }
-        print(out, format_args!(",\"ts_us\":{us},\"ts_ns\":{}", us.saturating_mul(1000)));
-        out.extend_from_slice(&self.schema_and_table);
-        let transaction = mark.id.as_deref().and_then(|id| id.parse::<u64>().ok());
-        let transaction = transaction.map_or_else(|| "null".to_owned(), |id| id.to_string());
-        print(out, format_args!(",\"txId\":{transaction},\"lsn\":{lsn}"));
-        out.extend_from_slice(b",\"xmin\":null,\"origin\":null,\"origin_lsn\":null},\"transaction\":null,\"op\":");
+        out.extend_from_slice(b"},\"transaction\":null,\"op\":");
         quote(op, out);
         print(out, format_args!(",\"ts_ms\":{},\"ts_us\":{},\"ts_ns\":{now_ns}}}", now_ns / 1_000_000, now_ns / 1000));
         if !self.value_head.is_empty() {
             out.push(b'}');
         }
         Ok(())
+    }
+
+    /// The source's block after `db`.
+    fn postgres(&self, mark: &TransactionMark, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
+        let lsn = lsn(&mark.position).ok_or_else(|| self.foreign(mark))?;
+        if snapshot {
+            print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\""));
+        } else {
+            print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\""));
+        }
+        self.at_and_table(mark, out);
+        let transaction = mark.id.as_deref().and_then(|id| id.parse::<u64>().ok());
+        let transaction = transaction.map_or_else(|| "null".to_owned(), |id| id.to_string());
+        print(out, format_args!(",\"txId\":{transaction},\"lsn\":{lsn}"));
+        out.extend_from_slice(b",\"xmin\":null,\"origin\":null,\"origin_lsn\":null");
+        Ok(())
+    }
+
+    fn mysql(&self, mark: &TransactionMark, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
+        let origin = Origin::of(mark).ok_or_else(|| self.foreign(mark))?;
+        out.extend_from_slice(b",\"sequence\":null");
+        self.at_and_table(mark, out);
+        print(out, format_args!(",\"server_id\":{},\"gtid\":", origin.server));
+        match origin.gtid {
+            Some(gtid) => quote(gtid, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"file\":");
+        quote(origin.file, out);
+        let row = if snapshot { 0 } else { self.count(mark)? };
+        print(out, format_args!(",\"pos\":{},\"row\":{row},\"thread\":", origin.byte));
+        match origin.thread {
+            Some(thread) => print(out, format_args!("{thread}")),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"query\":null");
+        Ok(())
+    }
+
+    fn at_and_table(&self, mark: &TransactionMark, out: &mut Vec<u8>) {
+        let us = mark.committed_at_us;
+        print(out, format_args!(",\"ts_us\":{us},\"ts_ns\":{}", us.saturating_mul(1000)));
+        out.extend_from_slice(&self.table);
+    }
+
+    /// How many changes of this transaction came before. One may come in several batches.
+    fn count(&self, mark: &TransactionMark) -> Result<u32> {
+        let mut counted = self.counted.lock().map_err(|_| Error::internal("a lock was poisoned"))?;
+        if counted.0 != mark.position {
+            *counted = (mark.position.clone(), 0);
+        }
+        counted.1 += 1;
+        Ok(counted.1 - 1)
+    }
+
+    fn foreign(&self, mark: &TransactionMark) -> Error {
+        Error::new(
+            "WEIR-FMT-043",
+            ErrorKind::Unsupported,
+            "Debezium's envelope is written for changes of PostgreSQL, MySQL and MariaDB",
+        )
+        .because(format!("`{}` is no position of a log as {} has it", mark.position, name_of(self.connector)))
+        .hint("write rows: `format: parquet`, `ndjson`, …; or say which `connector` it is")
+    }
+}
+
+fn name_of(connector: DebeziumConnector) -> &'static str {
+    match connector {
+        DebeziumConnector::Postgresql => "postgresql",
+        DebeziumConnector::Mysql => "mysql",
+        DebeziumConnector::Mariadb => "mariadb",
     }
 }
 
@@ -291,17 +372,45 @@ fn key_schema(topic: &str, columns: &[Column], key: &[usize]) -> Value {
     json!({"type": "struct", "fields": fields(key.iter().map(|at| &columns[*at])), "optional": false, "name": format!("{topic}.Key")})
 }
 
-fn value_schema(topic: &str, columns: &[Column]) -> Value {
+fn value_schema(topic: &str, columns: &[Column], connector: DebeziumConnector) -> Value {
     let row = |field: &str| json!({"type": "struct", "fields": fields(columns.iter()), "optional": true, "name": format!("{topic}.Value"), "field": field});
     let plain = |kind: &str, optional: bool, field: &str| json!({"type": kind, "optional": optional, "field": field});
     let snapshot = json!({"type": "string", "optional": true, "name": "io.debezium.data.Enum", "version": 1,
         "parameters": {"allowed": "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"}, "default": "false", "field": "snapshot"});
-    let source = json!({"type": "struct", "fields": [
-        plain("string", false, "version"), plain("string", false, "connector"), plain("string", false, "name"), plain("int64", false, "ts_ms"), snapshot,
-        plain("string", false, "db"), plain("string", true, "sequence"), plain("int64", true, "ts_us"), plain("int64", true, "ts_ns"),
-        plain("string", false, "schema"), plain("string", false, "table"), plain("int64", true, "txId"), plain("int64", true, "lsn"),
-        plain("int64", true, "xmin"), plain("string", true, "origin"), plain("int64", true, "origin_lsn"),
-    ], "optional": false, "name": "io.debezium.connector.postgresql.Source", "version": 1, "field": "source"});
+    let mut of_source = vec![
+        plain("string", false, "version"),
+        plain("string", false, "connector"),
+        plain("string", false, "name"),
+        plain("int64", false, "ts_ms"),
+        snapshot,
+        plain("string", false, "db"),
+        plain("string", true, "sequence"),
+        plain("int64", true, "ts_us"),
+        plain("int64", true, "ts_ns"),
+    ];
+    match connector {
+        DebeziumConnector::Postgresql => of_source.extend([
+            plain("string", false, "schema"),
+            plain("string", false, "table"),
+            plain("int64", true, "txId"),
+            plain("int64", true, "lsn"),
+            plain("int64", true, "xmin"),
+            plain("string", true, "origin"),
+            plain("int64", true, "origin_lsn"),
+        ]),
+        DebeziumConnector::Mysql | DebeziumConnector::Mariadb => of_source.extend([
+            plain("string", true, "table"),
+            plain("int64", false, "server_id"),
+            plain("string", true, "gtid"),
+            plain("string", false, "file"),
+            plain("int64", false, "pos"),
+            plain("int32", false, "row"),
+            plain("int64", true, "thread"),
+            plain("string", true, "query"),
+        ]),
+    }
+    let source = json!({"type": "struct", "fields": of_source, "optional": false,
+        "name": format!("io.debezium.connector.{}.Source", name_of(connector)), "version": 1, "field": "source"});
     let transaction = json!({"type": "struct", "fields": [
         plain("string", false, "id"), plain("int64", false, "total_order"), plain("int64", false, "data_collection_order"),
     ], "optional": true, "name": "event.block", "version": 1, "field": "transaction"});
@@ -313,8 +422,6 @@ fn value_schema(topic: &str, columns: &[Column]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int64Array, StringArray};
     use arrow::buffer::BooleanBuffer;
     use arrow::datatypes::{DataType, Field, Schema};
@@ -389,6 +496,46 @@ mod tests {
         let mut other = batch(Op::Create, None, false);
         other.transactions[0].position = "binlog.000003:4711".into();
         assert_eq!(envelope(DebeziumOptions::default()).encode(&other, 0).unwrap_err().code(), "WEIR-FMT-043");
+    }
+
+    #[test]
+    fn changes_of_a_transaction_of_mysql_are_counted_over_its_batches() {
+        let options = DebeziumOptions { connector: Some(DebeziumConnector::Mysql), ..DebeziumOptions::default() };
+        let envelope = envelope(options);
+        let told = |position: &str, id: &str| {
+            let mut batch = batch(Op::Create, None, false);
+            (batch.transactions[0].position, batch.transactions[0].id) = (position.into(), Some(id.into()));
+            let source = json(&envelope.encode(&batch, 0).unwrap()[0].value)["source"].clone();
+            (
+                source["gtid"].clone(),
+                source["file"].clone(),
+                source["pos"].clone(),
+                source["row"].clone(),
+                source["thread"].clone(),
+            )
+        };
+        let expected = |gtid: &str, pos: u64, row: u32| (json!(gtid), json!("b.1"), json!(pos), json!(row), json!(9));
+        assert_eq!(told("u:1", "b.1:4 1 9"), expected("u:1", 4, 0));
+        assert_eq!(told("u:1", "b.1:4 1 9"), expected("u:1", 4, 1));
+        assert_eq!(told("u:2", "b.1:80 1 9"), expected("u:2", 80, 0));
+        let source = json(
+            &envelope
+                .encode(
+                    &{
+                        let mut batch = batch(Op::Read, None, false);
+                        (batch.transactions[0].position, batch.transactions[0].id) = ("b.1:80".into(), None);
+                        batch
+                    },
+                    0,
+                )
+                .unwrap()[0]
+                .value,
+        )["source"]
+            .clone();
+        assert_eq!(
+            (&source["db"], &source["server_id"], &source["gtid"], &source["row"]),
+            (&json!("public"), &json!(0), &Value::Null, &json!(0))
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 use weir_error::{Error, Kind as ErrorKind, Result};
 
+use super::mysql::{self, MYSQL_TYPE, Mysql};
+
 /// A type of Kafka Connect or Debezium.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
@@ -37,17 +39,20 @@ pub(crate) enum Kind {
     Uuid,
     Json,
     Xml,
-    Enum,
+    /// Its words, as far as they are known.
+    Enum(Option<String>),
     /// `bit(1)`.
     Bit,
     Bits(u32),
     Point,
     Hstore,
     List(Box<Kind>),
+    /// Of MySQL and its relatives, see [`super::mysql`].
+    Mysql(Mysql),
 }
 
 /// The number in the brackets of `timestamp(3) without time zone`.
-fn digits(source: &str) -> Option<u32> {
+pub(super) fn digits(source: &str) -> Option<u32> {
     source.split_once('(')?.1.split_once(')')?.0.split(',').next()?.trim().parse().ok()
 }
 
@@ -56,7 +61,11 @@ impl Kind {
     /// `WEIR-FMT-040` for a type that has no counterpart.
     pub(crate) fn of(field: &Field) -> Result<Self> {
         let said = |key: &str| field.metadata().get(key).map_or("", String::as_str);
-        Self::find(field.data_type(), said(LOGICAL_TYPE), said(SOURCE_TYPE)).ok_or_else(|| {
+        let found = match field.metadata().get(MYSQL_TYPE) {
+            Some(name) => mysql::find(field.data_type(), said(LOGICAL_TYPE), name),
+            None => Self::find(field.data_type(), said(LOGICAL_TYPE), said(SOURCE_TYPE)),
+        };
+        found.ok_or_else(|| {
             Error::new(
                 "WEIR-FMT-040",
                 ErrorKind::Unsupported,
@@ -103,7 +112,7 @@ impl Kind {
             ("uuid", _) => Self::Uuid,
             ("json", _) => Self::Json,
             ("xml", _) => Self::Xml,
-            ("enum", _) => Self::Enum,
+            ("enum", _) => Self::Enum(None),
             ("numeric", _) => Self::VariableDecimal,
             ("timetz", _) => Self::ZonedTime,
             ("point", _) => Self::Point,
@@ -139,10 +148,11 @@ impl Kind {
             Self::Uuid => ("string", Some("io.debezium.data.Uuid")),
             Self::Json | Self::Hstore => ("string", Some("io.debezium.data.Json")),
             Self::Xml => ("string", Some("io.debezium.data.Xml")),
-            Self::Enum => ("string", Some("io.debezium.data.Enum")),
+            Self::Enum(_) => ("string", Some("io.debezium.data.Enum")),
             Self::Bits(_) => ("bytes", Some("io.debezium.data.Bits")),
             Self::Point => ("struct", Some("io.debezium.data.geometry.Point")),
             Self::List(_) => ("array", None),
+            Self::Mysql(kind) => kind.name(),
         };
         let mut schema = Map::new();
         schema.insert("type".into(), kind.into());
@@ -151,9 +161,13 @@ impl Kind {
                 let fields = json!([{"type": "int32", "optional": false, "field": "scale"}, {"type": "bytes", "optional": false, "field": "value"}]);
                 schema.insert("fields".into(), fields);
             }
-            Self::Point => {
+            Self::Point | Self::Mysql(Mysql::Point) => {
                 let fields = json!([{"type": "double", "optional": false, "field": "x"}, {"type": "double", "optional": false, "field": "y"},
                     {"type": "bytes", "optional": true, "field": "wkb"}, {"type": "int32", "optional": true, "field": "srid"}]);
+                schema.insert("fields".into(), fields);
+            }
+            Self::Mysql(Mysql::Geometry) => {
+                let fields = json!([{"type": "bytes", "optional": false, "field": "wkb"}, {"type": "int32", "optional": true, "field": "srid"}]);
                 schema.insert("fields".into(), fields);
             }
             Self::List(item) => drop(schema.insert("items".into(), item.schema(true).into())),
@@ -173,9 +187,15 @@ impl Kind {
                 }
                 schema.insert("parameters".into(), parameters.into());
             }
-            Self::Bits(length) => drop(schema.insert("parameters".into(), json!({"length": length.to_string()}))),
+            Self::Bits(length) | Self::Mysql(Mysql::Bits(length)) => {
+                schema.insert("parameters".into(), json!({"length": length.to_string()}));
+            }
+            Self::Enum(Some(words)) | Self::Mysql(Mysql::EnumSet(words)) => {
+                schema.insert("parameters".into(), json!({ "allowed": words }));
+            }
+            Self::Mysql(Mysql::Geometry) => drop(schema.insert("doc".into(), "Geometry".into())),
             Self::VariableDecimal => drop(schema.insert("doc".into(), "Variable scaled decimal".into())),
-            Self::Point => drop(schema.insert("doc".into(), "Geometry (POINT)".into())),
+            Self::Point | Self::Mysql(Mysql::Point) => drop(schema.insert("doc".into(), "Geometry (POINT)".into())),
             _ => {}
         }
         schema
@@ -192,9 +212,12 @@ impl Kind {
             Self::VariableDecimal => "{\"scale\":0,\"value\":\"AA==\"}",
             Self::ZonedTimestamp(_) => "\"1970-01-01T00:00:00Z\"",
             Self::ZonedTime => "\"00:00:00Z\"",
-            Self::Text | Self::Bytes | Self::Uuid | Self::Json | Self::Hstore | Self::Xml | Self::Enum | Self::Bits(_) => "\"\"",
+            Self::Text | Self::Bytes | Self::Uuid | Self::Json | Self::Hstore | Self::Xml | Self::Enum(_) | Self::Bits(_) => {
+                "\"\""
+            }
             Self::Point => "{\"x\":0.0,\"y\":0.0,\"wkb\":\"AQEAAAAAAAAAAAAAAAAAAAAAAAAA\",\"srid\":null}",
             Self::List(_) => "[]",
+            Self::Mysql(kind) => kind.zero(),
         }
     }
 
@@ -203,12 +226,12 @@ impl Kind {
         const SIGN: &str = "__debezium_unavailable_value";
         let numbers = || SIGN.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(",");
         Some(match self {
-            Self::Text | Self::Json | Self::Xml | Self::Enum | Self::Uuid => format!("\"{SIGN}\""),
+            Self::Text | Self::Json | Self::Xml | Self::Enum(_) | Self::Uuid => format!("\"{SIGN}\""),
             Self::Hstore => format!("\"{{\\\"{SIGN}\\\":\\\"{SIGN}\\\"}}\""),
             Self::Bytes => format!("\"{}\"", super::value::base64(SIGN.as_bytes())),
             Self::List(item) => match item.as_ref() {
                 Self::Int32 | Self::Int64 => format!("[{}]", numbers()),
-                Self::Text | Self::Uuid | Self::Json | Self::Enum => format!("[\"{SIGN}\"]"),
+                Self::Text | Self::Uuid | Self::Json | Self::Enum(_) => format!("[\"{SIGN}\"]"),
                 _ => return None,
             },
             _ => return None,

@@ -98,7 +98,7 @@ pub(super) fn write(kind: &Kind, array: &dyn Array, row: usize, out: &mut Vec<u8
             let value = array.as_primitive::<Float64Type>().value(row);
             float(value, format_args!("{value:?}"), out);
         }
-        Kind::Text | Kind::Uuid | Kind::Json | Kind::Xml | Kind::Enum => quote(words(), out),
+        Kind::Text | Kind::Uuid | Kind::Json | Kind::Xml | Kind::Enum(_) => quote(words(), out),
         Kind::Bytes => bytes(array.as_binary::<i32>().value(row), out),
         Kind::Decimal { .. } => match array.data_type() {
             DataType::Decimal128(..) => {
@@ -161,6 +161,7 @@ pub(super) fn write(kind: &Kind, array: &dyn Array, row: usize, out: &mut Vec<u8
             object.push(b'}');
             quote(&String::from_utf8_lossy(&object), out);
         }
+        Kind::Mysql(kind) => kind.write(array, row, out)?,
         Kind::List(item) => {
             let items = array.as_list::<i32>().value(row);
             out.push(b'[');

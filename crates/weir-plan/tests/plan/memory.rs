@@ -222,8 +222,8 @@ impl Sink for MemorySink {
     async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
         Ok(vec![format!("write {}", self.place(&target.stream))])
     }
-    fn applies_changes(&self) -> bool {
-        self.options.changes
+    fn change_modes(&self) -> Vec<WriteMode> {
+        if self.options.changes { vec![WriteMode::Upsert, WriteMode::Merge] } else { vec![] }
     }
     async fn prepare(&self, _: StreamTarget) -> Result<Box<dyn StreamSink>> {
         Err(Error::internal("the tests write nowhere"))

@@ -15,7 +15,6 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 pub mod cdc;
-pub mod cdc_files;
 mod rows;
 mod suites;
 

@@ -87,7 +87,12 @@ pub(super) fn make_data(flavor: Flavor, programs: &Programs, data: &Path) -> Res
     let number: String =
         version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or("unknown").into();
     let template = install_once(&format!("{}-data-{number}-1", flavor.name()), |dir| init(flavor, programs, &dir.join("data")))?;
-    copy_tree(&template.join("data"), data, server_user()?)
+    copy_tree(&template.join("data"), data, server_user()?)?;
+    // Each server has a `server_uuid` of its own; it makes one where there is none.
+    match std::fs::remove_file(data.join("auto.cnf")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn init(flavor: Flavor, programs: &Programs, target: &Path) -> Result<()> {

@@ -12,6 +12,8 @@ pub enum Journal {
     Inspect(JournalInspect),
     /// Set sinks back: the next run applies what comes after a boundary once more
     Replay(JournalReplay),
+    /// Approve what has changed in the shape of a stream that waits (`on_schema_change: hold`)
+    Approve(JournalApprove),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +60,20 @@ pub struct JournalReplay {
     /// Only this sink [default: all of them]
     #[arg(long, value_name = "NODE")]
     pub sink: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JournalApprove {
+    #[command(flatten)]
+    pub file: File,
+    /// The stream
+    #[arg(long, value_name = "NAME")]
+    pub stream: String,
     #[command(flatten)]
     pub state: StateDir,
     /// Print as JSON

@@ -21,6 +21,8 @@ pub fn execute(args: &Run, context: &Context) -> Outcome {
     options.max_memory_bytes = args.max_memory;
     options.until_caught_up = args.until_caught_up;
     options.checkpoint_interval = interval.unwrap_or(options.checkpoint_interval);
+    // Who wants to hear often of what is durable wants to hear soon of an approval.
+    options.look_again = options.look_again.min(options.checkpoint_interval.max(Duration::from_millis(100)));
     block_on(async {
         stop_on_signals(options.stop.clone(), context.err)?;
         let plan = tokio::select! {

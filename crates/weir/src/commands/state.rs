@@ -99,6 +99,12 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
         ]);
     }
     text.push_str(&table.render());
+    // What the last attempt left waiting.
+    let last = view.runs.first().filter(|run| run.status != "succeeded");
+    for held in last.and_then(|run| run.report.as_ref()?["held"].as_array()).into_iter().flatten() {
+        let [stream, sink] = ["stream", "sink"].map(|key| held[key].as_str().unwrap_or_default());
+        text.push_str(&format!("  {stream} waits for an approval at sink {sink}   weir journal ls\n"));
+    }
     if view.dead_letters > 0 {
         let count = number::counted(view.dead_letters.unsigned_abs(), "dead letter waits", "dead letters wait");
         text.push_str(&format!("  {count}   weir dead show {name}\n"));

@@ -101,6 +101,7 @@ mod tests {
             guarantee: "exactly_once".into(),
             checkpoint: Some(13),
             warnings: vec![],
+            held: vec![],
             error: None,
         }
     }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, Op, SchemaChange, Split, SplitProgress, TransactionMark};
-use weir_engine::codec::{Mark, Record};
+use weir_engine::codec::{self, Mark, Record};
 use weir_engine::journal::{Journal, Journals};
 use weir_engine::store::{Epoch, EpochBody, FlowPlace, Keep, StateStore};
 
@@ -107,6 +107,24 @@ async fn reached(state: &Path) {
     store.end(run_id, "interrupted", "null").await.unwrap();
 }
 
+/// The same; at the second sink a stream waits after boundary 1.
+async fn waits(state: &Path) {
+    reached(state).await;
+    let store = StateStore::open(state).await.unwrap();
+    let view = json!({
+        "stream": "public.people", "sink": "second", "since_seq": 1, "change_seq": 2, "changes": ["add column note text"], "rows": 4,
+        "bytes": 2048,
+    });
+    let schema = codec::schema_text(&rows(&[]).schema()).unwrap();
+    let held = json!({"view": view, "schema": schema, "key": ["id"], "noted": 3, "fitted": false});
+    let position = json!({"seq": 3, "behind": {"public.people": {"seq": 1, "held": held}}});
+    let split = Split { id: "journal".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
+    let progress = vec![SplitProgress { split, position: Some(position), done: false, rows: 0 }];
+    let body = EpochBody { progress, ..EpochBody::default() };
+    let place = FlowPlace { pipeline: "people", run_id: "0123456789abcdef0123456789abcdef", flow: "source → second" };
+    store.write_epoch(&place, &Epoch { number: 2, prepared: false, body }, &[], Keep::Newest).await.unwrap();
+}
+
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.write("people.yaml", PIPELINE);
@@ -175,6 +193,32 @@ fn a_sink_is_set_back_and_never_forward() {
     lock.lock().unwrap();
     let said = folder.weir(&["journal", "replay", "people.yaml", "--from", "0"]);
     assert!(said.code != 0 && said.err.contains("WEIR-RUN-010"), "{}", said.shown());
+}
+
+#[test]
+fn a_stream_that_waits_is_listed_and_approved() {
+    let folder = folder();
+    let state = folder.path().join(".weir");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        written(&state).await;
+        waits(&state).await;
+    });
+    let said = folder.weir(&["journal", "ls", "people.yaml"]).ok();
+    assert!(said.out.contains("held   public.people for sink second after boundary 1: add column note text"), "{}", said.shown());
+    assert!(said.out.contains("4 changes wait"), "{}", said.shown());
+    let listed = folder.weir(&["journal", "ls", "people.yaml", "--json"]).ok().json();
+    assert_eq!(listed["journals"][0]["sinks"][1]["held"][0]["since_seq"], json!(1));
+    let said = folder.weir(&["journal", "replay", "people.yaml", "--from", "1"]);
+    assert!(said.code != 0 && said.err.contains("WEIR-JOURNAL-014"), "{}", said.shown());
+    assert_said!("journal_approves_nothing", folder.weir(&["journal", "approve", "people.yaml", "--stream", "public.orders"]));
+    assert!(!state.join("journal/people/source/approved.json").exists());
+    // Also while a run is going on.
+    let lock = std::fs::File::create(state.join("people.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_said!("journal_approves", folder.weir(&["journal", "approve", "people.yaml", "--stream", "public.people"]));
+    let approved = std::fs::read(state.join("journal/people/source/approved.json")).unwrap();
+    let approved: Value = serde_json::from_slice(&approved).unwrap();
+    assert_eq!(approved, json!({"version": 1, "streams": {"public.people": 2}}));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod settings;
 mod snapshot_again;
 mod starter;
 mod stopping;
+mod table_in_files;
 mod vault;
 
 /// Compares what a command said with the snapshot of that name.

@@ -6,6 +6,8 @@
 //! -- all: equal                            the outcome under every contract, or
 //! -- freeze: refused WEIR-PG-046           under one; `stopped …` and `running …` where the moment matters
 //! -- running all: refused later WEIR-…     a run goes on, the next start is refused
+//! -- hold: held                            it waits, a table beside it goes on; when it is approved it comes to what is declared for `evolve`
+//! -- running hold: held later              a run goes on, from the next start on it waits
 //! -- evolve: equal without b               the target does not have b, the rest is equal
 //! -- evolve: equal in SELECT … == SELECT … what is compared, at the source and at the target (one query: the same at both)
 //! -- remedy: CREATE UNIQUE INDEX …         what a person does at the target, after which `evolve` goes on and ends equal
@@ -71,6 +73,10 @@ pub enum Outcome {
     Refused(String),
     /// A run goes on; the next start is refused with this code.
     Later(String),
+    /// It waits until somebody approves it.
+    Held,
+    /// A run goes on; from the next start on it waits.
+    HeldLater,
 }
 
 /// What is compared.
@@ -119,6 +125,11 @@ impl Case {
     }
 
     fn parsed(&self, text: &str) -> Outcome {
+        match text {
+            "held" => return Outcome::Held,
+            "held later" => return Outcome::HeldLater,
+            _ => {}
+        }
         if let Some(code) = text.strip_prefix("refused later ") {
             return Outcome::Later(code.to_owned());
         }

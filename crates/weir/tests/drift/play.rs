@@ -7,7 +7,7 @@ use weir_testkit::postgres::{Database, PostgresServer};
 
 use super::case::{Case, Compared, Contract, Moment, Outcome};
 use super::compare;
-use super::program::{Ended, Run, until};
+use super::program::{self, Ended, Run, until};
 
 pub fn play(case: &Case, contract: Contract) -> Result<()> {
     for moment in [Moment::Stopped, Moment::Running] {
@@ -29,7 +29,12 @@ struct Scene<'c> {
     target: Database,
     folder: tempfile::TempDir,
     after: bool,
+    /// Another table is in the pipeline, to go on while the first one waits.
+    beside: bool,
 }
+
+/// The row that comes into the other table after the change.
+const BESIDE: &str = "SELECT count(*) FROM beside WHERE id = 2";
 
 impl Drop for Scene<'_> {
     fn drop(&mut self) {
@@ -46,10 +51,11 @@ impl<'c> Scene<'c> {
     fn new(case: &'c Case, contract: Contract) -> Result<Self> {
         let server = PostgresServer::shared()?;
         let (source, target) = (server.create_database()?, server.create_database()?);
-        Ok(Self { case, contract, source, target, folder: tempfile::tempdir()?, after: false })
+        Ok(Self { case, contract, source, target, folder: tempfile::tempdir()?, after: false, beside: false })
     }
 
     fn write(&self, contract: Contract) -> Result<()> {
+        let beside = if self.beside { ", public.beside]" } else { "]" };
         let text = format!(
             "pipeline: drift_{}\nmode: cdc\non_schema_change: {}\nconnections:\n  from: {{postgres-cdc: {{url: '{}'}}}}\n  to: {{postgres: {{url: '{}'}}}}\n\
              source:\n  postgres-cdc: {{connection: from, tables: {}}}\nsink:\n  postgres: {{connection: to}}\n",
@@ -58,7 +64,7 @@ impl<'c> Scene<'c> {
             contract.word(),
             self.source.url(),
             self.target.url(),
-            self.case.tables(self.after),
+            self.case.tables(self.after).replace(']', beside),
         );
         Ok(fs::write(self.folder.path().join("pipeline.yaml"), text)?)
     }
@@ -83,11 +89,17 @@ impl<'c> Scene<'c> {
     }
 
     fn change(&self) -> Result<()> {
-        self.case.change.iter().try_for_each(|step| self.source.execute(step))
+        self.case.change.iter().try_for_each(|step| self.source.execute(step))?;
+        if self.beside { self.source.execute("INSERT INTO beside VALUES (2)") } else { Ok(()) }
     }
 
     fn play(&mut self, moment: Moment) -> Result<()> {
         self.case.setup.iter().try_for_each(|step| self.source.execute(step))?;
+        let outcome = self.case.outcome(moment, self.contract);
+        self.beside = matches!(outcome, Outcome::Held | Outcome::HeldLater);
+        if self.beside {
+            self.source.execute("CREATE TABLE beside (id int PRIMARY KEY); INSERT INTO beside VALUES (1)")?;
+        }
         self.write(self.contract)?;
         self.succeeds().context("before the change")?;
         // What a server of this version never tells is left out from the beginning.
@@ -101,7 +113,6 @@ impl<'c> Scene<'c> {
         };
         self.equal(&first).context("before the change")?;
         let shape = compare::shape(&self.target)?;
-        let outcome = self.case.outcome(moment, self.contract);
         let ended = match moment {
             Moment::Stopped => {
                 self.change()?;
@@ -109,7 +120,7 @@ impl<'c> Scene<'c> {
                 self.write(self.contract)?;
                 self.run()?
             }
-            Moment::Running => self.while_it_runs(&outcome)?,
+            Moment::Running => self.while_it_runs(&outcome, &shape)?,
         };
         match &outcome {
             Outcome::Equal(compared) => {
@@ -120,10 +131,56 @@ impl<'c> Scene<'c> {
                 self.refused(self.contract, &ended, code, &shape)?;
                 self.approved(moment, &shape).context("after it was approved")
             }
+            // It was approved while it ran.
+            Outcome::Held if moment == Moment::Running => Ok(()),
+            Outcome::Held | Outcome::HeldLater => {
+                ensure!(
+                    ended.status.code() == Some(5) && ended.said.contains("WEIR-CHANGE-005"),
+                    "{}\n{}",
+                    ended.status,
+                    ended.said
+                );
+                self.waits(&ended.said, &shape)?;
+                self.approve()?;
+                let Outcome::Equal(compared) = self.case.outcome(moment, Contract::Evolve) else {
+                    return self.refused_when_approved(moment, &shape).context("after it was approved");
+                };
+                self.succeeds().context("after it was approved")?;
+                self.equal(&compared).context("after it was approved")
+            }
         }
     }
 
-    fn while_it_runs(&mut self, outcome: &Outcome) -> Result<Ended> {
+    /// It says that it waits, nothing of the new shape is there, and the other table has gone on.
+    fn waits(&self, said: &str, shape: &[Vec<Option<String>>]) -> Result<()> {
+        ensure!(said.contains("waits for an approval"), "{said}");
+        let now = compare::shape(&self.target)?;
+        ensure!(now == shape, "the target was altered: {shape:?} → {now:?}");
+        let rows = compare::new_rows(&self.target, &self.tables())?;
+        ensure!(rows == 0, "{rows} rows of the new shape were written");
+        ensure!(self.target.value(BESIDE)? == "1", "the other table does not go on");
+        Ok(())
+    }
+
+    /// What waits by now, if anything does.
+    fn approve(&self) -> Result<()> {
+        program::journal(self.folder.path(), &["approve", "pipeline.yaml", "--stream", "public.t"])
+    }
+
+    /// The target cannot take it: it goes on waiting, until a person has done at the target what is asked for.
+    fn refused_when_approved(&self, moment: Moment, shape: &[Vec<Option<String>>]) -> Result<()> {
+        let Outcome::Refused(code) = self.case.outcome(moment, Contract::Evolve) else { bail!("nothing is declared for evolve") };
+        let ended = self.run()?;
+        ensure!(ended.status.code() == Some(5) && ended.said.contains(&code), "{}\n{}", ended.status, ended.said);
+        self.waits(&ended.said, shape)?;
+        let Some((remedy, Outcome::Equal(compared))) = self.case.remedy() else { return Ok(()) };
+        self.target.execute(remedy).context("the remedy")?;
+        self.approve()?;
+        self.succeeds().context("after the remedy")?;
+        self.equal(&compared).context("after the remedy")
+    }
+
+    fn while_it_runs(&mut self, outcome: &Outcome, shape: &[Vec<Option<String>>]) -> Result<Ended> {
         // Tables come and go with the pipeline's file, which is read at the start.
         self.after = true;
         self.write(self.contract)?;
@@ -137,19 +194,49 @@ impl<'c> Scene<'c> {
         self.change()?;
         match outcome {
             Outcome::Refused(_) => run.end(),
-            Outcome::Later(_) => {
+            Outcome::Later(_) | Outcome::HeldLater => {
                 run.stop()?;
                 run.end()?;
+                if *outcome == Outcome::HeldLater {
+                    // The log tells the shape before the next row.
+                    self.source.execute("UPDATE t SET id = id WHERE id = 10")?;
+                }
                 self.run()
             }
-            Outcome::Equal(compared) => {
-                let mut last = Ok(());
-                let waited = until("the target is equal", || {
+            Outcome::Held => {
+                until("the other table goes on", || {
                     ensure!(!run.ended()?, "it ended\n{}", run.said());
-                    last = self.equal(compared);
-                    Ok(last.is_ok())
-                });
-                waited.with_context(|| format!("{last:?}"))?;
+                    Ok(run.said().contains("waits for an approval") && self.target.value(BESIDE)? == "1")
+                })?;
+                self.waits(&run.said(), shape)?;
+                let compared = match (self.case.outcome(Moment::Running, Contract::Evolve), self.case.remedy()) {
+                    (Outcome::Equal(compared), _) => compared,
+                    (Outcome::Refused(code), remedy) => {
+                        // A later change waits again, so it is asked more than once.
+                        until("it says why", || {
+                            ensure!(!run.ended()?, "it ended\n{}", run.said());
+                            let _ = self.approve();
+                            Ok(run.said().contains(&code))
+                        })?;
+                        let Some((remedy, Outcome::Equal(compared))) = remedy else {
+                            run.stop()?;
+                            return run.end();
+                        };
+                        self.target.execute(remedy).context("the remedy")?;
+                        compared
+                    }
+                    _ => bail!("nothing is declared for evolve"),
+                };
+                self.becomes_equal(&mut run, &compared, || drop(self.approve()))?;
+                run.stop()?;
+                run.end()?;
+                let ended = self.run()?;
+                ensure!(ended.status.success(), "{}\n{}", ended.status, ended.said);
+                self.equal(&compared).context("after the next start")?;
+                Ok(ended)
+            }
+            Outcome::Equal(compared) => {
+                self.becomes_equal(&mut run, compared, || ())?;
                 run.stop()?;
                 run.end()?;
                 // What comes after must begin where that one ended.
@@ -158,13 +245,25 @@ impl<'c> Scene<'c> {
         }
     }
 
+    /// Waits for it; `meanwhile` is done again and again.
+    fn becomes_equal(&self, run: &mut Run, compared: &Compared, meanwhile: impl Fn()) -> Result<()> {
+        let mut last = Ok(());
+        let waited = until("the target is equal", || {
+            ensure!(!run.ended()?, "it ended\n{}", run.said());
+            meanwhile();
+            last = self.equal(compared);
+            Ok(last.is_ok())
+        });
+        waited.with_context(|| format!("{last:?}\n{}", run.said()))
+    }
+
     /// It said so, and nothing of the new shape is there.
     fn refused(&self, contract: Contract, ended: &Ended, code: &str, shape: &[Vec<Option<String>>]) -> Result<()> {
         ensure!(!ended.status.success(), "it was to be refused with {code}, and succeeded\n{}", ended.said);
         ensure!(ended.said.contains(code), "it was to be refused with {code}\n{}", ended.said);
         let now = compare::shape(&self.target)?;
         // Of two changes in a row, `evolve` and `discard_column` may take the first and refuse the second.
-        let partly = self.case.partly() && !matches!(contract, Contract::Freeze | Contract::Hold);
+        let partly = self.case.partly() && contract != Contract::Freeze;
         ensure!(partly || now == shape, "the refused change altered the target: {shape:?} → {now:?}");
         let rows = compare::new_rows(&self.target, &self.tables())?;
         ensure!(rows == 0, "{rows} rows of the new shape were written");
@@ -179,6 +278,7 @@ impl<'c> Scene<'c> {
                 self.succeeds()?;
                 self.equal(&compared)
             }
+            Outcome::Held | Outcome::HeldLater => bail!("evolve holds nothing"),
             Outcome::Refused(code) | Outcome::Later(code) => {
                 let ended = self.run()?;
                 self.refused(Contract::Evolve, &ended, &code, shape)?;

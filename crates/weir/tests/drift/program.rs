@@ -76,6 +76,22 @@ impl Drop for Run {
     }
 }
 
+/// `weir journal …` beside it.
+pub fn journal(folder: &Path, words: &[&str]) -> Result<()> {
+    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("journal")
+        .args(words)
+        .args(["--state-dir", "state"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start the program")?;
+    match done.status.success() {
+        true => Ok(()),
+        false => bail!("{}: {}", done.status, String::from_utf8_lossy(&done.stderr)),
+    }
+}
+
 /// Waits until it is so; looks again and again, because servers do not tell.
 pub fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let begin = Instant::now();

@@ -23,21 +23,32 @@ INSERT INTO public.t SELECT g, 'name ' || g, CASE WHEN g % 2 = 0 THEN '' END, g 
 
 /// See the module.
 pub struct Scene {
-    pub source: Database,
-    pub target: Database,
+    ends: Option<(Database, Database)>,
+    /// The database whose slot goes with the scene.
+    slot: Option<Database>,
     folder: tempfile::TempDir,
     cdc: bool,
 }
 
+/// Expected differences, in the order of [`Said::differing`].
+pub fn owned(expected: &[(i64, &str, Vec<&str>)]) -> Vec<(i64, String, Vec<String>)> {
+    let mut owned: Vec<_> = expected
+        .iter()
+        .map(|(id, kind, columns)| (*id, (*kind).to_owned(), columns.iter().map(|name| (*name).to_owned()).collect()))
+        .collect();
+    owned.sort();
+    owned
+}
+
 impl Drop for Scene {
     fn drop(&mut self) {
-        if self.cdc {
+        if let Some(source) = &self.slot {
             // Slots are few.
             let active = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active";
-            let _ = self.source.execute(active);
+            let _ = source.execute(active);
             let begin = Instant::now();
             let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
-            while self.source.execute(drop).is_err() && begin.elapsed() < Duration::from_secs(20) {
+            while source.execute(drop).is_err() && begin.elapsed() < Duration::from_secs(20) {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -88,8 +99,8 @@ impl Scene {
         let scene = Self::new(false, sink);
         let text = format!(
             "pipeline: custom\nconnections:\n  to: {{postgres: {{url: '{}'}}}}\n{}sink:\n  postgres: {{connection: to{sink}}}\n",
-            scene.target.url(),
-            source_yaml.replace("SOURCE", scene.source.url()),
+            scene.target().url(),
+            source_yaml.replace("SOURCE", scene.source().url()),
         );
         fs::write(scene.folder.path().join("pipeline.yaml"), text).unwrap();
         for (name, content) in files {
@@ -112,7 +123,60 @@ impl Scene {
             target.url(),
         );
         fs::write(folder.path().join("pipeline.yaml"), text).unwrap();
-        Self { source, target, folder, cdc }
+        Self { slot: cdc.then(|| source.clone()), ends: Some((source, target)), folder, cdc }
+    }
+
+    /// A pipeline from any connector into another; `sink` are more options of the sink.
+    pub fn of(source: &str, from: &str, stream: &str, sink: &str, to: &str, options: &str) -> Self {
+        let text = format!(
+            "connections:\n  from: {{{source}: {{url: '{from}'}}}}\n  to: {{{sink}: {{url: '{to}'}}}}\n\
+             source:\n  {source}: {{connection: from, tables: [{stream}]}}\nsink:\n  {sink}: {{connection: to{options}}}\n"
+        );
+        Self::written(source, &text)
+    }
+
+    /// A pipeline from any connector into files below its folder.
+    pub fn of_files(source: &str, from: &str, stream: &str, options: &str) -> Self {
+        let text = format!(
+            "connections:\n  from: {{{source}: {{url: '{from}'}}}}\nsource:\n  {source}: {{connection: from, tables: [{stream}]}}\n\
+             sink:\n  file: {{{options}}}\n"
+        );
+        Self::written(source, &text)
+    }
+
+    fn written(source: &str, text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cdc = source.ends_with("-cdc");
+        // Slots and readers of a log have the pipeline's name, and are the server's.
+        let name =
+            folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_alphanumeric(), "_");
+        let mode = if cdc { "cdc" } else { "batch" };
+        fs::write(folder.path().join("pipeline.yaml"), format!("pipeline: verify_{name}\nmode: {mode}\n{text}")).unwrap();
+        Self { ends: None, slot: None, folder, cdc }
+    }
+
+    /// Puts lines before `sink:`.
+    pub fn with_transforms(self, lines: &str) -> Self {
+        let path = self.folder.path().join("pipeline.yaml");
+        let text = fs::read_to_string(&path).unwrap().replace("sink:\n", &format!("transforms:\n{lines}sink:\n"));
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// The slot in this database goes when the scene does.
+    pub fn with_slot(mut self, source: &Database) -> Self {
+        self.slot = Some(source.clone());
+        self
+    }
+
+    /// The database that is read.
+    pub fn source(&self) -> &Database {
+        &self.ends.as_ref().unwrap().0
+    }
+
+    /// The database that is written.
+    pub fn target(&self) -> &Database {
+        &self.ends.as_ref().unwrap().1
     }
 
     /// Another sink for the same changes: the table `public.u`, where rows are marked as deleted.
@@ -121,9 +185,9 @@ impl Scene {
             "pipeline: verify_{}\nmode: cdc\nconnections:\n  from: {{postgres-cdc: {{url: '{}'}}}}\n  to: {{postgres: {{url: '{}'}}}}\n\
              sources:\n  log: {{postgres-cdc: {{connection: from, tables: [public.t]}}}}\nsinks:\n  one: {{input: log, postgres: {{connection: to}}}}\n  \
              two: {{input: log, postgres: {{connection: to, table: public.u, delete_mode: soft}}}}\n",
-            self.source.name(),
-            self.source.url(),
-            self.target.url(),
+            self.source().name(),
+            self.source().url(),
+            self.target().url(),
         );
         fs::write(self.folder.path().join("pipeline.yaml"), text).unwrap();
         self
@@ -195,7 +259,7 @@ impl Scene {
     /// Waits until the target answers so.
     pub fn until(&self, sql: &str, answer: &str) {
         let begin = Instant::now();
-        while self.target.value(sql).ok().as_deref() != Some(answer) {
+        while self.target().value(sql).ok().as_deref() != Some(answer) {
             assert!(begin.elapsed() < Duration::from_secs(60), "not in a minute: {sql} = {answer}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }

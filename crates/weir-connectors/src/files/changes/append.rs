@@ -99,11 +99,7 @@ impl ChangeWriter for Append {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
-        Err(Error::internal("a table was emptied, and nobody knows by which transaction").at(self.shared.dataset.place.clone()))
-    }
-
-    async fn truncate_by(&mut self, transaction: &TransactionMark) -> Result<()> {
+    async fn truncate(&mut self, transaction: &TransactionMark) -> Result<()> {
         if !self.deletes {
             return Ok(());
         }
@@ -142,7 +138,7 @@ impl ChangeWriter for Append {
         self.record.rows += rows;
         self.record.bytes += bytes;
         self.record.objects += files.len() as u64;
-        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files, rows }).await?;
+        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files, rows, swap: None }).await?;
         self.failed = false;
         Ok(Flushed { token: Value::Null, rows, bytes })
     }

@@ -141,11 +141,7 @@ impl ChangeWriter for Landing {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
-        Err(Error::internal("a table was emptied, and nobody knows by which transaction").at(self.shared.dataset.place.clone()))
-    }
-
-    async fn truncate_by(&mut self, transaction: &TransactionMark) -> Result<()> {
+    async fn truncate(&mut self, transaction: &TransactionMark) -> Result<()> {
         if !self.deletes {
             return Ok(());
         }
@@ -180,7 +176,7 @@ impl ChangeWriter for Landing {
         self.record.rows += rows;
         self.record.bytes += bytes;
         self.record.objects += std::mem::take(&mut self.objects);
-        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files: Vec::new(), rows }).await?;
+        ledger::flush(&self.shared, &Flush { record: self.record.clone(), files: Vec::new(), rows, swap: None }).await?;
         self.failed = false;
         Ok(Flushed { token: Value::Null, rows, bytes })
     }

@@ -12,11 +12,12 @@ use weir_connect::{CommitReport, Recovery, SplitProgress, failpoint};
 use weir_error::{Error, Kind, Result};
 
 use super::super::commit::{self, Intent};
-use super::super::local::is_overtaken;
-use super::super::manifest::{LiveFile, Manifest, RunRecord, now};
+use super::super::local::{conflict, is_overtaken};
+use super::super::manifest::{LiveFile, Manifest, Retired, RunRecord};
 use super::super::sink::Shared;
 use super::super::storage::{Expect, Staged};
 use super::super::writer::TokenFile;
+use super::copies;
 
 /// One log's place in a dataset.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,27 +50,65 @@ pub(super) struct Flush {
     pub files: Vec<TokenFile>,
     /// Changes in them.
     pub rows: u64,
+    /// How files of the state change; without it the files are added.
+    pub swap: Option<Swap>,
 }
 
-async fn edit(shared: &Arc<Shared>, change: impl Fn(&mut Manifest) -> Result<bool>) -> Result<()> {
+/// Files that change.
+#[derive(Debug, Default)]
+pub(super) struct Swap {
+    /// What they were when they were read, and what they become; none: they come, or leave.
+    pub files: Vec<(Option<LiveFile>, Option<LiveFile>)>,
+    /// Content that was retired and is deleted by now.
+    pub deleted: HashSet<String>,
+    /// Copies that are as the manifest says by now.
+    pub shown: HashSet<String>,
+}
+
+impl Swap {
+    fn enter(&self, shared: &Shared, manifest: &mut Manifest) -> Result<()> {
+        for before in self.files.iter().filter_map(|(before, _)| before.as_ref()) {
+            let same = |file: &LiveFile| file.path == before.path && file.place() == before.place();
+            let Some(at) = manifest.files.iter().position(same) else { return Err(conflict(&shared.dataset.place)) };
+            manifest.files.remove(at);
+        }
+        let at = chrono::Utc::now().timestamp();
+        manifest.retired.retain(|retired| !self.deleted.contains(&retired.path));
+        let content = self.files.iter().filter_map(|(before, _)| before.as_ref()?.content.clone());
+        manifest.retired.extend(content.map(|path| Retired { path, at }));
+        manifest.unshown.retain(|path| !self.shown.contains(path));
+        manifest.unshown.extend(self.paths());
+        manifest.unshown.sort();
+        manifest.unshown.dedup();
+        manifest.files.extend(self.files.iter().filter_map(|(_, after)| after.clone()));
+        Ok(())
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.files.iter().filter_map(|(before, after)| Some(before.as_ref().or(after.as_ref())?.path.clone())).collect()
+    }
+}
+
+/// Gives the manifest as it is afterwards, but for its version.
+async fn edit(shared: &Arc<Shared>, change: impl Fn(&mut Manifest) -> Result<bool>) -> Result<Manifest> {
     let storage = shared.dataset.storage.as_ref();
     let lock = storage.lock(&shared.dataset.hidden).await?;
     let mut attempt = 0;
-    loop {
+    let edited = loop {
         let found = Manifest::load(storage, &shared.dataset.hidden).await?;
         let (mut manifest, expect) = found.unwrap_or((Manifest::default(), Expect::Absent));
         if !change(&mut manifest)? {
-            break;
+            break manifest;
         }
-        match manifest.save(storage, &shared.dataset.hidden, expect).await {
-            Ok(()) => break,
+        match manifest.clone().save(storage, &shared.dataset.hidden, expect).await {
+            Ok(()) => break manifest,
             // Somebody else's commit came between: on S3 nothing locks.
             Err(error) if is_overtaken(&error) && attempt < 8 => attempt += 1,
             Err(error) => return Err(error),
         }
-    }
+    };
     drop(lock);
-    Ok(())
+    Ok(edited)
 }
 
 /// What the manifest knows of this run.
@@ -88,7 +127,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Recovery> {
 /// Takes the stream over and takes away what an earlier attempt left half done.
 pub(super) async fn open(shared: &Arc<Shared>) -> Result<LogRecord> {
     let slot = std::sync::Mutex::new(LogRecord::default());
-    edit(shared, |manifest| {
+    let edited = edit(shared, |manifest| {
         let place = match manifest.logs.iter().position(|record| record.writer == shared.writer) {
             Some(place) => place,
             None => {
@@ -107,11 +146,13 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<LogRecord> {
     })
     .await?;
     commit::discard(shared, &[]).await?;
+    // What the last flush was to show, if a crash came between.
+    copies::show(shared, &edited, &edited.unshown).await?;
     Ok(slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// Makes the files visible and moves the progress.
-pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<()> {
+/// Makes the files visible and moves the progress. Gives the manifest as it was last seen.
+pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<Manifest> {
     let outputs: Vec<Staged> = flush.files.iter().map(|file| file.staged.clone()).collect();
     let intent =
         Intent { run: shared.run.clone(), base: 0, outputs: flush.files.clone(), replaced: Vec::new(), rows: flush.rows };
@@ -129,9 +170,14 @@ pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<()> {
             return Ok(false);
         }
         *known = flush.record.clone();
-        let added: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
-        manifest.files.retain(|file| !added.contains(file.path.as_str()));
-        manifest.files.extend(live.iter().cloned());
+        match &flush.swap {
+            Some(swap) => swap.enter(shared, manifest)?,
+            None => {
+                let added: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+                manifest.files.retain(|file| !added.contains(file.path.as_str()));
+                manifest.files.extend(live.iter().cloned());
+            }
+        }
         manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.format = shared.write.format.as_str().to_owned();
         manifest.partition_by = shared.partition_by.clone();
@@ -140,16 +186,39 @@ pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<()> {
         }
         Ok(true)
     });
-    if let Err(error) = moved.await {
-        if error.code() == TAKEN_OVER {
-            let manifest = Manifest::load(shared.dataset.storage.as_ref(), &shared.dataset.hidden).await?;
-            let manifest = manifest.map(|(manifest, _)| manifest).unwrap_or_default();
-            commit::undo(shared, &intent, &manifest, &HashSet::new()).await?;
+    let mut manifest = match moved.await {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            if error.code() == TAKEN_OVER {
+                commit::undo(shared, &intent, &current(shared).await?, &HashSet::new()).await?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     failpoint!("files.changes.manifest");
-    shared.dataset.storage.sweep(&shared.staging, &[]).await
+    if let Some(swap) = &flush.swap {
+        let paths = swap.paths();
+        let mut mine = paths.is_empty();
+        copies::show(shared, &manifest, &paths).await?;
+        while !mine {
+            // Whoever took over meanwhile has shown something newer, and must not lose it again.
+            let now = current(shared).await?;
+            let record = now.logs.iter().find(|record| record.writer == shared.writer);
+            mine = record.is_some_and(|record| record.attempt == flush.record.attempt) || now.version == manifest.version;
+            if !mine {
+                copies::show(shared, &now, &paths).await?;
+            }
+            manifest = now;
+        }
+    }
+    shared.dataset.storage.sweep(&shared.staging, &[]).await?;
+    Ok(manifest)
+}
+
+/// The manifest as it is.
+pub(super) async fn current(shared: &Arc<Shared>) -> Result<Manifest> {
+    let found = Manifest::load(shared.dataset.storage.as_ref(), &shared.dataset.hidden).await?;
+    Ok(found.map(|(manifest, _)| manifest).unwrap_or_default())
 }
 
 const TAKEN_OVER: &str = "WEIR-FILE-093";
@@ -168,15 +237,9 @@ pub(super) async fn finish(shared: &Arc<Shared>) -> Result<CommitReport> {
         }
         let known = manifest.logs.iter().find(|record| record.writer == shared.writer && record.run == shared.run);
         let record = known.cloned().unwrap_or_default();
-        manifest.runs.push(RunRecord {
-            run: shared.run.clone(),
-            writer: shared.writer.clone(),
-            write_mode: shared.mode.as_str().to_owned(),
-            rows: record.rows,
-            bytes: record.bytes,
-            objects: record.objects,
-            committed_at: now(),
-        });
+        let LogRecord { rows, bytes, objects, .. } = record;
+        let report = CommitReport { rows, bytes, objects, place: shared.dataset.place.clone() };
+        manifest.runs.push(RunRecord::new(&shared.run, &shared.writer, shared.mode, &report));
         Ok(true)
     })
     .await?;

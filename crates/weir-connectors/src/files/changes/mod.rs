@@ -1,20 +1,21 @@
-//! `mode: cdc` into files: every change is kept, nothing is rewritten.
+//! `mode: cdc` into files.
 //!
-//! | path | what is written |
+//! | `write_mode`, path | what is written |
 //! | --- | --- |
-//! | a folder | data files, each with many changes as rows ([`rows`]) or as Debezium's messages ([`shape`]); [`append`] writes them |
-//! | with `{message-id}` | one file per message, under a name that a second delivery has again; [`landing`] writes them |
+//! | `append`, a folder | data files, each with many changes as rows ([`rows`]) or as Debezium's messages ([`shape`]); [`append`] writes them |
+//! | `append`, with `{message-id}` | one file per message, under a name that a second delivery has again; [`landing`] writes them |
+//! | `upsert`, a folder | the table as it is now ([`state`]), with [`copies`] for readers that do not know the manifest |
 //!
 //! [`ledger`] keeps in the manifest how far the log got, in the same replacement that names the new files: exactly once. [`place`] is the path.
-//!
-//! Not here: the current state of a table (`write_mode: upsert`); a reader finds it as the last change of each key, by `_seq`.
 
 mod append;
+mod copies;
 mod landing;
 pub(super) mod ledger;
 pub(super) mod place;
 mod rows;
 pub(super) mod shape;
+pub(super) mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use weir_connect::{
     ChangeWriter, CommitReport, CommitToken, DeleteMode, Recovery, SchemaChangePolicy, StreamSink, StreamTarget, StreamWriter,
+    WriteMode,
 };
 use weir_error::{Error, Kind, Result};
 
@@ -39,11 +41,17 @@ pub(super) use rows::SOURCE_TS;
 pub(super) struct Roll {
     pub after: Duration,
     pub rows: u64,
+    /// How long content that was replaced is kept for those who are reading it.
+    pub keep: Duration,
 }
 
 impl Roll {
     pub(super) fn of(options: &FileSink) -> Self {
-        Self { after: Duration::from_secs(options.roll_secs.unwrap_or(60)), rows: options.roll_rows.unwrap_or(1_000_000).max(1) }
+        Self {
+            after: Duration::from_secs(options.roll_secs.unwrap_or(60)),
+            rows: options.roll_rows.unwrap_or(1_000_000).max(1),
+            keep: Duration::from_secs(options.keep_replaced_secs.unwrap_or(300)),
+        }
     }
 }
 
@@ -72,6 +80,9 @@ impl StreamSink for ChangesStream {
     }
 
     async fn change_writer(&self, deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        if self.target.write_mode == WriteMode::Upsert {
+            return Ok(Box::new(state::State::open(self, deletes).await?));
+        }
         let deletes = match deletes {
             DeleteMode::Hard => true,
             DeleteMode::Ignore => false,
@@ -98,8 +109,23 @@ impl StreamSink for ChangesStream {
     }
 }
 
+/// What the changes of a stream make of a dataset: that is there already, and was written before by the same stream or not.
+pub(super) fn contract_of(
+    existing: Option<SchemaRef>,
+    target: &StreamTarget,
+    layout: &Layout,
+    deletes: DeleteMode,
+    written_before: bool,
+) -> Result<Contract> {
+    if target.write_mode == WriteMode::Upsert {
+        return state::contract(existing, &target.schema, deletes, target.on_schema_change, written_before);
+    }
+    let shape = Shape::new(layout, &target.stream, target.schema.clone(), target.key.clone())?;
+    contract(existing, shape.stored(), target.on_schema_change, written_before)
+}
+
 /// As for rows; a dataset that this writer has written to before may have columns that its stream has lost by now.
-pub(super) fn contract(
+fn contract(
     existing: Option<SchemaRef>,
     incoming: &SchemaRef,
     policy: SchemaChangePolicy,

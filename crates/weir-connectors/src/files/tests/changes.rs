@@ -63,7 +63,7 @@ async fn rows_and_progress(place: Place, options: Value) {
     writer.apply(changes(Op::Read, 1..4)).await.unwrap();
     writer.apply(changes(Op::Update, 9..12)).await.unwrap();
     writer.apply(changes(Op::Delete, 2..3)).await.unwrap();
-    writer.truncate_by(&mark(1, 20)).await.unwrap();
+    writer.truncate(&mark(1, 20)).await.unwrap();
     assert!(place.visible().is_empty(), "nothing is visible before the flush");
     assert_eq!(durable(stream.as_ref()).await, 0);
     assert_eq!(writer.flush(&barrier(5, 8)).await.unwrap().rows, 8);
@@ -170,7 +170,7 @@ async fn deletes_may_be_left_out() {
     (mixed.ops[0], mixed.ops[2]) = (Op::Delete, Op::Delete);
     mixed.transactions = vec![mark(1, 1), mark(4, 2), mark(5, 3)];
     writer.apply(mixed).await.unwrap();
-    writer.truncate_by(&mark(1, 20)).await.unwrap();
+    writer.truncate(&mark(1, 20)).await.unwrap();
     writer.flush(&barrier(1, 5)).await.unwrap();
     let rows = kept(&place, json!({"path": "lake"})).await;
     let rows: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[6].as_str(), row[8].as_str())).collect();
@@ -224,7 +224,7 @@ async fn what_changes_cannot_be_is_refused_before_the_first() {
     assert_eq!(code(place.prepare(json!({"path": "lake"}), target).await), "WEIR-FILE-091");
     assert_eq!(code(place.prepare(json!({"path": "all.parquet"}), changes_target("run-1")).await), "WEIR-FILE-095");
     let upsert = StreamTarget { write_mode: WriteMode::Upsert, ..changes_target("run-1") };
-    assert_eq!(code(place.prepare(json!({"path": "lake"}), upsert).await), "WEIR-FILE-052");
+    assert_eq!(code(place.prepare(json!({"path": "lake", "format": "csv"}), upsert).await), "WEIR-FILE-052");
     for rows in [json!({"path": "lake", "format": "debezium"}), json!({"path": "lake/{year}/{message-id}.json"})] {
         assert_eq!(code(place.prepare(rows, super::target("run-1", WriteMode::Append)).await), "WEIR-FILE-094");
     }
@@ -258,7 +258,7 @@ async fn landing(place: Place) {
     assert_eq!(durable(stream.as_ref()).await, 0);
     writer.apply(changes(Op::Create, 3600..3603)).await.unwrap();
     writer.apply(changes(Op::Delete, 7200..7201)).await.unwrap();
-    writer.truncate_by(&mark(1, 7201)).await.unwrap();
+    writer.truncate(&mark(1, 7201)).await.unwrap();
     writer.flush(&barrier(2, 5)).await.unwrap();
     assert_eq!(durable(stream.as_ref()).await, 2);
     let found = landed(&place);

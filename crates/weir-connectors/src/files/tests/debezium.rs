@@ -1,4 +1,7 @@
-//! Debezium's envelope beside a real Debezium's: the same changes of a real PostgreSQL, event by event. `debezium/golden.py` makes the other side.
+//! Debezium's envelope beside a real Debezium's: the same changes of a real PostgreSQL, event by event. `debezium/golden.py` makes the other side. MySQL and
+//! MariaDB are in `mysql`.
+
+mod mysql;
 
 use std::time::Duration;
 
@@ -65,6 +68,23 @@ impl Into {
     }
 }
 
+/// A writer of messages for each stream of the source.
+async fn writers(place: &Place, source: &dyn Source, debezium: Value) -> Vec<(StreamInfo, Box<dyn ChangeWriter>)> {
+    let options = json!({"path": "out/{stream}", "format": "debezium", "debezium": debezium});
+    let mut streams = Vec::new();
+    for info in source.changes().unwrap().streams().await.unwrap() {
+        let target = StreamTarget {
+            stream: info.name.clone(),
+            schema: info.schema.clone(),
+            key: info.primary_key.clone(),
+            ..changes::changes_target("run-1")
+        };
+        let stream = place.prepare(options.clone(), target).await.unwrap();
+        streams.push((info, stream.change_writer(DeleteMode::Hard).await.unwrap()));
+    }
+    streams
+}
+
 async fn drain(source: &dyn Source, into: &mut Into, from: Option<Position>, seq: i64) -> Position {
     let log = source
         .changes()
@@ -86,7 +106,7 @@ async fn drain(source: &dyn Source, into: &mut Into, from: Option<Position>, seq
     while let Some(event) = events.next().await {
         match event.unwrap() {
             ChangeEvent::Changes(batch) => into.writer(&batch.stream.clone()).apply(batch).await.unwrap(),
-            ChangeEvent::Truncate { stream, transaction } => into.writer(&stream).truncate_by(&transaction).await.unwrap(),
+            ChangeEvent::Truncate { stream, transaction } => into.writer(&stream).truncate(&transaction).await.unwrap(),
             ChangeEvent::Boundary(boundary) => position = Some(boundary.position),
             ChangeEvent::Schema(change) => into.writer(&change.stream.clone()).reshape(&change).await.unwrap(),
             ChangeEvent::Dead(letter) => panic!("{letter:?}"),
@@ -98,7 +118,7 @@ async fn drain(source: &dyn Source, into: &mut Into, from: Option<Position>, seq
     position.unwrap()
 }
 
-async fn told(database: &Database, schemas: bool) -> BTreeMap<String, Vec<Value>> {
+async fn told(database: &Database, schemas: bool) -> Told {
     let (setup, then) = CHANGES.split_once("-- changes\n").unwrap();
     database.execute(setup).unwrap();
     let place = Place::local();
@@ -111,25 +131,22 @@ async fn told(database: &Database, schemas: bool) -> BTreeMap<String, Vec<Value>
         base_dir: PathBuf::from("."),
     };
     let source = connector.source(context).await.unwrap();
-    let options = json!({"path": "out/{stream}", "format": "debezium", "debezium": {"schemas": schemas, "topic_prefix": "golden", "database": "bench"}});
-    let mut streams = Vec::new();
-    for info in source.changes().unwrap().streams().await.unwrap() {
-        let target = StreamTarget {
-            stream: info.name.clone(),
-            schema: info.schema.clone(),
-            key: info.primary_key.clone(),
-            ..changes::changes_target("run-1")
-        };
-        let stream = place.prepare(options.clone(), target).await.unwrap();
-        streams.push((info, stream.change_writer(DeleteMode::Hard).await.unwrap()));
-    }
+    let options = json!({"schemas": schemas, "topic_prefix": "golden", "database": "bench"});
+    let streams = writers(&place, source.as_ref(), options).await;
     // Slots are the server's, not the database's.
     let mut into = Into { pipeline: format!("golden {}", database.name()), streams };
     let position = drain(source.as_ref(), &mut into, None, 1).await;
     database.execute(then).unwrap();
     let position = drain(source.as_ref(), &mut into, Some(position), 2).await;
     source.changes().unwrap().forget(&into.pipeline, Some(&position)).await.unwrap();
-    let mut told: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    messages(&place, normalised)
+}
+
+type Told = BTreeMap<String, Vec<Value>>;
+
+/// What the files of these streams say, by topic.
+fn messages(place: &Place, normalised: impl Fn(Value) -> Value) -> Told {
+    let mut told = Told::new();
     for path in place.visible().into_keys() {
         let stream = path.split('/').nth(1).unwrap();
         let lines = String::from_utf8(place.read_file(&path)).unwrap();
@@ -139,19 +156,17 @@ async fn told(database: &Database, schemas: bool) -> BTreeMap<String, Vec<Value>
     told
 }
 
-#[tokio::test]
-async fn the_messages_are_those_of_a_real_debezium() {
-    let mut expected: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for line in GOLDEN.lines() {
+/// Message by message, all of them.
+fn assert_messages(golden: &str, count: usize, told: &Told, normalised: impl Fn(Value) -> Value) {
+    let mut expected = Told::new();
+    for line in golden.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
         if record.get("schemas").is_none() {
             let message = json!({"key": record["key"], "value": record["value"]});
             expected.entry(record["topic"].as_str().unwrap().to_owned()).or_default().push(normalised(message));
         }
     }
-    assert_eq!(expected.values().map(Vec::len).sum::<usize>(), 42);
-    let database = PostgresServer::shared().unwrap().create_database().unwrap();
-    let told = told(&database, false).await;
+    assert_eq!(expected.values().map(Vec::len).sum::<usize>(), count);
     assert_eq!(told.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (topic, expected) in &expected {
         for (at, (told, expected)) in told[topic].iter().zip(expected).enumerate() {
@@ -163,15 +178,13 @@ async fn the_messages_are_those_of_a_real_debezium() {
     }
 }
 
-#[tokio::test]
-async fn the_schemas_are_those_of_a_real_debezium() {
-    let database = PostgresServer::shared().unwrap().create_database().unwrap();
-    let told = told(&database, true).await;
+/// The schemas of all messages; how many there were. `known` takes out of Debezium's what ours do not have.
+fn assert_schemas(golden: &str, told: &Told, known: impl Fn(&mut Value)) -> usize {
     let mut compared = 0;
-    for line in GOLDEN.lines() {
+    for line in golden.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
         let Some(mut schemas) = record.get("schemas").cloned() else { continue };
-        without_words_of_enums(&mut schemas);
+        known(&mut schemas);
         for message in &told[record["topic"].as_str().unwrap()] {
             for part in ["key", "value"].into_iter().filter(|part| !message[*part].is_null()) {
                 let (ours, theirs) = (
@@ -185,5 +198,18 @@ async fn the_schemas_are_those_of_a_real_debezium() {
             }
         }
     }
+    compared
+}
+
+#[tokio::test]
+async fn the_messages_are_those_of_a_real_debezium() {
+    let database = PostgresServer::shared().unwrap().create_database().unwrap();
+    assert_messages(GOLDEN, 42, &told(&database, false).await, normalised);
+}
+
+#[tokio::test]
+async fn the_schemas_are_those_of_a_real_debezium() {
+    let database = PostgresServer::shared().unwrap().create_database().unwrap();
+    let compared = assert_schemas(GOLDEN, &told(&database, true).await, without_words_of_enums);
     assert!(compared > 70, "{compared}");
 }

@@ -4,10 +4,12 @@ mod changes;
 mod commit;
 mod conformance;
 mod crash;
+pub(super) mod cut;
 mod debezium;
 mod formats;
 mod s3;
 mod source;
+mod state;
 mod upsert;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::bson::{Timestamp, doc};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use weir_connect::change::patience;
+use weir_connect::change::linger_by_delay;
 use weir_connect::{Boundary, ChangeBatch, ChangeEvent, Error, Kind, Op, Result, SchemaChange, TransactionMark};
 
 use super::super::bson::{Malformed, Writer, get};
@@ -43,6 +43,23 @@ impl Followed {
     pub fn new(name: Arc<str>, shape: Arc<Shape>, known: bool, before: bool) -> Self {
         let before = before.then(|| Rows::new(shape.clone()));
         Self { name, known, rows: Rows::new(shape.clone()), before, ops: Vec::new(), marks: Vec::new(), bytes: 0, shape }
+    }
+
+    /// From here on in another shape. There are no rows that wait.
+    fn reshape(&mut self, shape: Arc<Shape>) {
+        self.before = self.before.is_some().then(|| Rows::new(shape.clone()));
+        self.rows = Rows::new(shape.clone());
+        self.shape = shape;
+    }
+
+    fn schema(&self) -> SchemaChange {
+        SchemaChange {
+            stream: self.name.clone(),
+            schema: self.shape.schema.clone(),
+            key: vec![ID.into()],
+            renamed: Vec::new(),
+            statement: None,
+        }
     }
 
     fn push(&mut self, op: Op, cells: Vec<Cell<'_>>, before: Option<&[u8]>, mark: TransactionMark) {
@@ -169,14 +186,7 @@ impl Worker {
             let followed = &self.followed[at];
             if followed.known && !followed.shape.is_whole() {
                 // The columns stay what they were when the pipeline began, whatever a new sample shows.
-                let change = SchemaChange {
-                    stream: followed.name.clone(),
-                    schema: followed.shape.schema.clone(),
-                    key: vec![ID.into()],
-                    renamed: Vec::new(),
-                    statement: None,
-                };
-                self.send(ChangeEvent::Schema(change)).await?;
+                self.send(ChangeEvent::Schema(followed.schema())).await?;
             }
         }
         loop {
@@ -239,6 +249,7 @@ impl Worker {
             committed_at_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
         };
         for document in chunk.left() {
+            self.fit(chunk.stream, &document).await?;
             let followed = &mut self.followed[chunk.stream];
             followed.bytes += document.len() as u64;
             let letter = match followed.shape.row(&document) {
@@ -261,6 +272,19 @@ impl Worker {
             (progress.done, progress.after) = (chunk.last, chunk.after);
         }
         self.boundary(false).await
+    }
+
+    /// Gives a document's new fields columns, where the options say so. Rows that wait are of the old shape.
+    async fn fit(&mut self, at: usize, document: &[u8]) -> Result<()> {
+        let Some(shape) = self.followed[at].shape.widened(document) else { return Ok(()) };
+        self.flush().await?;
+        let layout = shape.layout.clone();
+        self.followed[at].reshape(Arc::new(shape));
+        let name = self.followed[at].name.clone();
+        if let Some(progress) = self.position.collections.get_mut(&*name) {
+            progress.layout = layout;
+        }
+        self.send(ChangeEvent::Schema(self.followed[at].schema())).await
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -346,7 +370,7 @@ impl Worker {
                 return Ok(Go::End);
             }
             let bytes: u64 = self.followed.iter().map(|followed| followed.bytes).sum();
-            let late = self.committed_at_us.map_or(self.linger, |at| patience(self.linger, at));
+            let late = self.committed_at_us.map_or(self.linger, |at| linger_by_delay(self.linger, at));
             if self.pending.is_some_and(|since| bytes as usize >= self.batch_bytes || since.elapsed() >= late) {
                 self.boundary(false).await?;
             }
@@ -440,6 +464,9 @@ impl Worker {
         }
         let before = event.part("fullDocumentBeforeChange").map_err(corrupt)?;
         let full = event.part("fullDocument").map_err(corrupt)?;
+        for document in before.into_iter().chain(full) {
+            self.fit(at, document).await?;
+        }
         self.followed[at].bytes += event.document.len() as u64;
         let looked_up;
         let (op, document, cells) = match (event.operation, full) {
@@ -456,6 +483,10 @@ impl Worker {
                 let shape = self.followed[at].shape.clone();
                 let foreign = shape.is_whole() || !update.names().map_err(corrupt)?.iter().all(|name| shape.has(name));
                 let found = if snapshot || foreign || update.inside { self.look_up(at, id).await? } else { None };
+                if let Some(found) = &found {
+                    self.fit(at, found).await?;
+                }
+                let shape = self.followed[at].shape.clone();
                 match found {
                     Some(found) => {
                         looked_up = found;
@@ -464,6 +495,10 @@ impl Worker {
                     // Its delete follows, and the snapshot will not find it either.
                     None if snapshot => return Ok(()),
                     None => {
+                        if let (Some(changed), false) = (update.changed, update.inside) {
+                            self.fit(at, changed).await?;
+                        }
+                        let shape = self.followed[at].shape.clone();
                         let changed = if shape.is_whole() || update.inside { None } else { update.changed };
                         let removed = if update.inside { &[][..] } else { &update.removed };
                         (Op::Update, event.document, shape.part(key, changed, removed))

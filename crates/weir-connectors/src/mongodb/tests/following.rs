@@ -231,6 +231,110 @@ async fn the_columns_stay_what_they_were_when_the_pipeline_began() {
 }
 
 #[tokio::test]
+async fn a_new_field_gets_a_column_between_two_rows_and_keeps_it() {
+    let peer = peer(2).await;
+    let mut options = exact();
+    options["unknown_keys"] = json!("column");
+    let first = caught_up(&peer, options.clone(), None).await;
+    peer.write(|model| {
+        model.put("orders", doc! { "_id": 7, "v": 7 });
+        model.put("orders", doc! { "_id": 8, "v": 8, "later": true, "nothing": Bson::Null });
+        model.set("orders", Bson::Int32(7), doc! { "later": false, "size": 5 });
+    });
+    let shown = |events: &[ChangeEvent]| -> Vec<String> {
+        let names = |schema: &arrow::datatypes::Schema| {
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            names.join(" ")
+        };
+        events
+            .iter()
+            .filter_map(|event| match event {
+                ChangeEvent::Schema(change) => Some(format!("columns {}", names(&change.schema))),
+                ChangeEvent::Changes(batch) => Some(format!("{} rows of {}", batch.ops.len(), names(&batch.rows.schema()))),
+                _ => None,
+            })
+            .collect()
+    };
+    let events = caught_up(&peer, options.clone(), position(&first)).await;
+    let expected = [
+        "columns _id v a n",
+        "1 rows of _id v a n",
+        "columns _id v a n later",
+        "1 rows of _id v a n later",
+        "columns _id v a n later size",
+        "1 rows of _id v a n later size",
+    ];
+    assert_eq!(shown(&events), expected);
+    let last = batches(&events)[2];
+    let later = last.rows.column_by_name("later").unwrap().as_boolean().clone();
+    assert!(!later.value(0) && later.is_valid(0));
+    // A later run begins with the columns that there are by now, and what does not fit one of them is a letter.
+    peer.write(|model| {
+        model.put("orders", doc! { "_id": 9, "v": 9, "size": 6_000_000_000_i64 });
+        model.put("orders", doc! { "_id": 10, "v": 10, "size": "large" });
+    });
+    let events = caught_up(&peer, options, position(&events)).await;
+    assert_eq!(shown(&events), ["columns _id v a n later size", "1 rows of _id v a n later size"]);
+    let letters = events.iter().filter(|event| matches!(event, ChangeEvent::Dead(letter) if letter.code == "WEIR-MONGO-010"));
+    assert_eq!(letters.count(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_gives_columns_to_what_the_sample_did_not_show() {
+    let peer = Peer::start().await;
+    for n in 0..30 {
+        let mut document = doc! { "_id": n, "v": n };
+        if n == 15 {
+            document.insert("rare", "x");
+        }
+        peer.model().put("orders", document);
+    }
+    let mut options = exact();
+    options["unknown_keys"] = json!("column");
+    options["sample_documents"] = json!(4);
+    let events = caught_up(&peer, options, None).await;
+    let mut keys: Vec<i32> = rows(&events).iter().map(|(_, key, _)| *key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (0..30).collect::<Vec<_>>(), "no row is lost where the shape changes");
+    let rare = batches(&events)
+        .iter()
+        .filter_map(|batch| batch.rows.column_by_name("rare"))
+        .map(|column| column.len() - column.null_count())
+        .sum::<usize>();
+    assert_eq!(rare, 1);
+}
+
+#[tokio::test]
+async fn rows_before_changes_that_were_not_recorded_are_null_and_not_made_up() {
+    let peer = peer(1).await;
+    let source = source(&peer, exact()).await;
+    let first = caught_up(&peer, exact(), None).await;
+    // The collection has no pre-images: the event says nothing of the document before.
+    peer.write(|model| model.note_update("orders", Bson::Int32(0), doc! { "updatedFields": { "v": 5 }, "removedFields": [] }));
+    let request = weir_connect::ChangeRequest {
+        pipeline: "p".into(),
+        streams: vec!["orders".into()],
+        from: position(&first),
+        until_caught_up: true,
+        before_images: true,
+        parallelism: 1,
+        batch_bytes: 0,
+        linger: std::time::Duration::from_millis(1),
+    };
+    let log = source.changes().unwrap().open(request).await.unwrap();
+    let events = read(&log, None, |_| false).await;
+    let batch = batches(&events)[0];
+    assert_eq!((batch.ops.as_slice(), batch.rows.num_rows()), (&[Op::Update][..], 1));
+    assert!(batch.before.as_ref().unwrap().columns().iter().all(|column| column.is_null(0)));
+    let asked = peer
+        .model()
+        .commands
+        .iter()
+        .any(|command| command.to_string().contains(r#""fullDocumentBeforeChange": "whenAvailable""#));
+    assert!(asked, "the server is asked for them");
+}
+
+#[tokio::test]
 async fn a_single_server_and_a_view_are_refused_before_a_row() {
     let peer = peer(1).await;
     peer.model().put("orders_view", doc! { "_id": 1 });

@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::peer_writes::{Answer, Writing, matches};
+
 /// What happens instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -25,6 +27,8 @@ pub enum Fault {
     CutAfter,
     /// The server says so; `true`: a change stream may go on.
     Error(i32, &'static str, bool),
+    /// The server says so, and what it means to a transaction.
+    Labelled(i32, &'static str),
 }
 
 /// One change.
@@ -67,13 +71,19 @@ pub struct Model {
     pub standalone: bool,
     /// Tokens of another make, that tell no time.
     pub opaque_tokens: bool,
+    /// So many commands that are no greetings may pass; then this happens to one.
+    pub next_fault: Option<(usize, Fault)>,
+    /// What only those that write need.
+    pub writing: Writing,
 }
 
-fn rank(value: &Bson) -> u8 {
+pub fn rank(value: &Bson) -> u8 {
     match value {
         Bson::MinKey => 0,
         Bson::Null => 1,
         Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) => 2,
+        Bson::Boolean(_) => 9,
+        Bson::Array(_) => 10,
         Bson::String(_) => 3,
         Bson::Document(_) => 4,
         Bson::Binary(_) => 5,
@@ -83,7 +93,7 @@ fn rank(value: &Bson) -> u8 {
     }
 }
 
-fn compare(a: &Bson, b: &Bson) -> Ordering {
+pub fn compare(a: &Bson, b: &Bson) -> Ordering {
     let number = |value: &Bson| match value {
         Bson::Int32(value) => f64::from(*value),
         Bson::Int64(value) => *value as f64,
@@ -94,6 +104,15 @@ fn compare(a: &Bson, b: &Bson) -> Ordering {
         (Bson::String(a), Bson::String(b)) => a.cmp(b),
         (Bson::ObjectId(a), Bson::ObjectId(b)) => a.bytes().cmp(&b.bytes()),
         (Bson::DateTime(a), Bson::DateTime(b)) => a.cmp(b),
+        (Bson::Boolean(a), Bson::Boolean(b)) => a.cmp(b),
+        (Bson::Binary(a), Bson::Binary(b)) => a.bytes.cmp(&b.bytes),
+        (Bson::Int64(a), Bson::Int64(b)) => a.cmp(b),
+        (Bson::Document(a), Bson::Document(b)) => a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| a.0.cmp(b.0).then_with(|| compare(a.1, b.1)))
+            .find(|order| *order != Ordering::Equal)
+            .unwrap_or_else(|| a.len().cmp(&b.len())),
         _ => number(a).total_cmp(&number(b)),
     })
 }
@@ -137,7 +156,7 @@ impl Model {
         self.log.push(Entry { token, event, key: key.map(|key| (collection.to_owned(), key)), pieces: 1 });
     }
 
-    fn place(&self, collection: &str, id: &Bson) -> Result<usize, usize> {
+    pub fn place(&self, collection: &str, id: &Bson) -> Result<usize, usize> {
         let documents = self.collections.get(collection).map(Vec::as_slice).unwrap_or_default();
         documents.binary_search_by(|document| compare(&document["_id"], id))
     }
@@ -239,33 +258,15 @@ impl Model {
         doc! { "_data": if self.opaque_tokens { format!("x{token}") } else { token.to_owned() } }
     }
 
-    fn matches(document: &Document, filter: &Document) -> bool {
-        filter.iter().all(|(name, wanted)| match (name.as_str(), wanted) {
-            ("$and", Bson::Array(all)) => all.iter().all(|part| Self::matches(document, part.as_document().unwrap())),
-            (name, Bson::Document(condition)) if condition.keys().all(|key| key.starts_with('$')) => {
-                let value = document.get(name).unwrap_or(&Bson::Null);
-                condition.iter().all(|(operator, bound)| {
-                    let order = compare(value, bound);
-                    match operator.as_str() {
-                        "$gte" => order != Ordering::Less && rank(value) == rank(bound),
-                        "$eq" => order == Ordering::Equal,
-                        other => panic!("the peer does not know {other}"),
-                    }
-                })
-            }
-            (name, wanted) => document.get(name) == Some(wanted),
-        })
-    }
-
     fn find(&self, command: &Document) -> VecDeque<Document> {
         let name = command.get_str("find").unwrap();
         let filter = command.get_document("filter").cloned().unwrap_or_default();
         let mut documents: Vec<Document> = self
-            .collections
+            .seen_by(command)
             .get(name)
             .into_iter()
             .flatten()
-            .filter(|document| Self::matches(document, &filter))
+            .filter(|document| matches(document, &filter))
             .cloned()
             .collect();
         if let Ok(min) = command.get_document("min") {
@@ -517,7 +518,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     *left -= 1;
                     None
                 }
-                _ => None,
+                _ => model.due(&name),
             }
         };
         let answer = match fault {
@@ -526,8 +527,15 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 let labels: Vec<&str> = if resumable { vec!["ResumableChangeStreamError"] } else { Vec::new() };
                 doc! { "ok": 0.0, "code": code, "codeName": name, "errmsg": name, "errorLabels": labels }
             }
+            Some(Fault::Labelled(code, label)) => {
+                shared.model.lock().unwrap().abort(&command);
+                doc! { "ok": 0.0, "code": code, "codeName": label, "errmsg": label, "errorLabels": [label] }
+            }
             _ => answer(&command, &name, shared).await,
         };
+        if shared.model.lock().unwrap().writing.cut_now() {
+            return Ok(());
+        }
         if fault == Some(Fault::CutAfter) {
             return Ok(());
         }
@@ -546,6 +554,20 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
     if name == "getMore" {
         return more(command, shared).await;
+    }
+    // A write that meets the open transaction of somebody else waits for its end; this server's transactions do not live long.
+    let until = tokio::time::Instant::now() + Duration::from_millis(200);
+    loop {
+        let changed = shared.changed.notified();
+        let done = shared.model.lock().unwrap().write_command(command, name, tokio::time::Instant::now() >= until);
+        match done {
+            Answer::Other => break,
+            Answer::Done(answer) => {
+                shared.changed.notify_waiters();
+                return answer;
+            }
+            Answer::Wait => drop(tokio::time::timeout_at(until, changed).await),
+        }
     }
     let mut model = shared.model.lock().unwrap();
     let page = model.page;
@@ -571,7 +593,8 @@ async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
             let known: VecDeque<Document> = model
                 .collections
                 .keys()
-                .map(|name| doc! { "name": name, "type": if name.ends_with("_view") { "view" } else { "collection" }, "options": {}, "info": { "readOnly": false } })
+                .filter(|name| command.get_document("filter").ok().and_then(|filter| filter.get_str("name").ok()).is_none_or(|wanted| wanted == *name))
+                .map(|name| doc! { "name": name, "type": if name.ends_with("_view") { "view" } else { "collection" }, "options": model.writing.options.get(name).cloned().unwrap_or_default(), "info": { "readOnly": false } })
                 .collect();
             let page = known.len().max(1);
             model.first(Cursor::Documents(known, "$cmd.listCollections".into()), "shop.$cmd.listCollections".into(), page)
@@ -591,7 +614,11 @@ async fn answer(command: &Document, name: &str, shared: &Shared) -> Document {
         }
         "aggregate" => {
             let pipeline = command.get_array("pipeline").unwrap().clone();
-            if pipeline[0].as_document().unwrap().contains_key("$changeStream") {
+            let first = pipeline[0].as_document().unwrap();
+            if !first.contains_key("$changeStream") && !first.contains_key("$sample") {
+                return model.aggregate(command);
+            }
+            if first.contains_key("$changeStream") {
                 match model.watch(&pipeline) {
                     Ok(cursor) => model.first(cursor, "shop.$cmd.aggregate".into(), page),
                     Err(refusal) => refusal,

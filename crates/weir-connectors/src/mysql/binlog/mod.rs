@@ -46,6 +46,7 @@ mod text;
 pub mod translate;
 mod values;
 
+pub use cells::kind;
 pub use errors::POSITION_GONE;
 pub use event::{Body, Commit, Event, MariaTransaction, QueryEvent};
 pub use gtid::{GtidSet, MariaGtid, MariaGtidList};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use weir_connect::change::linger_by_delay;
 use weir_connect::{ChangeEvent, Error, Kind, Op, Result, SchemaChange};
 
 use super::super::binlog::{Body, Commit, Event, QueryEvent, Row, RowKind, RowsEvent, TableMap};
@@ -63,6 +64,10 @@ struct Current {
     at_us: i64,
     /// Where its first event ends.
     begun: Place,
+    /// Where it was written first.
+    server: u32,
+    /// The session.
+    thread: Option<u32>,
     /// Made with the first row.
     marks: Option<Transaction>,
     /// It has an end of its own, after its statements.
@@ -213,13 +218,13 @@ impl Core {
         let seconds = i64::from(event.timestamp_s) * 1_000_000;
         let at = |commit: &Commit| commit.committed_at_us.unwrap_or(seconds);
         match event.body {
-            Body::Gtid { uuid, gno, commit } => Ok(self.begin(Name::Gtid(uuid, gno), at(&commit), None)),
-            Body::AnonymousGtid(commit) => Ok(self.begin(Name::Anonymous, at(&commit), None)),
+            Body::Gtid { uuid, gno, commit } => Ok(self.begin(Name::Gtid(uuid, gno), at(&commit), None, event.server_id)),
+            Body::AnonymousGtid(commit) => Ok(self.begin(Name::Anonymous, at(&commit), None, event.server_id)),
             Body::MariaGtid(transaction) => {
                 let standalone = transaction.standalone || transaction.completes;
-                Ok(self.begin(Name::Maria(transaction.gtid), seconds, Some(standalone)))
+                Ok(self.begin(Name::Maria(transaction.gtid), seconds, Some(standalone), event.server_id))
             }
-            Body::Query(query) => self.query(&query, seconds),
+            Body::Query(query) => self.query(&query, seconds, event.server_id),
             Body::Rows(rows) => self.rows(rows),
             Body::Xid(_) => Ok(self.commit()),
             Body::XaPrepare { one_phase, .. } => {
@@ -247,20 +252,23 @@ impl Core {
         }
     }
 
-    fn begin(&mut self, name: Name, at_us: i64, standalone: Option<bool>) -> Step {
+    fn begin(&mut self, name: Name, at_us: i64, standalone: Option<bool>, server: u32) -> Step {
         // One without an end that we know has ended.
         let step = if self.current.is_some() { self.commit() } else { Step::Go };
         let explicit = standalone == Some(false);
-        self.current = Some(Current { name, at_us, begun: self.place.clone(), marks: None, explicit, standalone, ours: false });
+        let begun = self.place.clone();
+        self.current = Some(Current { name, at_us, begun, server, thread: None, marks: None, explicit, standalone, ours: false });
         step
     }
 
-    fn current(&mut self, at_us: i64) -> &mut Current {
+    fn current(&mut self, at_us: i64, server: u32) -> &mut Current {
         let begun = &self.place;
         self.current.get_or_insert_with(|| Current {
             name: Name::Anonymous,
             at_us,
             begun: begun.clone(),
+            server,
+            thread: None,
             marks: None,
             explicit: false,
             standalone: None,
@@ -292,13 +300,18 @@ impl Core {
             .hint("`weir state reset` begins with a new snapshot; README.md of the connector says what is followed"))
     }
 
-    fn query(&mut self, query: &QueryEvent, at_us: i64) -> Result<Step> {
-        self.current(at_us);
+    fn query(&mut self, query: &QueryEvent, at_us: i64, server: u32) -> Result<Step> {
+        let thread = query.thread;
+        let current = self.current(at_us, server);
+        // MariaDB's threads stand in statements only, and its transactions do not begin with one.
+        if current.standalone.is_none() {
+            current.thread.get_or_insert(thread);
+        }
         if query.is("COMMIT") {
             return Ok(self.commit());
         }
         if query.is("BEGIN") {
-            self.current(at_us).explicit = true;
+            self.current(at_us, server).explicit = true;
             return Ok(Step::Go);
         }
         let sql = query.sql();
@@ -316,7 +329,7 @@ impl Core {
             }
             ("SAVEPOINT" | "RELEASE", _) | ("XA", "END") => return Ok(Step::Go),
             ("XA", "START" | "BEGIN") => {
-                self.current(at_us).explicit = true;
+                self.current(at_us, server).explicit = true;
                 return Ok(Step::Go);
             }
             ("XA", _) => return Ok(self.commit()),
@@ -405,7 +418,7 @@ impl Core {
     fn mark(&mut self) -> Transaction {
         match &mut self.current {
             Some(current) => marks(current).clone(),
-            None => Transaction { position: self.place.to_string().into(), named: false, at_us: 0 },
+            None => Transaction { position: self.place.to_string().into(), id: None, at_us: 0 },
         }
     }
 
@@ -544,6 +557,7 @@ impl Core {
     /// Gives the current row of a table out, unless the snapshot has it or will have it.
     fn give(&mut self, at: usize, op: Op, row: &Row<'_>, known: bool) -> Result<()> {
         let Some(current) = &mut self.current else { return Err(out_of_order("a row outside a transaction")) };
+        let at_us = current.at_us;
         let table = &mut self.tables[at];
         let mut first = false;
         if table.snapshot.is_some() {
@@ -581,7 +595,7 @@ impl Core {
         self.bytes += row.before.map_or(0, |image| image.len()) + row.after.map_or(0, |image| image.len());
         if !self.dirty || self.deadline.is_none() {
             self.dirty = true;
-            self.deadline = Some(Instant::now() + self.linger);
+            self.deadline = Some(Instant::now() + linger_by_delay(self.linger, at_us));
         }
         Ok(())
     }
@@ -674,14 +688,18 @@ impl Core {
 }
 
 fn marks(current: &mut Current) -> &Transaction {
-    let Current { name, begun, at_us, marks, .. } = current;
+    let Current { name, begun, at_us, server, thread, marks, .. } = current;
     marks.get_or_insert_with(|| {
-        let (position, named): (String, bool) = match name {
-            Name::Gtid(uuid, gno) => (format!("{uuid}:{gno}"), true),
-            Name::Maria(gtid) => (gtid.to_string(), true),
-            Name::Anonymous => (begun.to_string(), false),
+        let position = match name {
+            Name::Gtid(uuid, gno) => format!("{uuid}:{gno}"),
+            Name::Maria(gtid) => gtid.to_string(),
+            Name::Anonymous => begun.to_string(),
         };
-        Transaction { position: position.into(), named, at_us: *at_us }
+        let id = match thread {
+            Some(thread) => format!("{begun} {server} {thread}"),
+            None => format!("{begun} {server} -"),
+        };
+        Transaction { position: position.into(), id: Some(id.into()), at_us: *at_us }
     })
 }
 

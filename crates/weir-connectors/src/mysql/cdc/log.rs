@@ -22,6 +22,7 @@ use super::options::CdcOptions;
 use super::position::{Done, Position, TableProgress};
 use super::snapshot::Plans;
 use super::table::{self, Collations, Shape};
+use crate::changes::position::Stored;
 
 /// Nothing came for so long: give out what is there, whatever `linger` says.
 const GRACE: Duration = Duration::from_millis(2);

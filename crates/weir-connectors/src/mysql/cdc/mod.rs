@@ -3,7 +3,7 @@
 //! * `core`: what each event does. `log`: the reading task. `snapshot`: the chunks, and why they are exact. `window`: what
 //!   of the log they have already. `rows`: rows into batches.
 //! * `table`: what a table's columns are, from the catalogue and from the log. `ddl`: what statements do. `key`: keys compared.
-//! * `server`: everything that is checked beforehand, and where the log is. `position`: the resume point. `options`.
+//! * `server`: everything that is checked beforehand, and where the log is. `position`: the resume point. `options`. `verify`: how far the log is.
 //!
 //! Not here: the bytes of the log (`binlog`), the batch source, and applying changes. Types are mapped in `types` only.
 
@@ -19,6 +19,7 @@ mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(super) mod verify;
 mod window;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
+use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
     SinkContext, SnapshotAgain, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
@@ -49,6 +51,7 @@ use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::MysqlSource;
 use crate::changes::not_followed;
+use crate::changes::position::Stored;
 
 const BATCH_BYTES: usize = 4 << 20;
 /// When nothing happens, the server says where it is this often.
@@ -219,8 +222,23 @@ impl Source for MysqlChanges {
         Source::open(&self.batch, request).await
     }
 
+    fn verifiable(&self) -> Option<&dyn Verifiable> {
+        Some(self)
+    }
+
     fn changes(&self) -> Option<&dyn ChangeSource> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Verifiable for MysqlChanges {
+    async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
+        self.batch.verify_table(stream, true).await
+    }
+
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
+        self.batch.verify_keys(stream, true).await
     }
 }
 
@@ -249,7 +267,7 @@ impl ChangeSource for MysqlChanges {
         let from = request.from.as_ref().map(Position::read).transpose()?;
         let mut control = Client::connect(&self.address).await?;
         let place = control.place().to_string();
-        let server_id = self.options.server_id(&request.pipeline);
+        let server_id = self.options.server_id();
         let server = server::check(&mut control, Some(server_id)).await?;
         let mut tables = self.tables(&mut control).await?;
         tables.retain(|(relation, _)| request.streams.contains(&relation.name.display()));

@@ -46,7 +46,7 @@ pub struct CdcOptions {
     /// One table.
     pub table: Option<String>,
     /// The number under which we read the log, like a replica: no replica and no other reader of the server may have it. Default: one
-    /// derived from the pipeline's name, between 1,000,000,000 and 1,999,999,999.
+    /// drawn for each run, between 1,000,000,000 and 1,999,999,999.
     #[schemars(extend("x-weir-aliases" = ["server-id", "database.server.id"]))]
     pub server_id: Option<u32>,
     /// `initial` (default), `never` or `only`.
@@ -107,12 +107,13 @@ impl CdcOptions {
         self.snapshot_where.iter().find(|(written, _)| same(written)).map(|(_, condition)| condition.as_str())
     }
 
-    /// The number of the pipeline's reader.
-    pub fn server_id(&self, pipeline: &str) -> u32 {
-        self.server_id.unwrap_or_else(|| {
-            let hash = twox_hash::XxHash64::oneshot(0, pipeline.as_bytes());
-            1_000_000_000 + (hash % 1_000_000_000) as u32
-        })
+    /// The number of a reader of the log.
+    ///
+    /// It is not made of the pipeline's name: two pipelines of one name (of two tenants, of a test and of production) would end each
+    /// other's streams. So would two runs of one pipeline: a server takes up a request for its log when it comes to it, so that of a run
+    /// which has ended meanwhile may be taken up after that of the next run, and throw it out.
+    pub fn server_id(&self) -> u32 {
+        self.server_id.unwrap_or_else(|| rand::random_range(1_000_000_000..2_000_000_000))
     }
 }
 
@@ -141,13 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn pipelines_read_under_numbers_of_their_own() {
+    fn every_reader_has_a_number_of_its_own_unless_it_is_given() {
         let options = CdcOptions::default();
-        let (a, b) = (options.server_id("a"), options.server_id("b"));
+        let (a, b) = (options.server_id(), options.server_id());
         assert_ne!(a, b);
         assert!((1_000_000_000..2_000_000_000).contains(&a));
-        assert_eq!(a, options.server_id("a"));
-        assert_eq!(CdcOptions { server_id: Some(7), ..CdcOptions::default() }.server_id("a"), 7);
+        assert_eq!(CdcOptions { server_id: Some(7), ..CdcOptions::default() }.server_id(), 7);
     }
 
     #[test]

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use weir_connect::source::Position as Opaque;
-use weir_connect::{Error, Kind, Result};
+use weir_connect::Result;
 
 use super::super::binlog::{GtidSet, MariaGtid, MariaGtidList};
 use super::super::catalog::RawColumn;
 use super::super::types::ColumnType;
-
-const VERSION: u32 = 1;
+use crate::changes::position::Stored;
 
 /// A place in the files of one server's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -246,7 +244,7 @@ impl Position {
     /// A place without tables.
     pub fn new(server: String, done: &Done, place: &Place) -> Self {
         let mut position = Self {
-            version: VERSION,
+            version: Self::VERSION,
             family: match done {
                 Done::Gtids(_) => Family::Gtids,
                 Done::Maria(_) => Family::Mariadb,
@@ -282,24 +280,14 @@ impl Position {
     pub fn place(&self) -> Place {
         Place { file: self.file.clone(), position: self.position }
     }
+}
 
-    /// The one that [`Self::write`] wrote.
-    pub fn read(opaque: &Opaque) -> Result<Self> {
-        let wrong = |why: String| {
-            Error::new("WEIR-MY-070", Kind::Conflict, "the stored position of the change log cannot be understood")
-                .because(why)
-                .hint("it was written by another version of Weir; `weir state reset` begins with a new snapshot")
-        };
-        let found: Self = serde_json::from_value(opaque.clone()).map_err(|error| wrong(error.to_string()))?;
-        if found.version != VERSION {
-            return Err(wrong(format!("it has format {}, and this is format {VERSION}", found.version)));
-        }
-        Ok(found)
-    }
+impl Stored for Position {
+    const CODE: &'static str = "WEIR-MY-070";
+    const VERSION: u32 = 1;
 
-    /// As the engine keeps it.
-    pub fn write(&self) -> Result<Opaque> {
-        serde_json::to_value(self).map_err(|error| Error::internal("a position cannot be written down").caused_by(error))
+    fn version(&self) -> u32 {
+        self.version
     }
 }
 

@@ -17,8 +17,8 @@ use super::table::Shape;
 pub struct Transaction {
     /// Its GTID, or where it begins in the log.
     pub position: Arc<str>,
-    /// It is a GTID.
-    pub named: bool,
+    /// Where it begins in the log, the server that wrote it first, and the session, if the log says it: `binlog.000003:4711 1 42`.
+    pub id: Option<Arc<str>>,
     /// When it was committed.
     pub at_us: i64,
 }
@@ -26,8 +26,7 @@ pub struct Transaction {
 impl Transaction {
     /// The mark of a single event.
     pub fn mark(&self, end: usize) -> TransactionMark {
-        let id = self.named.then(|| self.position.clone());
-        TransactionMark { end, position: self.position.clone(), id, committed_at_us: self.at_us }
+        TransactionMark { end, position: self.position.clone(), id: self.id.clone(), committed_at_us: self.at_us }
     }
 }
 

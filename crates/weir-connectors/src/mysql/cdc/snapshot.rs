@@ -34,12 +34,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, new_null_array};
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use weir_connect::{ChangeBatch, ChangeEvent, DeadLetter, Error, Op, Result, TransactionMark};
+use weir_connect::{ChangeBatch, ChangeEvent, DeadLetter, Error, Result, TransactionMark};
 
 use super::super::catalog;
 use super::super::client::{Client, Param};
@@ -441,21 +441,13 @@ impl Worker {
                     self.emit(ChangeEvent::Dead(letter)).await?;
                 }
                 Piece::Rows(rows, source_bytes) => {
-                    let count = rows.num_rows();
-                    let batch = ChangeBatch {
-                        stream: stream.clone(),
-                        ops: vec![Op::Read; count],
-                        absent: vec![None; rows.num_columns()],
-                        before: self.before_images.then(|| nothing(&rows)).transpose()?,
-                        transactions: vec![TransactionMark {
-                            end: count,
-                            position: position.clone(),
-                            id: None,
-                            committed_at_us: moments[index],
-                        }],
-                        rows,
-                        source_bytes,
+                    let mark = TransactionMark {
+                        end: rows.num_rows(),
+                        position: position.clone(),
+                        id: None,
+                        committed_at_us: moments[index],
                     };
+                    let batch = ChangeBatch::read(stream.clone(), rows, mark, self.before_images, source_bytes)?;
                     self.core.dirty = true;
                     self.core.announce(at);
                     self.emit_all().await?;
@@ -476,11 +468,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-fn nothing(rows: &RecordBatch) -> Result<RecordBatch> {
-    let columns = rows.schema().fields().iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
-    RecordBatch::try_new(rows.schema(), columns).map_err(|error| Error::internal("no room for rows before").caused_by(error))
 }
 
 /// What one session reads.

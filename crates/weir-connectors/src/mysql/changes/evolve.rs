@@ -28,7 +28,7 @@ use super::super::encode::{ColumnPlan, Form, Rows};
 use super::super::quote::{TableName, ident};
 use super::super::target::{self, Change, same_name};
 use super::super::types::{Base, ColumnType};
-use crate::changes::shapes::{differences, field};
+use crate::changes::shapes::field;
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -43,26 +43,6 @@ pub struct Plan {
     pub after: Vec<String>,
     /// New columns with a default that must not stay.
     pub fills: Vec<String>,
-}
-
-/// Whether the contract allows any change at all.
-pub fn permit(old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<()> {
-    let differences = differences(old, change);
-    let policy = old.on_schema_change;
-    let allowed = match policy {
-        SchemaChangePolicy::Freeze | SchemaChangePolicy::Hold => differences.is_empty(),
-        SchemaChangePolicy::Evolve => true,
-        // Another column has the name now: its values would be mixed with those of the one that had it.
-        _ => !change.renamed.iter().any(|(from, _)| field(&change.schema, from).is_some()),
-    };
-    if allowed {
-        return Ok(());
-    }
-    let error: Error = target::refused(name, policy, &differences.join("; "));
-    Err(match &change.statement {
-        Some(statement) => error.because(format!("the source ran: {statement}")),
-        None => error,
-    })
 }
 
 /// What a change of shape is about.

@@ -28,8 +28,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::Value;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, WriteMode,
-    failpoint,
+    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, TransactionMark,
+    WriteMode, failpoint,
 };
 
 use self::bound::Bound;
@@ -49,6 +49,7 @@ use super::wire::HEAD;
 use super::writer::taken;
 use crate::changes::groups::Group;
 use crate::changes::pending::Pending;
+use crate::changes::shapes::permit;
 
 /// Bytes of changes that wait in memory; more goes into the session's table.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
@@ -460,7 +461,7 @@ impl Changes {
     /// What a change of shape asks for. Changes nothing.
     async fn plan(&mut self, new: &StreamTarget, change: &SchemaChange) -> Result<evolve::Plan> {
         let name = self.bound.name.clone();
-        evolve::permit(&self.target, change, &name)?;
+        permit(&self.target, change, |policy, what| target::refused(&name, policy, what))?;
         if catalog::find(&mut self.client, &name).await?.is_none() {
             return Err(Error::new("WEIR-MY-007", Kind::NotFound, "the target table is gone").at(name.display()));
         }
@@ -521,7 +522,7 @@ impl ChangeWriter for Changes {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _transaction: &TransactionMark) -> Result<()> {
         self.usable()?;
         match self.setup.deletes {
             // What was applied before is gone with the table's rows.

@@ -12,7 +12,9 @@ use weir_testkit::MysqlDatabase;
 use weir_testkit::mysql::Flavor;
 
 use super::{database, database_of, server_lines, sink, target};
-use crate::changes::seeds::{after, applied, batch, change_batch, changes_target, delete, durable, is, line, pgbench, schema};
+use crate::changes::seeds::{
+    after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema,
+};
 
 pub(super) const BOTH: [Flavor; 2] = [Flavor::MariaDb, Flavor::MySql];
 
@@ -122,7 +124,7 @@ async fn soft_deletes_mark_and_a_later_create_unmarks() {
             .await
             .unwrap();
         assert_eq!(server_lines(&database, lines), ["1|again|NULL|0", "2|a|b|0", "3|NULL|NULL|1", "4|z|y|0"]);
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         applied(writer.as_mut(), &[line(Op::Create, 2, is("n"), is("n"))]).await.unwrap();
         assert_eq!(server_lines(&database, lines), ["1|again|NULL|1", "2|n|n|0", "3|NULL|NULL|1", "4|z|y|1"]);
     }
@@ -281,11 +283,11 @@ async fn a_truncate_stands_between_what_came_before_and_after() {
         let (_stream, mut writer) = opened(&database, WriteMode::Upsert, DeleteMode::Hard).await;
         applied(writer.as_mut(), &[line(Op::Create, 1, is("a"), is("b")), line(Op::Create, 2, is("a"), is("b"))]).await.unwrap();
         writer.apply(batch(&[line(Op::Create, 3, is("a"), is("b"))])).await.unwrap();
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         assert_eq!(count(&database), "2");
         applied(writer.as_mut(), &[line(Op::Create, 2, is("new"), Some(None))]).await.unwrap();
         assert_eq!(server_lines(&database, TABLE), ["2|new|NULL"]);
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         writer.flush(&after(4)).await.unwrap();
         assert_eq!(count(&database), "0");
     }

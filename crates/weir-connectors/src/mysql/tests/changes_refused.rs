@@ -7,7 +7,7 @@ use weir_testkit::{MysqlDatabase, MysqlServer};
 
 use super::changes::{BOTH, TABLE, into, opened};
 use super::{database, database_of, server_lines, sink_at};
-use crate::changes::seeds::{Line, after, applied, batch, changes_target, delete, is, line, schema};
+use crate::changes::seeds::{Line, after, applied, batch, changes_target, delete, is, line, mark, schema};
 
 /// Two rows, and what is added to their table.
 fn table(database: &MysqlDatabase, columns: &str, more: &str) {
@@ -200,7 +200,7 @@ async fn a_user_with_the_least_privileges_applies_everything() {
         // Unique values that go from row to row, and the whole table.
         applied(writer.as_mut(), &[line(Op::Update, 1, is("y"), None), line(Op::Update, 3, is("x"), None)]).await.unwrap();
         assert_eq!(server_lines(&database, TABLE), ["1|y|b1", "3|x|z"]);
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         writer
             .apply(batch(&(0..6000).map(|id| line(Op::Create, id, is(&format!("u{id}")), is("z"))).collect::<Vec<_>>()))
             .await

@@ -2,6 +2,7 @@
 //! time, and what is in the target afterwards is what was flushed.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -13,6 +14,8 @@ use weir_testkit::mysql::{Flavor, PASSWORD};
 use weir_testkit::{FaultProxy, MysqlDatabase, MysqlServer, wait_until};
 
 use super::super::Mysql;
+use super::super::client::Client;
+use super::super::config::{ConnectionOptions, parse};
 use super::{barrier, connection, database, done, open, rows, sink_at, source_at, take_all, target};
 
 /// Fails instead of waiting for ever.
@@ -85,6 +88,25 @@ async fn a_stream_that_is_dropped_leaves_no_statement_running() {
         wait_until("the sessions are gone", Duration::from_secs(30), || sessions(&database).is_empty())
     });
     gone.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_question_to_the_catalogue_is_given_up_without_killing_its_session() {
+    let server = MysqlServer::start(Flavor::MariaDb).unwrap();
+    let url = json!({ "url": server.url_of("mysql") });
+    let address = parse::<ConnectionOptions>(&url, "connection").unwrap().address(Path::new(".")).unwrap();
+    for sql in ["SELECT SLEEP(2) FROM information_schema.SCHEMATA LIMIT 1", "SELECT SLEEP(30)"] {
+        let mut client = Client::connect(&address).await.unwrap();
+        let asked = tokio::time::timeout(Duration::from_millis(300), client.query(sql, &[])).await;
+        assert!(asked.is_err(), "`{sql}` was over at once");
+    }
+    let gone = tokio::task::spawn_blocking(move || {
+        let database = MysqlDatabase::at(server.url_of("mysql"));
+        let asleep = || database.value("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'");
+        wait_until("nothing runs any more", Duration::from_secs(20), || asleep().unwrap() == "0").unwrap();
+        database.rows("SHOW GLOBAL STATUS LIKE 'Com_kill'").unwrap()
+    });
+    assert_eq!(gone.await.unwrap(), [[Some("Com_kill".to_string()), Some("1".to_string())]]);
 }
 
 async fn writing(connection: Value, database: &MysqlDatabase, load: &str) -> Box<dyn StreamWriter> {

@@ -321,7 +321,7 @@ impl Core {
     fn relation(&mut self, relation: Box<LogRelation>) -> Step {
         let Some(at) = self.by_oid.get(&relation.oid).copied() else { return Step::Go };
         let table = &mut self.tables[at];
-        if table.rows.shape().fits(&relation) {
+        if relation.display() == *table.stream && table.rows.shape().fits(&relation) {
             table.told = true;
             table.left = None;
             self.announce(at);

@@ -5,6 +5,8 @@
 
 use weir_connect::{Error, Kind, Result};
 
+use super::super::quote::TableName;
+
 /// A position in the server's log.
 pub type Lsn = u64;
 
@@ -87,6 +89,13 @@ pub struct LogRelation {
     pub identity: u8,
     /// Published columns in order.
     pub columns: Vec<LogColumn>,
+}
+
+impl LogRelation {
+    /// As a stream of it would be named.
+    pub fn display(&self) -> String {
+        TableName { schema: self.schema.clone(), table: self.table.clone() }.display()
+    }
 }
 
 /// A message. Tuples are in [`Tuples`].

@@ -15,23 +15,24 @@ use weir_connect::{Boundary, ChangeEvent, ChangeLog, ChangeStream, Error, Kind, 
 
 use super::super::client::{Arrived, Client};
 use super::super::config::Address;
-use super::super::quote::{ident, literal};
+use super::super::quote::{TableName, ident, literal};
 use super::core::{Core, Step};
 use super::decode::{LogRelation, Lsn, lsn_text};
 use super::key::Snapshot;
 use super::options::{CdcOptions, Names};
 use super::position::{ChunkProgress, Position, TableProgress, lsn_of};
+use super::slot;
 use super::snapshot::Plans;
 use super::streamed::Replay;
 use super::table;
+use crate::changes::position::Stored;
 
 /// Nothing came for so long: give out what is there, whatever `linger` says.
 const GRACE: Duration = Duration::from_millis(2);
-/// The server sends each row by itself. Woken more often than this, we wait `REST` for more to come in one piece.
+/// The server sends each row by itself. Woken more often than this, we look only every `REST`, with the socket aside: to be woken costs both sides
+/// as much as some rows. What is late anyway is always read so.
 const BUSY: Duration = Duration::from_micros(300);
 const REST: Duration = Duration::from_millis(1);
-/// The same for what is late anyway. Each waking costs as much as reading some thirty rows.
-const LATE_REST: Duration = Duration::from_millis(4);
 /// The server hears from us at least this often.
 const STATUS: Duration = Duration::from_secs(5);
 /// A position that moved is told after this time.
@@ -274,6 +275,7 @@ impl Worker {
     /// Takes over another shape. `false`: the stream had to begin again, and what was being read will come again.
     async fn relation(&mut self, relation: &LogRelation) -> Result<bool> {
         let Some(before) = self.core.shape(relation.oid).cloned() else { return Ok(true) };
+        self.is_in_place(relation).await?;
         let left = self.core.tables.iter().find(|table| table.oid == relation.oid).and_then(|table| table.left.clone());
         let shape = table::from_log(&mut self.control, relation, &before, left.as_deref(), &self.on_loss).await?;
         if shape.needs_text && self.binary {
@@ -287,6 +289,23 @@ impl Worker {
         self.core.reshape(relation.oid, Arc::new(shape), true)?;
         self.emit_all().await?;
         Ok(true)
+    }
+
+    /// Refuses a table that was renamed or moved since the log was opened. (It may also have had another name before.)
+    async fn is_in_place(&mut self, relation: &LogRelation) -> Result<()> {
+        let Some(table) = self.core.tables.iter().find(|table| table.oid == relation.oid) else { return Ok(()) };
+        if relation.display() == *table.stream {
+            return Ok(());
+        }
+        let sql =
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
+        let found = self.control.query(sql, &[Some(&relation.oid.to_string())]).await?;
+        let now =
+            found.first().map(|row| TableName { schema: row.text(0).to_string(), table: row.text(1).to_string() }.display());
+        if now.as_deref() == Some(&*table.stream) {
+            return Ok(());
+        }
+        Err(slot::table_renamed(&table.stream, &relation.display(), self.control.place()))
     }
 
     /// Begins the stream again in text form: a column has come whose binary form only the server understands.
@@ -357,16 +376,12 @@ impl Worker {
     /// Waits until there is something to do.
     async fn wait(&mut self) -> Result<()> {
         let pending = self.core.dirty && self.core.between_transactions();
-        let woken = self.waited_at.elapsed();
-        if woken < BUSY {
-            tokio::time::sleep(if self.core.late { LATE_REST } else { REST }).await;
+        if self.core.late || self.waited_at.elapsed() < BUSY {
+            tokio::time::sleep(REST).await;
         }
         self.waited_at = Instant::now();
-        {
-            let mut more = std::pin::pin!(self.wire.more());
-            if let std::task::Poll::Ready(read) = futures::poll!(more.as_mut()) {
-                return read;
-            }
+        if self.wire.look()? {
+            return Ok(());
         }
         if self.core.between_transactions() && self.plans.open(&self.core) {
             return self.chunks().await;

@@ -31,7 +31,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use tokio::time::Instant;
 use weir_connect::source::Position as Opaque;
-use weir_connect::verify::{Verifiable, VerifySource};
+use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
     SinkContext, SnapshotAgain, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
@@ -49,6 +49,7 @@ use super::config::{Address, ConnectionOptions, parse};
 use super::source::PostgresSource;
 use super::verify;
 use crate::changes::not_followed;
+use crate::changes::position::Stored;
 
 /// Of streamed transactions that are not committed yet, in memory.
 const STREAMED_BYTES: usize = 16 << 20;
@@ -206,6 +207,10 @@ impl Source for PostgresChanges {
 impl Verifiable for PostgresChanges {
     async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
         verify::source_table(&self.batch, stream, true).await
+    }
+
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
+        verify::source_rows(&self.batch, stream, true).await
     }
 }
 

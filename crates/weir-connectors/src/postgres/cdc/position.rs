@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_connect::source::Position as Opaque;
-use weir_connect::{Error, Kind, Result};
 
 use super::decode::{Lsn, lsn_text, parse_lsn};
 use super::key::Snapshot;
-
-const VERSION: u32 = 1;
+use crate::changes::position::Stored;
 
 /// One value, written whole at every boundary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,26 +96,16 @@ mod as_text {
 impl Position {
     /// The beginning.
     pub fn new(system: String, timeline: u32, database: String, slot: String, lsn: Lsn) -> Self {
-        Self { version: VERSION, system, timeline, database, slot, lsn, tables: BTreeMap::new() }
+        Self { version: Self::VERSION, system, timeline, database, slot, lsn, tables: BTreeMap::new() }
     }
+}
 
-    /// The one that [`Self::write`] wrote.
-    pub fn read(opaque: &Opaque) -> Result<Self> {
-        let wrong = |why: String| {
-            Error::new("WEIR-PG-072", Kind::Conflict, "the stored position of the change log cannot be understood")
-                .because(why)
-                .hint("it was written by another version of Weir; `weir state reset` begins with a new snapshot")
-        };
-        let found: Self = serde_json::from_value(opaque.clone()).map_err(|error| wrong(error.to_string()))?;
-        if found.version != VERSION {
-            return Err(wrong(format!("it has format {}, and this is format {VERSION}", found.version)));
-        }
-        Ok(found)
-    }
+impl Stored for Position {
+    const CODE: &'static str = "WEIR-PG-072";
+    const VERSION: u32 = 1;
 
-    /// As the engine keeps it.
-    pub fn write(&self) -> Result<Opaque> {
-        serde_json::to_value(self).map_err(|error| Error::internal("a position cannot be written down").caused_by(error))
+    fn version(&self) -> u32 {
+        self.version
     }
 }
 

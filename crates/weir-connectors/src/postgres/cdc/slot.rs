@@ -427,6 +427,14 @@ pub async fn forget(control: &mut Client, names: &Names, slot: &str) -> Result<(
     Ok(())
 }
 
+/// A table has another name than its stream.
+pub fn table_renamed(stream: &str, now: &str, place: &str) -> Error {
+    Error::new("WEIR-PG-007", Kind::NotFound, format!("table `{stream}` does not exist (any more)"))
+        .at(place)
+        .because(format!("it is `{now}` now: changes of it come under that name"))
+        .hint("rename it back; or name it in `tables` as it is called now, which begins with a new snapshot of it")
+}
+
 /// The table of a stream is another one now.
 pub fn table_replaced(stream: &str, place: &str) -> Error {
     Error::new("WEIR-PG-080", Kind::Conflict, format!("{stream} was dropped and made again"))

@@ -28,11 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::array::new_null_array;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use weir_connect::{ChangeBatch, ChangeEvent, DeadLetter, Error, Op, Result, TransactionMark};
+use weir_connect::{ChangeBatch, ChangeEvent, DeadLetter, Error, Result, TransactionMark};
 
 use super::super::catalog::{self, TypeContext};
 use super::super::client::{Client, Payload};
@@ -461,21 +460,13 @@ impl Worker {
                 }
                 Piece::Rows(rows, source_bytes) => {
                     let (position, at_us) = &marks[index];
-                    let count = rows.num_rows();
-                    let batch = ChangeBatch {
-                        stream: stream.clone(),
-                        ops: vec![Op::Read; count],
-                        absent: vec![None; rows.num_columns()],
-                        before: self.before_images.then(|| nothing(&rows)).transpose()?,
-                        transactions: vec![TransactionMark {
-                            end: count,
-                            position: position.as_str().into(),
-                            id: None,
-                            committed_at_us: *at_us,
-                        }],
-                        rows,
-                        source_bytes,
+                    let mark = TransactionMark {
+                        end: rows.num_rows(),
+                        position: position.as_str().into(),
+                        id: None,
+                        committed_at_us: *at_us,
                     };
+                    let batch = ChangeBatch::read(stream.clone(), rows, mark, self.before_images, source_bytes)?;
                     self.core.dirty = true;
                     self.core.announce(at);
                     self.emit_all().await?;
@@ -515,11 +506,6 @@ async fn patiently<T>(wire: &mut Client, durable: Lsn, work: impl Future<Output 
         }
         wire.send_status(durable, durable, false).await?;
     }
-}
-
-fn nothing(rows: &RecordBatch) -> Result<RecordBatch> {
-    let columns = rows.schema().fields().iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
-    RecordBatch::try_new(rows.schema(), columns).map_err(|error| Error::internal("no room for rows before").caused_by(error))
 }
 
 /// One chunk, to its end.

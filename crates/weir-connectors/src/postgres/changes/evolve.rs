@@ -22,27 +22,7 @@ use super::super::catalog;
 use super::super::client::Client;
 use super::super::quote::{TableName, ident, literal};
 use super::super::target;
-use crate::changes::shapes::{differences, field, type_of};
-
-/// Whether the contract allows any change at all. Changes nothing.
-pub fn permit(old: &StreamTarget, change: &SchemaChange, name: &TableName) -> Result<()> {
-    let differences = differences(old, change);
-    let policy = old.on_schema_change;
-    let allowed = match policy {
-        SchemaChangePolicy::Freeze | SchemaChangePolicy::Hold => differences.is_empty(),
-        SchemaChangePolicy::Evolve => true,
-        // Another column has the name now: its values would be mixed with those of the one that had it.
-        _ => !change.renamed.iter().any(|(from, _)| field(&change.schema, from).is_some()),
-    };
-    if allowed {
-        return Ok(());
-    }
-    let error: Error = target::refused(name, policy, &differences.join("; "));
-    Err(match &change.statement {
-        Some(statement) => error.because(format!("the source ran: {statement}")),
-        None => error,
-    })
-}
+use crate::changes::shapes::{field, type_of};
 
 /// Under `evolve`: what has to happen before stream and table are compared, because the table alone does not tell. Runs inside a transaction.
 pub async fn prepare(

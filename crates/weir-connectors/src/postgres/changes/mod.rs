@@ -27,8 +27,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::Value;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, WriteMode,
-    failpoint,
+    Barrier, ChangeBatch, ChangeWriter, DeleteMode, Error, Flushed, Kind, Result, SchemaChange, StreamTarget, TransactionMark,
+    WriteMode, failpoint,
 };
 
 use self::bound::Bound;
@@ -41,8 +41,10 @@ use super::copy_encode::{HEADER, TRAILER};
 use super::errors::sqlstate;
 use super::ledger::{Ledger, Statement};
 use super::sink::{Shared, name_target};
+use super::target;
 use crate::changes::groups::Group;
 use crate::changes::pending::Pending;
+use crate::changes::shapes::permit;
 
 /// Bytes of changes that wait in memory; more goes ahead into the open transaction.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
@@ -378,7 +380,7 @@ impl ChangeWriter for Changes {
         Ok(())
     }
 
-    async fn truncate(&mut self) -> Result<()> {
+    async fn truncate(&mut self, _transaction: &TransactionMark) -> Result<()> {
         self.usable()?;
         match self.setup.deletes {
             // What was applied before is gone with the table's rows.
@@ -402,7 +404,7 @@ impl ChangeWriter for Changes {
 
     async fn reshape(&mut self, change: &SchemaChange) -> Result<()> {
         self.usable()?;
-        evolve::permit(&self.target, change, &self.bound.name)?;
+        permit(&self.target, change, |policy, what| target::refused(&self.bound.name, policy, what))?;
         let target = StreamTarget { schema: change.schema.clone(), key: change.key.clone(), ..self.target.clone() };
         self.failed = true;
         // In the old shape.

@@ -2,6 +2,7 @@
 //! send copy data.
 
 use std::ops::Range;
+use std::task::{Context, Poll, Waker};
 
 use postgres_protocol::message::frontend;
 use tokio::io::AsyncWriteExt;
@@ -98,15 +99,29 @@ impl Client {
         }
     }
 
-    /// Reads once from the network. May be dropped while it waits.
-    pub async fn more(&mut self) -> Result<()> {
-        match self.fill().await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.dead = true;
-                Err(lost(&self.place, error))
-            }
+    /// Reads once from the network if something has come. `false`: nothing has, and nobody will be woken when it does: the socket is not watched until
+    /// [`Self::more`].
+    pub fn look(&mut self) -> Result<bool> {
+        self.switch.aside(true);
+        let looked = std::pin::pin!(self.fill()).poll(&mut Context::from_waker(Waker::noop()));
+        match looked {
+            Poll::Pending => Ok(false),
+            Poll::Ready(read) => self.read(read).map(|()| true),
         }
+    }
+
+    /// Waits for the network and reads once. May be dropped while it waits.
+    pub async fn more(&mut self) -> Result<()> {
+        self.switch.aside(false);
+        let read = self.fill().await;
+        self.read(read)
+    }
+
+    fn read(&mut self, outcome: std::io::Result<()>) -> Result<()> {
+        outcome.map_err(|error| {
+            self.dead = true;
+            lost(&self.place, error)
+        })
     }
 
     /// Tells the server how far we are. `asks` makes it answer at once. Must not be dropped while it waits.

@@ -11,7 +11,9 @@ use weir_connect::{Barrier, ChangeWriter, DeleteMode, Error, Kind, Op, Sink, Str
 use weir_testkit::Database;
 
 use super::{database, server_lines, sink, target, values};
-use crate::changes::seeds::{after, applied, batch, change_batch, changes_target, delete, durable, is, line, pgbench, schema};
+use crate::changes::seeds::{
+    after, applied, batch, change_batch, changes_target, delete, durable, is, line, mark, pgbench, schema,
+};
 
 pub(super) async fn into(database: &Database) -> Arc<dyn Sink> {
     sink(database.url(), json!({ "table": "t" })).await
@@ -229,11 +231,11 @@ async fn a_truncate_stands_between_what_came_before_and_after() {
         }
         applied(writer.as_mut(), &[line(Op::Create, 1, is("a"), is("b")), line(Op::Create, 2, is("a"), is("b"))]).await.unwrap();
         writer.apply(batch(&[line(Op::Create, 3, is("a"), is("b"))])).await.unwrap();
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         assert_eq!(values(&database, "SELECT count(*) FROM t"), ["2"]);
         applied(writer.as_mut(), &[line(Op::Create, 2, is("new"), Some(None))]).await.unwrap();
         assert_eq!(server_lines(&database, TABLE), ["2|new|NULL"]);
-        writer.truncate().await.unwrap();
+        writer.truncate(&mark(1)).await.unwrap();
         writer.flush(&after(4)).await.unwrap();
         assert_eq!(values(&database, "SELECT count(*) FROM t"), ["0"]);
     }

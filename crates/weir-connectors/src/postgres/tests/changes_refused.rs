@@ -5,7 +5,7 @@ use weir_testkit::Database;
 
 use super::changes::{into, opened};
 use super::{database, server_lines, sink_at, stranger, values};
-use crate::changes::seeds::{Line, after, applied, batch, changes_target, delete, is, line, schema};
+use crate::changes::seeds::{Line, after, applied, batch, changes_target, delete, is, line, mark, schema};
 use serde_json::json;
 
 const ROWS: &str = "SELECT id, a, b FROM t";
@@ -160,7 +160,7 @@ async fn a_user_with_the_least_privileges_applies_everything() {
         .unwrap();
     assert_eq!(server_lines(&database, ROWS), ["1|x|b1", "3|y|z"]);
     // Without the privilege to truncate.
-    writer.truncate().await.unwrap();
+    writer.truncate(&mark(1)).await.unwrap();
     writer.apply(batch(&[line(Op::Create, 4, is("y"), is("z"))])).await.unwrap();
     writer.flush(&after(9)).await.unwrap();
     assert_eq!(server_lines(&database, ROWS), ["4|y|z"]);

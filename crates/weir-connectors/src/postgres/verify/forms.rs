@@ -63,6 +63,7 @@ impl Column {
             Form::Number => match self.base {
                 oid::NUMERIC => digits(&x, version),
                 oid::MONEY => digits(&format!("{x}::numeric"), version),
+                oid::BOOL => format!("{x}::int::text"),
                 _ => format!("{x}::text"),
             },
             Form::Float32 => format!("CASE WHEN {x} = 'NaN' THEN 'NaN' ELSE encode(float4send({x}), 'hex') END"),

@@ -1,27 +1,27 @@
 //! Comparing tables, and mending rows of a target: this system's part of `weir verify` (see `weir_connect::verify`).
 //!
 //! * this file: a table of either side, and single rows by their keys;
-//! * `forms`: the canonical forms as SQL; `keys`: rows by keys; `view`: a whole table at one moment; `mend`: writing.
+//! * `forms`: the canonical forms as SQL; `keys`: rows by keys; `view`: a whole table at one moment; `mend`: writing; `rows`: rows as the stream has them.
 //!
 //! Not here: what is compared with what, and what a difference means. That is the engine's.
 
 mod forms;
 mod keys;
 mod mend;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use weir_connect::verify::{
-    Comparison, Found, Key, Looked, Mend, Verifiable, VerifiableTarget, VerifyColumn, VerifySink, VerifySource, VerifyTable,
-    VerifyView,
+    Comparison, Found, Key, Looked, Mend, Verifiable, VerifiableTarget, VerifyColumn, VerifyRows, VerifySink, VerifySource,
+    VerifyStream, VerifyTable, VerifyView,
 };
 use weir_connect::{DeleteMode, Error, Kind, OnLoss, Result};
 
@@ -31,15 +31,13 @@ use self::mend::Mending;
 use self::view::{View, digest};
 use super::catalog::{self, RawColumn, TypeContext};
 use super::changes::DELETED;
-use super::client::{Client, Payload};
+use super::client::Client;
 use super::config::Address;
-use super::copy_decode::Decoder;
 use super::errors::sqlstate;
 use super::quote::{self, TableName, ident};
 use super::sink::PostgresSink;
 use super::source::PostgresSource;
 use super::target;
-use super::types::Travel;
 
 /// What a table is to the pipeline.
 enum Role {
@@ -65,6 +63,15 @@ struct Table {
     role: Role,
     /// A session that waits for the next question.
     idle: Mutex<Option<Client>>,
+}
+
+/// Another one after every write.
+const VERSION: &str = "concat_ws(' ', t.tableoid, t.ctid, t.xmin)";
+/// Asked for after the rows: what they showed was committed before it.
+const POINT: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
+
+async fn point(client: &mut Client) -> Result<Value> {
+    Ok(json!({"lsn": client.query(POINT, &[]).await?.first().map(|row| row.text(0).to_string())}))
 }
 
 fn gone(name: &TableName) -> Error {
@@ -186,7 +193,7 @@ impl Table {
         let valid = self.valid(client, &keys, wanted).await?;
         let (condition, parameters) = keys.condition(wanted, valid);
         let (from, visible) = self.visible();
-        let version = if self.versioned { "concat_ws(' ', t.tableoid, t.ctid, t.xmin)" } else { &forms.row };
+        let version = if self.versioned { VERSION } else { &forms.row };
         let sql = format!(
             "SELECT {}, {}, {version}, {} {from} WHERE {visible} AND {condition}",
             forms.key,
@@ -204,12 +211,7 @@ impl Table {
             .collect::<Result<_>>()?;
         let point = match self.role {
             Role::Sink { .. } => Value::Null,
-            // Asked for after the rows: what they showed was committed before it.
-            Role::Source { .. } => {
-                let sql =
-                    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
-                json!({"lsn": client.query(sql, &[]).await?.first().map(|row| row.text(0).to_string())})
-            }
+            Role::Source { .. } => point(client).await?,
         };
         Ok(Looked { rows, point })
     }
@@ -231,6 +233,14 @@ impl VerifyTable for Table {
 
     fn columns(&self) -> &[VerifyColumn] {
         &self.described
+    }
+
+    fn prints(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn versioned(&self) -> bool {
+        self.versioned
     }
 
     fn estimated_rows(&self) -> Option<u64> {
@@ -293,41 +303,19 @@ impl Table {
         let (forms, keys) = self.forms(comparison, client.version)?;
         let valid = self.valid(client, &keys, wanted).await?;
         let (condition, parameters) = keys.condition(wanted, valid);
-        let types = TypeContext::load(client, self.raw.iter().map(|column| column.type_oid)).await?;
-        let raw = comparison.columns.iter().filter_map(|(name, _)| self.raw.iter().find(|column| &column.name == name));
-        let columns = types.source_columns(raw, &self.on_loss);
-        let selected: Vec<String> =
-            columns.iter().map(|column| column.select.expression(&format!("t.{}", ident(&column.name)))).collect();
-        let (from, visible) = self.visible();
-        let sql = format!("SELECT {}, {} {from} WHERE {visible} AND {condition}", selected.join(", "), forms.key);
-        let mut fields: Vec<Field> = columns.iter().map(|column| column.field.clone()).collect();
-        fields.push(Field::new("weir key", DataType::Utf8, false));
-        let schema = Arc::new(Schema::new(fields));
-        let travels: Vec<Travel> = columns.into_iter().map(|column| column.travel).chain([Travel::Text]).collect();
-        let mut decoder = Decoder::new(schema.clone(), &travels);
-        let parameters: Vec<Option<&str>> = parameters.iter().map(|text| Some(text.as_str())).collect();
-        client.portal(&sql, &parameters).await?;
-        let more = |decoder: &mut Decoder, payload: Payload<'_>| match payload {
-            Payload::Copy(bytes) => decoder.feed(bytes),
-            Payload::Row(row) => decoder.feed_row(row),
-        };
-        while client.fetch(|payload| more(&mut decoder, payload).map(|()| false)).await? {}
-        if let Some(dead) = decoder.take_dead().into_iter().next() {
-            let column = schema.fields().get(dead.column).map(|field| field.name().clone()).unwrap_or_default();
+        let names: Vec<&str> = comparison.carried.iter().map(String::as_str).collect();
+        let (rows, digests, dead) = rows::select(self, client, &names, &forms.key, (&condition, &parameters)).await?;
+        if let Some(why) = dead {
             return Err(Error::new("WEIR-PG-040", Kind::Data, "a row of the source cannot be carried to the sink")
                 .at(self.name.display())
-                .because(format!("column `{column}`: {}", dead.reason)));
+                .because(why));
         }
-        let batch = decoder.take_batch()?.unwrap_or_else(|| RecordBatch::new_empty(schema.clone()));
-        let last = batch.num_columns() - 1;
-        let digests = batch.column(last).as_string::<i32>();
-        let digests = (0..digests.len())
-            .map(|row| u128::from_str_radix(digests.value(row), 16))
+        let digests = digests
+            .iter()
+            .map(|text| u128::from_str_radix(text, 16))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::internal("the server printed no hash").caused_by(error))?;
-        let kept: Vec<usize> = (0..last).collect();
-        let batch = batch.project(&kept).map_err(|error| Error::internal("columns cannot be chosen").caused_by(error))?;
-        Ok((batch, digests))
+        Ok((rows, digests))
     }
 }
 
@@ -379,7 +367,7 @@ impl VerifySink for Table {
 }
 
 /// The table behind a stream of a source. `only`: without the tables that inherit from it, which have no part in its log.
-pub async fn source_table(source: &PostgresSource, stream: &str, only: bool) -> Result<Arc<dyn VerifySource>> {
+async fn source_side(source: &PostgresSource, stream: &str, only: bool) -> Result<Arc<Table>> {
     if source.options.query.is_some() {
         return Err(Error::new("WEIR-PG-132", Kind::Unsupported, "the rows of a query are not compared")
             .at(stream.to_string())
@@ -388,7 +376,17 @@ pub async fn source_table(source: &PostgresSource, stream: &str, only: bool) -> 
     let name = quote::table(stream);
     let role = Role::Source { stream: stream.to_string() };
     let security = source.options.apply_row_security;
-    Ok(Table::open(&source.address, name, only, security, &source.on_loss, role).await?)
+    Table::open(&source.address, name, only, security, &source.on_loss, role).await
+}
+
+/// The same, to be compared by its server.
+pub async fn source_table(source: &PostgresSource, stream: &str, only: bool) -> Result<Arc<dyn VerifySource>> {
+    Ok(source_side(source, stream, only).await?)
+}
+
+/// The same, for rows that are changed on the way.
+pub async fn source_rows(source: &PostgresSource, stream: &str, only: bool) -> Result<Arc<dyn VerifyRows>> {
+    Ok(source_side(source, stream, only).await?)
 }
 
 #[async_trait]
@@ -396,14 +394,19 @@ impl Verifiable for PostgresSource {
     async fn verify_source(&self, stream: &str) -> Result<Arc<dyn VerifySource>> {
         source_table(self, stream, false).await
     }
+
+    async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
+        source_rows(self, stream, false).await
+    }
 }
 
 #[async_trait]
 impl VerifiableTarget for PostgresSink {
-    async fn verify_sink(&self, stream: &str, deletes: DeleteMode) -> Result<Arc<dyn VerifySink>> {
-        let role =
-            Role::Sink { node: self.node.clone(), stream: stream.to_string(), state: self.options.state_schema.clone(), deletes };
-        let name = target::table_name(&self.options, stream);
+    async fn verify_sink(&self, of: &VerifyStream) -> Result<Arc<dyn VerifySink>> {
+        let stream = of.stream.clone();
+        let state = self.options.state_schema.clone();
+        let name = target::table_name(&self.options, &stream);
+        let role = Role::Sink { node: self.node.clone(), stream, state, deletes: of.deletes };
         Ok(Table::open(&self.address, name, false, false, &self.on_loss, role).await?)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use serde_json::json;
 use weir_connect::verify::canonical::{self, Canonical};
-use weir_connect::verify::{Comparison, Form, Key, Sums, VerifySink};
-use weir_connect::{Connector, DeleteMode, OnLoss, ReadRequest, SinkContext};
+use weir_connect::verify::{self, Comparison, Form, Key, Sums, VerifySink, VerifyStream};
+use weir_connect::{Connector, DeleteMode, OnLoss, ReadRequest, SinkContext, WriteMode};
 
 use super::super::Postgres;
 use super::super::tests::{as_text, connection, database, open, source_at, take_all};
@@ -21,7 +22,19 @@ async fn table(url: &str, name: &str) -> Arc<dyn VerifySink> {
         base_dir: ".".into(),
     };
     let sink = Postgres::default().sink(context).await.unwrap();
-    sink.verifiable().unwrap().verify_sink(name, DeleteMode::Hard).await.unwrap()
+    sink.verifiable().unwrap().verify_sink(&asked(name)).await.unwrap()
+}
+
+fn asked(name: &str) -> VerifyStream {
+    VerifyStream {
+        pipeline: "p".into(),
+        stream: name.into(),
+        schema: Arc::new(Schema::empty()),
+        key: Vec::new(),
+        write_mode: WriteMode::Append,
+        changes: false,
+        deletes: DeleteMode::Hard,
+    }
 }
 
 /// Type → values, as literals.
@@ -73,8 +86,12 @@ async fn the_server_and_arrow_give_every_value_the_same_hash() {
         assert_eq!(serde_json::to_value(own).unwrap(), json!(form), "{kind}");
         let table = table(database.url(), "v").await;
         let agreed = table.columns()[1].form.common(own).unwrap();
-        let comparison =
-            Arc::new(Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), agreed)], key: vec![0], keyed: true });
+        let comparison = Arc::new(Comparison {
+            columns: vec![("id".into(), Form::Number), ("x".into(), agreed)],
+            key: vec![0],
+            keyed: true,
+            carried: Vec::new(),
+        });
         let taken = take_all(reader.as_ref()).await.unwrap();
         let mut ours = Vec::new();
         for batch in &taken.batches {
@@ -120,8 +137,12 @@ async fn a_numeric_without_bounds_is_compared_by_its_value_and_by_its_digits_as_
     let rows = |name: &'static str, form| {
         let (url, keys) = (database.url().to_string(), keys.clone());
         async move {
-            let comparison =
-                Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), form)], key: vec![0], keyed: true };
+            let comparison = Comparison {
+                columns: vec![("id".into(), Form::Number), ("x".into(), form)],
+                key: vec![0],
+                keyed: true,
+                carried: Vec::new(),
+            };
             let mut rows: Vec<u128> =
                 table(&url, name).await.look(&comparison, &keys).await.unwrap().rows.iter().map(|found| found.row).collect();
             rows.sort_unstable();
@@ -135,8 +156,12 @@ async fn a_numeric_without_bounds_is_compared_by_its_value_and_by_its_digits_as_
     let source = source_at(connection(database.url()), json!({ "table": "a" }), as_text(&["x"])).await;
     let reader = open(&source, ReadRequest::default()).await.unwrap();
     let taken = take_all(reader.as_ref()).await.unwrap();
-    let comparison =
-        Comparison { columns: vec![("id".into(), Form::Number), ("x".into(), Form::Text)], key: vec![0], keyed: true };
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("x".into(), Form::Text)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
     let mut ours = Vec::new();
     for batch in &taken.batches {
         let mut forms = Canonical::new(batch, &comparison).unwrap();
@@ -158,7 +183,7 @@ async fn a_table_of_1600_columns_can_be_compared() {
         .unwrap();
     let table = table(database.url(), "wide").await;
     let columns = table.columns().iter().map(|column| (column.name.clone(), column.form)).collect();
-    let comparison = Arc::new(Comparison { columns, key: vec![0], keyed: true });
+    let comparison = Arc::new(Comparison { columns, key: vec![0], keyed: true, carried: Vec::new() });
     let mut view = table.view(&comparison, 1).await.unwrap();
     assert_eq!(view.sums(4).await.unwrap().values().map(|sums| sums.rows).sum::<u64>(), 50);
     let key = Key { digest: 0, values: vec![Some("7".into())] };
@@ -171,7 +196,7 @@ async fn rows_are_found_by_keys_that_are_null_or_no_values_of_the_column() {
     database.execute("CREATE TABLE k (a int, b text); INSERT INTO k VALUES (1, NULL), (NULL, 'x'), (2, 'y')").unwrap();
     let table = table(database.url(), "k").await;
     let columns = vec![("a".to_string(), Form::Number), ("b".to_string(), Form::Text)];
-    let comparison = Arc::new(Comparison { columns, key: vec![0, 1], keyed: true });
+    let comparison = Arc::new(Comparison { columns, key: vec![0, 1], keyed: true, carried: Vec::new() });
     let mut view = table.view(&comparison, 1).await.unwrap();
     view.open(4, &(0..16).collect::<Vec<_>>()).await.unwrap();
     let lines = view.next().await.unwrap();
@@ -191,4 +216,43 @@ fn keys_travel_as_parameters_whatever_is_in_them() {
     let (sql, parameters) = keys.condition(&[key], true);
     assert!(!sql.contains("DROP") && sql.contains("t.\"b\"\"\""), "{sql}");
     assert_eq!(parameters, ["{\"x\\\"\\\\,{}'; DROP\"}", "{NULL}"]);
+}
+
+#[tokio::test]
+async fn json_has_the_text_here_that_it_has_at_the_server() {
+    let database = database();
+    for text in [
+        r#"{"bb": 1, "a": [1.50e1, 1e2, -0, -0.0, 1e-7, 12345678901234567890.120], "a": null, "ä": "\u00e4\n\u0001/\"\\", "": {}}"#,
+        r#" [ ] "#,
+        r#""\ud83d\ude00 \u007f \t""#,
+        "[1.0, 1, 0.10, 1E+3, 100e-2, 0e5]",
+        r#"{"b":{"z":1,"y":2},"c":true,"aa":false}"#,
+    ] {
+        let printed = database.value(format!("SELECT '{}'::jsonb::text", text.replace('\'', "''"))).unwrap();
+        assert_eq!(verify::json::canonical(text).as_deref(), Some(printed.as_str()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn truth_can_be_compared_with_numbers() {
+    let database = database();
+    database
+        .execute("CREATE TABLE truth (id int, x boolean); INSERT INTO truth VALUES (1, true), (2, false), (3, NULL)")
+        .unwrap();
+    database.execute("CREATE TABLE bits (id int, x int); INSERT INTO bits VALUES (1, 1), (2, 0), (3, NULL)").unwrap();
+    let comparison = Comparison {
+        columns: vec![("id".into(), Form::Number), ("x".into(), Form::Number)],
+        key: vec![0],
+        keyed: true,
+        carried: Vec::new(),
+    };
+    let keys = [1, 2, 3].map(|id| Key { digest: 0, values: vec![Some(id.to_string())] });
+    let mut both = Vec::new();
+    for name in ["truth", "bits"] {
+        let rows = table(database.url(), name).await.look(&comparison, &keys).await.unwrap().rows;
+        let mut rows: Vec<_> = rows.into_iter().map(|found| (found.key, found.row)).collect();
+        rows.sort_unstable();
+        both.push(rows);
+    }
+    assert_eq!((both[0].len(), &both[0]), (3, &both[1]));
 }

@@ -1,5 +1,5 @@
 //! `weir journal`: the durable changes between a log and its sinks. `ls` and `inspect` only look, also while a run is going on; `replay` sets
-//! sinks back while none is.
+//! sinks back while none is; `approve` lets a stream that waits go on, in the run that is going on or in the next one.
 
 mod inspect;
 
@@ -7,13 +7,14 @@ use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::json;
+use weir_engine::HeldStream;
 use weir_engine::journal::Journals;
 use weir_engine::look::{self, JournalView, PipelineJournals};
 use weir_error::{Error, Kind};
 use weir_spec::units::size_text;
 use weir_spec::{Mode, Pipeline};
 
-use crate::cli::{File, Journal, JournalLs, JournalReplay, StateDir};
+use crate::cli::{File, Journal, JournalApprove, JournalLs, JournalReplay, StateDir};
 use crate::commands::Context;
 use crate::commands::state::existing;
 use crate::outcome::{Failure, Outcome};
@@ -26,6 +27,7 @@ pub fn execute(command: &Journal, context: &Context) -> Outcome {
         Journal::Ls(args) => list(args, context),
         Journal::Inspect(args) => inspect::execute(args, context),
         Journal::Replay(args) => replay(args, context),
+        Journal::Approve(args) => approve(args, context),
     }
 }
 
@@ -88,6 +90,9 @@ fn text(pipeline: &Pipeline, found: &PipelineJournals, max_bytes: u64, context: 
         for table in [segments(journal), streams(journal), sinks(journal)] {
             text.push_str(&table.render());
         }
+        for held in journal.sinks.iter().flat_map(|sink| &sink.held) {
+            text.push_str(&waits(held));
+        }
     }
     text
 }
@@ -125,6 +130,39 @@ fn sinks(journal: &JournalView) -> Table {
         table.row([sink.sink.clone(), seq, number::grouped(sink.behind)]);
     }
     table
+}
+
+/// A stream that waits, in two lines.
+fn waits(held: &HeldStream) -> String {
+    let HeldStream { stream, sink, since_seq, rows, bytes, .. } = held;
+    let count = number::counted(*rows, "change waits", "changes wait");
+    let mut text = format!("    held   {stream} for sink {sink} after boundary {since_seq}: {}\n", held.change());
+    text.push_str(&format!("           {count} ({})", number::bytes(*bytes)));
+    if let Some(problem) = &held.problem {
+        text.push_str(&format!("; what was approved could not be carried out: {problem}"));
+    }
+    text.push('\n');
+    text
+}
+
+fn approve(args: &JournalApprove, context: &Context) -> Outcome {
+    let (pipeline, journals) = opened(&args.file, &args.state, args.json, context)?;
+    block_on(async {
+        existing(&args.state.state_dir).await?;
+        let approved = weir_engine::hold::approve(journals, &pipeline, &args.stream).await?;
+        if args.json {
+            let body = json!({"pipeline": pipeline.name, "approved": approved});
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&body).map_err(std::io::Error::from)?)?;
+            return Ok(0);
+        }
+        let mut err = std::io::stderr();
+        for held in &approved {
+            let count = number::counted(held.rows, "change waits", "changes wait");
+            writeln!(err, "{} for sink {}: {} is approved; {count}", held.stream, held.sink, held.change())?;
+        }
+        writeln!(err, "a run of {} that is going on applies it within seconds, else the next one does", pipeline.name)?;
+        Ok(0)
+    })
 }
 
 fn replay(args: &JournalReplay, context: &Context) -> Outcome {

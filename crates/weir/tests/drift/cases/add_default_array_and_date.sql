@@ -1,7 +1,7 @@
 -- about: constant defaults of kinds whose text has commas, quotes and braces
 -- evolve: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 -- discard_column: equal without c, d, e
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text);

@@ -3,7 +3,7 @@
 -- discard_column: refused WEIR-PG-045
 -- remedy: ALTER TABLE t RENAME COLUMN b TO b_old
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text, b int);
 INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;

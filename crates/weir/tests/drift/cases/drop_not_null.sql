@@ -2,7 +2,7 @@
 -- evolve: equal
 -- discard_column: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text, b int NOT NULL);
 INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;

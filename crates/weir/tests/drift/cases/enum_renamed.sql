@@ -2,9 +2,9 @@
 -- evolve: equal
 -- discard_column: equal
 -- stopped freeze: refused WEIR-PG-046
--- stopped hold: refused WEIR-PG-047
+-- stopped hold: held
 -- running freeze: refused later WEIR-PG-046
--- running hold: refused later WEIR-PG-047
+-- running hold: held later
 --- setup
 CREATE TYPE mood AS ENUM ('sad', 'ok');
 CREATE TABLE t (id int PRIMARY KEY, v mood);

@@ -2,7 +2,7 @@
 -- evolve: refused WEIR-PG-044
 -- discard_column: refused WEIR-PG-044
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 -- remedy: CREATE UNIQUE INDEX ON t (b)
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text, b int);

@@ -2,7 +2,7 @@
 -- evolve: refused WEIR-PG-044
 -- discard_column: refused WEIR-PG-044
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 -- remedy: ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD COLUMN IF NOT EXISTS k bigint; UPDATE t SET k = id; ALTER TABLE t ADD PRIMARY KEY (k)
 -- partly: the column and its values are there before the key
 --- setup

@@ -3,7 +3,7 @@
 -- discard_column: refused WEIR-PG-045
 -- remedy: ALTER TABLE t ALTER COLUMN v TYPE text USING v::text
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v int);
 INSERT INTO t VALUES (1, 1), (2, NULL);

@@ -3,7 +3,7 @@
 -- discard_column: refused WEIR-PG-045
 -- remedy: ALTER TABLE t ALTER COLUMN v TYPE int USING v::int
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t VALUES (1, '1'), (2, NULL);

@@ -1,7 +1,7 @@
 -- about: text to jsonb: the target's text takes it as it is printed, and stays text
 -- all: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t VALUES (1, '[]'), (2, NULL);

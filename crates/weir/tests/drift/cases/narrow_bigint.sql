@@ -1,7 +1,7 @@
 -- about: bigint to int: the target stays wide
 -- all: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v bigint);
 INSERT INTO t VALUES (1, 1), (2, NULL);

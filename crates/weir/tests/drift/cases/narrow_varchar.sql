@@ -1,7 +1,7 @@
 -- about: varchar(50) to varchar(5)
 -- all: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v varchar(50));
 INSERT INTO t VALUES (1, 'one'), (2, NULL);

@@ -1,7 +1,7 @@
 -- about: NOT NULL is dropped: a target that Weir made has none
 -- all: equal
 -- stopped freeze: refused WEIR-PG-046
--- stopped hold: refused WEIR-PG-047
+-- stopped hold: held
 -- running freeze: equal
 -- running hold: equal
 --- setup

@@ -2,7 +2,7 @@
 -- evolve: equal
 -- discard_column: equal without c
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text) PARTITION BY RANGE (id);
 CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (100);

@@ -1,6 +1,6 @@
--- about: the table is renamed: a run goes on with it, the next start does not find it
+-- about: the table is renamed
 -- stopped all: refused WEIR-PG-007
--- running all: refused later WEIR-PG-007
+-- running all: refused WEIR-PG-007
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, a text, b int);
 INSERT INTO t SELECT g, 'a' || g, g * 10 FROM generate_series(1, 3) g;
@@ -10,4 +10,4 @@ UPDATE t SET a = 'touched' WHERE id = 2;
 ---
 ALTER TABLE t RENAME TO u;
 ---
-INSERT INTO u VALUES (11, 'after', 1);
+INSERT INTO u VALUES (100, 'after', 1);

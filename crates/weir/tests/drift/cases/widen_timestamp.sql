@@ -2,7 +2,7 @@
 -- evolve: equal
 -- discard_column: equal
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v timestamp(0));
 INSERT INTO t VALUES (1, '2024-01-01 00:00:01'), (2, NULL);

@@ -2,7 +2,7 @@
 -- evolve: equal
 -- discard_column: refused WEIR-PG-045
 -- freeze: refused WEIR-PG-046
--- hold: refused WEIR-PG-047
+-- hold: held
 --- setup
 CREATE TABLE t (id int PRIMARY KEY, v varchar(10));
 INSERT INTO t VALUES (1, 'ten'), (2, NULL);

@@ -3,6 +3,7 @@
 
 mod checks;
 mod concurrent;
+mod failover;
 mod resume;
 mod schema;
 mod stream;

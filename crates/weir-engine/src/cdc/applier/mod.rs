@@ -5,6 +5,13 @@
 //! transaction of rows and the boundary's number, so each stream knows how far it is. The checkpoint follows, now and then: it knows up to where *all*
 //! streams of the node are durable, also those that had no changes, and it keeps the dead letters and the counts. After a crash reading begins
 //! at the checkpoint; a stream passes over what it has.
+//!
+//! A stream that waits for an approval (see [`super::hold`], `waiting`) is left out, and the checkpoint tells how far it is and what its
+//! counts were then. Both ways, into the wait and out of it, the node begins again from its last checkpoint: an attempt after a crash finds the
+//! same.
+
+mod opening;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +21,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use weir_connect::{
-    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChangePolicy, Split, SplitProgress, StreamSink, StreamTarget,
-    failpoint,
+    Barrier, ChangeBatch, ChangeWriter, CommitReport, SchemaChange, SchemaChangePolicy, Sink, Split, SplitProgress, StreamSink,
+    StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, FlowOutput};
+use weir_plan::Flow;
 
+pub(super) use self::opening::Left;
+use self::opening::Opening;
 use super::codec::{Mark, Record};
+use super::hold::{self, Held};
 use super::journal::Journal;
 use super::outlet::{Maker, Outlet};
-use super::shape::{self, Shape, Shapes};
+use super::shape::{self, Shape};
 use super::{SPLIT, Shared};
 use crate::run::RunContext;
 use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
@@ -40,128 +50,60 @@ pub(super) fn name(log: &str, sink: &str) -> String {
     format!("{log} → {sink}")
 }
 
-/// What the last committed run of a log left.
-#[derive(Default)]
-pub(super) struct Left {
-    /// The boundary that it ended with.
-    pub seq: u64,
-    /// The streams as they were then.
-    pub shapes: Shapes,
-    /// What the targets had got through transforms.
-    pub outlets: Value,
-    /// The sinks that it had; `None`: an older version did not write them down.
-    pub sinks: Option<Vec<String>>,
-    /// Where sinks that are new begin; see [`super::join`].
-    pub joined: HashMap<String, u64>,
-}
-
-impl Left {
-    pub(super) fn read(left: &Value) -> Result<Self> {
-        let names = |sinks: &Vec<Value>| sinks.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        Ok(Self {
-            seq: left["seq"].as_u64().unwrap_or(0),
-            shapes: shape::read(&left["shapes"])?,
-            outlets: left["outlets"].clone(),
-            sinks: left["sinks"].as_array().map(names),
-            joined: HashMap::new(),
-        })
-    }
-
-    /// A sink that has no checkpoint begins where the last run ended, if it was there then. One that is new has nothing of what came before.
-    pub(super) fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
-        if let Some(seq) = self.joined.get(sink) {
-            return Ok(*seq);
-        }
-        let known = self.sinks.as_ref().is_none_or(|sinks| sinks.iter().any(|known| known == sink));
-        if known && (self.seq > 0 || journal.holds(0).is_ok()) {
-            return Ok(self.seq);
-        }
-        Err(Error::new("WEIR-JOURNAL-013", Kind::Conflict, format!("sink `{sink}` is new, and the log has begun without it"))
-            .because("what the other sinks have had is not in the journal any more, so the rows of the snapshot would be missing")
-            .hint("give it a pipeline of its own; or `weir state reset`, which begins with a new snapshot for all sinks"))
-    }
-}
-
 /// One sink node.
 pub(super) struct Applier {
     context: Arc<RunContext>,
+    log: String,
     name: String,
     targets: Vec<Target>,
     /// Stream → index of its targets (a stream may be written twice by one node only under two names).
     routes: HashMap<Arc<str>, Vec<usize>>,
     /// Where reading begins.
     start: u64,
+    /// The boundary of the last checkpoint: streams that are not so far are named in it.
+    head: u64,
     /// Set back: up to this boundary the targets have everything, and are to get it once more.
     again: u64,
+    /// Per flow of the log.
+    ways: Vec<Way>,
     /// Sums per flow of the log; zero where the flow does not come here.
     counts: Vec<Counts>,
     dead: Vec<SetAside>,
     /// Since when there is something that is not durable.
     waiting: Option<Instant>,
+    /// When it was last looked whether streams that wait may go on.
+    looked: Option<Instant>,
     sink: String,
 }
 
-/// A target with its writer.
-struct Opened {
-    sink: Box<dyn StreamSink>,
-    writer: Option<Box<dyn ChangeWriter>>,
-    /// The boundary that is durable in it.
-    seq: Option<u64>,
-    /// It has the shape of the source's table by now, and not the one that was asked for.
-    fell_back: bool,
+/// How far a stream is at this node.
+#[derive(Default)]
+struct Way {
+    /// Up to this boundary all of it is counted and in its targets.
+    from: u64,
+    /// Up to this boundary changes of its shape are approved.
+    approved: u64,
+    /// Where it must not go on.
+    stop: Option<Stop>,
+    /// It waits after `from`.
+    held: Option<Held>,
 }
 
-impl Opened {
-    async fn new(
-        output: &FlowOutput,
-        target: &impl Fn(&Shape, SchemaChangePolicy) -> Result<StreamTarget>,
-        shape: &Shape,
-        policy: SchemaChangePolicy,
-        told: &Shape,
-    ) -> Result<Self> {
-        let policy = if shape == told { output.on_schema_change } else { policy };
-        match Self::open(output, target(shape, policy), target(shape, output.on_schema_change)).await {
-            // Somebody has fitted the table, or the transforms, to what the source has become.
-            Err(error) if shape != told && error.kind() == Kind::Schema => {
-                let now = || target(told, output.on_schema_change);
-                match Self::open(output, now(), now()).await {
-                    Ok(opened) => Ok(Self { fell_back: true, ..opened }),
-                    // Or it was left behind by another contract, and may be altered now.
-                    Err(_) if policy != output.on_schema_change => {
-                        let then = || target(shape, output.on_schema_change);
-                        Self::open(output, then(), then()).await
-                    }
-                    Err(_) => Err(error),
-                }
-            }
-            opened => opened,
-        }
-    }
-
-    /// `strict` is looked at first.
-    async fn open(output: &FlowOutput, strict: Result<StreamTarget>, target: Result<StreamTarget>) -> Result<Self> {
-        let (strict, target) = (strict?, target?);
-        if strict.on_schema_change != target.on_schema_change {
-            output.sink.preview(&strict).await?;
-        }
-        let sink = output.sink.prepare(target).await?;
-        let recovery = sink.recover().await?;
-        let known = recovery.progress.iter().flatten().find(|part| part.split.id == SPLIT);
-        let seq = known.and_then(|part| seq_of(part.position.as_ref()));
-        let writer = match recovery.committed {
-            Some(_) => None,
-            None => Some(sink.change_writer(output.deletes).await?),
-        };
-        Ok(Self { sink, writer, seq, fell_back: false })
-    }
+/// A change of the shape that nobody has approved.
+struct Stop {
+    /// The boundary that it belongs to.
+    at: u64,
+    /// Somebody has, but it cannot be carried out.
+    problem: Option<String>,
 }
 
-/// One stream's way.
+/// One target of a stream.
 struct Target {
     /// The flow in the log, and the output in the flow.
     flow: usize,
     output: usize,
-    sink: Box<dyn StreamSink>,
+    /// `None`: the stream waits.
+    sink: Option<Box<dyn StreamSink>>,
     /// Of the input.
     stream: Arc<str>,
     /// Of the stream, at the last change that was applied.
@@ -177,6 +119,29 @@ struct Target {
     /// Changes written since the run began.
     rows: u64,
     dirty: bool,
+    /// Changes of the shape wait for an approval.
+    holds: bool,
+    /// It was opened in a shape that the stream has not come to yet.
+    fell_back: bool,
+    /// To ask what would have to be altered.
+    connector: Arc<dyn Sink>,
+    asks: StreamTarget,
+}
+
+/// How reading ended.
+pub(super) enum End {
+    /// At the end of the journal, or because the run stops.
+    Over,
+    /// A stream has to wait, or may go on: see [`Applier::reopen`].
+    Again,
+}
+
+/// What became of a new shape.
+enum Reshaped {
+    Not,
+    Done,
+    /// It is not approved, or the target has refused it, for this reason.
+    Stop(Option<String>),
 }
 
 impl Applier {
@@ -190,6 +155,29 @@ impl Applier {
         left: &Left,
         journal: &Arc<Journal>,
     ) -> Result<Self> {
+        Self::open_with(context, log, sink, flows, left, journal, HashMap::new()).await
+    }
+
+    /// The same after [`End::Again`]: from the last checkpoint.
+    pub(super) async fn reopen(&mut self, flows: &[&Flow], left: &Left, journal: &Arc<Journal>) -> Result<()> {
+        let stops = self.ways.iter_mut().enumerate().filter_map(|(flow, way)| Some((flow, way.stop.take()?)));
+        let stops: HashMap<usize, Stop> = stops.collect();
+        // Their sessions may hold locks.
+        self.targets.clear();
+        let (context, log, sink) = (self.context.clone(), self.log.clone(), self.sink.clone());
+        *self = Self::open_with(&context, &log, &sink, flows, left, journal, stops).await?;
+        Ok(())
+    }
+
+    async fn open_with(
+        context: &Arc<RunContext>,
+        log: &str,
+        sink: &str,
+        flows: &[&Flow],
+        left: &Left,
+        journal: &Arc<Journal>,
+        mut stops: HashMap<usize, Stop>,
+    ) -> Result<Self> {
         let name = name(log, sink);
         let place = FlowPlace { pipeline: &context.dead_letters_of, run_id: &context.identity.run_id, flow: &name };
         let checkpoint = context.store.epochs(&place).await?.pop();
@@ -197,88 +185,80 @@ impl Applier {
         let fresh = checkpoint.is_none();
         let body = checkpoint.map(|epoch| epoch.body).unwrap_or_default();
         let position = body.progress.first().and_then(|part| part.position.clone()).unwrap_or_default();
-        let kept = shape::read(&position["shapes"])?;
-        let start = match position["seq"].as_u64() {
+        let shapes = shape::read(&position["shapes"])?;
+        let head = match position["seq"].as_u64() {
             Some(seq) => seq,
             None => left.begins(sink, journal)?,
         };
         let again = position["again"].as_u64().unwrap_or(0);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
-        let mut targets = Vec::new();
+        let approvals = hold::approved(&journal.place()).await?;
+        let mut ways = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
         let mut routes: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (at, flow) in flows.iter().enumerate() {
-            for (index, output) in flow.outputs.iter().enumerate().filter(|(_, output)| output.node == sink) {
-                let stream: Arc<str> = flow.inputs[0].stream.name.as_str().into();
-                let maker = Maker::new(flow, index, output);
-                let place = format!("{sink}/{stream}#{index}");
-                let saved = [&position["outlets"][&place], &left.outlets[&place]].into_iter().find(|saved| saved.is_object());
-                let saved = saved.unwrap_or(&Value::Null);
-                let target = |shape: &Shape, policy| {
-                    let outlet = maker.outlet_or_saved(shape, saved)?;
-                    Ok(StreamTarget {
-                        run: context.identity.clone(),
-                        stream: output.stream.clone(),
-                        schema: outlet.schema,
-                        key: outlet.key,
-                        cursor: None,
-                        write_mode: output.write_mode,
-                        on_schema_change: policy,
-                        changes: true,
-                    })
-                };
-                let told = maker.told(output);
-                let known = kept.get(&stream).or_else(|| left.shapes.get(&stream).filter(|_| !left.joined.contains_key(sink))).cloned();
-                let (mut shape, policy) = match known {
-                    // The target has had this shape already: opening alters nothing.
-                    Some(shape) if output.on_schema_change == SchemaChangePolicy::Evolve => (shape, SchemaChangePolicy::Freeze),
-                    Some(shape) => (shape, output.on_schema_change),
-                    None => (told.clone(), output.on_schema_change),
-                };
-                let mut opened = Opened::new(output, &target, &shape, policy, &told).await?;
-                let seq = if start < again { start } else { opened.seq.unwrap_or(0).max(start) };
-                if let Some(later) = shape::last_between(journal, &stream, start, seq).await? {
-                    // What is saved was got in the shape before.
-                    maker.outlet(&later)?;
-                    opened = Opened::new(output, &target, &later, policy, &told).await?;
-                    shape = later;
+            let stream = flow.inputs[0].stream.name.as_str();
+            let (run, counts, position, shapes) = (&context.identity, &counts[at], &position, &shapes);
+            let opening = Opening { run, sink, flow, at, left, position, shapes, counts, again, journal };
+            let behind = &position["behind"][stream];
+            let from = behind["seq"].as_u64().unwrap_or(head);
+            let approved = approvals.get(stream).copied().unwrap_or(0);
+            let mut way = Way { from, approved, stop: stops.remove(&at), held: None };
+            let holds = opening.outputs().any(|(_, output)| output.on_schema_change == SchemaChangePolicy::Hold);
+            let held = if holds { Held::read(&behind["held"])? } else { None };
+            if approved <= from {
+                way.held = held;
+                // It was let go, and came back.
+                let problem = way.held.is_some().then(|| way.stop.take()?.problem).flatten();
+                if let (Some(held), Some(problem)) = (&mut way.held, problem) {
+                    held.refused(problem);
                 }
-                let Opened { sink: opened, writer, fell_back, .. } = opened;
-                if fell_back {
-                    shape = told;
+                targets.extend(opening.targets(&way).await?);
+            } else {
+                match opening.targets(&way).await {
+                    // It goes on waiting, whatever was approved.
+                    Err(error) if holds && matches!(error.kind(), Kind::Schema | Kind::Conflict) => {
+                        hold::approve_up_to(&journal.place(), stream, from).await?;
+                        way.approved = from;
+                        let shape = || shapes.get(stream).or_else(|| left.shapes.get(stream)).cloned();
+                        let Some(mut held) = held.or_else(|| Some(Held::new(stream, sink, from, shape()?))) else {
+                            return Err(error);
+                        };
+                        held.refused(hold::problem(&error));
+                        way.held = Some(held);
+                        targets.extend(opening.targets(&way).await?);
+                    }
+                    opened => targets.extend(opened?),
                 }
-                let outlet = maker.outlet_or_saved(&shape, saved)?;
-                let earlier = flow.outputs[..index].iter().filter(|output| output.node == sink).count();
-                let rows = counts[at].written.get(earlier).copied().unwrap_or(0);
-                routes.entry(stream.clone()).or_default().push(targets.len());
-                targets.push(Target {
-                    flow: at,
-                    output: index,
-                    sink: opened,
-                    stream,
-                    shape,
-                    outlet,
-                    maker,
-                    place,
-                    writer,
-                    seq,
-                    rows,
-                    dirty: false,
-                });
             }
+            ways.push(way);
         }
+        for (at, target) in targets.iter().enumerate() {
+            routes.entry(target.stream.clone()).or_default().push(at);
+        }
+        let goes = targets.iter().filter(|target| ways[target.flow].held.is_none());
+        let start = goes.map(|target| ways[target.flow].from).min().unwrap_or(head);
         let mut applier = Self {
             context: context.clone(),
+            log: log.to_owned(),
             name,
             targets,
             routes,
             start,
+            head,
             again,
+            ways,
             counts,
             dead: Vec::new(),
             waiting: None,
+            looked: None,
             sink: sink.to_owned(),
         };
+        for held in applier.ways.iter().filter_map(|way| way.held.as_ref()) {
+            context.warn(held.says());
+        }
+        context.hold(&applier.name, applier.held());
         if fresh {
             // A table may have another shape when this run is taken up again.
             let mark = Mark { seq: start, position: Value::Null, committed_at_us: None };
@@ -298,18 +278,39 @@ impl Applier {
         all.filter(|part| part.as_ref().map_or(true, |(_, saved)| saved.is_object())).collect()
     }
 
-    /// The boundary after which this node needs the journal.
+    /// The boundary that it begins after.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
+    /// The boundary after which this node needs the journal.
+    pub(super) fn needs(&self) -> u64 {
+        self.least(self.start)
+    }
+
+    /// The same, when the node is at boundary `seq`.
+    fn least(&self, seq: u64) -> u64 {
+        self.flows().map(|flow| self.has(flow, seq)).min().unwrap_or(seq)
+    }
+
+    /// The flows that come here.
+    fn flows(&self) -> impl Iterator<Item = usize> {
+        self.targets.chunk_by(|one, next| one.flow == next.flow).map(|targets| targets[0].flow)
+    }
+
+    /// Up to where a flow is counted and applied when the node is at boundary `seq`.
+    fn has(&self, flow: usize, seq: u64) -> u64 {
+        let way = &self.ways[flow];
+        if way.held.is_some() { way.from } else { seq.max(way.from) }
+    }
+
     /// The last boundary that any stream of the node has.
     pub(super) fn reached(&self) -> u64 {
-        self.targets.iter().map(|target| target.seq).max().unwrap_or(0).max(self.start)
+        self.targets.iter().map(|target| target.seq).max().unwrap_or(0).max(self.head)
     }
 
     /// Reads and applies to the end of the journal, or until the run stops.
-    pub(super) async fn run(&mut self, shared: &Shared, side: usize) -> Result<()> {
+    pub(super) async fn run(&mut self, shared: &Shared, side: usize) -> Result<End> {
         let context = self.context.clone();
         let mut reader = shared.journal.read_after(self.start)?;
         let mut seq = self.start;
@@ -320,21 +321,39 @@ impl Applier {
         let mut unsaved: Option<Mark> = None;
         let mut full = shared.waiting.subscribe();
         let interval = context.options.checkpoint_interval;
+        self.settle(seq);
+        if self.look(&shared.journal).await? {
+            return Ok(End::Again);
+        }
         loop {
             let next = {
                 let mut reading = std::pin::pin!(reader.next());
                 loop {
                     let something = between.is_some() && (self.waiting.is_some() || unsaved.is_some());
                     let until = self.waited_enough().into_iter().chain(unsaved.as_ref().map(|_| saved + interval)).min();
+                    let looks_at = self.looks_at();
                     tokio::select! {
                         biased;
                         next = &mut reading => break next?,
                         // Nothing more comes for now.
                         () = wait(&mut full, until), if something => {}
+                        () = time(looks_at), if looks_at.is_some() => {}
                         // Nothing is open: what was applied is flushed below.
                         () = context.options.stop.cancelled(), if bytes == 0 => break None,
                     }
-                    let Some(mark) = &between else { continue };
+                    let goes_on = self.look(&shared.journal).await?;
+                    let Some(mark) = &between else {
+                        // Nothing was read since the beginning.
+                        if goes_on {
+                            return Ok(End::Again);
+                        }
+                        continue;
+                    };
+                    if goes_on {
+                        self.flush(mark, shared, true).await?;
+                        self.checkpoint(mark, shared, side).await?;
+                        return Ok(End::Again);
+                    }
                     let over = self.waited_enough().is_some_and(|end| end <= Instant::now());
                     if self.waiting.is_some() && (over || *full.borrow()) {
                         self.flush(mark, shared, true).await?;
@@ -364,6 +383,9 @@ impl Applier {
                 unsaved = None;
                 self.waiting.get_or_insert_with(Instant::now);
             }
+            if !self.takes(&record, upcoming).await {
+                continue;
+            }
             match record {
                 Record::Changes(batch) => {
                     bytes += batch.rows.get_array_memory_size().max(1);
@@ -373,28 +395,25 @@ impl Applier {
                     bytes += 1;
                     for target in self.due(&stream, upcoming) {
                         target.dirty = true;
-                        target.writer()?.truncate_by(&transaction).await?;
+                        target.writer()?.truncate(&transaction).await?;
                     }
                 }
-                Record::Schema(change) => {
-                    for target in self.due(&change.stream, upcoming) {
-                        let Some(changed) = target.shape.changed(&change) else { continue };
-                        let shape = Shape { schema: changed.schema.clone(), key: changed.key.clone() };
-                        let outlet = target.maker.outlet(&shape)?;
-                        bytes += 1;
-                        target.dirty = true;
-                        if let Some(seen) = target.outlet.becomes(&outlet, &changed) {
-                            target.writer()?.reshape(&seen).await?;
+                Record::Schema(change) => match self.reshape(&change, upcoming).await? {
+                    Reshaped::Not => {}
+                    Reshaped::Done => bytes += 1,
+                    Reshaped::Stop(problem) => {
+                        if problem.is_some() {
+                            hold::approve_up_to(&shared.journal.place(), &change.stream, seq).await?;
                         }
-                        (target.shape, target.outlet) = (shape, outlet);
+                        if let Some(flow) = self.flow_of(&change.stream) {
+                            self.ways[flow].stop = Some(Stop { at: upcoming, problem });
+                        }
+                        return Ok(End::Again);
                     }
-                }
+                },
                 Record::Dead(letter) => {
                     bytes += 1;
-                    let Some(&flow) = self.routes.get(letter.stream.as_str()).and_then(|targets| targets.first()) else {
-                        continue;
-                    };
-                    let flow = self.targets[flow].flow;
+                    let Some(flow) = self.flow_of(&letter.stream) else { continue };
                     self.counts[flow].read += 1;
                     self.counts[flow].dead += 1;
                     shared.gauges[flow].dead.fetch_add(1, Ordering::Relaxed);
@@ -407,11 +426,15 @@ impl Applier {
                     seq = mark.seq;
                     between = Some(mark.clone());
                     let stopping = context.stopping();
-                    if last || stopping || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
+                    let stops = self.ways.iter().any(|way| way.stop.as_ref().is_some_and(|stop| stop.at == seq + 1));
+                    let goes_on = self.look(&shared.journal).await?;
+                    if last || stopping || stops || goes_on || bytes >= FLUSH_BYTES || flushed.elapsed() >= FLUSH_EVERY {
                         // A checkpoint says that all streams are durable up to here.
-                        let durable = self.flush(&mark, shared, stopping || *full.borrow()).await?;
+                        let durable = self.flush(&mark, shared, stopping || stops || goes_on || *full.borrow()).await?;
+                        self.settle(seq);
                         (flushed, bytes) = (Instant::now(), 0);
-                        let due = saved.elapsed() >= interval || *full.borrow() || stopping || !self.dead.is_empty();
+                        let turns = stops || goes_on;
+                        let due = turns || saved.elapsed() >= interval || *full.borrow() || stopping || !self.dead.is_empty();
                         if durable && due {
                             self.checkpoint(&mark, shared, side).await?;
                             saved = Instant::now();
@@ -420,7 +443,10 @@ impl Applier {
                         }
                     }
                     if stopping {
-                        return Ok(());
+                        return Ok(End::Over);
+                    }
+                    if goes_on {
+                        return Ok(End::Again);
                     }
                 }
             }
@@ -430,7 +456,44 @@ impl Applier {
             self.flush(&mark, shared, true).await?;
             self.checkpoint(&mark, shared, side).await?;
         }
-        Ok(())
+        Ok(End::Over)
+    }
+
+    /// The flow that a stream belongs to, if it comes here.
+    fn flow_of(&self, stream: &str) -> Option<usize> {
+        Some(self.targets[*self.routes.get(stream)?.first()?].flow)
+    }
+
+    /// Tells the targets of a stream its new shape.
+    async fn reshape(&mut self, change: &SchemaChange, upcoming: u64) -> Result<Reshaped> {
+        let approved = self.flow_of(&change.stream).is_some_and(|flow| upcoming <= self.ways[flow].approved);
+        let mut reshaped = Reshaped::Not;
+        for target in self.due(&change.stream, upcoming) {
+            target.fell_back = false;
+            let Some(changed) = target.shape.changed(change) else { continue };
+            let shape = Shape { schema: changed.schema.clone(), key: changed.key.clone() };
+            let outlet = match target.maker.outlet(&shape) {
+                Err(error) if target.holds && error.kind() == Kind::Schema => {
+                    return Ok(Reshaped::Stop(approved.then(|| hold::problem(&error))));
+                }
+                outlet => outlet?,
+            };
+            if let Some(seen) = target.outlet.becomes(&outlet, &changed) {
+                if target.holds && !approved && !seen.differences(&target.outlet.schema, &target.outlet.key).is_empty() {
+                    return Ok(Reshaped::Stop(None));
+                }
+                match target.writer()?.reshape(&seen).await {
+                    Err(error) if target.holds && matches!(error.kind(), Kind::Schema | Kind::Conflict) => {
+                        return Ok(Reshaped::Stop(Some(hold::problem(&error))));
+                    }
+                    done => done?,
+                }
+            }
+            target.dirty = true;
+            (target.shape, target.outlet) = (shape, outlet);
+            reshaped = Reshaped::Done;
+        }
+        Ok(reshaped)
     }
 
     /// The targets of a stream that lack what belongs to this boundary.
@@ -463,6 +526,9 @@ impl Applier {
             gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
             self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
+                if target.fell_back && !target.shape.is_of(&batch.rows.schema()) {
+                    return Err(target.too_early());
+                }
                 // Also if nothing of it goes on: the target is asked for nothing more before this boundary.
                 target.dirty = true;
                 if let Some(batch) = sent.batch {
@@ -473,15 +539,11 @@ impl Applier {
         Ok(())
     }
 
-    /// When the first of the sinks that wait has waited enough; `None` if none waits.
-    fn patience_ends(&self) -> Option<Instant> {
-        let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
-        self.waiting?.checked_add(patience)
-    }
-
-    /// The same, if all that wait have asked for it: what others have is flushed when the journal's end is reached, not while it is being read.
+    /// When the first of the sinks that wait for more has waited enough. `None` if one waits for nothing more: what it has is flushed when the
+    /// journal's end is reached, not while it is being read.
     fn waited_enough(&self) -> Option<Instant> {
-        self.patience_ends().filter(|end| self.waiting.is_some_and(|since| *end > since))
+        let patience = self.targets.iter().filter(|target| target.dirty).map(Target::patience).min()?;
+        self.waiting.filter(|_| !patience.is_zero())?.checked_add(patience)
     }
 
     /// Makes what was applied durable: in all streams at once, or, while none has waited long enough, in those whose sinks wait for no more.
@@ -489,7 +551,7 @@ impl Applier {
     async fn flush(&mut self, mark: &Mark, shared: &Shared, all: bool) -> Result<bool> {
         let held: usize =
             self.targets.iter().filter_map(|target| target.writer.as_ref()).map(|writer| writer.buffered_bytes()).sum();
-        let all = all || held >= HELD_BYTES || self.patience_ends().is_none_or(|end| end <= Instant::now());
+        let all = all || held >= HELD_BYTES || self.waited_enough().is_none_or(|end| end <= Instant::now());
         let dirty: Vec<&mut Target> = self.targets.iter_mut().filter(|target| target.dirty && (all || target.full())).collect();
         if all {
             self.waiting = None;
@@ -521,7 +583,7 @@ impl Applier {
     /// Remembers that all streams are durable up to here.
     async fn checkpoint(&mut self, mark: &Mark, shared: &Shared, side: usize) -> Result<()> {
         let number = self.keep(mark).await?;
-        shared.done(side, mark.seq)?;
+        shared.done(side, mark.seq, self.least(mark.seq))?;
         let rows = self.targets.iter().map(|target| target.rows).sum();
         self.context.tell(crate::events::RunEvent::Checkpoint {
             epoch: number,
@@ -541,12 +603,17 @@ impl Applier {
             written.push(target.rows);
         }
         let mut reached = progress(mark, 0);
-        let mut position = json!({"seq": mark.seq, "at": mark.position, "shapes": shape::write(self.shapes())?});
+        let head = mark.seq.max(self.head);
+        let mut position = json!({"seq": head, "at": mark.position, "shapes": shape::write(self.shapes())?});
+        let behind = self.behind(mark.seq, head)?;
+        if !behind.is_empty() {
+            position["behind"] = behind.into();
+        }
         let outlets = self.outlets()?;
         if !outlets.is_empty() {
             position["outlets"] = outlets.into();
         }
-        if mark.seq < self.again {
+        if self.least(mark.seq) < self.again {
             position["again"] = self.again.into();
         }
         reached.position = Some(position);
@@ -558,6 +625,8 @@ impl Applier {
         let dead = std::mem::take(&mut self.dead);
         self.context.store.write_epoch(&place, &Epoch { number, prepared: false, body }, &dead, Keep::Newest).await?;
         failpoint!("cdc.checkpoint.after");
+        self.head = head;
+        self.context.hold(&self.name, self.held());
         Ok(number)
     }
 
@@ -565,7 +634,8 @@ impl Applier {
     pub(super) async fn commit(&self) -> Result<Vec<((usize, usize), CommitReport)>> {
         let mut reports = Vec::new();
         for target in &self.targets {
-            reports.push(((target.flow, target.output), target.sink.commit(&[]).await?));
+            let sink = target.sink.as_ref().ok_or_else(|| Error::internal("a stream that waits was to be committed"))?;
+            reports.push(((target.flow, target.output), sink.commit(&[]).await?));
         }
         Ok(reports)
     }
@@ -574,6 +644,13 @@ impl Applier {
 impl Target {
     fn writer(&mut self) -> Result<&mut Box<dyn ChangeWriter>> {
         self.writer.as_mut().ok_or_else(|| Error::internal("changes came for a run that is committed"))
+    }
+
+    /// Changes of a shape that the target does not have any more.
+    fn too_early(&self) -> Error {
+        Error::new("WEIR-CHANGE-006", Kind::Schema, format!("changes of `{}` wait that have the shape before", self.stream))
+            .because("the target was fitted to what the stream has become, and cannot take them")
+            .hint("give the target back the columns that it had, until these changes are applied")
     }
 
     fn patience(&self) -> Duration {
@@ -587,23 +664,21 @@ impl Target {
 
 /// Waits until the journal is full, or for the time; without one only for that.
 async fn wait(full: &mut watch::Receiver<bool>, until: Option<Instant>) {
-    let time = async {
-        match until {
-            Some(until) => tokio::time::sleep_until(until.into()).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         Ok(_) = full.wait_for(|full| *full) => {}
-        () = time => {}
+        () = time(until) => {}
+    }
+}
+
+/// Waits for the time; for ever without one.
+async fn time(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 
 fn progress(mark: &Mark, rows: u64) -> SplitProgress {
     let split = Split { id: SPLIT.into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
     SplitProgress { split, position: Some(json!({"seq": mark.seq, "at": mark.position})), done: false, rows }
-}
-
-fn seq_of(position: Option<&Value>) -> Option<u64> {
-    position?["seq"].as_u64()
 }

@@ -1,0 +1,98 @@
+//! A file of the state on its way to staging.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, max, min};
+use arrow::datatypes::{DataType, Int64Type};
+use weir_error::{Error, Result};
+use weir_formats::{Encoder, encoder};
+
+use super::super::super::manifest::{DATA, fingerprint};
+use super::super::super::sink::Shared;
+use super::super::super::storage::{StagedWriter, StagingArea, join};
+use super::super::super::writer::TokenFile;
+use super::parts::Made;
+
+/// See the module. Dropping it leaves what staging sweeps.
+pub(super) struct Output {
+    shared: Arc<Shared>,
+    /// Position of the first key column.
+    first: usize,
+    encoder: Box<dyn Encoder>,
+    staged: Box<dyn StagedWriter>,
+    rows: u64,
+    /// Of the first key column; `None`: not known.
+    keys: Option<[i64; 2]>,
+}
+
+impl Output {
+    /// A file that readers will find as `path`, relative to the dataset's folder.
+    pub(super) async fn create(shared: &Arc<Shared>, area: &Arc<dyn StagingArea>, first: usize, path: &str) -> Result<Self> {
+        let nonce = format!("{:08x}", rand::random::<u32>());
+        // Ends like no data file: not every reader leaves hidden folders out.
+        let content = join(&join(&shared.dataset.hidden, DATA), &format!("{path}.{nonce}"));
+        let staged = area.create(&nonce, &content).await?;
+        let encoder = encoder(shared.contract.dataset.clone(), &shared.write)?;
+        Ok(Self { shared: shared.clone(), first, encoder, staged, rows: 0, keys: None })
+    }
+
+    /// Rows in the dataset's schema.
+    pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let found = whole_numbers(batch.column(self.first)).and_then(|numbers| {
+            let numbers = numbers.as_primitive::<Int64Type>();
+            Some([min(numbers)?, max(numbers)?])
+        });
+        self.keys = match (self.rows, self.keys, found) {
+            (0, _, found) => found,
+            (_, Some(known), Some(found)) => Some([known[0].min(found[0]), known[1].max(found[1])]),
+            _ => None,
+        };
+        self.rows += batch.num_rows() as u64;
+        self.encoder.write(batch)?;
+        for bytes in self.encoder.drain() {
+            self.staged.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.encoder.estimated_bytes() >= self.shared.target_file_bytes
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Made> {
+        for bytes in self.encoder.finish()? {
+            self.staged.write(bytes).await?;
+        }
+        let staged = self.staged.finish().await?;
+        let schema = fingerprint(&self.shared.contract.dataset);
+        Ok(Made { file: TokenFile { staged, rows: self.rows, partition: Default::default(), schema }, keys: self.keys })
+    }
+}
+
+/// A key column as 64-bit numbers, if every value of its type is one, in the same order.
+pub(super) fn whole_numbers(column: &ArrayRef) -> Option<ArrayRef> {
+    use DataType as T;
+    let whole = matches!(column.data_type(), T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32);
+    if !whole || column.null_count() > 0 {
+        return None;
+    }
+    cast(column, &T::Int64).ok()
+}
+
+/// A name for a file of the state, for its life. `listing::is_ours` knows it.
+pub(super) fn name(shared: &Shared, number: u64) -> String {
+    format!("part-{number:012}-{:08x}-0-00001{}", rand::random::<u32>(), shared.extension)
+}
+
+/// What an internal step of Arrow says when it should not have failed.
+pub(super) fn broken(error: impl std::fmt::Display) -> Error {
+    Error::internal("rows of the state cannot be put together").because(error)
+}

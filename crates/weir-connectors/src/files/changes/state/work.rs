@@ -1,0 +1,180 @@
+//! Changes against rows: which rows they mean, and what those become. No I/O.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::interleave;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::util::display::array_value_to_string;
+use weir_error::{Error, Kind, Result};
+
+use super::super::super::sink::Shared;
+use super::output::{broken, whole_numbers};
+use crate::changes::pending::{Fate, Pending, Slot};
+
+/// Rows that are put together at once.
+const ROWS: usize = 8192;
+
+/// Changes that are brought into the files.
+pub(super) struct Work {
+    /// With the schema that the files will have.
+    pub shared: Arc<Shared>,
+    /// In that schema.
+    pub pending: Pending,
+    /// Position of the mark of soft deletes.
+    pub deleted: Option<usize>,
+    /// Values of the first key column, ascending, if they are whole numbers.
+    firsts: Option<Vec<i64>>,
+}
+
+/// A row of the result.
+#[derive(Debug, Clone, Copy)]
+enum Pick {
+    /// As it was.
+    Old(usize),
+    /// Of a slot; what it lacks is in the old row, if there is one.
+    New(usize, Option<usize>),
+}
+
+impl Work {
+    pub(super) fn new(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
+        let firsts = firsts(&pending);
+        Self { shared, pending, deleted, firsts }
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.shared.contract.dataset
+    }
+
+    pub(super) fn first_key(&self) -> usize {
+        self.pending.key().first().copied().unwrap_or(0)
+    }
+
+    /// Whether a file whose first key column is within these bounds may have a row that is meant.
+    pub(super) fn may_hold(&self, keys: Option<[i64; 2]>) -> bool {
+        let (Some([low, high]), Some(firsts)) = (keys, &self.firsts) else { return true };
+        firsts.get(firsts.partition_point(|first| *first < low)).is_some_and(|first| *first <= high)
+    }
+
+    /// The slots of these rows, whose key columns these are.
+    pub(super) fn slots(&self, keys: &[ArrayRef]) -> Result<Vec<Option<usize>>> {
+        let keys = self.pending.keys_of(keys)?;
+        Ok(keys.iter().map(|key| self.pending.slot_of(key)).collect())
+    }
+
+    /// The rows of a file after the changes: those that are meant are replaced where they stand, or left out.
+    pub(super) fn applied(&self, old: RecordBatch) -> Result<RecordBatch> {
+        let keys: Vec<ArrayRef> = self.pending.key().iter().map(|at| old.column(*at).clone()).collect();
+        let slots = self.slots(&keys)?;
+        if slots.iter().all(Option::is_none) {
+            return Ok(old);
+        }
+        let picks = slots.iter().enumerate().filter_map(|(row, slot)| match slot {
+            None => Some(Pick::Old(row)),
+            Some(slot) if self.pending.slots()[*slot].fate == Fate::Gone => None,
+            Some(slot) => Some(Pick::New(*slot, Some(row))),
+        });
+        self.compose(Some(&old), &picks.collect::<Vec<_>>())
+    }
+
+    /// Rows that no file has, in batches.
+    pub(super) fn fresh<'a>(&'a self, slots: &'a [usize]) -> impl Iterator<Item = Result<RecordBatch>> + Send + 'a {
+        slots.chunks(ROWS).map(|slots| {
+            let picks: Vec<Pick> = slots.iter().map(|slot| Pick::New(*slot, None)).collect();
+            self.compose(None, &picks)
+        })
+    }
+
+    fn compose(&self, old: Option<&RecordBatch>, picks: &[Pick]) -> Result<RecordBatch> {
+        let schema = self.schema();
+        let columns = schema.fields().iter().enumerate().map(|(at, field)| {
+            if self.deleted == Some(at) {
+                return self.marks(old.map(|old| old.column(at)), picks);
+            }
+            let nothing = new_null_array(field.data_type(), 1);
+            let mut sources: Vec<&dyn Array> =
+                vec![nothing.as_ref(), old.map_or(nothing.as_ref(), |old| old.column(at).as_ref())];
+            sources.extend(self.pending.batches().iter().map(|held| held.rows.column(at).as_ref()));
+            let places: Vec<(usize, usize)> = picks.iter().map(|pick| self.source(at, *pick)).collect();
+            interleave(&sources, &places).map_err(broken)
+        });
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        RecordBatch::try_new(schema.clone(), columns).map_err(broken)
+    }
+
+    /// Where a value is, among {NULL, the old rows, the batches}.
+    fn source(&self, column: usize, pick: Pick) -> (usize, usize) {
+        let (slot, old) = match pick {
+            Pick::Old(row) => return (1, row),
+            Pick::New(slot, old) => (&self.pending.slots()[slot], old),
+        };
+        match (self.pending.find(slot, column), old) {
+            (Some((batch, row)), _) => (batch + 2, row),
+            // A row that was made anew has nothing of the one before it.
+            (None, Some(row)) if !is_fresh(slot) => (1, row),
+            _ => (0, 0),
+        }
+    }
+
+    fn marks(&self, old: Option<&ArrayRef>, picks: &[Pick]) -> Result<ArrayRef> {
+        let before = old.map(|old| old.as_boolean_opt().ok_or_else(|| broken("the mark is no boolean"))).transpose()?;
+        let marks = picks.iter().map(|pick| match pick {
+            Pick::Old(row) => before.is_some_and(|before| before.is_valid(*row) && before.value(*row)),
+            Pick::New(slot, _) => matches!(self.pending.slots()[*slot].fate, Fate::Row { deleted: true, .. }),
+        });
+        Ok(Arc::new(BooleanArray::from(marks.collect::<Vec<_>>())))
+    }
+
+    /// Whether a slot needs a row that is there already.
+    fn needs_old(&self, slot: &Slot) -> bool {
+        matches!(slot.fate, Fate::Row { fresh: false, deleted: false })
+            && self.pending.partial(slot)
+            && (0..self.schema().fields().len()).any(|column| self.pending.find(slot, column).is_none())
+    }
+
+    /// The slots that become rows of their own, given those whose row was found.
+    pub(super) fn unfound(&self, found: &[bool]) -> Result<Vec<usize>> {
+        let mut missing: Vec<&Slot> = Vec::new();
+        let mut fresh = Vec::new();
+        for (at, slot) in self.pending.slots().iter().enumerate().filter(|(at, _)| !found[*at]) {
+            if self.needs_old(slot) {
+                missing.push(slot);
+            }
+            if slot.fate != Fate::Gone {
+                fresh.push(at);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(fresh);
+        }
+        let keys: Vec<String> = missing.iter().take(5).map(|slot| self.key_text(slot)).collect();
+        let what = format!("{} rows that the source has updated are not in the files", missing.len());
+        Err(Error::new("WEIR-FILE-098", Kind::Conflict, what)
+            .at(self.shared.dataset.place.clone())
+            .because(format!(
+                "the log does not have all their values (unchanged TOAST), so they cannot be made anew; keys: {}",
+                keys.join(", ")
+            ))
+            .hint("somebody removed them from the files: take the snapshot again (`weir state reset`, an empty folder); REPLICA IDENTITY FULL at the source gives every value"))
+    }
+
+    pub(super) fn key_text(&self, slot: &Slot) -> String {
+        let held = &self.pending.batches()[slot.last.batch as usize];
+        let value = |at: &usize| array_value_to_string(held.rows.column(*at), slot.last.row as usize).unwrap_or_default();
+        self.pending.key().iter().map(value).collect::<Vec<_>>().join("/")
+    }
+}
+
+fn is_fresh(slot: &Slot) -> bool {
+    matches!(slot.fate, Fate::Row { fresh: true, .. })
+}
+
+fn firsts(pending: &Pending) -> Option<Vec<i64>> {
+    let first = *pending.key().first()?;
+    let columns: Option<Vec<ArrayRef>> = pending.batches().iter().map(|held| whole_numbers(held.rows.column(first))).collect();
+    let columns = columns?;
+    let value = |slot: &Slot| columns[slot.last.batch as usize].as_primitive::<Int64Type>().value(slot.last.row as usize);
+    let mut firsts: Vec<i64> = pending.slots().iter().map(value).collect();
+    firsts.sort_unstable();
+    Some(firsts)
+}
