@@ -215,7 +215,11 @@ impl Checker<'_> {
         let text = self.plain_field(entry, path)?;
         let bucket = text.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
         if bucket.is_none_or(str::is_empty) {
-            self.wrong(entry, path, "a place in a bucket, s3://BUCKET/PREFIX; without `path` the journal is where the checkpoints are");
+            self.wrong(
+                entry,
+                path,
+                "a place in a bucket, s3://BUCKET/PREFIX; without `path` the journal is where the checkpoints are",
+            );
             return None;
         }
         Some(text)

@@ -124,7 +124,8 @@ impl Opened {
             None => Value::Null,
             Some(name) => {
                 let found = self.pipeline.connections.get(name);
-                let connection = found.ok_or_else(|| refused(format!("`journal.connection`: the file declares no connection `{name}`")))?;
+                let connection =
+                    found.ok_or_else(|| refused(format!("`journal.connection`: the file declares no connection `{name}`")))?;
                 if self.connector(&connection.kind)?.descriptor().name != "s3" {
                     return Err(refused(format!("`journal.connection`: `{name}` is no connection of `s3`")));
                 }

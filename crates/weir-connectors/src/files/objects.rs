@@ -21,7 +21,9 @@ use super::storage::Storage;
 /// is reached.
 pub fn bucket(connection: &Value, path: &str) -> Result<Arc<dyn Objects>> {
     let refused = |why: &str| {
-        Error::new("WEIR-S3-020", Kind::Spec, format!("`{path}` is no place in a bucket")).because(why.to_owned()).hint("write s3://BUCKET/PREFIX")
+        Error::new("WEIR-S3-020", Kind::Spec, format!("`{path}` is no place in a bucket"))
+            .because(why.to_owned())
+            .hint("write s3://BUCKET/PREFIX")
     };
     let rest = path.strip_prefix("s3://").ok_or_else(|| refused("it does not begin with s3://"))?;
     let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -34,7 +36,9 @@ pub fn bucket(connection: &Value, path: &str) -> Result<Arc<dyn Objects>> {
         return Err(refused("its connection is for another bucket"));
     }
     if connection.access_key.is_some() != connection.secret_key.is_some() {
-        return Err(Error::new("WEIR-S3-013", Kind::Spec, "access_key and secret_key belong together").hint("give both, or neither"));
+        return Err(
+            Error::new("WEIR-S3-013", Kind::Spec, "access_key and secret_key belong together").hint("give both, or neither")
+        );
     }
     Ok(Arc::new(Place { storage: client::s3(&connection, name)?, prefix: prefix.to_owned() }))
 }

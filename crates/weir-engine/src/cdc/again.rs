@@ -35,7 +35,9 @@ pub async fn snapshot(
 ) -> Result<Begun> {
     let at = at.into();
     let _lock = lock(at.state(), &pipeline.name).map_err(|error| {
-        error.hint("stop the run first, and start it again afterwards: the log goes on where it was, and no other table is disturbed")
+        error.hint(
+            "stop the run first, and start it again afterwards: the log goes on where it was, and no other table is disturbed",
+        )
     })?;
     let store = StateStore::open(at.state()).await?;
     if let Some(run) = store.unfinished(&pipeline.name).await?
@@ -63,5 +65,9 @@ pub async fn snapshot(
     writer.boundary(source.snapshot_again(&mark.position, streams)?, None).await?;
     writer.sync().await?;
     writer.close();
-    Ok(Begun { source: node.to_owned(), after: mark.seq + 1, streams: streams.iter().map(|wanted| wanted.stream.clone()).collect() })
+    Ok(Begun {
+        source: node.to_owned(),
+        after: mark.seq + 1,
+        streams: streams.iter().map(|wanted| wanted.stream.clone()).collect(),
+    })
 }

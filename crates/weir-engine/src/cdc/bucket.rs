@@ -130,7 +130,8 @@ fn chain(found: Vec<Segment>) -> Result<(Vec<Segment>, Vec<Segment>, Option<u64>
     for segment in &found {
         match ends.get(&segment.last) {
             Some(known) if known.first == known.last && segment.first == segment.last => {
-                let what = format!("object {} is there after boundary {} and after boundary {}", known.first, known.seq, segment.seq);
+                let what =
+                    format!("object {} is there after boundary {} and after boundary {}", known.first, known.seq, segment.seq);
                 return Err(Error::new("WEIR-JOURNAL-022", Kind::Data, "two writers have written the same place of the journal")
                     .because(what)
                     .hint("the service does not honour conditional writes, or objects were put there by hand; `weir state reset` begins with a new snapshot"));

@@ -35,7 +35,8 @@ pub(super) async fn join(
     let others = theirs.iter().flat_map(|flow| &flow.outputs).filter(|output| !new.contains(&output.node.as_str()));
     let by_key = |mode: WriteMode| matches!(mode, WriteMode::Upsert | WriteMode::Merge);
     if let Some(other) = others.into_iter().find(|output| !by_key(output.write_mode)) {
-        return Err(refused(&new).because(format!("the snapshot would come once more to sink `{}`, which keeps every change as a row", other.node)));
+        return Err(refused(&new)
+            .because(format!("the snapshot would come once more to sink `{}`, which keeps every change as a row", other.node)));
     }
     let streams: Vec<SnapshotAgain> =
         theirs.iter().map(|flow| SnapshotAgain { stream: flow.inputs[0].stream.name.clone(), only: None }).collect();
@@ -51,6 +52,10 @@ pub(super) async fn join(
 }
 
 fn refused(new: &[&str]) -> Error {
-    Error::new("WEIR-JOURNAL-013", Kind::Conflict, format!("sink `{}` is new, and the log has begun without it", new.join("`, `")))
-        .hint("give it a pipeline of its own; or `weir state reset`, which begins with a new snapshot for all sinks")
+    Error::new(
+        "WEIR-JOURNAL-013",
+        Kind::Conflict,
+        format!("sink `{}` is new, and the log has begun without it", new.join("`, `")),
+    )
+    .hint("give it a pipeline of its own; or `weir state reset`, which begins with a new snapshot for all sinks")
 }

@@ -11,8 +11,8 @@ use weir_connect::Op;
 use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
-use super::codec::{self, Mark, Outline, Record};
 use super::applier;
+use super::codec::{self, Mark, Outline, Record};
 use super::hold::{HeldStream, held_in};
 use super::journal::{self, JournalPlace, Journals, SegmentFile, SegmentRecords};
 use super::segments::begin;

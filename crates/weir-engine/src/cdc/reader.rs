@@ -115,7 +115,9 @@ impl JournalReader {
                 let mark = codec::boundary(body)?;
                 self.at += HEADER + length;
                 // A segment follows what was read, or what is passed over.
-                if head && mark.as_ref().is_none_or(|mark| if self.begun { mark.seq != self.after } else { mark.seq > self.after }) {
+                if head
+                    && mark.as_ref().is_none_or(|mark| if self.begun { mark.seq != self.after } else { mark.seq > self.after })
+                {
                     return Err(self.damaged());
                 }
                 self.begun |= mark.is_some_and(|mark| mark.seq >= self.after);

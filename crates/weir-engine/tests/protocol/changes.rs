@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
-    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, Objects, OnLoss, Op, Position, ReadRequest, Recovery, Result,
-    SchemaChange, SchemaChangePolicy, Sink, SnapshotAgain, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
-    StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
+    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, Objects, OnLoss, Op, Position, ReadRequest,
+    Recovery, Result, SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, SnapshotAgain, Source,
+    SourceCapabilities, SplitProgress, StreamInfo, StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark,
+    WriteMode,
 };
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{StatePlace, StateStore};

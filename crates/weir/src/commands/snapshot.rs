@@ -42,9 +42,13 @@ pub fn execute(args: &Snapshot, context: &Context) -> Outcome {
             }
         }
         if let Some(unknown) = left.first() {
-            return Err(Error::new("WEIR-CLI-075", Kind::NotFound, format!("no source of the pipeline has a stream `{}`", unknown.stream))
-                .hint("`weir discover FILE` lists them")
-                .into());
+            return Err(Error::new(
+                "WEIR-CLI-075",
+                Kind::NotFound,
+                format!("no source of the pipeline has a stream `{}`", unknown.stream),
+            )
+            .hint("`weir discover FILE` lists them")
+            .into());
         }
         let mut begun = Vec::new();
         for (node, source, own) in &todo {
@@ -61,7 +65,11 @@ pub fn execute(args: &Snapshot, context: &Context) -> Outcome {
         for part in &begun {
             writeln!(err, "source {}: {} once more, behind boundary {}", part.source, part.streams.join(", "), part.after)?;
         }
-        writeln!(err, "the next run of {} reads it while the log goes on; rows that a target has and the source has not stay (see weir verify)", pipeline.name)?;
+        writeln!(
+            err,
+            "the next run of {} reads it while the log goes on; rows that a target has and the source has not stay (see weir verify)",
+            pipeline.name
+        )?;
         Ok(0)
     })
 }

@@ -15,8 +15,7 @@ use crate::journal_suite;
 async fn a_journal_in_a_real_bucket_passes_the_suite() {
     let minio = Minio::shared().unwrap();
     let bucket = minio.create_bucket().unwrap();
-    let connection =
-        json!({"endpoint": minio.endpoint(), "access_key": minio.access_key(), "secret_key": minio.secret_key()});
+    let connection = json!({"endpoint": minio.endpoint(), "access_key": minio.access_key(), "secret_key": minio.secret_key()});
     let count = Cell::new(0);
     let place = || {
         count.set(count.get() + 1);
@@ -75,7 +74,12 @@ fn change(data: &Database, version: u32) {
 /// No version came twice, and none after a later one.
 fn in_order(data: &Database) {
     let wrong = "SELECT count(*) FROM (SELECT version <= lag(version) OVER (PARTITION BY id ORDER BY n) AS wrong FROM copied.seen) rows WHERE wrong";
-    assert_eq!(data.value(wrong).unwrap(), "0", "{}", data.value("SELECT string_agg(format('%s:%s', id, version), ' ' ORDER BY n) FROM copied.seen WHERE id = 1").unwrap());
+    assert_eq!(
+        data.value(wrong).unwrap(),
+        "0",
+        "{}",
+        data.value("SELECT string_agg(format('%s:%s', id, version), ' ' ORDER BY n) FROM copied.seen WHERE id = 1").unwrap()
+    );
 }
 
 /// Waits until the source may forget everything that it was told so far.
@@ -147,10 +151,7 @@ fn the_program_keeps_looks_into_and_takes_away_a_journal_in_a_bucket() {
     let data = scene();
     let mut folder = Folder::new();
     folder.set("STORE_SECRET", minio.secret_key());
-    let journal = format!(
-        "journal: {{path: 's3://{}/j', connection: store, keep: 1h}}\n",
-        bucket.name()
-    );
+    let journal = format!("journal: {{path: 's3://{}/j', connection: store, keep: 1h}}\n", bucket.name());
     let file = spec(&data, &journal).replace(
         "connections:\n",
         &format!(
@@ -173,7 +174,11 @@ fn the_program_keeps_looks_into_and_takes_away_a_journal_in_a_bucket() {
 
     let listed = folder.weir(&["journal", "ls", "moving.yaml", "--json"]).ok().json();
     let last = listed["journals"][0]["last"].as_u64().unwrap();
-    assert_eq!((&listed["journals"][0]["sinks"][0]["behind"], &listed["journals"][0]["first"]), (&json!(0), &json!(0)), "{listed:#}");
+    assert_eq!(
+        (&listed["journals"][0]["sinks"][0]["behind"], &listed["journals"][0]["first"]),
+        (&json!(0), &json!(0)),
+        "{listed:#}"
+    );
     let updates: u64 = listed["journals"][0]["streams"][0]["updates"].as_u64().unwrap();
     assert_eq!(updates, 700);
     let shown = folder.weir(&["journal", "inspect", "moving.yaml", "--json", "--limit", "100000"]).ok();

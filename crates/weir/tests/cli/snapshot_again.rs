@@ -65,7 +65,8 @@ fn a_sink_that_is_added_gets_what_it_lacks_and_the_other_stays_equal() {
     run(&folder);
     while_it_changes(&data, || run(&folder));
     let before = std::fs::read_to_string(folder.path().join("again.yaml")).unwrap();
-    let file = format!("{before}  more: {{postgres: {{connection: db, schema: second, table: '{{stream}}', write_mode: upsert}}}}\n");
+    let file =
+        format!("{before}  more: {{postgres: {{connection: db, schema: second, table: '{{stream}}', write_mode: upsert}}}}\n");
     folder.write("again.yaml", file);
     while_it_changes(&data, || {
         let said = folder.weir(&["run", "again.yaml", "--until-caught-up"]).ok();
@@ -104,12 +105,16 @@ fn some_rows_of_a_table_are_read_once_more() {
     let (data, folder) = scene();
     run(&folder);
     data.execute("UPDATE copied.a SET version = -1").unwrap();
-    let said = folder.weir(&["snapshot", "again.yaml", "--stream", "public.a", "--where", "id <= 500 -- the old ones", "--json"]).ok();
+    let said =
+        folder.weir(&["snapshot", "again.yaml", "--stream", "public.a", "--where", "id <= 500 -- the old ones", "--json"]).ok();
     assert_eq!(said.json()["snapshots"][0]["streams"][0], "public.a");
     data.execute("UPDATE a SET version = 2 WHERE id BETWEEN 400 AND 600").unwrap();
     run(&folder);
     assert_eq!(data.value("SELECT count(*) FROM copied.a WHERE version > 0").unwrap(), "600");
-    assert_eq!(data.value("SELECT count(*) FROM a JOIN copied.a c USING (id) WHERE id <= 600 AND a.version <> c.version").unwrap(), "0");
+    assert_eq!(
+        data.value("SELECT count(*) FROM a JOIN copied.a c USING (id) WHERE id <= 600 AND a.version <> c.version").unwrap(),
+        "0"
+    );
 }
 
 #[test]

@@ -176,7 +176,11 @@ impl Opening<'_> {
             Ok(StreamTarget { schema: outlet.schema, key: outlet.key, on_schema_change: policy, ..asks.clone() })
         };
         let told = maker.told(output);
-        let known = self.shapes.get(&stream).or_else(|| self.left.shapes.get(&stream).filter(|_| !self.left.joined.contains_key(self.sink))).cloned();
+        let known = self
+            .shapes
+            .get(&stream)
+            .or_else(|| self.left.shapes.get(&stream).filter(|_| !self.left.joined.contains_key(self.sink)))
+            .cloned();
         let has_had = known.is_some();
         let mut shape = known.unwrap_or_else(|| told.clone());
         let holds = output.on_schema_change == SchemaChangePolicy::Hold;
