@@ -23,7 +23,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::Stream;
 use serde::{Deserialize, Serialize};
-use weir_error::{Error, Result};
+use weir_error::{Error, Kind, Result};
 
 use crate::fidelity::type_of;
 use crate::sink::{Barrier, Flushed};
@@ -245,6 +245,15 @@ pub fn linger_by_delay(linger: Duration, committed_at_us: i64) -> Duration {
     linger.max((late / 20).min(LONGEST_LINGER))
 }
 
+/// A stream whose snapshot is taken once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotAgain {
+    /// The stream.
+    pub stream: String,
+    /// Only the rows for which this holds, in the source's own language; `None` = all.
+    pub only: Option<String>,
+}
+
 /// A source that has a log of changes.
 #[async_trait]
 pub trait ChangeSource: Send + Sync {
@@ -254,6 +263,16 @@ pub trait ChangeSource: Send + Sync {
     /// Checks everything that can be checked beforehand (log level, privileges, slot, publication, purged positions), makes what the source must
     /// keep for us, and opens the log.
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>>;
+
+    /// The position from which the snapshot of these streams is taken once more while the log goes on, and everything else as from `from`. The rows come
+    /// as [`Op::Read`]. The targets have rows of these streams already, or are new: deletes are given out, and a row may show for a moment what it was
+    /// shortly before, and ends as it is. Rows that a target has and the source has not any more stay.
+    ///
+    /// An error if `from` does not know one of the streams, or the source cannot do it.
+    fn snapshot_again(&self, _from: &Position, _streams: &[SnapshotAgain]) -> Result<Position> {
+        Err(Error::new("WEIR-CHANGE-010", Kind::Unsupported, "this source cannot take the snapshot of a table once more")
+            .hint("`weir state reset` begins with a new snapshot of all tables"))
+    }
 
     /// Removes what the source keeps for a pipeline (slot, publication): `weir state reset`. What is gone already is fine.
     async fn forget(&self, pipeline: &str, from: Option<&Position>) -> Result<()>;

@@ -7,6 +7,7 @@
 //! * [`stream`]: names and shapes of streams, contracts, write modes, dead letters.
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
+//! * [`objects`]: a place of whole objects, for who needs one of its own.
 //! * [`guard`]: what the connectors of this process may touch.
 //! * [`verify`]: comparing a stream with what a sink holds of it.
 //! * [`conformance`] (feature `conformance`): the kit that every connector's tests call.
@@ -20,6 +21,7 @@ pub mod conformance;
 pub mod connector;
 pub mod fidelity;
 pub mod guard;
+pub mod objects;
 pub mod registry;
 pub mod sink;
 pub mod source;
@@ -28,10 +30,11 @@ pub mod verify;
 
 pub use change::{
     Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, DeleteMode, Op,
-    SchemaChange, TransactionMark,
+    SchemaChange, SnapshotAgain, TransactionMark,
 };
 pub use connector::{CheckItem, CheckReport, Connector, Descriptor, OptionSchema, RunIdentity, SinkContext, SourceContext};
 pub use fidelity::{Edge, SinkType};
+pub use objects::{ObjectInfo, Objects};
 pub use registry::Registry;
 pub use sink::{
     Barrier, CommitKind, CommitReport, CommitToken, Flushed, Recovery, Sink, SinkCapabilities, StreamSink, StreamTarget,

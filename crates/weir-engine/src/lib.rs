@@ -29,7 +29,7 @@ pub mod store;
 pub mod verify;
 
 pub use cdc::hold::HeldStream;
-pub use cdc::{back, codec, hold, journal, look};
+pub use cdc::{again, back, codec, hold, journal, look};
 pub use events::{JournalProgress, Progress, Reporter, RunEvent, Silent};
 pub use report::{RunReport, RunStatus, StreamReport};
 pub use run::{RunOptions, run};

@@ -11,7 +11,7 @@ use rand::Rng;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use twox_hash::XxHash3_128;
-use weir_connect::{CommitKind, RunIdentity, WriteMode};
+use weir_connect::{CommitKind, Objects, RunIdentity, WriteMode};
 use weir_error::{Error, Kind, Result, Retry};
 use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
@@ -41,6 +41,8 @@ pub struct RunOptions {
     pub stop: CancellationToken,
     /// How often a transient error may repeat without progress in between.
     pub max_retries: u32,
+    /// `mode: cdc`: the journal is in these objects; `None`: in the state folder.
+    pub journal: Option<Arc<dyn Objects>>,
     /// `mode: cdc`: end when everything that was committed at the source when the run began is in the sinks.
     pub until_caught_up: bool,
     /// `on_schema_change: hold`: how often it is looked whether what waits was approved.
@@ -58,6 +60,7 @@ impl RunOptions {
             checkpoint_interval: Duration::from_secs(10),
             stop: CancellationToken::new(),
             max_retries: 5,
+            journal: None,
             until_caught_up: false,
             look_again: Duration::from_secs(5),
         }

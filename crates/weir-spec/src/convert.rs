@@ -91,6 +91,11 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
 
 fn journal(policy: &JournalPolicy) -> Json {
     let mut out = Map::new();
+    for (key, value) in [("path", &policy.path), ("connection", &policy.connection)] {
+        if let Some(value) = value {
+            out.insert(key.into(), json!(value));
+        }
+    }
     out.insert("max_bytes".into(), json!(units::size_text(policy.max_bytes)));
     out.insert("when_full".into(), json!(policy.when_full));
     let keep = policy.keep.map(|keep| match keep {

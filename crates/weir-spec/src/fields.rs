@@ -185,7 +185,7 @@ impl Checker<'_> {
 
     /// `journal`: a map.
     pub fn journal_field(&mut self, entry: &Entry, path: &Path) -> JournalPolicy {
-        const KEYS: [&str; 3] = ["max_bytes", "when_full", "keep"];
+        const KEYS: [&str; 5] = ["max_bytes", "when_full", "keep", "path", "connection"];
         /// Below this every other batch would be a segment of its own.
         const LEAST_BYTES: u64 = 1 << 20;
         let mut policy = JournalPolicy::default();
@@ -200,12 +200,29 @@ impl Checker<'_> {
                     };
                 }
                 "keep" => policy.keep = self.keep_field(part, &at),
+                "path" => policy.path = self.bucket_field(part, &at),
+                "connection" => policy.connection = self.plain_field(part, &at),
                 _ => {
                     self.unknown_key(part, "`journal`", path, &KEYS);
                 }
             }
         }
         policy
+    }
+
+    /// `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+    fn bucket_field(&mut self, entry: &Entry, path: &Path) -> Option<String> {
+        let text = self.plain_field(entry, path)?;
+        let bucket = text.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
+        if bucket.is_none_or(str::is_empty) {
+            self.wrong(
+                entry,
+                path,
+                "a place in a bucket, s3://BUCKET/PREFIX; without `path` the journal is where the checkpoints are",
+            );
+            return None;
+        }
+        Some(text)
     }
 
     fn keep_field(&mut self, entry: &Entry, path: &Path) -> Option<Keep> {

@@ -132,10 +132,16 @@ pub enum Keep {
     Bytes(u64),
 }
 
-/// `journal`: the changes on disk between a log and its sinks (`mode: cdc`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `journal`: the durable changes between a log and its sinks (`mode: cdc`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalPolicy {
-    /// It may take so many bytes of disk.
+    /// `s3://BUCKET/PREFIX`; `None`: where the checkpoints are, or in the platform's bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The connection that reaches `path`; `None`: the credentials of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// It may take so many bytes.
     pub max_bytes: u64,
     /// What happens then.
     pub when_full: WhenFull,
@@ -145,7 +151,7 @@ pub struct JournalPolicy {
 
 impl Default for JournalPolicy {
     fn default() -> Self {
-        Self { max_bytes: 10 << 30, when_full: WhenFull::Wait, keep: None }
+        Self { path: None, connection: None, max_bytes: 10 << 30, when_full: WhenFull::Wait, keep: None }
     }
 }
 

@@ -135,10 +135,13 @@ fn top_level(key: &str) -> Json {
                 "allow": {"type": "integer", "minimum": 0, "description": "More than this many fail the run."}}}),
         ),
         "journal" => (
-            "`mode: cdc`: the changes on disk between the log and its sinks.",
+            "`mode: cdc`: the durable changes between the log and its sinks.",
             json!({"type": "object", "additionalProperties": false, "properties": {
+                "path": {"type": "string", "pattern": "^s3://[^/]+(/.*)?$",
+                    "description": "Keep it in a bucket, so that any machine can go on; by default it is where the checkpoints are."},
+                "connection": {"type": "string", "description": "The `s3` connection that reaches `path`; by default the credentials of the machine."},
                 "max_bytes": {"anyOf": [{"type": "integer", "minimum": 1_048_576}, {"type": "string", "pattern": "^[0-9]+([KMGT]i?)?B$"}],
-                    "default": "10GiB", "description": "It may take so much disk."},
+                    "default": "10GiB", "description": "It may take so much room."},
                 "when_full": {"enum": WHEN_FULL, "default": "wait",
                     "description": "At the limit the source waits for the sinks, or the run fails."},
                 "keep": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d|([KMGT]i?)?B)$",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay};
+pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay, Snapshot};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
     Settings,
@@ -55,13 +55,15 @@ pub enum Command {
     Run(Run),
     /// Prove that the sinks have what the sources have, also while the pipeline runs
     Verify(Verify),
+    /// Take the snapshot of tables once more while their log goes on (`mode: cdc`)
+    Snapshot(Snapshot),
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
     /// List, show or replay records that could not be processed
     #[command(subcommand)]
     Dead(Dead),
-    /// Look at the changes on disk between a log and its sinks (`mode: cdc`), set a sink back, or approve what waits
+    /// Look at the durable changes between a log and its sinks (`mode: cdc`), set a sink back, or approve what waits
     #[command(subcommand)]
     Journal(Journal),
     /// Ask SQL over the lake and over any connection
@@ -107,6 +109,7 @@ impl Command {
             Self::Discover(args) => args.json,
             Self::Run(args) => args.json,
             Self::Verify(args) => args.json,
+            Self::Snapshot(args) => args.json,
             Self::State(State::Show(args)) => args.json,
             Self::Dead(Dead::List(args)) => args.json,
             Self::Dead(Dead::Show(args)) => args.json,
@@ -293,7 +296,7 @@ pub struct StateShow {
 
 #[derive(Debug, Args)]
 pub struct StateReset {
-    /// The pipeline's name, or its file
+    /// The pipeline's name, or its file (which it must be if its journal is in a bucket)
     pub pipeline: String,
     /// Only this stream
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_connect::{Connector, OnLoss, Registry, Source, SourceContext, StreamInfo};
+use weir_connect::{Connector, Objects, OnLoss, Registry, Source, SourceContext, StreamInfo};
 use weir_error::{Error, Kind, Result, Secret};
 use weir_plan::options::{Divided, divide};
 use weir_plan::{Plan, PlanFailure, Planner, ResolveReferences, Unresolved};
@@ -116,6 +116,31 @@ impl Opened {
         }
     }
 
+    /// The bucket that the pipeline names for its journal, if it names one. Does not connect.
+    pub fn journal(&self) -> Result<Option<Arc<dyn Objects>>> {
+        let Some(policy) = &self.pipeline.journal else { return Ok(None) };
+        let refused = |what: String| Error::new("WEIR-CLI-073", Kind::Spec, what).at(self.file.name.clone());
+        let options = match &policy.connection {
+            None => Value::Null,
+            Some(name) => {
+                let found = self.pipeline.connections.get(name);
+                let connection =
+                    found.ok_or_else(|| refused(format!("`journal.connection`: the file declares no connection `{name}`")))?;
+                if self.connector(&connection.kind)?.descriptor().name != "s3" {
+                    return Err(refused(format!("`journal.connection`: `{name}` is no connection of `s3`")));
+                }
+                self.resolver.resolve(&connection.options, self.credentials())?
+            }
+        };
+        match &policy.path {
+            Some(path) => weir_connectors::files::objects::bucket(&options, path).map(Some),
+            None if policy.connection.is_some() => {
+                Err(refused("`journal.connection` without `path`".into()).hint("add `path: s3://BUCKET/PREFIX`"))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// The streams that the pipeline's sources choose, each with its node's name.
     pub async fn sources(&self) -> Result<Vec<(String, StreamInfo)>> {
         let mut found = Vec::new();
@@ -186,7 +211,8 @@ impl Opened {
         nodes.chain(self.pipeline.connections.keys().map(|name| format!("{name}.*"))).collect()
     }
 
-    async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
+    /// The source of a node.
+    pub async fn source(&self, node: &Node) -> Result<Arc<dyn Source>> {
         let connector = self.connector(&node.kind)?;
         let Divided { connection, own } = divide(&self.pipeline, node, connector.as_ref())?;
         let connection = self.resolver.resolve(&connection, self.credentials())?;

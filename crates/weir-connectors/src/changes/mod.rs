@@ -17,3 +17,12 @@ pub(crate) mod position;
 #[cfg(test)]
 pub(crate) mod seeds;
 pub(crate) mod shapes;
+
+use weir_error::{Error, Kind};
+
+/// The snapshot of a stream that the log does not follow cannot be taken once more.
+pub(crate) fn not_followed(stream: &str, known: &[&str]) -> Error {
+    Error::new("WEIR-CHANGE-014", Kind::NotFound, format!("the log does not follow `{stream}`"))
+        .because(format!("it follows {}", known.join(", ")))
+        .hint("a table that is new in the pipeline file gets its snapshot with the next run")
+}

@@ -219,7 +219,7 @@ fn configured(
 
 /// A client for the tenant's part of the platform's bucket. Does not connect. The platform chose the address, so the egress policy has no say;
 /// nothing that is answered leads elsewhere.
-fn tenants(bucket: &Bucket) -> Result<S3Storage> {
+pub(super) fn tenants(bucket: &Bucket) -> Result<S3Storage> {
     let endpoint = bucket.endpoint.as_deref();
     let builder = configured(AmazonS3Builder::new(), &bucket.bucket, endpoint, bucket.region.clone(), endpoint.is_some())
         .with_access_key_id(&bucket.access_key)

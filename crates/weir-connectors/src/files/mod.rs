@@ -5,7 +5,7 @@
 //!   [`window`] from the cursor on, [`again`] a single dead letter.
 //! * [`sink`] where a stream goes, [`names`] what folders are called, [`partition`] into which folder, [`writer`] one lane, [`commit`] and [`manifest`] the
 //!   moment when readers see it, [`rewrite`] upsert and single files, [`schema`] the contract.
-//! * [`changes`] what `mode: cdc` writes; [`verify`] compares what is there with what should be.
+//! * [`changes`] what `mode: cdc` writes; [`verify`] compares what is there with what should be; [`objects`] a bucket for what the program itself keeps.
 //!
 //! How bytes become rows and back is `weir-formats`' business.
 
@@ -19,6 +19,7 @@ mod listing;
 mod local;
 mod manifest;
 mod names;
+pub mod objects;
 mod partition;
 mod rewrite;
 mod s3;

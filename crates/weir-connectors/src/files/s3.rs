@@ -74,7 +74,11 @@ impl S3Storage {
         &self.bucket
     }
 
-    fn key(&self, path: &str) -> Result<Key> {
+    pub(super) fn store(&self) -> &AmazonS3 {
+        &self.store
+    }
+
+    pub(super) fn key(&self, path: &str) -> Result<Key> {
         Key::parse(format!("{}{path}", self.root)).map_err(|error| {
             let refused = Error::new("WEIR-S3-010", Kind::Unsupported, "this object key cannot be addressed").at(self.show(path));
             if self.root.is_empty() { refused.caused_by(error) } else { refused }
@@ -82,11 +86,11 @@ impl S3Storage {
     }
 
     /// The path that means a key.
-    fn path<'k>(&self, key: &'k Key) -> &'k str {
+    pub(super) fn path<'k>(&self, key: &'k Key) -> &'k str {
         key.as_ref().strip_prefix(&*self.root).unwrap_or(key.as_ref())
     }
 
-    fn error(&self, action: &'static str, path: &str, error: object_store::Error) -> Error {
+    pub(super) fn error(&self, action: &'static str, path: &str, error: object_store::Error) -> Error {
         if !self.root.is_empty() {
             return explain_own(action, &self.show(path), error);
         }
@@ -128,7 +132,7 @@ impl S3Storage {
 }
 
 /// No such key or upload. A missing bucket is something else.
-fn is_gone(error: &object_store::Error) -> bool {
+pub(super) fn is_gone(error: &object_store::Error) -> bool {
     let text = weir_error::chain(error);
     !text.contains("NoSuchBucket") && (matches!(error, object_store::Error::NotFound { .. }) || text.contains("NoSuchUpload"))
 }

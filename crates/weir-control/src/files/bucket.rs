@@ -60,6 +60,11 @@ impl FileBucket {
         Self { prefix: self.below(&format!("tenants/{tenant}/files")), ..self.clone() }
     }
 
+    /// The part in which the journals of a tenant's job are: beside its files, so that no path of a pipeline leads there. Both ids were checked.
+    pub(super) fn of_journals(&self, tenant: &str, job: &str) -> Self {
+        Self { prefix: self.below(&format!("tenants/{tenant}/journals/{job}")), ..self.clone() }
+    }
+
     fn below(&self, path: &str) -> String {
         if self.prefix.is_empty() { path.to_owned() } else { format!("{}/{path}", self.prefix) }
     }

@@ -48,6 +48,11 @@ impl TenantFiles {
         self.bucket.as_ref().map(|(bucket, _)| bucket.of_tenant(tenant))
     }
 
+    /// The part of the bucket for the journals of a tenant's job, if there is a bucket. Both ids must be one word.
+    pub fn journals_of(&self, tenant: &str, job: &str) -> Option<FileBucket> {
+        self.bucket.as_ref().map(|(bucket, _)| bucket.of_journals(tenant, job))
+    }
+
     /// Bytes that a tenant has in the bucket, at most a minute old unless they are too many: 0 without a bucket. Beyond `enough` they are not
     /// counted to the end. Parts of uploads that never ended are not in it.
     pub async fn used(&self, tenant: &str, enough: u64) -> Result<u64> {

@@ -171,7 +171,9 @@ pub(super) fn mode(mode: Mode) -> &'static str {
 fn connections(pipeline: &Pipeline) -> Vec<String> {
     let used = pipeline.nodes.iter().filter(|node| node.role != Role::Transform);
     let named = used.filter_map(|node| node.options.get("connection").and_then(Value::as_str));
+    let journal = pipeline.journal.as_ref().and_then(|journal| journal.connection.as_deref());
     named
+        .chain(journal)
         .filter(|name| !pipeline.connections.contains_key(*name))
         .map(str::to_string)
         .collect::<BTreeSet<_>>()

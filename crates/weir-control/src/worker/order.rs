@@ -182,6 +182,8 @@ pub struct WorkOrder {
     pub base_dir: PathBuf,
     /// Folder of checkpoints, dead letters and the lock.
     pub state_dir: PathBuf,
+    /// Where the journals of a log are; `None`: in `state_dir`.
+    pub journals: Option<FileBucket>,
     /// Checkpoints are asked of the worker; in the folder there are only locks then.
     pub checkpoints_at_worker: bool,
     /// Bounds.
@@ -233,7 +235,7 @@ impl WorkOrder {
             None => {}
         }
         found.extend(self.object_store.as_ref().map(|store| store.secret_key.expose()));
-        found.extend(self.guard.bucket.as_ref().map(|bucket| bucket.secret_key.expose()));
+        found.extend(self.guard.bucket.iter().chain(&self.journals).map(|bucket| bucket.secret_key.expose()));
         found
     }
 }
@@ -358,6 +360,7 @@ pub(crate) mod tests {
             }),
             base_dir: "/data/files".into(),
             state_dir: "/data/state".into(),
+            journals: None,
             checkpoints_at_worker: false,
             limits: Limits { memory_bytes: 1 << 30, cpu_secs: None, time_secs: 3600 },
             guard: Guard {

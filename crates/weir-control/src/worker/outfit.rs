@@ -31,6 +31,7 @@ pub async fn for_run(platform: &Platform, claimed: &Claimed) -> Result<WorkOrder
     order.spec.clone_from(&job.body.spec);
     order.limits.time_secs = job.body.timeout_secs.unwrap_or(platform.settings.job_timeout_secs);
     order.state_dir = folder(platform, &run.tenant_id, &["state", safe(job.id.as_str())?])?;
+    order.journals = platform.files.journals_of(safe(run.tenant_id.as_str())?, safe(job.id.as_str())?);
     order.checkpoints_at_worker = platform.checkpoints.is_some();
     order.lease_until_ms = claimed.lease.until.timestamp_millis();
     order.trace_parent = run.trace_id.as_deref().map(trace_parent);
@@ -101,6 +102,7 @@ async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<Wor
             secret_key: secret_key.clone(),
         }),
         state_dir: files.clone(),
+        journals: None,
         guard: Guard {
             file_root: files.clone(),
             bucket,

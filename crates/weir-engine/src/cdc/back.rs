@@ -3,8 +3,6 @@
 //! Changes are applied by key, so the target passes once more through the states that it had and ends where it would be anyway; while that goes on
 //! it shows the past. It is done with the pipeline's lock held, and written as a checkpoint: the next run goes on from there.
 
-use std::path::Path;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use weir_connect::{Split, SplitProgress};
@@ -12,6 +10,7 @@ use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
 use super::codec::Record;
+use super::journal::Journals;
 use super::look::{Reached, Records, reached, records};
 use super::shape;
 use super::{SPLIT, applier, look};
@@ -34,19 +33,21 @@ pub struct SetBack {
 }
 
 /// Sets a pipeline's sinks, or one of them, back to boundary `from`. All is checked before anything is written.
-pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option<&str>) -> Result<Vec<SetBack>> {
+pub async fn set_back(at: impl Into<Journals>, pipeline: &Pipeline, from: u64, sink: Option<&str>) -> Result<Vec<SetBack>> {
     let sinks = chosen(pipeline, sink)?;
+    let at = at.into();
+    let state = at.state();
     let _lock = lock(state, &pipeline.name)
         .map_err(|error| error.hint("a sink is set back while nothing runs: stop the run first, then start it again"))?;
     let store = StateStore::open(state).await?;
-    let folders = look::folders(state, pipeline);
-    let [(node, _)] = folders.as_slice() else {
+    let places = look::places(&at, pipeline).await?;
+    let [(node, _)] = places.as_slice() else {
         return Err(Error::new(
             "WEIR-JOURNAL-006",
             Kind::NotFound,
-            format!("`{}` has {} journals here", pipeline.name, folders.len()),
+            format!("`{}` has {} journals here", pipeline.name, places.len()),
         )
-        .hint(if folders.is_empty() { "run the pipeline first" } else { "only a pipeline with one log can be set back" }));
+        .hint(if places.is_empty() { "run the pipeline first" } else { "only a pipeline with one log can be set back" }));
     };
     let run = match store.unfinished(&pipeline.name).await? {
         Some(run) => {
@@ -85,7 +86,7 @@ pub async fn set_back(state: &Path, pipeline: &Pipeline, from: u64, sink: Option
             )
             .hint("a sink is set back, never forward: it would lack what lies between"));
         }
-        let (changes, last) = repeatable(records(state, pipeline, node, from)?, &sink, &reached)?;
+        let (changes, last) = repeatable(records(at.clone(), pipeline, node, from).await?, &sink, &reached).await?;
         todo.push((sink, reached, changes, last));
     }
     let fresh = run.is_none();
@@ -133,10 +134,10 @@ fn chosen(pipeline: &Pipeline, sink: Option<&str>) -> Result<Vec<String>> {
 }
 
 /// How many changes would come once more, and the journal's last boundary. An error if among them is one of a shape that its stream does not have any more.
-fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Result<(u64, u64)> {
+async fn repeatable(mut records: Records, sink: &str, reached: &Reached) -> Result<(u64, u64)> {
     let shapes = shape::read(&reached.position["shapes"])?;
     let (mut changes, mut late) = (0, None);
-    while let Some((seq, record)) = records.read()? {
+    while let Some((seq, record)) = records.read().await? {
         if seq > reached.seq {
             continue;
         }

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
 use super::codec::{self, Record};
+use super::journal::{JournalPlace, Journals};
 use super::look;
 use super::shape::Shape;
 use crate::store::StateStore;
@@ -187,43 +188,73 @@ fn io(error: std::io::Error, path: &Path) -> Error {
     Error::from(error).at(path.display().to_string())
 }
 
-/// Per stream the boundary up to which its shape may change.
-pub(super) fn approved(folder: &Path) -> Result<BTreeMap<String, u64>> {
+/// Per stream the boundary up to which its shape may change. It is beside the journal, wherever that is.
+pub(super) async fn approved(place: &JournalPlace) -> Result<BTreeMap<String, u64>> {
+    match place {
+        JournalPlace::Folder(folder) => in_folder(folder),
+        JournalPlace::Objects(objects, folder) => {
+            let name = format!("{folder}/{FILE}");
+            match objects.get(&name).await? {
+                Some(bytes) => read(&bytes, &objects.show(&name)),
+                None => Ok(BTreeMap::new()),
+            }
+        }
+    }
+}
+
+fn in_folder(folder: &Path) -> Result<BTreeMap<String, u64>> {
     let path = folder.join(FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(io(error, &path)),
-    };
-    let broken =
-        || Error::new("WEIR-JOURNAL-001", Kind::Data, "the approvals of a journal cannot be read").at(path.display().to_string());
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| broken().caused_by(error))?;
+    match fs::read(&path) {
+        Ok(bytes) => read(&bytes, &path.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(io(error, &path)),
+    }
+}
+
+fn read(bytes: &[u8], shown: &str) -> Result<BTreeMap<String, u64>> {
+    let broken = || Error::new("WEIR-JOURNAL-001", Kind::Data, "the approvals of a journal cannot be read").at(shown);
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| broken().caused_by(error))?;
     BTreeMap::deserialize(&value["streams"]).map_err(|error| broken().caused_by(error))
 }
 
-/// Sets the boundary of a stream, durably. Others may do the same at this moment.
-pub(super) fn approve_up_to(folder: &Path, stream: &str, seq: u64) -> Result<()> {
+fn text(all: &BTreeMap<String, u64>) -> String {
+    json!({"version": 1, "streams": all}).to_string()
+}
+
+/// Sets the boundary of a stream, durably. Others may do the same at this moment; in a bucket one of two approvals at the same moment may be lost, and is
+/// asked for again.
+pub(super) async fn approve_up_to(place: &JournalPlace, stream: &str, seq: u64) -> Result<()> {
+    match place {
+        JournalPlace::Folder(folder) => approve_in_folder(folder, stream, seq),
+        JournalPlace::Objects(objects, folder) => {
+            let mut all = approved(place).await?;
+            all.insert(stream.to_owned(), seq);
+            objects.replace(&format!("{folder}/{FILE}"), text(&all).into()).await
+        }
+    }
+}
+
+fn approve_in_folder(folder: &Path, stream: &str, seq: u64) -> Result<()> {
     let lock = folder.join("approved.lock");
     let held = File::create(&lock).map_err(|error| io(error, &lock))?;
     held.lock().map_err(|error| io(error, &lock))?;
-    let mut all = approved(folder)?;
+    let mut all = in_folder(folder)?;
     all.insert(stream.to_owned(), seq);
-    let text = json!({"version": 1, "streams": all}).to_string();
     let (path, next) = (folder.join(FILE), folder.join("approved.next"));
     let mut file = File::create(&next).map_err(|error| io(error, &next))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| io(error, &next))?;
+    file.write_all(text(&all).as_bytes()).and_then(|()| file.sync_all()).map_err(|error| io(error, &next))?;
     fs::rename(&next, &path).map_err(|error| io(error, &path))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io(error, folder))
 }
 
 /// The streams that wait, as the last checkpoints tell, each with its source node's journal.
-async fn waiting(state: &Path, pipeline: &Pipeline) -> Result<Vec<(PathBuf, HeldStream)>> {
-    let store = StateStore::open(state).await?;
+async fn waiting(at: &Journals, pipeline: &Pipeline) -> Result<Vec<(JournalPlace, HeldStream)>> {
+    let store = StateStore::open(at.state()).await?;
     let mut found = Vec::new();
-    for (node, folder) in look::folders(state, pipeline) {
+    for (node, place) in look::places(at, pipeline).await? {
         for sink in pipeline.of(Role::Sink) {
             let Some(reached) = look::reached(&store, pipeline, &node, &sink.name).await? else { continue };
-            found.extend(held_in(&reached.position)?.into_iter().map(|held| (folder.clone(), held)));
+            found.extend(held_in(&reached.position)?.into_iter().map(|held| (place.clone(), held)));
         }
     }
     Ok(found)
@@ -231,9 +262,9 @@ async fn waiting(state: &Path, pipeline: &Pipeline) -> Result<Vec<(PathBuf, Held
 
 /// Approves what has changed in the shape of a stream so far: what waits is applied as under `evolve`, by the run that is going on within seconds, or by the next one.
 /// A later change waits again. Gives what was approved, once per sink.
-pub async fn approve(state: &Path, pipeline: &Pipeline, stream: &str) -> Result<Vec<HeldStream>> {
+pub async fn approve(at: impl Into<Journals>, pipeline: &Pipeline, stream: &str) -> Result<Vec<HeldStream>> {
     let (chosen, others): (Vec<_>, Vec<_>) =
-        waiting(state, pipeline).await?.into_iter().partition(|(_, held)| held.stream == stream);
+        waiting(&at.into(), pipeline).await?.into_iter().partition(|(_, held)| held.stream == stream);
     if chosen.is_empty() {
         let named: Vec<String> = others.into_iter().map(|(_, held)| format!("`{}`", held.stream)).collect();
         return Err(Error::new("WEIR-JOURNAL-015", Kind::NotFound, format!("nothing of `{stream}` waits for an approval"))
@@ -243,9 +274,9 @@ pub async fn approve(state: &Path, pipeline: &Pipeline, stream: &str) -> Result<
             })
             .hint("a run that is going on says so with its next checkpoint; see `weir journal ls`"));
     }
-    for (folder, held) in &chosen {
-        let seq = held.change_seq.max(approved(folder)?.get(stream).copied().unwrap_or(0));
-        approve_up_to(folder, stream, seq)?;
+    for (place, held) in &chosen {
+        let seq = held.change_seq.max(approved(place).await?.get(stream).copied().unwrap_or(0));
+        approve_up_to(place, stream, seq).await?;
     }
     Ok(chosen.into_iter().map(|(_, held)| held).collect())
 }

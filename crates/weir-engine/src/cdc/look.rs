@@ -4,7 +4,6 @@
 //! is left out from there on.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,11 +11,12 @@ use weir_connect::Op;
 use weir_error::{Error, Kind, Result};
 use weir_spec::{Pipeline, Role};
 
+use super::applier;
 use super::codec::{self, Mark, Outline, Record};
 use super::hold::{HeldStream, held_in};
-use super::journal::{self, SegmentRecords};
-use super::{applier, folder_of};
-use crate::run::{going_on, tame};
+use super::journal::{self, JournalPlace, Journals, SegmentFile, SegmentRecords};
+use super::segments::begin;
+use crate::run::going_on;
 use crate::store::{FlowPlace, StateStore};
 
 /// One segment, as far as it is whole.
@@ -104,11 +104,13 @@ pub struct PipelineJournals {
 }
 
 /// The journals of a pipeline, with their counts.
-pub async fn journals(state: &Path, pipeline: &Pipeline) -> Result<PipelineJournals> {
+pub async fn journals(at: impl Into<Journals>, pipeline: &Pipeline) -> Result<PipelineJournals> {
+    let at = at.into();
+    let state = at.state();
     let store = StateStore::open(state).await?;
     let mut found = Vec::new();
-    for (node, folder) in folders(state, pipeline) {
-        let mut view = scan(&node, &folder)?;
+    for (node, place) in places(&at, pipeline).await? {
+        let mut view = scan(&node, &place).await?;
         for sink in pipeline.of(Role::Sink) {
             let reached = reached(&store, pipeline, &node, &sink.name).await?;
             let held = reached.as_ref().map(|reached| held_in(&reached.position)).transpose()?.unwrap_or_default();
@@ -125,21 +127,26 @@ pub async fn journals(state: &Path, pipeline: &Pipeline) -> Result<PipelineJourn
 }
 
 /// The source nodes that have a journal.
-pub fn sources(state: &Path, pipeline: &Pipeline) -> Vec<String> {
-    folders(state, pipeline).into_iter().map(|(node, _)| node).collect()
+pub async fn sources(at: impl Into<Journals>, pipeline: &Pipeline) -> Result<Vec<String>> {
+    Ok(places(&at.into(), pipeline).await?.into_iter().map(|(node, _)| node).collect())
 }
 
 /// The boundary after which the journal of a source node begins.
-pub fn first(state: &Path, pipeline: &Pipeline, node: &str) -> Result<u64> {
-    let segments = journal::segments_in(&folder_of(state, &pipeline.name).join(tame(node)))?;
-    Ok(segments.first().map_or(0, |(after, ..)| *after))
+pub async fn first(at: impl Into<Journals>, pipeline: &Pipeline, node: &str) -> Result<u64> {
+    let segments = journal::segments_in(&at.into().place(&pipeline.name, node)).await?;
+    Ok(segments.first().map_or(0, |segment| segment.after))
 }
 
-/// The source nodes that have a journal, with its folder.
-pub(super) fn folders(state: &Path, pipeline: &Pipeline) -> Vec<(String, PathBuf)> {
-    let folder = |name: &str| folder_of(state, &pipeline.name).join(tame(name));
-    let nodes = pipeline.of(Role::Source).map(|node| (node.name.clone(), folder(&node.name)));
-    nodes.filter(|(_, folder)| folder.is_dir()).collect()
+/// The source nodes that have a journal, with its place.
+pub(super) async fn places(at: &Journals, pipeline: &Pipeline) -> Result<Vec<(String, JournalPlace)>> {
+    let mut found = Vec::new();
+    for node in pipeline.of(Role::Source) {
+        let place = at.place(&pipeline.name, &node.name);
+        if place.exists().await? {
+            found.push((node.name.clone(), place));
+        }
+    }
+    Ok(found)
 }
 
 /// Where a sink is by its checkpoints.
@@ -164,30 +171,26 @@ pub(super) async fn reached(store: &StateStore, pipeline: &Pipeline, node: &str,
     Ok(left.and_then(|left| Some(Reached { seq: left["seq"].as_u64()?, position: left })))
 }
 
-/// Opens a segment; `None`: a run has just deleted it, or is just making it.
-fn opened(path: &Path) -> Result<Option<SegmentRecords>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    SegmentRecords::open(path)
-}
-
-fn scan(node: &str, folder: &Path) -> Result<JournalView> {
+async fn scan(node: &str, place: &JournalPlace) -> Result<JournalView> {
     let mut segments: Vec<SegmentView> = Vec::new();
     let mut streams: BTreeMap<String, StreamCount> = BTreeMap::new();
     let mut end: Option<Mark> = None;
-    for (after, bytes, path) in journal::segments_in(folder)? {
-        let Some(mut records) = opened(&path)? else { continue };
+    // Counted only once their boundary is there.
+    let mut pending: Vec<Outline> = Vec::new();
+    for segment in journal::segments_in(place).await? {
+        // A run has just deleted it, or is just making it.
+        let Some(mut records) = SegmentRecords::open(&segment).await? else { continue };
+        if !records.continues() {
+            pending.clear();
+        }
         let mut view = SegmentView {
-            file: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            after,
-            last: after,
-            bytes,
+            file: segment.name,
+            after: segment.after,
+            last: segment.after,
+            bytes: segment.bytes,
             changes: 0,
             committed_at_us: None,
         };
-        // Counted only once their boundary is there.
-        let mut pending: Vec<Outline> = Vec::new();
         while let Some(body) = records.read()? {
             match codec::outline(body)? {
                 Outline::Boundary(mark) => {
@@ -205,7 +208,7 @@ fn scan(node: &str, folder: &Path) -> Result<JournalView> {
     }
     Ok(JournalView {
         source: node.to_owned(),
-        folder: folder.display().to_string(),
+        folder: place.show(),
         first: segments.first().map_or(0, |segment| segment.after),
         last: end.as_ref().map_or(0, |mark| mark.seq),
         position: end.map(|mark| mark.position).unwrap_or_default(),
@@ -244,7 +247,7 @@ fn count(streams: &mut BTreeMap<String, StreamCount>, outline: Outline) -> u64 {
 
 /// Records after a boundary, each with the number of the boundary that ends what it belongs to.
 pub struct Records {
-    paths: std::vec::IntoIter<PathBuf>,
+    segments: std::vec::IntoIter<SegmentFile>,
     open: Option<SegmentRecords>,
     from: u64,
     /// The last boundary that was passed.
@@ -254,38 +257,36 @@ pub struct Records {
 }
 
 /// The records of a source node's journal after boundary `from`, boundaries left out. An error if the journal does not hold that.
-pub fn records(state: &Path, pipeline: &Pipeline, node: &str, from: u64) -> Result<Records> {
-    let folder = folder_of(state, &pipeline.name).join(tame(node));
-    let segments = journal::segments_in(&folder)?;
-    let first = segments.first().map_or(0, |(after, ..)| *after);
-    if from < first || segments.is_empty() {
-        return Err(gone(&folder, first, from));
-    }
-    // The last one that begins early enough, and what follows.
-    let skip = segments.iter().rposition(|(after, ..)| *after <= from).unwrap_or(0);
-    let passed = segments[skip].0;
-    let paths: Vec<PathBuf> = segments.into_iter().skip(skip).map(|(.., path)| path).collect();
-    Ok(Records { paths: paths.into_iter(), open: None, from, passed, pending: Vec::new(), ready: Vec::new().into_iter() })
+pub async fn records(at: impl Into<Journals>, pipeline: &Pipeline, node: &str, from: u64) -> Result<Records> {
+    let place = at.into().place(&pipeline.name, node);
+    let mut segments = journal::segments_in(&place).await?;
+    let first = segments.first().map_or(0, |segment| segment.after);
+    let Some(skip) = begin(&segments, from) else { return Err(gone(&place, first, from)) };
+    let segments = segments.split_off(skip);
+    let passed = segments.first().map_or(0, |segment| segment.after);
+    Ok(Records { segments: segments.into_iter(), open: None, from, passed, pending: Vec::new(), ready: Vec::new().into_iter() })
 }
 
-pub(super) fn gone(folder: &Path, first: u64, from: u64) -> Error {
+pub(super) fn gone(place: &JournalPlace, first: u64, from: u64) -> Error {
     Error::new("WEIR-JOURNAL-005", Kind::NotFound, format!("the journal does not hold what comes after boundary {from} any more"))
-        .at(folder.display().to_string())
+        .at(place.show())
         .because(format!("it begins after boundary {first}"))
         .hint("`journal: {keep: 24h}` keeps what every sink has for so long")
 }
 
 impl Records {
     /// The next record; `None` at the last whole boundary.
-    pub fn read(&mut self) -> Result<Option<(u64, Record)>> {
+    pub async fn read(&mut self) -> Result<Option<(u64, Record)>> {
         loop {
             if let Some(record) = self.ready.next() {
                 return Ok(Some(record));
             }
             let Some(open) = &mut self.open else {
-                let Some(path) = self.paths.next() else { return Ok(None) };
-                self.open = opened(&path)?;
-                self.pending.clear();
+                let Some(segment) = self.segments.next() else { return Ok(None) };
+                self.open = SegmentRecords::open(&segment).await?;
+                if self.open.as_ref().is_none_or(|open| !open.continues()) {
+                    self.pending.clear();
+                }
                 continue;
             };
             let Some(body) = open.read()? else {
@@ -293,6 +294,8 @@ impl Records {
                 continue;
             };
             match codec::boundary(body)? {
+                // At the head of a segment: what was begun before goes on.
+                Some(mark) if mark.seq <= self.passed => {}
                 Some(mark) => {
                     self.passed = mark.seq;
                     let records = self.pending.drain(..).map(|record| (mark.seq, record));

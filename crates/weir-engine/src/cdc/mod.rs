@@ -4,24 +4,30 @@
 //! source ──events──▶ journal (durable: the source may forget) ──▶ one applier per sink node ──▶ change writers, one per stream
 //! ```
 //!
-//! * [`journal`], [`codec`]: what is on disk;
+//! * [`journal`], [`codec`]: what is durable, in a `folder` or a `bucket`; `reader`, `segments`: who reads it;
 //! * `shape`: what a stream looked like where a sink has got to;
 //! * `outlet`: from a stream's changes to those of one target: transforms, columns about changes;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
 //! * [`hold`]: streams that wait for an approval;
-//! * [`look`], [`back`]: the journal from outside: what is in it, and a sink that goes back in it;
+//! * [`look`], [`back`], [`again`]: the journal from outside: what is in it, a sink that goes back in it, a snapshot once more; `join`: a sink that is new;
 //! * this file: one log from opening to its end.
 //!
 //! A sink that applies changes keeps the number of the journal's boundary with its rows. After a crash the journal gives it, byte for byte,
 //! what comes after that boundary: exactly once, whatever the source would give the second time.
 
+pub mod again;
 mod applier;
 pub mod back;
+mod bucket;
 pub mod codec;
+mod folder;
 pub mod hold;
+mod join;
 pub mod journal;
 pub mod look;
 mod outlet;
+mod reader;
+mod segments;
 mod shape;
 
 use std::path::{Path, PathBuf};
@@ -48,7 +54,7 @@ use crate::run::{RunContext, tame};
 use crate::store::{Counts, FlowPlace, Phase, StreamState};
 use applier::{Applier, End, Left};
 use codec::{Mark, Record};
-use journal::{Journal, JournalWriter, Retention, SEGMENT_BYTES};
+use journal::{Journal, JournalPlace, JournalWriter, Journals, Retention, SEGMENT_BYTES};
 
 /// While changes keep coming, they are made durable together for this long at most.
 const LINGER: Duration = Duration::from_millis(5);
@@ -68,14 +74,14 @@ struct Log<'p> {
 /// Executes all logs of the plan side by side.
 pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Vec<FlowOutcome>> {
     let mut logs: Vec<Log<'_>> = Vec::new();
-    let policy = plan.pipeline.journal.unwrap_or_default();
+    let policy = plan.pipeline.journal.clone().unwrap_or_default();
     for flow in &plan.flows {
         let [input] = flow.inputs.as_slice() else {
             return Err(Error::internal(format!("flow `{}` of a cdc pipeline has not one input", flow.name)));
         };
         match logs.iter_mut().find(|log| log.node == input.node) {
             Some(log) => log.flows.push(flow),
-            None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow], policy }),
+            None => logs.push(Log { node: &input.node, source: &input.source, flows: vec![flow], policy: policy.clone() }),
         }
     }
     let worked = futures::future::try_join_all(logs.iter().map(|log| log.work(context))).await?;
@@ -192,8 +198,9 @@ impl Log<'_> {
         };
         // A quarter of what it may take: three are trimmed while the last one is written.
         let segment_bytes = (self.policy.max_bytes / 4).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
-        let (journal, writer) = Journal::open(&self.folder(context), &start, segment_bytes)?;
-        let left = Left::read(&left.unwrap_or_default())?;
+        let (journal, mut writer) = Journal::open(&self.place(context), &start, segment_bytes).await?;
+        let mut left = Left::read(&left.unwrap_or_default())?;
+        join::join(context, (self.node, source), (&self.sinks(), &self.flows), &mut left, (&journal, &mut writer)).await?;
         let mut appliers = Vec::new();
         for sink in self.sinks() {
             appliers.push(Applier::open(context, self.node, sink, &self.flows, &left, &journal).await?);
@@ -212,7 +219,7 @@ impl Log<'_> {
             trimmed: watch::Sender::new(0),
             waiting: watch::Sender::new(false),
             over: CancellationToken::new(),
-            policy: self.policy,
+            policy: self.policy.clone(),
             gauges: self.flows.iter().map(|_| Gauge::default()).collect(),
         });
         // The limit may have been lowered since.
@@ -250,8 +257,9 @@ impl Log<'_> {
         nodes
     }
 
-    fn folder(&self, context: &RunContext) -> PathBuf {
-        folder_of(context.options.state.folder(), &context.identity.pipeline).join(tame(self.node))
+    fn place(&self, context: &RunContext) -> JournalPlace {
+        let journals = Journals::new(context.options.state.folder(), context.options.journal.clone());
+        journals.place(&context.identity.pipeline, self.node)
     }
 
     fn request(&self, context: &RunContext, from: Option<Value>) -> ChangeRequest {
@@ -468,7 +476,7 @@ async fn write(
     while let Some(first) = events.recv().await {
         let mut next = Some(first);
         let mut position = None;
-        let begin = std::time::Instant::now();
+        let (begin, rest) = (std::time::Instant::now(), writer.rests_until());
         while let Some(event) = next {
             let record = match event {
                 ChangeEvent::Changes(batch) => Record::Changes(batch),
@@ -476,23 +484,22 @@ async fn write(
                 ChangeEvent::Truncate { stream, transaction } => Record::Truncate(stream, transaction),
                 ChangeEvent::Dead(letter) => Record::Dead(letter),
                 ChangeEvent::Boundary(boundary) => {
-                    writer.boundary(boundary.position.clone(), boundary.committed_at_us)?;
+                    writer.boundary(boundary.position.clone(), boundary.committed_at_us).await?;
                     position = Some(boundary.position);
-                    next = if begin.elapsed() < LINGER { events.try_recv() } else { None };
+                    next = another(&mut events, begin, rest).await;
                     continue;
                 }
             };
-            writer.write(&record)?;
+            writer.write(&record).await?;
             // In the middle of what belongs together: the rest comes.
             next = match position {
                 None => events.recv().await,
-                Some(_) if begin.elapsed() < LINGER => events.try_recv(),
-                Some(_) => None,
+                Some(_) => another(&mut events, begin, rest).await,
             };
         }
         let Some(position) = position else { break };
         weir_connect::failpoint!("cdc.journal.before");
-        writer.sync()?;
+        writer.sync().await?;
         weir_connect::failpoint!("cdc.journal.after");
         acks.send_replace(position);
         if shared.journal.exceeds(shared.policy.max_bytes) {
@@ -504,6 +511,19 @@ async fn write(
     }
     writer.close();
     Ok(())
+}
+
+/// What comes next and is made durable together with what there is: what is there by now, or comes until the journal has rested.
+async fn another(
+    events: &mut queue::Receiver<ChangeEvent>,
+    begin: std::time::Instant,
+    rest: Option<std::time::Instant>,
+) -> Option<ChangeEvent> {
+    match rest.filter(|rest| *rest > std::time::Instant::now()) {
+        Some(rest) => tokio::time::timeout_at(rest.into(), events.recv()).await.ok().flatten(),
+        None if begin.elapsed() < LINGER => events.try_recv(),
+        None => None,
+    }
 }
 
 /// Waits until the sinks have made room, or the attempt is over.

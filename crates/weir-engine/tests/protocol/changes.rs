@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{
     Barrier, Boundary, ChangeBatch, ChangeEvent, ChangeLog, ChangeRequest, ChangeSource, ChangeStream, ChangeWriter, CommitKind,
-    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, OnLoss, Op, Position, ReadRequest, Recovery, Result,
-    SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, Source, SourceCapabilities, SplitProgress, StreamInfo,
-    StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark, WriteMode,
+    CommitReport, CommitToken, DeadLetter, DeleteMode, Error, Flushed, Kind, Objects, OnLoss, Op, Position, ReadRequest,
+    Recovery, Result, SchemaChange, SchemaChangePolicy, Sink, SinkCapabilities, SinkType, SnapshotAgain, Source,
+    SourceCapabilities, SplitProgress, StreamInfo, StreamReader, StreamSink, StreamTarget, StreamWriter, TransactionMark,
+    WriteMode,
 };
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{StatePlace, StateStore};
@@ -29,6 +30,7 @@ use weir_plan::{
 use weir_spec::{Delivery, JournalPolicy, Mode, Pipeline};
 
 use crate::memory::Faults;
+use crate::objects::Shelf;
 use crate::store::Wire;
 
 pub(crate) const STREAMS: [&str; 2] = ["a", "b"];
@@ -105,6 +107,9 @@ impl ChangeSource for Script {
     }
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
         assert_eq!(request.streams, STREAMS);
+        let again = request.from.iter().flat_map(|position| position["again"].as_array().into_iter().flatten());
+        let again: Vec<usize> =
+            again.map(|name| STREAMS.iter().position(|stream| *stream == name.as_str().unwrap()).unwrap()).collect();
         let from = request.from.map_or(0, |position| position["n"].as_u64().unwrap());
         let kept = self.acknowledged.load(Ordering::SeqCst);
         if from < kept {
@@ -113,6 +118,7 @@ impl ChangeSource for Script {
         self.faults.step(|| ())?;
         Ok(Arc::new(Opened {
             from,
+            again,
             widens: self.widens,
             endless: self.endless,
             transactions: self.transactions,
@@ -121,13 +127,31 @@ impl ChangeSource for Script {
             faults: self.faults.clone(),
         }))
     }
+    fn snapshot_again(&self, from: &Position, streams: &[SnapshotAgain]) -> Result<Position> {
+        let names: Vec<&str> = streams.iter().map(|wanted| wanted.stream.as_str()).collect();
+        Ok(json!({"n": from["n"], "again": names}))
+    }
     async fn forget(&self, _: &str, _: Option<&Position>) -> Result<()> {
         Ok(())
     }
 }
 
+/// What there is after so many transactions.
+pub(crate) fn rows_after(transactions: u64) -> BTreeMap<(usize, i64), i64> {
+    let mut rows = BTreeMap::new();
+    for (stream, op, key, value) in (1..=transactions).flat_map(transaction) {
+        match op {
+            Op::Delete => rows.remove(&(stream, key)),
+            _ => rows.insert((stream, key), value),
+        };
+    }
+    rows
+}
+
 struct Opened {
     from: u64,
+    /// Streams that are read before the log.
+    again: Vec<usize>,
     widens: Option<u64>,
     endless: bool,
     transactions: u64,
@@ -140,6 +164,25 @@ struct Opened {
 impl ChangeLog for Opened {
     async fn read(&self) -> Result<ChangeStream> {
         let mut events: Vec<Result<ChangeEvent>> = Vec::new();
+        let change = |n: u64, (stream, op, key, value): (usize, Op, i64, i64)| {
+            let columns: Vec<arrow::array::ArrayRef> =
+                vec![Arc::new(Int64Array::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
+            Ok(ChangeEvent::Changes(ChangeBatch {
+                stream: STREAMS[stream].into(),
+                ops: vec![op],
+                rows: RecordBatch::try_new(schema(), columns).unwrap(),
+                absent: vec![None, None],
+                before: None,
+                transactions: vec![TransactionMark { end: 1, position: n.to_string().into(), id: None, committed_at_us: 0 }],
+                source_bytes: 8,
+            }))
+        };
+        let again = rows_after(self.from).into_iter().filter(|((stream, _), _)| self.again.contains(stream));
+        events.extend(again.map(|((stream, key), value)| change(self.from, (stream, Op::Read, key, value))));
+        if !events.is_empty() {
+            let position = json!({"n": self.from});
+            events.push(Ok(ChangeEvent::Boundary(Boundary { position, committed_at_us: None, caught_up: false })));
+        }
         for n in self.from + 1..=self.transactions {
             let mark = |end| TransactionMark { end, position: n.to_string().into(), id: None, committed_at_us: 0 };
             let changes = transaction(n);
@@ -476,6 +519,9 @@ pub(crate) struct Rig {
     /// Changes go through [`Picky`], and the sinks get the columns about changes.
     pub(crate) picky: bool,
     pub(crate) journal: Option<JournalPolicy>,
+    pub(crate) write_mode: WriteMode,
+    /// The journal is here and not in the folder.
+    pub(crate) shelf: Option<Arc<Shelf>>,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) contract: SchemaChangePolicy,
 }
@@ -500,9 +546,25 @@ impl Rig {
             wire,
             picky: false,
             journal: None,
+            write_mode: WriteMode::Upsert,
+            shelf: None,
             checkpoint_interval: Duration::ZERO,
             contract: SchemaChangePolicy::Evolve,
         }
+    }
+
+    /// One that takes everything at once.
+    pub(crate) fn another_sink(&self) -> Arc<Histories> {
+        let (faults, held) = (self.faults.clone(), watch::Sender::new(false));
+        Arc::new(Histories { world: Arc::default(), faults, patience: Duration::ZERO, flushed: Arc::default(), held })
+    }
+
+    /// The journal is in objects, in many small ones; each call of them is an operation too.
+    pub(crate) fn shelved(self) -> Self {
+        let faults = self.faults.clone();
+        let shelf = Shelf::behind(Arc::new(move |effect: &mut dyn FnMut()| faults.step(effect)));
+        let journal = Some(JournalPolicy { max_bytes: 4 << 10, ..JournalPolicy::default() });
+        Self { shelf: Some(shelf), journal, ..self }
     }
 
     /// `a` gets another column in a transaction, in which it has changes before that, and its contract is `hold`.
@@ -524,7 +586,7 @@ impl Rig {
             name: "log".into(),
             mode: Mode::Cdc,
             dead_letters: weir_spec::DeadLetterPolicy { allow: 10_000 },
-            journal: self.journal,
+            journal: self.journal.clone(),
             ..serde_json::from_value(json!({
                 "name": "", "mode": "cdc", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
                 "dead_letters": {"allow": 0}
@@ -553,7 +615,7 @@ impl Rig {
                     sink: sink.clone(),
                     stream: stream.into(),
                     schema: if self.picky { picked_with_metadata() } else { schema() },
-                    write_mode: WriteMode::Upsert,
+                    write_mode: self.write_mode,
                     key: vec!["key".into()],
                     on_schema_change: self.contract,
                     on_loss: OnLoss::default(),
@@ -589,6 +651,7 @@ impl Rig {
         let mut options = RunOptions::new(self.folder.path());
         options.checkpoint_interval = self.checkpoint_interval;
         options.until_caught_up = true;
+        options.journal = self.shelf.clone().map(|shelf| shelf as Arc<dyn Objects>);
         options.look_again = Duration::from_millis(20);
         options.stop = stop;
         if self.wire {
@@ -632,10 +695,15 @@ impl Rig {
 }
 
 async fn survives(sinks: usize, wire: bool, picky: bool) {
+    survives_with(|| Rig { picky, ..Rig::new(sinks, 11, wire) }).await;
+}
+
+async fn survives_with(rig: impl Fn() -> Rig) {
     let mut crashes = 0;
     for after in [false, true] {
         for nth in 1.. {
-            let rig = Rig { picky, ..Rig::new(sinks, 11, wire) };
+            let rig = rig();
+            let (sinks, picky) = (rig.sinks.len(), rig.picky);
             rig.faults.arm(nth, after);
             let told = format!("operation {nth}, after={after}");
             let first = rig.attempt().await;
@@ -755,4 +823,14 @@ async fn the_next_run_goes_on_where_the_last_one_ended() {
     std::fs::rename(&kept, &journal).unwrap();
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     rig.check("third").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_journal_is_in_a_bucket_survives_a_crash_at_every_operation() {
+    survives_with(|| Rig::new(1, 11, false).shelved()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sinks_of_a_journal_in_a_bucket_survive_a_crash_at_every_operation() {
+    survives_with(|| Rig::new(2, 11, false).shelved()).await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_connect::{Op, SchemaChangePolicy};
+use weir_engine::journal::Journals;
 use weir_engine::{Reporter, RunEvent, RunReport, RunStatus, back, hold, look};
 use weir_spec::{JournalPolicy, WhenFull};
 
@@ -81,6 +82,21 @@ async fn cut(rig: &Rig, nth: i64, after: bool, crashes: &mut usize) -> (RunRepor
     assert!(hit, "{:?}", report.error);
     *crashes += 1;
     (rig.attempt().await, hit)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_waits_in_a_bucket_as_in_a_folder() {
+    let mut rig = Rig::holding(2, LAST, WIDENS).shelved();
+    rig.journal = None;
+    let report = rig.attempt().await;
+    check_waiting(&rig, &report, "in a bucket");
+    let at = Journals::new(rig.folder.path(), rig.shelf.clone().map(|shelf| shelf as Arc<dyn weir_connect::Objects>));
+    let view = look::journals(at.clone(), &pipeline(2)).await.unwrap();
+    assert_eq!(view.journals[0].sinks[0].held[0].stream, "a");
+    assert_eq!(hold::approve(at, &pipeline(2), "a").await.unwrap().len(), 2);
+    assert!(!rig.folder.path().join("journal").exists());
+    let report = rig.attempt().await;
+    check_done(&rig, &report, "in a bucket").await;
 }
 
 async fn survives(sinks: usize, approved: impl AsyncFn(&mut Rig)) {
@@ -211,7 +227,7 @@ async fn what_waits_stays_in_the_journal_and_counts_for_its_limit() {
     let full = rig.attempt().await.error.unwrap();
     assert_eq!(full.code, "WEIR-JOURNAL-004");
     assert!(full.cause.as_ref().is_some_and(|cause| cause.contains("(on_schema_change: hold): `a`")), "{full:?}");
-    rig.journal = Some(JournalPolicy { max_bytes: 256 << 20, when_full: WhenFull::Fail, keep: None });
+    rig.journal = Some(JournalPolicy { max_bytes: 256 << 20, when_full: WhenFull::Fail, ..JournalPolicy::default() });
     let report = rig.attempt().await;
     assert_eq!((report.exit_code(), report.held.len()), (5, 1), "{:?}", report.error);
     assert_eq!(seen(&rig.sinks[0], 1), of(1, many));

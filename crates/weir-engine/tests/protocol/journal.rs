@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_connect::Op;
+use weir_connect::{Op, SnapshotAgain};
 use weir_engine::codec::Record;
-use weir_engine::{Reporter, RunEvent, RunStatus, back, look};
+use weir_engine::journal::{JournalPlace, Journals};
+use weir_engine::{Reporter, RunEvent, RunStatus, again, back, look};
 use weir_spec::{JournalPolicy, Keep, Pipeline, WhenFull};
 
-use crate::changes::{Histories, Rig, STREAMS, transaction};
+use crate::changes::{Histories, Rig, STREAMS, rows_after, transaction};
+use crate::journal_suite;
+use crate::objects::Shelf;
 
 /// Lets the sinks go on once the journal is said to be full.
 struct Release {
@@ -31,8 +34,63 @@ impl Reporter for Release {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_a_folder_passes_the_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    let place = || {
+        count.set(count.get() + 1);
+        JournalPlace::Folder(folder.path().join(count.get().to_string()))
+    };
+    journal_suite::passes(place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_of_objects_passes_the_suite() {
+    journal_suite::passes(|| JournalPlace::Objects(Shelf::new(), "p/s".into())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_a_bucket_is_looked_at_and_gone_back_in_from_elsewhere() {
+    let policy = JournalPolicy { keep: Some(Keep::Ms(3_600_000)), ..JournalPolicy::default() };
+    let rig = Rig { journal: Some(policy), ..Rig::new(1, 11, false).shelved() };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let at = Journals::new(rig.folder.path(), rig.shelf.clone().map(|shelf| shelf as Arc<dyn weir_connect::Objects>));
+    let found = look::journals(at.clone(), &pipeline(1)).await.unwrap();
+    assert_eq!((found.journals[0].last, &*found.journals[0].folder), (11, "shelf://log/source"));
+    let changes: u64 = (1..=11).map(|n| transaction(n).len() as u64).sum();
+    let mut records = look::records(at.clone(), &pipeline(1), "source", 0).await.unwrap();
+    let mut read = 0;
+    while let Some((_, record)) = records.read().await.unwrap() {
+        if let Record::Changes(batch) = record {
+            read += batch.ops.len() as u64;
+        }
+    }
+    assert_eq!(read, changes);
+    back::set_back(at.clone(), &pipeline(1), 5, None).await.unwrap();
+    let again = rig.attempt().await;
+    assert_eq!(again.status, RunStatus::Succeeded, "{:?}", again.error);
+    let mut expected = since(0, 11);
+    since(5, 11).into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected);
+    at.clear(&pipeline(1)).await.unwrap();
+    assert!(look::journals(at, &pipeline(1)).await.unwrap().journals.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_in_a_bucket_waits_for_the_sinks_and_goes_on() {
+    let policy = Some(JournalPolicy { max_bytes: 32 << 10, ..JournalPolicy::default() });
+    let rig = Rig { journal: policy, checkpoint_interval: Duration::from_secs(3600), ..Rig::new(2, 300, false).shelved() };
+    rig.sinks[1].hold(true);
+    let mut release = Release { sinks: rig.sinks.clone(), waited: false };
+    let report = rig.attempt_told(&mut release).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert!(report.warnings.iter().any(|warning| warning.contains("32KiB")), "{:?}", report.warnings);
+    rig.check("waited").await;
+}
+
 pub(crate) fn small(when_full: WhenFull) -> Option<JournalPolicy> {
-    Some(JournalPolicy { max_bytes: 32 << 10, when_full, keep: None })
+    Some(JournalPolicy { max_bytes: 32 << 10, when_full, ..JournalPolicy::default() })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,9 +183,9 @@ async fn a_sink_that_is_set_back_gets_once_more_what_came_after() {
     assert_eq!(journal.streams.iter().map(|stream| stream.updates + stream.deletes).sum::<u64>(), changes);
     assert_eq!(journal.streams[0].dead, 2);
     assert_eq!(journal.sinks.iter().map(|sink| (sink.seq, sink.behind)).collect::<Vec<_>>(), [(Some(11), 0), (Some(11), 0)]);
-    let mut records = look::records(folder, &pipeline, "source", 4).unwrap();
+    let mut records = look::records(folder, &pipeline, "source", 4).await.unwrap();
     let mut read = 0;
-    while let Some((seq, record)) = records.read().unwrap() {
+    while let Some((seq, record)) = records.read().await.unwrap() {
         let Record::Changes(batch) = record else { continue };
         assert_eq!(seq.to_string(), *batch.transactions[0].position);
         read += batch.ops.len();
@@ -208,7 +266,7 @@ async fn a_sink_is_not_set_back_to_where_it_cannot_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_can_be_gone_back_to() {
     let keep = Some(Keep::Ms(3_600_000));
-    let policy = JournalPolicy { max_bytes: 16 << 20, when_full: WhenFull::Wait, keep };
+    let policy = JournalPolicy { max_bytes: 16 << 20, keep, ..JournalPolicy::default() };
     let rig = Rig { journal: Some(policy), ..Rig::new(1, 30, false) };
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     back::set_back(rig.folder.path(), &pipeline(1), 0, None).await.unwrap();
@@ -219,9 +277,89 @@ async fn what_is_kept_can_be_gone_back_to() {
     }
 }
 
+/// What a sink shows by now.
+fn shown(sink: &Histories) -> BTreeMap<(usize, i64), i64> {
+    let world = sink.world.lock().unwrap();
+    let at = |name: &str| STREAMS.iter().position(|stream| *stream == name).unwrap();
+    world.history.iter().filter_map(|((stream, key), values)| Some(((at(stream), *key), (*values.last()?)?))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sink_that_joins_a_log_that_has_begun_is_told_so_before_rows_are_missing() {
+async fn a_sink_that_joins_a_log_that_has_begun_gets_the_snapshot_and_the_others_stay_as_they_are() {
     let mut rig = Rig { journal: small(WhenFull::Wait), ..Rig::new(1, 300, false) };
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    rig.sinks.push(Rig::new(1, 0, false).sinks.remove(0));
+    rig.more(310);
+    let report = rig.attempt().await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert!(report.warnings.iter().any(|warning| warning.contains("sink1")), "{:?}", report.warnings);
+    for sink in &rig.sinks {
+        assert_eq!(shown(sink), rows_after(310));
+    }
+    let before = rig.sinks[1].world.lock().unwrap().history.clone();
+    let again = rig.attempt().await;
+    assert_eq!((again.status, again.warnings.len()), (RunStatus::Succeeded, 0), "{again:?}");
+    assert_eq!(rig.sinks[1].world.lock().unwrap().history, before, "once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_joins_gets_everything_whatever_crashes_meanwhile() {
+    let mut crashes = 0;
+    for after in [false, true] {
+        for nth in 1.. {
+            let told = format!("operation {nth}, after={after}");
+            // A run that was stopped, and a journal that has let go of its beginning.
+            let mut rig = Rig::new(1, 9, false).shelved();
+            assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+            rig.sinks.push(rig.another_sink());
+            rig.more(14);
+            rig.faults.arm(nth, after);
+            let mut last = rig.attempt().await;
+            let hit = rig.faults.hit.load(Ordering::SeqCst);
+            rig.faults.arm(-1, false);
+            if last.status == RunStatus::Failed {
+                crashes += 1;
+                last = rig.attempt().await;
+            }
+            assert_eq!(last.status, RunStatus::Succeeded, "{told}: {:?}", last.error);
+            for sink in &rig.sinks {
+                assert_eq!(shown(sink), rows_after(14), "{told}");
+            }
+            if !hit {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 20, "only {crashes} places to crash at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snapshot_of_a_stream_is_taken_once_more_behind_what_the_journal_holds() {
+    let mut rig = Rig::new(1, 11, false);
+    let (folder, pipeline) = (rig.folder.path().to_owned(), pipeline(1));
+    let wanted = [SnapshotAgain { stream: "a".into(), only: None }];
+    let source = rig.source.clone();
+    let ask = || again::snapshot(&folder, &pipeline, "source", &*source, &wanted);
+    assert_eq!(ask().await.unwrap_err().code(), "WEIR-JOURNAL-024");
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let lock = std::fs::File::create(folder.join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(ask().await.unwrap_err().code(), "WEIR-RUN-010");
+    drop(lock);
+    assert_eq!(ask().await.unwrap().after, 12);
+    rig.more(20);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let mut expected = since(0, 11);
+    for ((stream, key), value) in rows_after(11).into_iter().filter(|((stream, _), _)| *stream == 0) {
+        expected.entry((STREAMS[stream].into(), key)).or_default().push(Some(value));
+    }
+    since(11, 20).into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_joins_beside_one_that_keeps_every_change_is_refused() {
+    let mut rig = Rig { journal: small(WhenFull::Wait), write_mode: weir_connect::WriteMode::Append, ..Rig::new(1, 300, false) };
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     let late = Rig::new(1, 0, false).sinks.remove(0);
     rig.sinks.push(late);

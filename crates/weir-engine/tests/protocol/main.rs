@@ -7,7 +7,9 @@
 mod changes;
 mod hold;
 mod journal;
+mod journal_suite;
 mod memory;
+mod objects;
 mod store;
 
 use std::sync::{Arc, Mutex};

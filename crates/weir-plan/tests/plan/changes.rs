@@ -156,11 +156,17 @@ fn a_journal_has_a_limit_and_says_what_happens_there_and_what_it_keeps() {
         ("{keep: 5GB}", 10 << 30, WhenFull::Wait, Some(Keep::Bytes(5_000_000_000))),
     ] {
         let pipeline = read(written);
-        assert_eq!(pipeline.journal, Some(JournalPolicy { max_bytes, when_full, keep }), "{written}");
+        assert_eq!(pipeline.journal, Some(JournalPolicy { max_bytes, when_full, keep, ..JournalPolicy::default() }), "{written}");
         let again = bench().pipeline(&to_native_yaml(&pipeline));
         assert_eq!(again.journal, pipeline.journal, "{}", to_native_yaml(&pipeline));
     }
+    let elsewhere = read("{path: 's3://lake/journals', connection: store}");
+    let policy = elsewhere.journal.clone().unwrap();
+    assert_eq!((policy.path.as_deref(), policy.connection.as_deref()), (Some("s3://lake/journals"), Some("store")));
+    assert_eq!(bench().pipeline(&to_native_yaml(&elsewhere)).journal, elsewhere.journal);
     for (written, code, suggestion) in [
+        ("{path: journals}", "WEIR-SPEC-013", None),
+        ("{path: 's3://'}", "WEIR-SPEC-013", None),
         ("{max_bytes: 5KiB}", "WEIR-SPEC-023", None),
         ("{max_bytes: 5gib}", "WEIR-SPEC-018", Some("5GiB")),
         ("{when_full: fial}", "WEIR-SPEC-022", Some("fail")),

@@ -1,4 +1,4 @@
-//! `weir journal`: what may be typed.
+//! `weir journal`, `weir snapshot`: what may be typed.
 
 use clap::{Args, Subcommand};
 
@@ -74,6 +74,23 @@ pub struct JournalApprove {
     /// The stream
     #[arg(long, value_name = "NAME")]
     pub stream: String,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    #[command(flatten)]
+    pub file: File,
+    /// The table, as `weir discover` names it; several times for several
+    #[arg(long, required = true, value_name = "STREAM")]
+    pub stream: Vec<String>,
+    /// Only the rows for which this holds, in the source's SQL
+    #[arg(long = "where", value_name = "SQL")]
+    pub only: Option<String>,
     #[command(flatten)]
     pub state: StateDir,
     /// Print as JSON

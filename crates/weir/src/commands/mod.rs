@@ -19,6 +19,7 @@ mod query;
 mod run;
 mod runner;
 mod serve;
+mod snapshot;
 mod spec;
 mod state;
 mod verify;
@@ -55,6 +56,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Discover(args) => discover::execute(&args, context),
         Command::Run(args) => run::execute(&args, context),
         Command::Verify(args) => verify::execute(&args, context),
+        Command::Snapshot(args) => snapshot::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),
         Command::State(State::Reset(args)) => state::reset(&args, context),
         Command::Dead(Dead::List(args)) => dead::list(&args, context),

@@ -16,6 +16,7 @@ pub fn execute(args: &Run, context: &Context) -> Outcome {
     let lanes = opened.lanes(args.parallelism);
     let interval = args.checkpoint_interval.or(opened.pipeline.checkpoint_interval_ms.map(Duration::from_millis));
     let mut options = RunOptions::new(&args.state.state_dir);
+    options.journal = opened.journal()?;
     options.parallelism = lanes;
     options.max_memory_bytes = args.max_memory;
     options.until_caught_up = args.until_caught_up;

@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
+use weir_connect::Objects;
+use weir_engine::journal::Journals;
 use weir_engine::store::StateStore;
 use weir_engine::store::inspect::PipelineView;
 use weir_error::{Error, Kind};
+use weir_spec::Pipeline;
 
-use crate::cli::{StateReset, StateShow};
+use crate::cli::{File, StateReset, StateShow};
 use crate::commands::Context;
 use crate::outcome::{Failure, Outcome};
 use crate::process::block_on;
@@ -108,10 +112,25 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
     text
 }
 
-pub fn reset(args: &StateReset, _: &Context) -> Outcome {
+/// The pipeline of a file with the bucket that it names for its journal.
+fn journal_in_a_bucket(typed: &str, context: &Context) -> Result<Option<(Arc<Pipeline>, Arc<dyn Objects>)>, Failure> {
+    let file = File { file: typed.into(), pipeline: None };
+    if !file.file.is_file() {
+        return Ok(None);
+    }
+    let opened = crate::planning::open(&file, false, context)?;
+    Ok(opened.journal()?.map(|objects| (opened.pipeline, objects)))
+}
+
+pub fn reset(args: &StateReset, context: &Context) -> Outcome {
     let name = pipeline_name(&args.pipeline)?;
+    let elsewhere = journal_in_a_bucket(&args.pipeline, context)?;
     block_on(async {
         let store = existing(&args.state.state_dir).await?;
+        if let (Some((pipeline, objects)), None) = (elsewhere, &args.stream) {
+            // First: a journal that is left over would say where to go on.
+            Journals::new(&args.state.state_dir, Some(objects)).clear(&pipeline).await?;
+        }
         let forgotten = store.reset(&name, args.stream.as_deref()).await?;
         if forgotten == 0 {
             let view = store.show(&name).await?;

@@ -10,20 +10,20 @@ use crate::harness::Folder;
 use crate::serving::Server;
 
 /// A `weir worker` with a data folder of its own.
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
     _folder: Folder,
 }
 
 impl Worker {
-    fn start(environment: &[(&str, String)]) -> Self {
+    pub(crate) fn start(environment: &[(&str, String)]) -> Self {
         let mut folder = Folder::new();
         environment.iter().for_each(|(name, value)| folder.set(name, value));
         let child = folder.command(&["worker", "--workers", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, _folder: folder }
     }
 
-    fn kill_9(mut self) {
+    pub(crate) fn kill_9(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -36,13 +36,21 @@ impl Drop for Worker {
     }
 }
 
-struct Platform {
+pub(crate) struct Platform {
     server: Server,
     token: String,
 }
 
 impl Platform {
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    /// A `weir serve` that runs nothing itself.
+    pub(crate) fn start(folder: &Folder) -> Self {
+        let mut server = Server::start(folder, &["serve", "--workers", "0", "--listen", "127.0.0.1:0"]);
+        let line = server.line();
+        let token = line.rsplit(' ').next().unwrap().to_owned();
+        Self { server, token }
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let (status, answer) = self.server.ask(method, path, Some(&self.token), &text);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
@@ -50,7 +58,7 @@ impl Platform {
     }
 
     /// Waits until the run is as wanted.
-    fn until(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
             let state = self.ask("GET", &format!("/api/v1/runs/{run}"), &Value::Null);
@@ -65,7 +73,7 @@ impl Platform {
         }
     }
 
-    fn run(&self, job: &str) -> String {
+    pub(crate) fn run(&self, job: &str) -> String {
         let run = self.ask("POST", &format!("/api/v1/jobs/{job}/run"), &Value::Null);
         run["run_id"].as_str().or(run["id"].as_str()).unwrap().to_owned()
     }
@@ -92,10 +100,7 @@ async fn a_run_goes_on_on_another_machine_from_the_checkpoint_of_the_first() {
     ];
     let mut folder = Folder::new();
     environment.iter().for_each(|(name, value)| folder.set(name, value));
-    let mut server = Server::start(&folder, &["serve", "--workers", "0", "--listen", "127.0.0.1:0"]);
-    let line = server.line();
-    let token = line.rsplit(' ').next().unwrap().to_owned();
-    let platform = Platform { server, token };
+    let platform = Platform::start(&folder);
     let spec = format!(
         "pipeline: events\nmode: incremental\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
          source:\n  postgres: {{connection: db, tables: [public.a, public.b], cursor: id}}\n\

@@ -8,7 +8,7 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, Op, SchemaChange, Split, SplitProgress, TransactionMark};
 use weir_engine::codec::{self, Mark, Record};
-use weir_engine::journal::Journal;
+use weir_engine::journal::{Journal, Journals};
 use weir_engine::store::{Epoch, EpochBody, FlowPlace, Keep, StateStore};
 
 use crate::assert_said;
@@ -56,10 +56,10 @@ fn changes(stream: &str, seq: i64, lines: &[Line]) -> Record {
 }
 
 /// Three boundaries; what follows the last one was never promised.
-fn written(state: &Path) {
+async fn written(state: &Path) {
     let start = Mark { seq: 0, position: Value::Null, committed_at_us: None };
-    let folder = state.join("journal/people/source");
-    let (_, mut writer) = Journal::open(&folder, &start, 1 << 20).unwrap();
+    let place = Journals::from(state).place("people", "source");
+    let (_, mut writer) = Journal::open(&place, &start, 1 << 20).await.unwrap();
     let schema: Arc<Schema> = rows(&[]).schema();
     let change =
         SchemaChange { stream: "public.people".into(), schema, key: vec!["id".into()], renamed: vec![], statement: None };
@@ -83,9 +83,11 @@ fn written(state: &Path) {
         vec![changes("public.people", 3, &[(Op::Create, 9_007_199_254_740_993, Some("bob@example.org"), Some(""))])],
     ];
     for (seq, records) in (1..).zip(steps) {
-        records.iter().for_each(|record| writer.write(record).unwrap());
-        writer.boundary(json!({"lsn": format!("0/{seq}00")}), Some(1_700_000_000_000_000 + seq)).unwrap();
-        writer.sync().unwrap();
+        for record in &records {
+            writer.write(record).await.unwrap();
+        }
+        writer.boundary(json!({"lsn": format!("0/{seq}00")}), Some(1_700_000_000_000_000 + seq)).await.unwrap();
+        writer.sync().await.unwrap();
     }
 }
 
@@ -132,8 +134,10 @@ fn folder() -> Folder {
 fn filled() -> Folder {
     let folder = folder();
     let state = folder.path().join(".weir");
-    written(&state);
-    tokio::runtime::Runtime::new().unwrap().block_on(reached(&state));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        written(&state).await;
+        reached(&state).await;
+    });
     folder
 }
 
@@ -195,8 +199,10 @@ fn a_sink_is_set_back_and_never_forward() {
 fn a_stream_that_waits_is_listed_and_approved() {
     let folder = folder();
     let state = folder.path().join(".weir");
-    written(&state);
-    tokio::runtime::Runtime::new().unwrap().block_on(waits(&state));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        written(&state).await;
+        waits(&state).await;
+    });
     let said = folder.weir(&["journal", "ls", "people.yaml"]).ok();
     assert!(said.out.contains("held   public.people for sink second after boundary 1: add column note text"), "{}", said.shown());
     assert!(said.out.contains("4 changes wait"), "{}", said.shown());

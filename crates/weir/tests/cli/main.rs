@@ -9,12 +9,16 @@ mod handover;
 mod harness;
 mod into_mysql;
 mod journal;
+mod journal_elsewhere;
+#[path = "../../../weir-engine/tests/protocol/journal_suite.rs"]
+mod journal_suite;
 mod machines;
 mod mistakes;
 mod plans;
 mod secrets;
 mod serving;
 mod settings;
+mod snapshot_again;
 mod starter;
 mod stopping;
 mod table_in_files;

@@ -36,6 +36,7 @@ impl Folder {
             vault: None,
             object_store: None,
             state_dir: self.0.path().join("state"),
+            journals: None,
             checkpoints_at_worker: false,
             limits: Limits { memory_bytes: 1 << 30, cpu_secs: None, time_secs: 60 },
             guard: Guard { file_root: files.clone(), bucket: None, deny_private: true, egress_allow: vec!["127.0.0.1".into()] },

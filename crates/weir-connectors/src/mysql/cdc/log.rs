@@ -263,6 +263,7 @@ impl Worker {
                 altered: table.altered.clone(),
                 gone: table.gone,
                 done: table.snapshot.is_none(),
+                again: table.snapshot.as_ref().and_then(|snapshot| snapshot.again.clone()),
                 after: table.snapshot.as_ref().and_then(|snapshot| Some(snapshot.after.as_ref()?.text.clone())),
             };
             self.position.tables.insert(table.stream.to_string(), progress);

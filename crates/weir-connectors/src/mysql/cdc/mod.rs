@@ -35,7 +35,7 @@ use weir_connect::source::Position as Opaque;
 use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
-    SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
+    SinkContext, SnapshotAgain, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
 };
 
 use self::core::{Core, Pace};
@@ -50,6 +50,7 @@ use super::catalog::{self, Relation};
 use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::MysqlSource;
+use crate::changes::not_followed;
 use crate::changes::position::Stored;
 
 const BATCH_BYTES: usize = 4 << 20;
@@ -316,7 +317,8 @@ impl ChangeSource for MysqlChanges {
                 continue;
             };
             let known = Shape::of_notes(&progress.columns, &progress.key, self.options.tinyint1_as_boolean, &self.on_loss);
-            let mut snapshot = (!progress.done).then(|| TableSnapshot::new(fence.clone()));
+            let again = progress.again.clone();
+            let mut snapshot = (!progress.done).then(|| TableSnapshot { again, ..TableSnapshot::new(fence.clone()) });
             open |= snapshot.is_some();
             if let (Some(snapshot), Some(after)) = (&mut snapshot, &progress.after) {
                 let bound = snapshot::resumed(&known, after);
@@ -354,6 +356,21 @@ impl ChangeSource for MysqlChanges {
             holding: false,
             collations: None,
         })))
+    }
+
+    fn snapshot_again(&self, from: &Opaque, streams: &[SnapshotAgain]) -> Result<Opaque> {
+        let mut position = Position::read(from)?;
+        for wanted in streams {
+            let Some(progress) = position.tables.get_mut(&wanted.stream) else {
+                let known: Vec<&str> = position.tables.keys().map(String::as_str).collect();
+                return Err(not_followed(&wanted.stream, &known));
+            };
+            let again = Some(position::Again { only: wanted.only.clone() });
+            // One that the targets do not have yet is simply begun again.
+            progress.again = if progress.done || progress.again.is_some() { again } else { None };
+            (progress.done, progress.after) = (false, None);
+        }
+        position.write()
     }
 
     async fn forget(&self, _pipeline: &str, _from: Option<&Opaque>) -> Result<()> {

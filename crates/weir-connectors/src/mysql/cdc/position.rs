@@ -161,9 +161,21 @@ pub struct TableProgress {
     pub gone: bool,
     /// Its snapshot is complete.
     pub done: bool,
+    /// It is taken once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
     /// Keys up to this one were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<String>>,
+}
+
+/// A snapshot of a table whose rows the targets have already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// A condition: only these rows are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
 }
 
 /// A statement and the database that it ran in.
@@ -324,6 +336,7 @@ mod tests {
                 key: vec!["ä".into()],
                 altered: vec![Statement { database: "d".into(), sql: "ALTER".into() }],
                 gone: false,
+                again: Some(Again { only: Some("a > 1".into()) }),
                 done: false,
                 after: Some(vec!["9".into(), "ü".into()]),
             };

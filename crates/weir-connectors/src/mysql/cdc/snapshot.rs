@@ -285,7 +285,7 @@ impl Worker {
                 rows
             }
         };
-        let given = self.options.condition(&stream, &self.address.database).map(str::to_string);
+        let given = self.given(at);
         let printed: Vec<String> = names.iter().zip(&travels).map(|(name, travel)| key::printed(name, travel)).collect();
         let keys = join_idents(names.iter().copied());
         let mut ranges = Vec::new();
@@ -377,6 +377,16 @@ impl Worker {
         Ok(same)
     }
 
+    /// A condition that all rows of the snapshot meet.
+    fn given(&self, at: usize) -> Option<String> {
+        let table = &self.core.tables[at];
+        let only = table.snapshot.as_ref().and_then(|snapshot| snapshot.again.as_ref()?.only.as_deref());
+        match (self.options.condition(&table.stream, &self.address.database), only) {
+            (Some(given), Some(only)) => Some(format!("({given}\n) AND ({only}\n)")),
+            (given, only) => given.or(only).map(str::to_owned),
+        }
+    }
+
     /// Reads the ranges side by side and hands their rows out.
     async fn read(&mut self, at: usize, ranges: &[(Option<Bound>, Option<Bound>)], views: Vec<View>, high: &Place) -> Result<()> {
         let (stream, name, shape, windows) = {
@@ -390,8 +400,8 @@ impl Worker {
         let mut moments = Vec::new();
         for (index, ((range, view), window)) in ranges.iter().zip(views).zip(windows).enumerate() {
             let (names, travels) = ordered(&shape);
-            let given = self.options.condition(&stream, &self.address.database);
-            let (condition, parameters) = condition(&names, &travels, range.0.as_ref(), range.1.as_ref(), given);
+            let given = self.given(at);
+            let (condition, parameters) = condition(&names, &travels, range.0.as_ref(), range.1.as_ref(), given.as_deref());
             let force = if names.is_empty() { "" } else { " FORCE INDEX (PRIMARY)" };
             let sql = format!("SELECT {} FROM {name}{force}{condition}", shape.select_list());
             moments.push(view.at_us);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::key::{Bound, Key, KeyValue};
-use super::position::{Done, Name, Place};
+use super::position::{Again, Done, Name, Place};
 
 /// A range of keys whose rows are about to be read, under a view that is open already. See `snapshot`.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct TableSnapshot {
     pub left_out: Done,
     /// Counts beginnings.
     pub begun: u64,
+    /// The targets have rows of it already: nothing is left out.
+    pub again: Option<Again>,
 }
 
 /// What becomes of a change.
@@ -59,12 +61,12 @@ pub enum Verdict {
 impl TableSnapshot {
     /// From the beginning; views must see `left_out`.
     pub fn new(left_out: Done) -> Self {
-        Self { after: None, windows: Vec::new(), left_out, begun: 0 }
+        Self { after: None, windows: Vec::new(), left_out, begun: 0, again: None }
     }
 
-    /// Nothing was read, and nothing is being read.
+    /// Nothing was given out.
     pub fn is_untouched(&self) -> bool {
-        self.after.is_none() && self.windows.is_empty()
+        self.after.is_none() && self.windows.is_empty() && self.again.is_none()
     }
 
     /// What becomes of a change of this key by a transaction that begins at this place. `ordered`: how many columns ranges are made of.
@@ -74,18 +76,19 @@ impl TableSnapshot {
             return Verdict::Give;
         }
         let Some(window) = self.windows.iter_mut().find(|window| window.holds(prefix)) else {
+            // Also if it is given out: a view that does not see it would put back what was before it.
             self.left_out.add(name, begun);
-            return Verdict::LeaveOut;
+            return if self.again.is_some() { Verdict::Give } else { Verdict::LeaveOut };
         };
         // What was begun for a key goes on: its row in the view will be left out.
         if window.touched.contains(key) {
             return Verdict::Give;
         }
         if window.sees(name, begun) {
-            return Verdict::LeaveOut;
+            return if self.again.is_some() { Verdict::Give } else { Verdict::LeaveOut };
         }
         window.touched.insert(key.clone());
-        Verdict::GiveFirst
+        if self.again.is_some() { Verdict::Give } else { Verdict::GiveFirst }
     }
 
     /// Forgets everything: the table was emptied, or its key is another one.
@@ -134,6 +137,18 @@ mod tests {
         assert_eq!([judged(&mut snapshot, 21, 103), judged(&mut snapshot, 16, 50)], ["out", "out"]);
         snapshot.restart();
         assert!(snapshot.is_untouched() && snapshot.begun == 1);
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_a_table_that_the_targets_have_and_a_view_still_sees_what_was_given() {
+        let mut snapshot = TableSnapshot { again: Some(Again::default()), ..TableSnapshot::new(Done::Upto(Place::default())) };
+        assert!(!snapshot.is_untouched(), "a new shape is told");
+        assert_eq!(judged(&mut snapshot, 11, 6), "given");
+        assert!(!Done::Upto(place(5)).covers(&snapshot.left_out), "a view that lacks it would put back what was before");
+        snapshot.windows = vec![Window { after: None, to: bound(20), low: Done::Upto(place(100)), touched: HashSet::new() }];
+        // The view has it: its row comes later and is the same. What it may lack keeps its row out.
+        assert_eq!([judged(&mut snapshot, 15, 100), judged(&mut snapshot, 16, 101)], ["given", "given"]);
+        assert_eq!(snapshot.windows[0].touched, HashSet::from([key(16)]));
     }
 
     #[test]

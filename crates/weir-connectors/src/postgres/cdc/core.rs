@@ -12,6 +12,7 @@ use super::super::columns::Bad;
 use super::super::quote::{self, ident};
 use super::decode::{self, Cell, Envelope, Form, LogRelation, Lsn, Message, Old, Tuples, lsn_text};
 use super::key::{self, Bound, Chunk, Key};
+use super::position::Again;
 use super::rows::{Row, Rows, Transaction};
 use super::streamed::{Replay, Streamed};
 use super::table::{Shape, printed, renamed};
@@ -51,11 +52,13 @@ pub struct TableSnapshot {
     pub left_out: HashSet<u32>,
     /// How often it began anew.
     pub begun: u64,
+    /// The targets have rows of it already: deletes are given out always, and with a condition everything is.
+    pub again: Option<Again>,
 }
 
 impl TableSnapshot {
     /// Whether a change is to be given out.
-    fn takes(&mut self, key: Option<&Key>, xid: u32) -> bool {
+    fn takes(&mut self, key: Option<&Key>, xid: u32, delete: bool) -> bool {
         let unread = !self.done
             && (self.whole
                 || match (&self.after, key) {
@@ -63,17 +66,27 @@ impl TableSnapshot {
                     _ => true,
                 });
         if unread {
+            // Also if it is given out: a chunk that does not see it would put back what was before it.
             self.left_out.insert(xid);
-            return false;
+            return self.again.as_ref().is_some_and(|again| delete || again.only.is_some());
         }
-        let holds = |chunk: &Chunk| key.map_or(self.whole, |key| chunk.holds(key));
-        !self.chunks.iter().any(|chunk| (self.whole || holds(chunk)) && chunk.snapshot.sees(xid))
+        if self.again.as_ref().is_some_and(|again| again.only.is_some()) {
+            // The chunk has what the condition chooses; what it lacks is nowhere else.
+            return true;
+        }
+        let (whole, again) = (self.whole, self.again.is_some());
+        let holds = |chunk: &Chunk| whole || key.is_some_and(|key| chunk.holds(key));
+        let Some(chunk) = self.chunks.iter_mut().find(|chunk| holds(chunk) && chunk.snapshot.sees(xid)) else { return true };
+        // The chunk may have the row that was made anew after this delete: then what follows must come too.
+        chunk.gone |= again && delete;
+        chunk.gone
     }
 
     /// Forgets everything: the table was emptied, or its key is another one.
     pub fn restart(&mut self, shape: &Shape) {
         let left_out = std::mem::take(&mut self.left_out);
-        *self = Self { whole: shape.order.is_none(), left_out, begun: self.begun + 1, ..Self::default() };
+        let again = self.again.take();
+        *self = Self { whole: shape.order.is_none(), left_out, begun: self.begun + 1, again, ..Self::default() };
     }
 }
 
@@ -402,7 +415,7 @@ impl Core {
         let moved = op == Op::Update && old != Old::None && key_moved(&shape, message, before, new);
         if moved && old == Old::Key && looked_up.is_empty() {
             let lost = |(wire, cell): (&super::table::WireColumn, &Cell)| wire.place.is_some() && cell.form == Form::Unchanged;
-            if shape.wire.iter().zip(new.iter()).any(lost) && wants(table, &shape, message, new, current.xid)? {
+            if shape.wire.iter().zip(new.iter()).any(lost) && wants(table, &shape, message, new, (current.xid, false))? {
                 return Ok(Step::LookUp { relation, message: message.to_vec() });
             }
         }
@@ -421,7 +434,7 @@ impl Core {
             op => (Some(row(op, new)), None),
         };
         for row in [first, second].into_iter().flatten() {
-            if !wants(table, &shape, message, row.cells, xid)? {
+            if !wants(table, &shape, message, row.cells, (xid, row.op == Op::Delete))? {
                 continue;
             }
             let marks = marks(current);
@@ -491,7 +504,7 @@ fn marks(current: &mut Current) -> &Transaction {
 
 /// Whether the snapshot leaves a change to the log.
 #[inline]
-fn wants(table: &mut TableState, shape: &Shape, message: &[u8], cells: &[Cell], xid: u32) -> Result<bool> {
+fn wants(table: &mut TableState, shape: &Shape, message: &[u8], cells: &[Cell], (xid, delete): (u32, bool)) -> Result<bool> {
     let Some(snapshot) = &mut table.snapshot else { return Ok(true) };
     let key = if snapshot.whole {
         None
@@ -506,7 +519,7 @@ fn wants(table: &mut TableState, shape: &Shape, message: &[u8], cells: &[Cell], 
     if key.is_none() && !snapshot.whole {
         return Err(out_of_order("a row without its key"));
     }
-    Ok(snapshot.takes(key.as_ref(), xid))
+    Ok(snapshot.takes(key.as_ref(), xid, delete))
 }
 
 /// Whether an update changed the key. A key value that the new row lacks because it did not change is taken from the old one.

@@ -137,6 +137,8 @@ pub struct Chunk {
     pub snapshot: Snapshot,
     /// The end of the log when it was read, or later.
     pub until: Lsn,
+    /// A delete that it sees was given out, because the targets had rows before it.
+    pub gone: bool,
 }
 
 /// A key as text, for the position and for statements, and as values.

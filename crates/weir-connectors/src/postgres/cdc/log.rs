@@ -485,11 +485,12 @@ impl Worker {
         for table in &self.core.tables {
             // Until the log has told a shape, the one of the run before is the last that was given out.
             let shape = table.left.clone().unwrap_or_else(|| table.rows.shape().left.clone());
-            let done = TableProgress { oid: table.oid, shape, done: true, after: None, chunks: Vec::new() };
+            let done = TableProgress { oid: table.oid, shape, done: true, again: None, after: None, chunks: Vec::new() };
             let progress = match &table.snapshot {
                 None => done,
                 Some(snapshot) => TableProgress {
                     done: snapshot.done,
+                    again: snapshot.again.clone(),
                     after: snapshot.after.as_ref().map(|bound| bound.text.clone()),
                     chunks: snapshot
                         .chunks
@@ -499,6 +500,7 @@ impl Worker {
                             to: chunk.to.as_ref().map(|bound| bound.text.clone()),
                             snapshot: chunk.snapshot.clone(),
                             until: chunk.until,
+                            gone: chunk.gone,
                         })
                         .collect(),
                     ..done

@@ -34,7 +34,7 @@ use weir_connect::source::Position as Opaque;
 use weir_connect::verify::{Verifiable, VerifyRows, VerifySource};
 use weir_connect::{
     ChangeLog, ChangeRequest, ChangeSource, CheckReport, Connector, Descriptor, Error, Kind, OnLoss, ReadRequest, Result, Sink,
-    SinkContext, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
+    SinkContext, SnapshotAgain, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader,
 };
 
 use self::core::{Core, TableSnapshot};
@@ -48,6 +48,7 @@ use super::client::Client;
 use super::config::{Address, ConnectionOptions, parse};
 use super::source::PostgresSource;
 use super::verify;
+use crate::changes::not_followed;
 use crate::changes::position::Stored;
 
 /// Of streamed transactions that are not committed yet, in memory.
@@ -316,6 +317,21 @@ impl ChangeSource for PostgresChanges {
         });
         log.begin().await?;
         Ok(Arc::new(log))
+    }
+
+    fn snapshot_again(&self, from: &Opaque, streams: &[SnapshotAgain]) -> Result<Opaque> {
+        let mut position = Position::read(from)?;
+        for wanted in streams {
+            let Some(progress) = position.tables.get_mut(&wanted.stream) else {
+                let known: Vec<&str> = position.tables.keys().map(String::as_str).collect();
+                return Err(not_followed(&wanted.stream, &known));
+            };
+            let again = Some(position::Again { only: wanted.only.clone() });
+            // One that the targets do not have yet is simply begun again.
+            let again = if progress.done || progress.again.is_some() { again } else { None };
+            *progress = position::TableProgress { done: false, again, after: None, chunks: Vec::new(), ..progress.clone() };
+        }
+        position.write()
     }
 
     async fn forget(&self, pipeline: &str, from: Option<&Opaque>) -> Result<()> {

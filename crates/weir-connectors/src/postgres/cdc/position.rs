@@ -40,12 +40,24 @@ pub struct TableProgress {
     pub shape: String,
     /// Its snapshot is complete.
     pub done: bool,
+    /// It is taken once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
     /// Keys up to this one were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<String>>,
     /// Chunks of which changes may still come in the log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<ChunkProgress>,
+}
+
+/// A snapshot of a table whose rows the targets have already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// A condition: only these rows are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
 }
 
 /// See [`super::key::Chunk`].
@@ -63,6 +75,9 @@ pub struct ChunkProgress {
     /// Until then.
     #[serde(with = "as_text")]
     pub until: Lsn,
+    /// See there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 mod as_text {
@@ -111,12 +126,14 @@ mod tests {
             to: Some(vec!["9".into(), "ü".into()]),
             snapshot: "5:9:6".to_string().try_into().unwrap(),
             until: 77,
+            gone: true,
         };
         position.tables.insert(
             "public.t".into(),
             TableProgress {
                 oid: 4_000_000_000,
                 shape: "1,3 f".into(),
+                again: None,
                 done: false,
                 after: Some(vec!["9".into(), "ü".into()]),
                 chunks: vec![chunk],

@@ -15,6 +15,11 @@
 //! 4. After the chunk's `until`, an end of the log taken under `S`, no transaction of `S` can come any more, and the chunk is forgotten.
 //! 5. A crash keeps what was read up to the last boundary with its chunks' `S`; ranges after it are read again, with what was left out.
 //!
+//! A snapshot that is taken once more finds rows in the targets: what goes must go there too. So deletes are given out always, and once a chunk's range had one that
+//! the chunk sees, so is everything after it there: the row may have been made anew. Other changes are left out as above: a target that is new has no rows
+//! yet which an update without its large values could complete. With a condition of its own everything is given out. Rows then converge, and may show for a
+//! moment what they were shortly before.
+//!
 //! The table is locked (ACCESS SHARE) before `S` is taken: what is not versioned, TRUNCATE and rewriting ALTER TABLE, cannot come in between. A
 //! truncate in the log makes the table's snapshot begin anew. Tables whose keys only the server can compare are one chunk.
 
@@ -119,13 +124,14 @@ pub fn resumed(progress: &TableProgress, shape: &Shape) -> Option<TableSnapshot>
     };
     let mut chunks = Vec::new();
     for chunk in &progress.chunks {
-        let (snapshot, until) = (chunk.snapshot.clone(), chunk.until);
-        chunks.push(Chunk { after: bound(&chunk.after)?, to: bound(&chunk.to)?, snapshot, until });
+        let (snapshot, until, gone) = (chunk.snapshot.clone(), chunk.until, chunk.gone);
+        chunks.push(Chunk { after: bound(&chunk.after)?, to: bound(&chunk.to)?, snapshot, until, gone });
     }
     Some(TableSnapshot {
         done: progress.done,
         after: bound(&progress.after)?,
         chunks,
+        again: progress.again.clone(),
         whole: shape.order.is_none(),
         ..TableSnapshot::default()
     })
@@ -154,7 +160,7 @@ fn end_of_record(lsn: Lsn) -> Lsn {
     }
 }
 
-fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: Option<&str>) -> String {
+fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: &[&str]) -> String {
     let row = |bound: &Bound| {
         let casts = bound.text.iter().zip(&shape.key_types).map(|(text, kind)| format!("{}::{kind}", literal(text)));
         format!("({})", casts.collect::<Vec<_>>().join(", "))
@@ -163,7 +169,7 @@ fn condition(shape: &Shape, after: Option<&Bound>, to: Option<&Bound>, given: Op
     let mut parts = Vec::new();
     parts.extend(after.map(|after| format!("{key} > {}", row(after))));
     parts.extend(to.map(|to| format!("{key} <= {}", row(to))));
-    parts.extend(given.map(|given| format!("({given}\n)")));
+    parts.extend(given.iter().map(|given| format!("({given}\n)")));
     if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
 }
 
@@ -236,13 +242,13 @@ impl Worker {
         let key = quote::join_idents(shape.key.iter().map(String::as_str));
         let printed: Vec<String> = shape.key.iter().map(|name| format!("format('%s', {})", ident(name))).collect();
         let percent = (100.0 * (SAMPLE_BLOCKS * BLOCK) as f64 / chunk_bytes as f64).min(100.0);
-        let (given, only) = (self.options.condition(&stream), self.from(at));
+        let (given, only) = (self.given(at), self.from(at));
         let sql = format!(
             "SELECT {} FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS weir_row, count(*) OVER () AS weir_rows \
              FROM {only} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (7){}) AS sample \
              WHERE weir_row % greatest(weir_rows / {chunks}, 1) = 0 ORDER BY {key}",
             printed.join(", "),
-            condition(&shape, after.as_ref(), None, given)
+            condition(&shape, after.as_ref(), None, &given)
         );
         let Self { control, wire, told, .. } = self;
         let rows = patiently(wire, *told, control.query(&sql, &[])).await.map_err(|error| error.at(stream.to_string()))?;
@@ -261,6 +267,13 @@ impl Worker {
             plan.bounds = Some(bounds);
         }
         Ok(())
+    }
+
+    /// Conditions that all rows of the snapshot meet.
+    fn given(&self, at: usize) -> Vec<&str> {
+        let table = &self.core.tables[at];
+        let only = table.snapshot.as_ref().and_then(|snapshot| snapshot.again.as_ref()?.only.as_deref());
+        self.options.condition(&table.stream).into_iter().chain(only).collect()
     }
 
     fn from(&self, at: usize) -> String {
@@ -407,13 +420,13 @@ impl Worker {
         let mut chunks = Vec::new();
         let mut marks = Vec::new();
         for (index, ((after, to), view)) in ranges.iter().zip(views).enumerate() {
-            let given = self.options.condition(&stream);
+            let given = self.given(at);
             let sql = format!(
                 "COPY (SELECT {} FROM {from}{}) TO STDOUT (FORMAT binary)",
                 shape.select_list(),
-                condition(&shape, after.as_ref(), to.as_ref(), given)
+                condition(&shape, after.as_ref(), to.as_ref(), &given)
             );
-            chunks.push(Chunk { after: after.clone(), to: to.clone(), snapshot: view.snapshot, until: view.until });
+            chunks.push(Chunk { after: after.clone(), to: to.clone(), snapshot: view.snapshot, until: view.until, gone: false });
             marks.push((lsn_text(view.until), view.at_us));
             let (sender, shape, stream, batch_bytes) = (sender.clone(), shape.clone(), stream.clone(), self.batch_bytes);
             let mut client = view.client;

@@ -193,7 +193,7 @@ impl Applier {
         let again = position["again"].as_u64().unwrap_or(0);
         let mut counts = body.streams;
         counts.resize(flows.len(), Counts::default());
-        let approvals = hold::approved(journal.folder())?;
+        let approvals = hold::approved(&journal.place()).await?;
         let mut ways = Vec::new();
         let mut targets: Vec<Target> = Vec::new();
         let mut routes: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
@@ -219,7 +219,7 @@ impl Applier {
                 match opening.targets(&way).await {
                     // It goes on waiting, whatever was approved.
                     Err(error) if holds && matches!(error.kind(), Kind::Schema | Kind::Conflict) => {
-                        hold::approve_up_to(journal.folder(), stream, from)?;
+                        hold::approve_up_to(&journal.place(), stream, from).await?;
                         way.approved = from;
                         let shape = || shapes.get(stream).or_else(|| left.shapes.get(stream)).cloned();
                         let Some(mut held) = held.or_else(|| Some(Held::new(stream, sink, from, shape()?))) else {
@@ -403,7 +403,7 @@ impl Applier {
                     Reshaped::Done => bytes += 1,
                     Reshaped::Stop(problem) => {
                         if problem.is_some() {
-                            hold::approve_up_to(shared.journal.folder(), &change.stream, seq)?;
+                            hold::approve_up_to(&shared.journal.place(), &change.stream, seq).await?;
                         }
                         if let Some(flow) = self.flow_of(&change.stream) {
                             self.ways[flow].stop = Some(Stop { at: upcoming, problem });

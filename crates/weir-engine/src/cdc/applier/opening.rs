@@ -1,5 +1,6 @@
 //! What a sink node begins with: what earlier runs left, and its targets in the shapes that they have.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub(in super::super) struct Left {
     pub outlets: Value,
     /// The sinks that it had; `None`: an older version did not write them down.
     pub sinks: Option<Vec<String>>,
+    /// Where sinks that are new begin; see [`super::super::join`].
+    pub joined: HashMap<String, u64>,
 }
 
 impl Left {
@@ -35,11 +38,15 @@ impl Left {
             shapes: shape::read(&left["shapes"])?,
             outlets: left["outlets"].clone(),
             sinks: left["sinks"].as_array().map(names),
+            joined: HashMap::new(),
         })
     }
 
     /// A sink that has no checkpoint begins where the last run ended, if it was there then. One that is new has nothing of what came before.
-    pub(super) fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+    pub(in super::super) fn begins(&self, sink: &str, journal: &Journal) -> Result<u64> {
+        if let Some(seq) = self.joined.get(sink) {
+            return Ok(*seq);
+        }
         let known = self.sinks.as_ref().is_none_or(|sinks| sinks.iter().any(|known| known == sink));
         if known && (self.seq > 0 || journal.holds(0).is_ok()) {
             return Ok(self.seq);
@@ -169,7 +176,11 @@ impl Opening<'_> {
             Ok(StreamTarget { schema: outlet.schema, key: outlet.key, on_schema_change: policy, ..asks.clone() })
         };
         let told = maker.told(output);
-        let known = self.shapes.get(&stream).or_else(|| self.left.shapes.get(&stream)).cloned();
+        let known = self
+            .shapes
+            .get(&stream)
+            .or_else(|| self.left.shapes.get(&stream).filter(|_| !self.left.joined.contains_key(self.sink)))
+            .cloned();
         let has_had = known.is_some();
         let mut shape = known.unwrap_or_else(|| told.clone());
         let holds = output.on_schema_change == SchemaChangePolicy::Hold;

@@ -67,13 +67,13 @@ impl Applier {
         }
         self.looked = Some(Instant::now());
         let mut found = false;
-        let approvals = hold::approved(journal.folder())?;
+        let approvals = hold::approved(&journal.place()).await?;
         for (flow, way) in self.ways.iter().enumerate() {
             let Some(held) = &way.held else { continue };
             let HeldStream { stream, since_seq, change_seq, changes, .. } = &held.view;
             let mut goes_on = approvals.get(stream).is_some_and(|seq| seq > since_seq);
             if !goes_on && !changes.is_empty() && self.fitted(flow, held).await {
-                hold::approve_up_to(journal.folder(), stream, *change_seq)?;
+                hold::approve_up_to(&journal.place(), stream, *change_seq).await?;
                 goes_on = true;
             }
             if goes_on {

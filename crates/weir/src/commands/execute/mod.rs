@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use weir_connect::guard::{Bucket, Files, Policy};
+use weir_control::files::FileBucket;
 use weir_control::worker::order::{Verb, WorkOrder};
 use weir_error::Error;
 
@@ -56,17 +57,22 @@ fn guard(order: &WorkOrder) -> Result<(), Error> {
         None => Files::Below(guard.file_root.clone()),
         Some(bucket) => {
             weir_error::veil::remember(bucket.secret_key.expose());
-            Files::Bucket(Bucket {
-                endpoint: bucket.endpoint.clone(),
-                region: bucket.region.clone(),
-                bucket: bucket.bucket.clone(),
-                prefix: bucket.prefix.clone(),
-                access_key: bucket.access_key.clone(),
-                secret_key: bucket.secret_key.clone(),
-            })
+            Files::Bucket(part(bucket))
         }
     };
     weir_connect::guard::install(files, egress)
+}
+
+/// A part of the platform's bucket, as connectors take it.
+fn part(bucket: &FileBucket) -> Bucket {
+    Bucket {
+        endpoint: bucket.endpoint.clone(),
+        region: bucket.region.clone(),
+        bucket: bucket.bucket.clone(),
+        prefix: bucket.prefix.clone(),
+        access_key: bucket.access_key.clone(),
+        secret_key: bucket.secret_key.clone(),
+    }
 }
 
 fn refuse(order: &WorkOrder, error: &Error) -> u8 {

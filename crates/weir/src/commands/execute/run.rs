@@ -59,6 +59,11 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
     options.checkpoint_interval =
         opened.pipeline.checkpoint_interval_ms.map_or(options.checkpoint_interval, Duration::from_millis);
+    options.journal = match (opened.journal()?, &order.journals) {
+        (Some(named), _) => Some(named),
+        (None, Some(own)) => Some(weir_connectors::files::objects::own(&super::part(own))?),
+        (None, None) => None,
+    };
     options.stop = stop.clone();
     let plan = tokio::select! {
         plan = plan(&opened, lanes) => plan?,

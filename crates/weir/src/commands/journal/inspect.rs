@@ -30,11 +30,11 @@ pub(super) fn time(us: i64) -> String {
 }
 
 pub(super) fn execute(args: &JournalInspect, context: &Context) -> Outcome {
-    let pipeline = super::pipeline(&args.file, args.json, context)?;
+    let (pipeline, journals) = super::opened(&args.file, &args.state, args.json, context)?;
     block_on(async {
         let folder = &args.state.state_dir;
         existing(folder).await?;
-        let nodes = look::sources(folder, &pipeline);
+        let nodes = look::sources(journals.clone(), &pipeline).await?;
         if nodes.is_empty() {
             return Err(super::none_yet(&pipeline, folder));
         }
@@ -46,10 +46,10 @@ pub(super) fn execute(args: &JournalInspect, context: &Context) -> Outcome {
             }
             let from = match args.from {
                 Some(from) => from,
-                None => look::first(folder, &pipeline, node)?,
+                None => look::first(journals.clone(), &pipeline, node).await?,
             };
-            let mut records = look::records(folder, &pipeline, node, from)?;
-            while let Some((seq, record)) = records.read()? {
+            let mut records = look::records(journals.clone(), &pipeline, node, from).await?;
+            while let Some((seq, record)) = records.read().await? {
                 if page.left == 0 {
                     more = Some(seq);
                     break;

@@ -1,22 +1,23 @@
-//! `weir journal`: the changes on disk between a log and its sinks. `ls` and `inspect` only look, also while a run is going on; `replay` sets
+//! `weir journal`: the durable changes between a log and its sinks. `ls` and `inspect` only look, also while a run is going on; `replay` sets
 //! sinks back while none is; `approve` lets a stream that waits go on, in the run that is going on or in the next one.
 
 mod inspect;
 
 use std::io::Write;
+use std::sync::Arc;
 
 use serde_json::json;
 use weir_engine::HeldStream;
+use weir_engine::journal::Journals;
 use weir_engine::look::{self, JournalView, PipelineJournals};
 use weir_error::{Error, Kind};
 use weir_spec::units::size_text;
 use weir_spec::{Mode, Pipeline};
 
-use crate::cli::{File, Journal, JournalApprove, JournalLs, JournalReplay};
+use crate::cli::{File, Journal, JournalApprove, JournalLs, JournalReplay, StateDir};
 use crate::commands::Context;
 use crate::commands::state::existing;
 use crate::outcome::{Failure, Outcome};
-use crate::pipeline_file::PipelineFile;
 use crate::process::block_on;
 use crate::show::number;
 use crate::show::table::Table;
@@ -30,18 +31,17 @@ pub fn execute(command: &Journal, context: &Context) -> Outcome {
     }
 }
 
-/// The pipeline, which must be one that has a journal. Nothing is connected.
-fn pipeline(file: &File, json: bool, context: &Context) -> Result<Pipeline, Failure> {
-    let registry = weir_connectors::registry::registry();
-    let opened = PipelineFile::open(&file.file, &registry)?.checked(json, context)?;
-    let pipeline = opened.choose(file.pipeline.as_deref())?.clone();
-    if pipeline.mode != Mode::Cdc {
-        return Err(Error::new("WEIR-CLI-070", Kind::Spec, format!("`{}` has no journal", pipeline.name))
-            .at(opened.name.clone())
+/// The pipeline, which must be one that has a journal, and where that is.
+fn opened(file: &File, state: &StateDir, json: bool, context: &Context) -> Result<(Arc<Pipeline>, Journals), Failure> {
+    let opened = crate::planning::open(file, json, context)?;
+    if opened.pipeline.mode != Mode::Cdc {
+        return Err(Error::new("WEIR-CLI-070", Kind::Spec, format!("`{}` has no journal", opened.pipeline.name))
+            .at(opened.file.name.clone())
             .because("only `mode: cdc` keeps one")
             .into());
     }
-    Ok(pipeline)
+    let journals = Journals::new(&state.state_dir, opened.journal()?);
+    Ok((opened.pipeline, journals))
 }
 
 fn none_yet(pipeline: &Pipeline, state: &std::path::Path) -> Failure {
@@ -52,15 +52,15 @@ fn none_yet(pipeline: &Pipeline, state: &std::path::Path) -> Failure {
 }
 
 fn list(args: &JournalLs, context: &Context) -> Outcome {
-    let pipeline = pipeline(&args.file, args.json, context)?;
+    let (pipeline, journals) = opened(&args.file, &args.state, args.json, context)?;
     block_on(async {
         let folder = &args.state.state_dir;
         existing(folder).await?;
-        let found = look::journals(folder, &pipeline).await?;
+        let found = look::journals(journals, &pipeline).await?;
         if found.journals.is_empty() {
             return Err(none_yet(&pipeline, folder));
         }
-        let policy = pipeline.journal.unwrap_or_default();
+        let policy = pipeline.journal.clone().unwrap_or_default();
         let mut out = std::io::stdout();
         if args.json {
             let body = json!({
@@ -146,11 +146,10 @@ fn waits(held: &HeldStream) -> String {
 }
 
 fn approve(args: &JournalApprove, context: &Context) -> Outcome {
-    let pipeline = pipeline(&args.file, args.json, context)?;
+    let (pipeline, journals) = opened(&args.file, &args.state, args.json, context)?;
     block_on(async {
-        let folder = &args.state.state_dir;
-        existing(folder).await?;
-        let approved = weir_engine::hold::approve(folder, &pipeline, &args.stream).await?;
+        existing(&args.state.state_dir).await?;
+        let approved = weir_engine::hold::approve(journals, &pipeline, &args.stream).await?;
         if args.json {
             let body = json!({"pipeline": pipeline.name, "approved": approved});
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&body).map_err(std::io::Error::from)?)?;
@@ -167,11 +166,10 @@ fn approve(args: &JournalApprove, context: &Context) -> Outcome {
 }
 
 fn replay(args: &JournalReplay, context: &Context) -> Outcome {
-    let pipeline = pipeline(&args.file, args.json, context)?;
+    let (pipeline, journals) = opened(&args.file, &args.state, args.json, context)?;
     block_on(async {
-        let folder = &args.state.state_dir;
-        existing(folder).await?;
-        let done = weir_engine::back::set_back(folder, &pipeline, args.from, args.sink.as_deref()).await?;
+        existing(&args.state.state_dir).await?;
+        let done = weir_engine::back::set_back(journals, &pipeline, args.from, args.sink.as_deref()).await?;
         if args.json {
             let body = json!({"pipeline": pipeline.name, "set_back": done});
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&body).map_err(std::io::Error::from)?)?;
