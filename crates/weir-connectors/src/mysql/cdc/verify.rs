@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_point_is_reached_when_the_snapshot_is_complete_and_the_log_is_read_up_to_it() {
-        let progress = |done| TableProgress { columns: vec![], key: vec![], altered: vec![], gone: false, done, again: None, after: None };
+        let progress =
+            |done| TableProgress { columns: vec![], key: vec![], altered: vec![], gone: false, done, again: None, after: None };
         for (done, point, other) in [
             (Done::Maria("0-1-7".parse().unwrap()), "0-1-7", "0-1-8"),
             (
