@@ -39,7 +39,7 @@ pub struct RunOptions {
     pub checkpoint_interval: Duration,
     /// Cancelled when the user asks to stop: the run checkpoints and ends as interrupted.
     pub stop: CancellationToken,
-    /// How often a transient error may repeat without progress in between.
+    /// How often a transient error may repeat without progress in between; a log that is followed without end has no limit.
     pub max_retries: u32,
     /// `mode: cdc`: the journal is in these objects; `None`: in the state folder.
     pub journal: Option<Arc<dyn Objects>>,
@@ -270,14 +270,16 @@ async fn execute(
     let mut outcomes = Vec::new();
     let mut error = None;
     if plan.pipeline.mode == Mode::Cdc {
-        match with_retries(&context, &plan.pipeline.name, || cdc::execute(&context, plan)).await {
+        // Who follows a log to no end waits for a system that is down: meanwhile the journal takes what comes.
+        let tries = context.options.until_caught_up.then_some(context.options.max_retries);
+        match with_retries(&context, &plan.pipeline.name, tries, || cdc::execute(&context, plan)).await {
             Ok(done) => outcomes = done,
             Err(failure) => error = Some(failure),
         }
     }
     let one_by_one = plan.flows.iter().filter(|_| plan.pipeline.mode != Mode::Cdc);
     for flow in one_by_one {
-        match with_retries(&context, &flow.name, || flow::execute(&context, flow)).await {
+        match with_retries(&context, &flow.name, Some(context.options.max_retries), || flow::execute(&context, flow)).await {
             Ok(outcome) => outcomes.push(outcome),
             Err(failure) => {
                 error = Some(failure);
@@ -293,10 +295,12 @@ async fn execute(
     Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), error }
 }
 
-/// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint.
+/// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint. A transient error may repeat so often
+/// without progress in between; `None`: for ever.
 async fn with_retries<T, F: Future<Output = Result<T>>>(
     context: &Arc<RunContext>,
     stream: &str,
+    fruitless_tries: Option<u32>,
     attempt: impl Fn() -> F,
 ) -> Result<T> {
     let mut fruitless = 0;
@@ -314,7 +318,7 @@ async fn with_retries<T, F: Future<Output = Result<T>>>(
         seen = now;
         let delay = match error.retryable() {
             Retry::Never => return Err(error),
-            _ if fruitless > context.options.max_retries => return Err(error),
+            _ if fruitless_tries.is_some_and(|most| fruitless > most) => return Err(error),
             Retry::After(delay) => delay,
             Retry::Transient => backoff(fruitless),
         };

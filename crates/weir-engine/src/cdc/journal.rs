@@ -213,7 +213,7 @@ impl Journal {
                 let keeper = Keeper::Bucket(opened.bucket.clone());
                 let journal = Arc::new(Self::of(keeper, opened.segments, opened.tail));
                 bucket::keep_house(&journal, opened.bucket, chores);
-                Ok((journal.clone(), JournalWriter { journal, end: End::Bucket(opened.end), last: None }))
+                Ok((journal.clone(), JournalWriter { journal, end: End::Bucket(Box::new(opened.end)), last: None }))
             }
         }
     }
@@ -347,7 +347,7 @@ pub struct JournalWriter {
 #[derive(Debug)]
 enum End {
     Folder(folder::End),
-    Bucket(bucket::End),
+    Bucket(Box<bucket::End>),
 }
 
 impl JournalWriter {

@@ -112,8 +112,11 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
     text
 }
 
-/// The pipeline of a file with the bucket that it names for its journal.
-fn journal_in_a_bucket(typed: &str, context: &Context) -> Result<Option<(Arc<Pipeline>, Arc<dyn Objects>)>, Failure> {
+/// A pipeline with the bucket that it names for its journal.
+type Kept = (Arc<Pipeline>, Arc<dyn Objects>);
+
+/// Of a file, if it is one.
+fn journal_in_a_bucket(typed: &str, context: &Context) -> Result<Option<Kept>, Failure> {
     let file = File { file: typed.into(), pipeline: None };
     if !file.file.is_file() {
         return Ok(None);

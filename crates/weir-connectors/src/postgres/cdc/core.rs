@@ -13,7 +13,7 @@ use super::super::quote::{self, ident};
 use super::decode::{self, Cell, Envelope, Form, LogRelation, Lsn, Message, Old, Tuples, lsn_text};
 use super::key::{self, Bound, Chunk, Key};
 use super::position::Again;
-use super::rows::{Row, Rows, Transaction};
+use super::rows::{LookedUp, Row, Rows, Transaction};
 use super::streamed::{Replay, Streamed};
 use super::table::{Shape, printed, renamed};
 use super::text;
@@ -227,7 +227,7 @@ impl Core {
         match decode::envelope(bytes)? {
             Envelope::Data(message) => match self.part {
                 Some(xid) => self.part_of(xid, message),
-                None => self.message(message, &[]),
+                None => self.message(message, None),
             },
             Envelope::Keepalive { end, reply } => Ok(Step::Keepalive { end, reply }),
         }
@@ -236,7 +236,7 @@ impl Core {
     fn part_of(&mut self, xid: u32, message: &[u8]) -> Result<Step> {
         let tag = message.first().copied().unwrap_or_default();
         if !decode::carries_xid(tag) {
-            return self.message(message, &[]);
+            return self.message(message, None);
         }
         let Some((subxid, rest)) = message.get(1..).and_then(|rest| rest.split_first_chunk::<4>()) else {
             return Err(out_of_order("a message of a transaction without its number"));
@@ -247,9 +247,9 @@ impl Core {
         Ok(Step::Go)
     }
 
-    /// Takes a message of the plugin, with values that were looked up for it.
+    /// Takes a message of the plugin, with values that were looked up for it: `None` if nobody has looked yet, none if the row was gone.
     #[inline]
-    pub fn message(&mut self, message: &[u8], looked_up: &[(usize, Option<String>)]) -> Result<Step> {
+    pub fn message(&mut self, message: &[u8], looked_up: Option<&[LookedUp]>) -> Result<Step> {
         match decode::message(message, &mut self.tuples)? {
             Message::Insert { relation } => self.change(relation, Op::Create, Old::None, message, looked_up),
             Message::Update { relation, old } => self.change(relation, Op::Update, old, message, looked_up),
@@ -396,7 +396,7 @@ impl Core {
     }
 
     #[inline]
-    fn change(&mut self, relation: u32, op: Op, old: Old, message: &[u8], looked_up: &[(usize, Option<String>)]) -> Result<Step> {
+    fn change(&mut self, relation: u32, op: Op, old: Old, message: &[u8], looked_up: Option<&[LookedUp]>) -> Result<Step> {
         let Some(current) = &mut self.current else { return Err(out_of_order("a row outside a transaction")) };
         let Some(at) = self.by_oid.get(&relation).copied() else {
             current.changes += 1;
@@ -413,7 +413,7 @@ impl Core {
         let Tuples { old: before, new } = &mut self.tuples;
         let shape = table.rows.shape().clone();
         let moved = op == Op::Update && old != Old::None && key_moved(&shape, message, before, new);
-        if moved && old == Old::Key && looked_up.is_empty() {
+        if moved && old == Old::Key && looked_up.is_none() {
             let lost = |(wire, cell): (&super::table::WireColumn, &Cell)| wire.place.is_some() && cell.form == Form::Unchanged;
             if shape.wire.iter().zip(new.iter()).any(lost) && wants(table, &shape, message, new, (current.xid, false))? {
                 return Ok(Step::LookUp { relation, message: message.to_vec() });
@@ -424,6 +424,7 @@ impl Core {
         let (before, new) = (before.as_slice(), new.as_slice());
         let full = (old == Old::Full).then_some(before);
         let shown = (old != Old::None).then_some(before);
+        let looked_up = looked_up.unwrap_or_default();
         let row = |op, cells| Row { op, message, cells, fallback: full, key_only: false, before: shown, looked_up };
         let (first, second) = match op {
             Op::Delete => (Some(Row { key_only: old == Old::Key, ..row(Op::Delete, before) }), None),

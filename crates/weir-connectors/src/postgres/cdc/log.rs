@@ -254,7 +254,7 @@ impl Worker {
     async fn replay(&mut self, mut replay: Replay, end: Lsn) -> Result<()> {
         let mut message = Vec::new();
         while replay.next(&mut message)? {
-            match self.core.message(&message, &[])? {
+            match self.core.message(&message, None)? {
                 Step::Go => {}
                 Step::Emit => self.emit_all().await?,
                 Step::Relation(relation) => {
@@ -328,7 +328,8 @@ impl Worker {
         }
     }
 
-    /// Asks for the values that an update of the key did not bring. They may be newer than the update; then a later change brings them again.
+    /// Asks for the values that an update of the key did not bring. They may be newer than the update; then a later change brings them again. If
+    /// the row is gone by now, a later change says so, and the values stay absent: nobody knows them any more, and they were not NULL.
     async fn look_up(&mut self, relation: u32, message: &[u8]) -> Result<()> {
         let values = match self.core.missing(relation, message)? {
             Some(missing) => {
@@ -337,12 +338,12 @@ impl Worker {
                     .control
                     .query(&missing.sql, &missing.key.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>())
                     .await?;
-                let value = |at| rows.first().and_then(|row| row.opt(at).map(str::to_string));
-                missing.columns.iter().enumerate().map(|(at, column)| (*column, value(at))).collect()
+                let values = rows.first().map(|row| (0..missing.columns.len()).map(|at| row.opt(at).map(str::to_string)));
+                missing.columns.iter().copied().zip(values.into_iter().flatten()).collect()
             }
             None => Vec::new(),
         };
-        match self.core.message(message, &values)? {
+        match self.core.message(message, Some(&values))? {
             Step::Emit => self.emit_all().await,
             _ => Ok(()),
         }

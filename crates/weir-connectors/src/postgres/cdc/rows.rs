@@ -29,6 +29,9 @@ impl Transaction {
     }
 }
 
+/// A value that was asked for: column of the log, text.
+pub type LookedUp = (usize, Option<String>);
+
 /// A row of the log.
 pub struct Row<'a> {
     /// What happened.
@@ -43,8 +46,8 @@ pub struct Row<'a> {
     pub key_only: bool,
     /// The row before.
     pub before: Option<&'a [Cell]>,
-    /// Values that were looked up: column of the log, text.
-    pub looked_up: &'a [(usize, Option<String>)],
+    /// Values that were looked up.
+    pub looked_up: &'a [LookedUp],
 }
 
 /// Rows that wait.

@@ -9,7 +9,7 @@ mod speed;
 mod stream;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(super) type Row = BTreeMap<String, Option<String>>;
 /// The tables as the events left them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Applied {
+    /// Stream → key and column of values that were absent when the row came.
+    lacks: BTreeMap<String, BTreeSet<(String, String)>>,
     pub tables: BTreeMap<String, BTreeMap<String, Row>>,
     pub history: BTreeMap<(String, String), Vec<(Op, Row)>>,
     pub keys: BTreeMap<String, Vec<String>>,
@@ -99,7 +101,9 @@ impl Applied {
             };
             match op {
                 Op::Create | Op::Read => {
-                    assert!(!row.keys().any(absent), "{stream} {key}: a new row lacks a value");
+                    // A new key's large value may be lost with its row: the delete is to follow, or a change that brings it.
+                    let lacks = row.keys().filter(|name| absent(name)).map(|name| (key.clone(), name.clone()));
+                    self.lacks.entry(stream.to_string()).or_default().extend(lacks);
                     let before = table.insert(key.clone(), row.clone());
                     assert!(before.is_none(), "{stream} {key}: {op} of a row that is there: {before:?}, {row:?}");
                 }
@@ -108,12 +112,14 @@ impl Applied {
                         table.get_mut(&key).unwrap_or_else(|| panic!("{stream} {key}: update of a row that is not there"));
                     for (name, value) in row {
                         if !absent(&name) {
+                            self.lacks.entry(stream.to_string()).or_default().remove(&(key.clone(), name.clone()));
                             known.insert(name, value);
                         }
                     }
                 }
                 Op::Delete => {
                     let gone = table.remove(&key);
+                    self.lacks.entry(stream.to_string()).or_default().retain(|(known, _)| *known != key);
                     assert!(gone.is_some(), "{stream} {key}: delete of a row that is not there");
                 }
             }
@@ -122,6 +128,8 @@ impl Applied {
 
     /// The table as sorted lines of `column=value`.
     pub fn lines(&self, stream: &str) -> Vec<String> {
+        let lacks = self.lacks.get(stream).into_iter().flatten().next();
+        assert!(lacks.is_none(), "{stream}: a value was never told: {lacks:?}");
         let mut lines: Vec<String> = self.tables.get(stream).into_iter().flat_map(BTreeMap::values).map(line).collect();
         lines.sort();
         lines

@@ -139,6 +139,35 @@ async fn large_values_that_did_not_change_are_absent_not_null() {
 }
 
 #[tokio::test]
+async fn a_large_value_that_went_with_the_row_of_a_new_key_is_absent_not_null() {
+    let mut follow = Follow::shared(
+        "CREATE TABLE docs (id int PRIMARY KEY, n int, body text); ALTER TABLE docs ALTER body SET STORAGE EXTERNAL; \
+         INSERT INTO docs VALUES (1, 1, repeat('x', 5000)), (2, 2, NULL)",
+        json!({ "tables": ["docs"] }),
+    );
+    follow.run().await;
+    follow
+        .database
+        .execute("UPDATE docs SET id = id + 10; UPDATE docs SET n = 5 WHERE id = 11; DELETE FROM docs WHERE id = 11")
+        .unwrap();
+    let (_log, mut events) = follow.open_from(follow.state.position.clone(), true).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = futures::StreamExt::next(&mut events).await {
+        let event = event.unwrap();
+        if let ChangeEvent::Changes(batch) = &event {
+            let absent = |at: usize| batch.absent[2].as_ref().is_some_and(|bits| bits.value(at));
+            let shown = super::rows(batch).into_iter().enumerate();
+            seen.extend(shown.map(|(at, row)| (batch.ops[at].as_str(), row["id"].clone().unwrap(), absent(at))));
+        }
+        follow.state.apply(event);
+    }
+    let expected =
+        [("d", "1", true), ("c", "11", true), ("d", "2", true), ("c", "12", false), ("u", "11", true), ("d", "11", true)];
+    assert_eq!(seen, expected.map(|(op, id, absent)| (op, id.to_string(), absent)));
+    follow.expect("public.docs");
+}
+
+#[tokio::test]
 async fn rows_before_come_when_asked_for() {
     let mut follow = Follow::shared(
         "CREATE TABLE f (id int PRIMARY KEY, v text); ALTER TABLE f REPLICA IDENTITY FULL; CREATE TABLE d (id int PRIMARY KEY, v text)",
