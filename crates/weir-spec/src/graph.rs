@@ -291,7 +291,8 @@ fn two_writers(drafts: &[Draft], names: &[String], vocabulary: &dyn Vocabulary, 
         let own = |key: &String| words.connection.pointer("/properties").is_some_and(|known| known.get(key).is_some());
         let connection: BTreeMap<&String, &Json> =
             draft.options.as_object().into_iter().flatten().filter(|(key, _)| *key == "connection" || own(key)).collect();
-        let place = format!("{}|{address}|{}", words.canonical, serde_json::to_string(&connection).unwrap_or_default());
+        let schema = draft.options.get("schema").unwrap_or(&Json::Null);
+        let place = format!("{}|{address}|{schema}|{}", words.canonical, serde_json::to_string(&connection).unwrap_or_default());
         if let Some(other) = places.insert(place, name) {
             let path = draft.path.key(&draft.kind).key(&words.address_option);
             let span = check.spans.get(&path.pointer).copied().unwrap_or(draft.place);

@@ -153,7 +153,8 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
         broken: !whole || reader.broken,
         place: name_span,
     };
-    connections_rule(&mut reader, &pipeline.connections, &drafts);
+    let of_journal = pipeline.journal.as_ref().and_then(|journal| journal.connection.as_deref());
+    connections_rule(&mut reader, &pipeline.connections, of_journal, &drafts);
     let Reader { checker, .. } = reader;
     let (nodes, node_paths) = graph::link(drafts, &expects, vocabulary, checker);
     (pipeline.nodes, pipeline.node_paths) = (nodes, node_paths);
@@ -226,12 +227,17 @@ pub(crate) fn slug(text: &str) -> String {
     }
 }
 
-/// Nodes and the connections of the file fit together.
-fn connections_rule(reader: &mut Reader<'_, '_>, connections: &BTreeMap<String, Connection>, drafts: &[Draft]) {
+/// Nodes and the connections of the file fit together. `used` is used elsewhere.
+fn connections_rule(
+    reader: &mut Reader<'_, '_>,
+    connections: &BTreeMap<String, Connection>,
+    used: Option<&str>,
+    drafts: &[Draft],
+) {
     let canonical =
         |kind: &str| reader.vocabulary.connector(kind).map_or_else(|| kind.to_string(), |words| words.canonical.clone());
     let mut found = Vec::new();
-    let mut meant: Vec<String> = Vec::new();
+    let mut meant: Vec<String> = used.map(str::to_owned).into_iter().collect();
     for draft in drafts.iter().filter(|draft| draft.role != Role::Transform) {
         let Some(name) = draft.options.get("connection").and_then(Json::as_str) else { continue };
         let path = draft.path.key(&draft.kind).key("connection");

@@ -90,8 +90,13 @@ pub fn after(count: usize) -> Barrier {
 
 /// How many changes are durable.
 pub async fn durable(stream: &dyn StreamSink) -> usize {
-    let progress = stream.recover().await.unwrap().progress.unwrap_or_default();
-    progress.first().and_then(|part| part.position.as_ref()).and_then(Value::as_u64).unwrap_or(0) as usize
+    durable_or_error(stream).await.unwrap()
+}
+
+/// The same, where asking may fail.
+pub async fn durable_or_error(stream: &dyn StreamSink) -> Result<usize> {
+    let progress = stream.recover().await?.progress.unwrap_or_default();
+    Ok(progress.first().and_then(|part| part.position.as_ref()).and_then(Value::as_u64).unwrap_or(0) as usize)
 }
 
 /// Applies and flushes.

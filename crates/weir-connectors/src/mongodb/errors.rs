@@ -16,6 +16,11 @@ pub fn server_code(error: &DriverError) -> Option<i32> {
 /// Codes of a server that is stepping down, shutting down or not the primary (any more).
 const FAILOVER: [i32; 12] = [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
 
+/// The server is not the primary (any more), or about to be.
+pub fn hands_over(error: &DriverError) -> bool {
+    server_code(error).is_some_and(|code| FAILOVER.contains(&code))
+}
+
 /// The error to show.
 pub fn shown(error: DriverError, place: &str) -> Error {
     let code = server_code(&error);

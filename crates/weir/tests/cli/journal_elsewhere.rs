@@ -39,17 +39,19 @@ fn scene() -> Database {
              INSERT INTO copied.seen (id, version) VALUES (NEW.id, NEW.version);
              RETURN NEW;
            END $$;
-         CREATE TRIGGER seen BEFORE INSERT OR UPDATE ON copied.a FOR EACH ROW EXECUTE FUNCTION seen();",
+         CREATE TRIGGER seen AFTER INSERT OR UPDATE ON copied.a FOR EACH ROW EXECUTE FUNCTION seen();",
     )
     .unwrap();
     data
 }
 
+/// Its name is its own: slots are the server's, not the database's.
 fn spec(data: &Database, journal: &str) -> String {
     format!(
-        "pipeline: moving\nmode: cdc\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
+        "pipeline: moving_{}\nmode: cdc\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
          source:\n  postgres-cdc: {{connection: db, tables: [public.a]}}\n\
          sink:\n  postgres: {{connection: db, schema: copied, table: a, write_mode: upsert}}\n{journal}",
+        data.name(),
         data.url()
     )
 }
@@ -137,7 +139,7 @@ async fn a_log_whose_machine_is_gone_goes_on_with_what_only_the_bucket_has() {
     until_equal(&data, &told);
     in_order(&data);
     let journals = keys(&bucket, "weir/tenants/default/journals");
-    assert!(journals.iter().any(|key| key.contains(&format!("/{job}/moving/")) && key.contains("/log/")), "{journals:?}");
+    assert!(journals.iter().any(|key| key.contains(&format!("/{job}/moving_")) && key.contains("/log/")), "{journals:?}");
     change(&data, 6);
     until_equal(&data, &told);
     in_order(&data);

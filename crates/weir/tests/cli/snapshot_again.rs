@@ -21,9 +21,10 @@ fn scene() -> (Database, Folder) {
     .unwrap();
     let folder = Folder::new();
     let file = format!(
-        "pipeline: again\nmode: cdc\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
+        "pipeline: again_{}\nmode: cdc\nconnections:\n  db: {{postgres: {{url: '{}'}}}}\n\
          source:\n  postgres-cdc: {{connection: db, tables: [public.a, public.b], chunk_bytes: 65536}}\n\
          sinks:\n  first: {{postgres: {{connection: db, schema: copied, table: '{{stream}}', write_mode: upsert}}}}\n",
+        data.name(),
         data.url()
     );
     folder.write("again.yaml", file);
@@ -52,8 +53,12 @@ fn while_it_changes(data: &Database, work: impl FnOnce()) {
             }
             round
         });
-        work();
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        // Whatever came of it: the writer must end.
         stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
         assert!(writer.join().unwrap() > 10);
     });
 }

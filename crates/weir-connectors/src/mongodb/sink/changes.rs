@@ -29,7 +29,7 @@ use weir_connect::{
 };
 
 use super::super::bson::{Malformed, Value, Writer};
-use super::super::errors::shown;
+use super::super::errors::{hands_over, shown};
 use super::super::rows::ID;
 use super::super::scan::driver_document;
 use super::bulk::{Fault, Target, Write};
@@ -357,7 +357,8 @@ impl Changes {
                 if Instant::now() >= until {
                     return Err(shown(error, place));
                 }
-                if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
+                // To ask for a commit once more is harmless: the server says what became of it.
+                if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || hands_over(&error) {
                     tokio::time::sleep(pause).await;
                 } else if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
                     continue 'again;
