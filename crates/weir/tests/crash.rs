@@ -73,7 +73,7 @@ fn changes_of_mariadb_arrive_in_mysql_once_and_in_order_over_kills() {
 
 #[test]
 fn a_large_transaction_comes_in_one_piece_and_is_not_held_in_memory() {
-    let options = large::LargeOptions { weir: env!("CARGO_BIN_EXE_weir").into(), rows: 400_000, chatty: true };
+    let options = large::LargeOptions { weir: env!("CARGO_BIN_EXE_weir").into(), rows: 1_000_000, chatty: true };
     let report = large::run(&options).unwrap_or_else(|error| panic!("{error:#}"));
     assert!(report.peak_aside_bytes > 10 << 20, "it was not streamed: {report:?}");
 }

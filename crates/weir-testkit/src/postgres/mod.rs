@@ -248,7 +248,7 @@ fn configure(options: &PostgresOptions, facts: &Facts) -> Result<()> {
     let data = facts.home.join("data");
     let mut conf = format!(
         "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 100\n\
-         wal_level = logical\nmax_wal_senders = 8\nmax_replication_slots = 8\nmax_prepared_transactions = 16\n\
+         wal_level = logical\nmax_wal_senders = 24\nmax_replication_slots = 24\nmax_prepared_transactions = 16\n\
          fsync = off\nfull_page_writes = off\ntimezone = 'UTC'\nlog_timezone = 'UTC'\nlogging_collector = off\nlog_statement = 'none'\n",
         facts.port
     );

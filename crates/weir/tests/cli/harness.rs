@@ -216,3 +216,13 @@ fn page_body(page: usize, pages: usize, size: usize) -> String {
 pub fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// The slots of a database are the server's, which has few: they go when the test ends.
+pub struct Slots(pub weir_testkit::Database);
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
+        let _ = self.0.execute(drop);
+    }
+}

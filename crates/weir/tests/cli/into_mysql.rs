@@ -4,17 +4,7 @@ use weir_testkit::mysql::Flavor;
 use weir_testkit::postgres::Database;
 use weir_testkit::{MysqlDatabase, MysqlServer, PostgresServer};
 
-use crate::harness::Folder;
-
-/// The slot is the server's; it goes when the test ends.
-struct Slot<'a>(&'a Database);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()";
-        let _ = self.0.execute(drop);
-    }
-}
+use crate::harness::{Folder, Slots};
 
 fn lines(rows: Vec<Vec<Option<String>>>) -> Vec<String> {
     let mut lines: Vec<String> = rows
@@ -49,7 +39,7 @@ fn equal(source: &Database, target: &MysqlDatabase, more: &str, rows: usize) {
 fn follow(flavor: Flavor) {
     let source = PostgresServer::shared().unwrap().create_database().unwrap();
     let target = MysqlServer::shared(flavor).unwrap().create_database().unwrap();
-    let _slot = Slot(&source);
+    let _slot = Slots(source.clone());
     let folder = Folder::new();
     folder.write(
         "pipeline.yaml",

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use weir_testkit::mysql::Flavor;
 use weir_testkit::{Database, MysqlServer, PostgresServer};
 
-use crate::harness::Folder;
+use crate::harness::{Folder, Slots};
 
 const DIFFERENT: &str = "SELECT count(*) FROM ((TABLE a EXCEPT TABLE copied.a) UNION ALL (TABLE copied.a EXCEPT TABLE a)) rows";
 
@@ -66,6 +66,7 @@ fn while_it_changes(data: &Database, work: impl FnOnce()) {
 #[test]
 fn a_sink_that_is_added_gets_what_it_lacks_and_the_other_stays_equal() {
     let (data, folder) = scene();
+    let _slots = Slots(data.clone());
     data.execute("CREATE SCHEMA second").unwrap();
     run(&folder);
     while_it_changes(&data, || run(&folder));
@@ -86,6 +87,7 @@ fn a_sink_that_is_added_gets_what_it_lacks_and_the_other_stays_equal() {
 #[test]
 fn a_table_is_read_once_more_while_it_changes_and_ends_equal() {
     let (data, folder) = scene();
+    let _slots = Slots(data.clone());
     let said = folder.weir(&["snapshot", "again.yaml", "--stream", "public.a"]);
     assert!(said.code != 0 && said.err.contains("WEIR-CLI-030"), "{}", said.shown());
     run(&folder);
@@ -108,6 +110,7 @@ fn a_table_is_read_once_more_while_it_changes_and_ends_equal() {
 #[test]
 fn some_rows_of_a_table_are_read_once_more() {
     let (data, folder) = scene();
+    let _slots = Slots(data.clone());
     run(&folder);
     data.execute("UPDATE copied.a SET version = -1").unwrap();
     let said =
