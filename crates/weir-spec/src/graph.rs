@@ -282,18 +282,22 @@ impl Linked<'_> {
     }
 }
 
-/// Two sinks of one system with the same address would write over each other.
+/// Two sinks of one system with the same address would write over each other. What the schema is when none is given is not known
+/// here, so only two that are given are two places.
 fn two_writers(drafts: &[Draft], names: &[String], vocabulary: &dyn Vocabulary, check: &mut Checker<'_>) {
-    let mut places: HashMap<String, &str> = HashMap::new();
+    let mut places: HashMap<String, Vec<(Option<&Json>, &str)>> = HashMap::new();
     for (draft, name) in drafts.iter().zip(names).filter(|(draft, _)| draft.role == Role::Sink) {
         let Some(words) = vocabulary.connector(&draft.kind) else { continue };
         let Some(address) = draft.options.get(&words.address_option) else { continue };
         let own = |key: &String| words.connection.pointer("/properties").is_some_and(|known| known.get(key).is_some());
         let connection: BTreeMap<&String, &Json> =
             draft.options.as_object().into_iter().flatten().filter(|(key, _)| *key == "connection" || own(key)).collect();
-        let schema = draft.options.get("schema").unwrap_or(&Json::Null);
-        let place = format!("{}|{address}|{schema}|{}", words.canonical, serde_json::to_string(&connection).unwrap_or_default());
-        if let Some(other) = places.insert(place, name) {
+        let place = format!("{}|{address}|{}", words.canonical, serde_json::to_string(&connection).unwrap_or_default());
+        let schema = draft.options.get("schema");
+        let here = places.entry(place).or_default();
+        let other = here.iter().find(|(other, _)| schema.is_none() || other.is_none() || *other == schema).map(|(_, other)| *other);
+        here.push((schema, name));
+        if let Some(other) = other {
             let path = draft.path.key(&draft.kind).key(&words.address_option);
             let span = check.spans.get(&path.pointer).copied().unwrap_or(draft.place);
             check.problems.push(

@@ -358,6 +358,11 @@ pub trait Verifiable: Send + Sync {
 
     /// What [`read::Read`] needs of the system besides reading the stream, for rows that are changed on the way.
     async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>>;
+
+    /// Why there is nothing in the system that a stream could be compared with, if so: it is in the log only.
+    fn only_in_log(&self, _stream: &str) -> Option<String> {
+        None
+    }
 }
 
 /// What is known of a stream that is looked for in a sink.

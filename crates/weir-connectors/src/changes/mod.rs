@@ -18,7 +18,16 @@ pub(crate) mod position;
 pub(crate) mod seeds;
 pub(crate) mod shapes;
 
-use weir_error::{Error, Kind};
+use arrow::datatypes::Schema;
+use weir_error::{Error, Kind, Result};
+
+/// Values are found by position, so changes must look as their stream does now; anything else is a fault of ours.
+pub(crate) fn look_like(stream: &Schema, changes: &Schema) -> Result<()> {
+    let (ours, theirs) = (stream.fields(), changes.fields());
+    let same = ours.len() == theirs.len()
+        && ours.iter().zip(theirs).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+    if same { Ok(()) } else { Err(Error::internal("changes in another schema than the stream's")) }
+}
 
 /// The snapshot of a stream that the log does not follow cannot be taken once more.
 pub(crate) fn not_followed(stream: &str, known: &[&str]) -> Error {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -12,6 +13,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use twox_hash::XxHash3_64;
 use weir_connect::{ChangeBatch, DeleteMode, Error, Kind, Op, Result};
+
+use super::look_like;
 
 /// No link.
 const NONE: u32 = u32::MAX;
@@ -90,6 +93,9 @@ impl Hasher for AsItIs {
 
 /// See the module.
 pub struct Pending {
+    schema: SchemaRef,
+    /// The schema of a batch that was last found to be ours: most batches share one.
+    seen: Option<SchemaRef>,
     deletes: DeleteMode,
     keys: Vec<usize>,
     converter: RowConverter,
@@ -111,6 +117,8 @@ impl Pending {
         let fields = keys.iter().map(|at| SortField::new(schema.field(*at).data_type().clone())).collect();
         let converter = RowConverter::new(fields).map_err(broken)?;
         Ok(Self {
+            schema: schema.clone(),
+            seen: None,
             deletes,
             keys,
             converter,
@@ -200,7 +208,7 @@ impl Pending {
         }
     }
 
-    /// Takes changes.
+    /// Takes changes, which must be in the schema that this was made for.
     pub fn add(&mut self, batch: ChangeBatch) -> Result<()> {
         let ChangeBatch { ops, rows, absent, .. } = batch;
         if ops.len() != rows.num_rows() {
@@ -208,6 +216,11 @@ impl Pending {
         }
         if ops.is_empty() {
             return Ok(());
+        }
+        let schema = rows.schema();
+        if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &schema)) {
+            look_like(&self.schema, &schema)?;
+            self.seen = Some(schema);
         }
         let columns: Vec<_> = self.keys.iter().map(|at| rows.column(*at).clone()).collect();
         for (at, column) in self.keys.iter().zip(&columns) {

@@ -33,7 +33,7 @@ use weir_spec::model::Mode;
 use self::change::Through;
 use self::compare::Pair;
 use self::progress::Progress;
-pub use self::report::{Difference, DifferenceKind, LeftOut, StreamVerdict, VerifyReport};
+pub use self::report::{Difference, DifferenceKind, LeftOut, NotCompared, StreamVerdict, VerifyReport};
 use crate::store::StateStore;
 
 /// How to compare.
@@ -74,13 +74,23 @@ pub async fn verify(plan: &Plan, options: &VerifyOptions) -> Result<VerifyReport
         Some(folder) if folder.join("state.db").is_file() => Some(StateStore::open(folder).await?),
         _ => None,
     };
-    let mut streams = Vec::new();
+    let (mut streams, mut not_compared) = (Vec::new(), Vec::new());
     for flow in &plan.flows {
+        if let Some(why) = only_in_log(flow) {
+            not_compared.push(NotCompared { name: flow.name.clone(), why });
+            continue;
+        }
         for at in 0..flow.outputs.len() {
             streams.push(stream(plan, flow, at, store.clone(), options).await?);
         }
     }
-    Ok(VerifyReport { pipeline: plan.pipeline.name.clone(), equal: streams.iter().all(|stream| stream.equal), streams })
+    let equal = streams.iter().all(|stream| stream.equal);
+    Ok(VerifyReport { pipeline: plan.pipeline.name.clone(), equal, streams, not_compared })
+}
+
+fn only_in_log(flow: &Flow) -> Option<String> {
+    let [input] = flow.inputs.as_slice() else { return None };
+    input.source.verifiable()?.only_in_log(&input.stream.name)
 }
 
 async fn stream(

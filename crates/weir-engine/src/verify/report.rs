@@ -13,6 +13,18 @@ pub struct VerifyReport {
     pub equal: bool,
     /// One per stream and sink.
     pub streams: Vec<StreamVerdict>,
+    /// Streams that have nothing to be compared with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_compared: Vec<NotCompared>,
+}
+
+/// A stream that is in the source's log only.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotCompared {
+    /// The stream.
+    pub name: String,
+    /// Why.
+    pub why: String,
 }
 
 /// One stream and one sink.

@@ -35,6 +35,9 @@ pub fn execute(args: &Verify, context: &Context) -> Outcome {
             for stream in &report.streams {
                 write!(out, "{}", text(stream, context))?;
             }
+            for left in &report.not_compared {
+                writeln!(out, "{}: not compared\n  {}", context.out.bold(&left.name), left.why)?;
+            }
         }
         Ok(u8::from(!report.equal))
     })

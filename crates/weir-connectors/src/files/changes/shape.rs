@@ -10,6 +10,7 @@ use weir_error::{Error, Result};
 use weir_formats::debezium::{Context, Envelope, Message};
 
 use super::rows;
+use crate::changes::look_like;
 
 /// Rows, or Debezium's messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,18 +46,7 @@ impl Shape {
 
     /// Values are found by position, so the batch must look as the stream does now.
     pub(super) fn check(&self, batch: &ChangeBatch) -> Result<()> {
-        let found = batch.rows.schema();
-        let same = found.fields().len() == self.schema.fields().len()
-            && found
-                .fields()
-                .iter()
-                .zip(self.schema.fields())
-                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if same {
-            Ok(())
-        } else {
-            Err(Error::internal(format!("changes of `{}` in another schema than the stream's", batch.stream)))
-        }
+        look_like(&self.schema, &batch.rows.schema()).map_err(|error| error.at(format!("`{}`", batch.stream)))
     }
 
     /// The changes as they are stored; `seq` is the number of the last change before them.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::Field;
 use async_trait::async_trait;
 use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
@@ -107,8 +107,6 @@ pub struct Changes {
     /// They are not noted yet: it happens with the flush, because until then rows of the old shape may come again.
     to_note: bool,
     pending: Pending,
-    /// The schema that was last found to be the stream's.
-    seen: Option<SchemaRef>,
     work: Vec<Work>,
     held: usize,
     /// Changes since the last flush, and bytes written.
@@ -156,7 +154,6 @@ impl Changes {
             noted,
             to_note: false,
             pending,
-            seen: None,
             work: Vec::new(),
             held: 0,
             rows: 0,
@@ -170,21 +167,6 @@ impl Changes {
         if self.failed {
             return Err(Error::internal("a writer of changes was used after it failed").at(self.target.place.clone()));
         }
-        Ok(())
-    }
-
-    /// The batch must look as the stream does now: values are found by position.
-    fn check(&mut self, schema: &SchemaRef) -> Result<()> {
-        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, schema)) {
-            return Ok(());
-        }
-        let (found, expected) = (schema.fields(), self.stream.schema.fields());
-        let same = found.len() == expected.len()
-            && found.iter().zip(expected).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            return Err(Error::internal("changes in another schema than the stream's").at(self.target.place.clone()));
-        }
-        self.seen = Some(schema.clone());
         Ok(())
     }
 
@@ -498,7 +480,6 @@ impl Changes {
 impl ChangeWriter for Changes {
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()> {
         self.usable()?;
-        self.check(&batch.rows.schema())?;
         let count = batch.ops.len() as u64;
         self.failed = true;
         self.pending.add(batch).map_err(|error| error.at(self.target.place.clone()))?;
@@ -565,7 +546,7 @@ impl ChangeWriter for Changes {
         self.work.extend(fills);
         self.to_note = true;
         self.layout = Layout { columns, id, place: self.layout.place.clone() };
-        (self.noted, self.stream, self.pending, self.seen) = (noted, stream, pending, None);
+        (self.noted, self.stream, self.pending) = (noted, stream, pending);
         self.failed = false;
         Ok(())
     }

@@ -98,8 +98,6 @@ pub struct Changes {
     client: Client,
     bound: Bound,
     pending: Pending,
-    /// The schema that was last found to be the stream's.
-    seen: Option<SchemaRef>,
     /// The target is to be emptied before anything else.
     truncating: bool,
     work: Vec<Work>,
@@ -186,7 +184,6 @@ impl Changes {
             client,
             bound,
             pending,
-            seen: None,
             truncating: false,
             work: Vec::new(),
             names,
@@ -443,21 +440,6 @@ impl Changes {
         Ok(())
     }
 
-    /// The batch must look as the stream does now: values are found by position.
-    fn check(&mut self, schema: &SchemaRef) -> Result<()> {
-        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, schema)) {
-            return Ok(());
-        }
-        let (found, expected) = (schema.fields(), self.target.schema.fields());
-        let same = found.len() == expected.len()
-            && found.iter().zip(expected).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            return Err(Error::internal("changes in another schema than the stream's").at(self.shared.place.clone()));
-        }
-        self.seen = Some(schema.clone());
-        Ok(())
-    }
-
     /// What a change of shape asks for. Changes nothing.
     async fn plan(&mut self, new: &StreamTarget, change: &SchemaChange) -> Result<evolve::Plan> {
         let name = self.bound.name.clone();
@@ -510,7 +492,6 @@ fn text(shaping: &Shaping) -> Result<String> {
 impl ChangeWriter for Changes {
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()> {
         self.usable()?;
-        self.check(&batch.rows.schema())?;
         let count = batch.ops.len() as u64;
         self.failed = true;
         self.pending.add(batch).map_err(|error| error.at(self.bound.name.display()))?;
@@ -562,7 +543,7 @@ impl ChangeWriter for Changes {
         self.old_tables.push(self.bound.statements.stage.clone());
         self.old_tables.extend(self.bound.whole.take().map(|whole| whole.table));
         self.pending = Pending::new(&target.schema, &target.key, self.setup.deletes)?;
-        (self.bound, self.target, self.seen) = (bound, target, None);
+        (self.bound, self.target) = (bound, target);
         self.names.clear();
         self.failed = false;
         Ok(())

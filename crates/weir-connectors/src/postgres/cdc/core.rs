@@ -12,6 +12,7 @@ use super::super::columns::Bad;
 use super::super::quote::{self, ident};
 use super::decode::{self, Cell, Envelope, Form, LogRelation, Lsn, Message, Old, Tuples, lsn_text};
 use super::key::{self, Bound, Chunk, Key};
+use super::messages::{self, Prefixes};
 use super::position::Again;
 use super::rows::{LookedUp, Row, Rows, Transaction};
 use super::streamed::{Replay, Streamed};
@@ -148,6 +149,10 @@ pub struct Core {
     linger: Duration,
     before: bool,
     tuples: Tuples,
+    /// Whose logical messages are rows of theirs.
+    prefixes: Prefixes,
+    /// Such a row.
+    logical: Vec<u8>,
     /// The stream began again in the middle of this transaction: its commit, and how many changes were given out.
     again: Option<(Lsn, u64)>,
 }
@@ -172,6 +177,8 @@ impl Core {
             linger,
             before,
             tuples: Tuples::default(),
+            prefixes: Prefixes::default(),
+            logical: Vec::new(),
             again: None,
         }
     }
@@ -182,7 +189,13 @@ impl Core {
         self.by_oid.insert(oid, self.tables.len());
         let rows = Rows::new(stream.clone(), shape, self.before);
         let announced = left.is_none();
-        self.tables.push(TableState { oid, stream, rows, snapshot, told: false, announced, left, shapes: 0 });
+        let told = oid == messages::OID;
+        self.tables.push(TableState { oid, stream, rows, snapshot, told, announced, left, shapes: 0 });
+    }
+
+    /// Gives out logical messages of these prefixes, as rows of [`messages::OID`].
+    pub fn listen(&mut self, prefixes: Prefixes) {
+        self.prefixes = prefixes;
     }
 
     /// Tells the shape of a table once, before its first row.
@@ -277,7 +290,39 @@ impl Core {
                 self.begin(commit, at, xid);
                 Ok(Step::Replay { xid, end })
             }
+            Message::Logical { transactional, lsn, prefix, content } => {
+                let (prefix, content) = (prefix.bytes(message), content.bytes(message));
+                if !self.prefixes.take(prefix) {
+                    return Ok(Step::Go);
+                }
+                let mut row = std::mem::take(&mut self.logical);
+                messages::insert(lsn, prefix, content, transactional, &mut row)?;
+                let step = self.logical(lsn, &row);
+                self.logical = row;
+                step
+            }
             Message::Other => Ok(Step::Go),
+        }
+    }
+
+    /// A logical message, as a row.
+    fn logical(&mut self, lsn: Lsn, row: &[u8]) -> Result<Step> {
+        decode::message(row, &mut self.tuples)?;
+        if self.current.is_some() {
+            return self.change(messages::OID, Op::Create, Old::None, row, None);
+        }
+        // It stands for itself, as a transaction of one change would.
+        if lsn < self.processed {
+            return Ok(Step::Go);
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        self.current = Some(Current { commit: lsn, at_us, xid: 0, marks: None, changes: 0, skip: 0 });
+        let step = self.change(messages::OID, Op::Create, Old::None, row, None)?;
+        match self.commit(lsn + 1)? {
+            Step::Go => Ok(step),
+            // Whatever waits is handed out with it.
+            boundary => Ok(boundary),
         }
     }
 
@@ -315,7 +360,7 @@ impl Core {
         }
         self.part = None;
         self.streamed.clear();
-        self.tables.iter_mut().for_each(|table| table.told = false);
+        self.tables.iter_mut().for_each(|table| table.told = table.oid == messages::OID);
     }
 
     fn relation(&mut self, relation: Box<LogRelation>) -> Step {

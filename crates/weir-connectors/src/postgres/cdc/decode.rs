@@ -123,7 +123,18 @@ pub enum Message {
     StreamCommit { xid: u32, commit: Lsn, end: Lsn, at: i64 },
     /// Such a transaction, or a subtransaction of it, was rolled back.
     StreamAbort { xid: u32, subxid: u32 },
-    /// Nothing for us: origin, type name, logical message.
+    /// A logical message, which says nothing about rows.
+    Logical {
+        /// Part of the transaction; else it stands for itself.
+        transactional: bool,
+        /// Where it stands.
+        lsn: Lsn,
+        /// Whose it is.
+        prefix: Cell,
+        /// What it says.
+        content: Cell,
+    },
+    /// Nothing for us: origin, type name.
     Other,
 }
 
@@ -166,11 +177,26 @@ impl<'a> Cursor<'a> {
     fn micros(&mut self) -> Result<i64> {
         Ok((self.u64()? as i64).saturating_add(EPOCH_MICROS))
     }
+    fn ended(&mut self) -> Result<Cell> {
+        let start = self.at.min(self.bytes.len());
+        let length = self.bytes[start..].iter().position(|byte| *byte == 0).ok_or_else(|| malformed("a name without end"))?;
+        self.at = start + length + 1;
+        Ok(Cell { form: Form::Text, start, end: start + length })
+    }
     fn text(&mut self) -> Result<String> {
-        let rest = &self.bytes[self.at.min(self.bytes.len())..];
-        let end = rest.iter().position(|byte| *byte == 0).ok_or_else(|| malformed("a name without end"))?;
-        self.at += end + 1;
-        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
+        let cell = self.ended()?;
+        Ok(String::from_utf8_lossy(cell.bytes(self.bytes)).into_owned())
+    }
+
+    /// As many bytes as the number before them says.
+    #[inline]
+    fn counted(&mut self, form: Form) -> Result<Cell> {
+        let length = self.u32()? as usize;
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or_else(|| malformed("a value that ends early"))?;
+        let cell = Cell { form, start: self.at, end };
+        self.at = end;
+        Ok(cell)
     }
 
     #[inline]
@@ -185,16 +211,10 @@ impl<'a> Cursor<'a> {
                 b'u' => Form::Unchanged,
                 _ => return Err(malformed("a value of unknown form")),
             };
-            let (start, end) = if matches!(form, Form::Binary | Form::Text) {
-                let length = self.u32()? as usize;
-                let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
-                let end = end.ok_or_else(|| malformed("a value that ends early"))?;
-                (self.at, end)
-            } else {
-                (self.at, self.at)
-            };
-            self.at = end;
-            cells.push(Cell { form, start, end });
+            cells.push(match form {
+                Form::Binary | Form::Text => self.counted(form)?,
+                Form::Null | Form::Unchanged => Cell { form, start: self.at, end: self.at },
+            });
         }
         Ok(())
     }
@@ -290,8 +310,13 @@ pub fn message(bytes: &[u8], tuples: &mut Tuples) -> Result<Message> {
             Message::StreamCommit { xid, commit: cursor.u64()?, end: cursor.u64()?, at: cursor.micros()? }
         }
         b'A' => Message::StreamAbort { xid: cursor.u32()?, subxid: cursor.u32()? },
-        // Their rest is of no interest: names of origins and types, logical messages.
-        b'O' | b'Y' | b'M' => return Ok(Message::Other),
+        b'M' => {
+            let transactional = cursor.u8()? & 1 != 0;
+            let lsn = cursor.u64()?;
+            Message::Logical { transactional, lsn, prefix: cursor.ended()?, content: cursor.counted(Form::Binary)? }
+        }
+        // Their rest is of no interest: names of origins and types.
+        b'O' | b'Y' => return Ok(Message::Other),
         b'b' | b'P' | b'K' | b'r' | b'p' => return Err(malformed("a prepared transaction, which was not asked for")),
         _ => return Err(malformed("its kind is unknown")),
     };

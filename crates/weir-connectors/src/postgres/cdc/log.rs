@@ -19,6 +19,7 @@ use super::super::quote::{TableName, ident, literal};
 use super::core::{Core, Step};
 use super::decode::{LogRelation, Lsn, lsn_text};
 use super::key::Snapshot;
+use super::messages;
 use super::options::{CdcOptions, Names};
 use super::position::{ChunkProgress, Position, TableProgress, lsn_of};
 use super::slot;
@@ -189,7 +190,8 @@ impl Worker {
             literal(&ident(&self.names.publication))
         });
         if version >= 140_000 {
-            options.push_str(", streaming 'on'");
+            // A streamed message carries the number of its whole transaction: whether a savepoint took it back could not be told.
+            options.push_str(if self.options.messages.is_empty() { ", streaming 'on'" } else { ", messages 'true'" });
             if self.binary {
                 options.push_str(", binary 'true'");
             }
@@ -432,7 +434,7 @@ impl Worker {
     /// Makes the server write out its log: without a commit, its last records may stay in memory for a long time, and are not sent.
     async fn nudge(&mut self) -> Result<()> {
         self.nudged_at = Some(Instant::now());
-        self.control.query("SELECT pg_logical_emit_message(true, 'weir', '')", &[]).await.map(drop)
+        self.control.query("SELECT pg_logical_emit_message(true, $1, '')", &[Some(messages::OWN_PREFIX)]).await.map(drop)
     }
 
     /// Tells the server what is durable, if it is time or `now`.

@@ -1,6 +1,7 @@
 //! PostgreSQL's change log as a source (`postgres-cdc`): logical replication with `pgoutput`, merged with a snapshot in chunks.
 //!
 //! * `decode`: the protocol's messages. `text`: values in text form. `rows`: values into column builders.
+//! * `messages`: logical messages as rows of a stream.
 //! * `table`: what a table's columns are, from the catalogue and from the log. `key`: keys and transactions compared.
 //! * `core`: what each message does. `streamed`: transactions that are not committed yet. `log`: the reading task. `snapshot`: the chunks.
 //! * `slot`: what the server keeps for us, and everything that is checked beforehand. `position`: the resume point. `options`.
@@ -11,6 +12,7 @@ mod core;
 mod decode;
 mod key;
 mod log;
+mod messages;
 mod options;
 mod position;
 mod rows;
@@ -39,6 +41,7 @@ use weir_connect::{
 
 use self::core::{Core, TableSnapshot};
 use self::log::{PostgresLog, Worker};
+use self::messages::Prefixes;
 use self::options::{CdcOptions, Names, SnapshotMode};
 use self::position::Position;
 use self::snapshot::Plans;
@@ -191,6 +194,9 @@ impl Source for PostgresChanges {
     }
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
+        if request.stream == messages::STREAM {
+            return Err(messages::not_a_table("read in `mode: batch`"));
+        }
         Source::open(&self.batch, request).await
     }
 
@@ -212,13 +218,20 @@ impl Verifiable for PostgresChanges {
     async fn verify_rows(&self, stream: &str) -> Result<Arc<dyn VerifyRows>> {
         verify::source_rows(&self.batch, stream, true).await
     }
+
+    fn only_in_log(&self, stream: &str) -> Option<String> {
+        (stream == messages::STREAM).then(|| messages::IN_NO_TABLE.to_string())
+    }
 }
 
 #[async_trait]
 impl ChangeSource for PostgresChanges {
     async fn streams(&self) -> Result<Vec<StreamInfo>> {
         let mut client = Client::connect(&self.address).await?;
-        let tables = self.tables(&mut client).await?;
+        let mut tables = self.tables(&mut client).await?;
+        if !self.options.messages.is_empty() {
+            tables.push(messages::table());
+        }
         // The pipeline's name is not known here; only a publication that somebody else made can leave columns out.
         let names = Names::of("", &self.options);
         let shapes = self.shapes(&mut client, &names, &tables).await?;
@@ -230,8 +243,9 @@ impl ChangeSource for PostgresChanges {
                 schema: shape.schema.clone(),
                 primary_key: shape.key.clone(),
                 estimated_rows: table.rows,
-                estimated_bytes: Some(table.bytes),
+                estimated_bytes: (table.oid != messages::OID).then_some(table.bytes),
                 reading: match (self.options.snapshot, &shape.order) {
+                    _ if table.oid == messages::OID => "logical messages from the first run on".into(),
                     (SnapshotMode::Never, _) => "the log from the first run on, no snapshot".into(),
                     (_, Some(_)) => "a snapshot in ranges of the key between transactions of the log; resumes anywhere".into(),
                     (_, None) => "a snapshot in one piece, then the log; the key cannot be divided".into(),
@@ -249,7 +263,9 @@ impl ChangeSource for PostgresChanges {
         let place = control.place().to_string();
         let mut tables = self.tables(&mut control).await?;
         tables.retain(|table| request.streams.iter().any(|wanted| *wanted == *table.stream));
-        if let Some(missing) = request.streams.iter().find(|wanted| !tables.iter().any(|table| *table.stream == **wanted)) {
+        let messages = !self.options.messages.is_empty() && request.streams.iter().any(|wanted| wanted == messages::STREAM);
+        let is_table = |wanted: &String| tables.iter().any(|table| *table.stream == **wanted);
+        if let Some(missing) = request.streams.iter().find(|wanted| !(is_table(wanted) || messages && *wanted == messages::STREAM)) {
             return Err(Error::new("WEIR-PG-007", Kind::NotFound, format!("table {missing} does not exist (any more)")).at(place));
         }
         let known = |table: &Table| from.as_ref().and_then(|from| from.tables.get(&*table.stream));
@@ -258,6 +274,12 @@ impl ChangeSource for PostgresChanges {
         }
         let prepared =
             slot::prepare(&mut control, &mut wire, &self.options, &names, &tables, from.as_ref(), &self.address.database).await?;
+        if messages {
+            if control.version < 140_000 {
+                return Err(messages::too_old(&place));
+            }
+            tables.push(messages::table());
+        }
         let shapes = self.shapes(&mut control, &names, &tables).await?;
         let rows = control.query("SELECT txid_snapshot_xmax(txid_current_snapshot()), pg_current_wal_flush_lsn()", &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("no snapshot").at(place.clone()))?;
@@ -268,6 +290,11 @@ impl ChangeSource for PostgresChanges {
         let mut plans = Plans::default();
         let binary = !shapes.iter().any(|shape| shape.needs_text);
         for (table, shape) in tables.iter().zip(shapes) {
+            if table.oid == messages::OID {
+                core.add(table.oid, table.stream.clone(), Arc::new(shape), None, None);
+                core.listen(Prefixes::new(&self.options.messages)?);
+                continue;
+            }
             let progress = known(table);
             let state = match progress {
                 Some(progress) if progress.done && progress.chunks.is_empty() => None,
@@ -322,6 +349,9 @@ impl ChangeSource for PostgresChanges {
     fn snapshot_again(&self, from: &Opaque, streams: &[SnapshotAgain]) -> Result<Opaque> {
         let mut position = Position::read(from)?;
         for wanted in streams {
+            if wanted.stream == messages::STREAM {
+                return Err(messages::not_a_table("read once more"));
+            }
             let Some(progress) = position.tables.get_mut(&wanted.stream) else {
                 let known: Vec<&str> = position.tables.keys().map(String::as_str).collect();
                 return Err(not_followed(&wanted.stream, &known));

@@ -8,6 +8,7 @@ use weir_connect::{Error, Kind, Result};
 
 use super::super::config::SourceOptions;
 use super::super::quote;
+use super::messages::Prefixes;
 
 /// What of the rows that are there already is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -39,6 +40,9 @@ pub struct CdcOptions {
     /// A publication that exists already and is not altered. Default: one named after the pipeline, made for exactly these tables.
     #[schemars(extend("x-weir-aliases" = ["publication_name", "publication.name"]))]
     pub publication: Option<String>,
+    /// Logical messages (`pg_logical_emit_message`) of these prefixes (`outbox`, `audit.*`) come as rows of a stream `messages` (`lsn, prefix,
+    /// content, transactional`). Server 14 and newer; it then keeps large transactions until their end.
+    pub messages: Vec<String>,
     /// Make the slot one that standbys keep too, so that a failover loses nothing (server 17 and newer).
     pub failover: bool,
     /// `initial` (default), `never` or `only`.
@@ -78,6 +82,7 @@ impl CdcOptions {
         if let Some(name) = &self.publication {
             quote::checked(name)?;
         }
+        Prefixes::new(&self.messages)?;
         if self.chunk_bytes == Some(0) {
             return wrong("a chunk cannot be empty", "leave `chunk_bytes` out for the default");
         }
@@ -162,6 +167,7 @@ mod tests {
             CdcOptions { tables: vec!["t".into()], slot: Some("Has-Dash".into()), ..Default::default() },
             CdcOptions { tables: vec!["!t".into()], ..Default::default() },
             CdcOptions { tables: vec!["t".into()], chunk_bytes: Some(0), ..Default::default() },
+            CdcOptions { tables: vec!["t".into()], messages: vec!["a[".into()], ..Default::default() },
         ] {
             assert_eq!(options.validate().unwrap_err().code(), "WEIR-PG-001");
         }

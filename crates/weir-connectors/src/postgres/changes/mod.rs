@@ -23,7 +23,6 @@ mod statements;
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use serde_json::Value;
 use weir_connect::{
@@ -86,8 +85,6 @@ pub struct Changes {
     client: Client,
     bound: Bound,
     pending: Pending,
-    /// The schema that was last found to be the stream's.
-    seen: Option<SchemaRef>,
     /// The target is to be emptied before what is pending.
     truncating: bool,
     /// A transaction is open.
@@ -126,7 +123,6 @@ impl Changes {
             client,
             bound,
             pending,
-            seen: None,
             truncating: false,
             open: false,
             staged: false,
@@ -334,21 +330,6 @@ impl Changes {
         Ok(())
     }
 
-    /// The batch must look as the stream does now: values are found by position.
-    fn check(&mut self, schema: &SchemaRef) -> Result<()> {
-        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, schema)) {
-            return Ok(());
-        }
-        let (found, expected) = (schema.fields(), self.target.schema.fields());
-        let same = found.len() == expected.len()
-            && found.iter().zip(expected).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            return Err(Error::internal("changes in another schema than the stream's").at(self.shared.place.clone()));
-        }
-        self.seen = Some(schema.clone());
-        Ok(())
-    }
-
     /// The target in the new shape. Inside the open transaction; the caller has set a savepoint.
     async fn bind(&mut self, target: &StreamTarget, change: &SchemaChange) -> Result<Bound> {
         let name = self.bound.name.clone();
@@ -365,7 +346,6 @@ impl Changes {
 impl ChangeWriter for Changes {
     async fn apply(&mut self, batch: ChangeBatch) -> Result<()> {
         self.usable()?;
-        self.check(&batch.rows.schema())?;
         let count = batch.ops.len() as u64;
         self.failed = true;
         if let Err(error) = self.pending.add(batch) {
@@ -414,7 +394,7 @@ impl ChangeWriter for Changes {
             Ok(bound) => {
                 self.client.batch("RELEASE SAVEPOINT weir_shape").await?;
                 self.pending = Pending::new(&target.schema, &target.key, self.setup.deletes)?;
-                (self.bound, self.target, self.seen) = (bound, target, None);
+                (self.bound, self.target) = (bound, target);
                 // The table of staged changes is a new one.
                 self.staged = false;
                 self.failed = false;

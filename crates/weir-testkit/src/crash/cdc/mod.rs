@@ -41,6 +41,8 @@ const ROUND: usize = 50;
 const FIVE_TRIES: Duration = Duration::from_millis(3_800);
 /// A target that gets nothing for so long is not recovering.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A recovery that takes longer is told with what the program said.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Which source and which target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +250,11 @@ impl Suite<'_> {
             self.pause(600);
         } else {
             arrives(weir, sink)?;
-            self.recoveries.push(millis(weir.age()));
+            let took = weir.age();
+            self.recoveries.push(millis(took));
+            if took > SLOW {
+                eprintln!("{}: {took:.1?} until the first change; it said\n{}", self.report.suite, weir.log());
+            }
             self.pause(800);
         }
         let CdcReport { kills, restarts, .. } = self.report;

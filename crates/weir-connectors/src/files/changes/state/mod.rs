@@ -38,6 +38,7 @@ use self::work::Work;
 use super::super::sink::Shared;
 use super::ledger::{self, Flush, LogRecord, Swap};
 use super::{ChangesStream, Roll, copies};
+use crate::changes::look_like;
 use crate::changes::pending::Pending;
 
 pub(super) use self::shape::contract;
@@ -133,12 +134,7 @@ impl State {
     /// The changes in the schema of the files.
     fn fitted(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
         let found = batch.rows.schema();
-        let (ours, theirs) = (self.target.schema.fields(), found.fields());
-        let same = ours.len() == theirs.len()
-            && ours.iter().zip(theirs).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            return Err(Error::internal(format!("changes of `{}` in another schema than the stream's", batch.stream)));
-        }
+        look_like(&self.target.schema, &found).map_err(|error| error.at(format!("`{}`", batch.stream)))?;
         let schema = &self.shared.contract.dataset;
         let (mut columns, mut absent) = (Vec::with_capacity(schema.fields().len()), Vec::new());
         for field in schema.fields() {

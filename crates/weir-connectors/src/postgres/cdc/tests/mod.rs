@@ -3,6 +3,7 @@
 
 mod checks;
 mod concurrent;
+mod messages;
 mod resume;
 mod schema;
 mod speed;
