@@ -107,7 +107,7 @@ pub struct AskedState {
     #[serde(default)]
     pub seq: Option<u64>,
     /// Of which rows the snapshot is taken; null: of all.
-    #[serde(default, rename(serialize = "where", deserialize = "only"))]
+    #[serde(default, rename = "where", alias = "only")]
     pub only: Option<String>,
 }
 
@@ -207,7 +207,7 @@ async fn ask(platform: &Platform, job: &Job, verb: Verb) -> Result<Value> {
 }
 
 /// Refusals that a caller can tell by their code.
-const TOLD: [&str; 5] = ["WEIR-JOURNAL-015", "WEIR-JOURNAL-024", "WEIR-CLI-075", "WEIR-CHANGE-009", "WEIR-CHANGE-010"];
+const TOLD: [&str; 5] = ["WEIR-JOURNAL-015", "WEIR-JOURNAL-024", "WEIR-CLI-075", "WEIR-CHANGE-010", "WEIR-CHANGE-014"];
 
 /// The error of an errand. What went wrong outside is not this server's failure: it is told, with its cause.
 fn refusal(error: &Value) -> Error {
