@@ -265,8 +265,13 @@ mod tests {
 
     #[test]
     fn refusals_keep_their_code_where_a_caller_can_use_it_and_their_cause_in_any_case() {
-        let known = refusal(&json!({"code": "WEIR-JOURNAL-015", "kind": "not_found", "message": "nothing waits", "cause": "why", "hint": "do"}));
-        assert_eq!((known.code(), known.kind(), known.why(), known.advice()), ("WEIR-JOURNAL-015", Kind::NotFound, Some("why"), Some("do")));
+        let known = refusal(
+            &json!({"code": "WEIR-JOURNAL-015", "kind": "not_found", "message": "nothing waits", "cause": "why", "hint": "do"}),
+        );
+        assert_eq!(
+            (known.code(), known.kind(), known.why(), known.advice()),
+            ("WEIR-JOURNAL-015", Kind::NotFound, Some("why"), Some("do"))
+        );
         let other = refusal(&json!({"code": "WEIR-PG-003", "kind": "connect", "message": "refused", "cause": "no route"}));
         assert_eq!((other.code(), other.kind()), ("WEIR-JOURNAL-031", Kind::Unsupported));
         assert!(other.to_string().contains("[WEIR-PG-003] refused: no route"), "{other}");

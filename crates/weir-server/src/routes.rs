@@ -148,7 +148,10 @@ fn jobs_routes() -> Vec<Route> {
             .gives::<jobs::JobView>()
             .tagged(),
         get("/api/v1/jobs/{job_id}/journal", Viewer, "getJobJournal", journal::look)
-            .says("jobs", "Say how the logs of a `cdc` job stand: their journals, how far each sink is, what waits for an approval")
+            .says(
+                "jobs",
+                "Say how the logs of a `cdc` job stand: their journals, how far each sink is, what waits for an approval",
+            )
             .with(&[JOB])
             .gives::<weir_control::journal::JobJournal>()
             .also(&[409, 422, 429]),

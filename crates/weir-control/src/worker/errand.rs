@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use weir_error::{Error, Kind, Result};
 use weir_store::model::Lease;
 
-use super::checkpoints::{self, CheckpointsOfJob};
 use super::Launcher;
+use super::checkpoints::{self, CheckpointsOfJob};
 use super::keeper::Held;
 use super::launch::kill_group;
 use super::limits::Bounds;

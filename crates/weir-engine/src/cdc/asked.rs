@@ -37,10 +37,15 @@ pub(super) async fn carry_out(
             Ok(again) => {
                 writer.boundary(again, None).await?;
                 writer.sync().await?;
-                context.warn(format!("the snapshot of {named} is taken once more, from boundary {} on, as was asked for", mark.seq + 1));
+                context.warn(format!(
+                    "the snapshot of {named} is taken once more, from boundary {} on, as was asked for",
+                    mark.seq + 1
+                ));
             }
             // It will not be better the next time, and the log must go on.
-            Err(error) => context.warn(format!("the snapshot of {named} was asked for and cannot be taken: {}", hold::problem(&error))),
+            Err(error) => {
+                context.warn(format!("the snapshot of {named} was asked for and cannot be taken: {}", hold::problem(&error)))
+            }
         }
     }
     done(context, node, wishes.iter()).await

@@ -504,13 +504,14 @@ impl Tables {
     pub(super) async fn wish(&self, pipeline: &str, node: &str, wanted: &Wanted) -> Result<()> {
         let body = json(wanted)?;
         let mut tx = self.begin_writing().await?;
-        let known: Option<String> = sqlx::query_scalar("SELECT id FROM wish WHERE pipeline = $1 AND node = $2 AND body = $3 LIMIT 1")
-            .bind(self.key(pipeline))
-            .bind(node)
-            .bind(&body)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed)?;
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT id FROM wish WHERE pipeline = $1 AND node = $2 AND body = $3 LIMIT 1")
+                .bind(self.key(pipeline))
+                .bind(node)
+                .bind(&body)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed)?;
         if known.is_none() {
             sqlx::query("INSERT INTO wish (pipeline, id, node, body) VALUES ($1, $2, $3, $4)")
                 .bind(self.key(pipeline))

@@ -232,7 +232,8 @@ async fn what_is_asked_of_a_log_is_an_errand_that_says_why_it_failed_and_is_audi
     for action in ["job.journal.approve", "job.snapshot"] {
         let rows = expect(server.get(&format!("/api/v1/audit?action={action}")).send().await.unwrap(), StatusCode::OK).await;
         let rows = rows["items"].as_array().unwrap();
-        let told: Vec<_> = rows.iter().map(|row| (row["outcome"].as_str().unwrap(), row["detail"]["stream"].as_str().unwrap())).collect();
+        let told: Vec<_> =
+            rows.iter().map(|row| (row["outcome"].as_str().unwrap(), row["detail"]["stream"].as_str().unwrap())).collect();
         assert_eq!(told, [("failed", "public.t"), ("allowed", "public.t")], "{action}");
     }
     server.stop().await;

@@ -52,7 +52,8 @@ fn is_asked(data: &Database, spec: &str, here: bool, api: &dyn Fn(&str, &str, Va
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         wait_until(what, Duration::from_secs(45), holds).unwrap_or_else(|error| panic!("{error}: {}", told()));
     };
-    let same = || data.value("SELECT to_regclass('copied.a') IS NOT NULL").unwrap() == "t" && data.value(DIFFERENT).unwrap() == "0";
+    let same =
+        || data.value("SELECT to_regclass('copied.a') IS NOT NULL").unwrap() == "t" && data.value(DIFFERENT).unwrap() == "0";
     until("the copy is equal", &same);
 
     // The shape changes: the table waits, the other one goes on.

@@ -246,8 +246,7 @@ impl ChangeSource for PostgresChanges {
         control.batch("SET statement_timeout = 0; SET default_transaction_read_only = off; SET lc_monetary = 'C'").await?;
         let mut wire = Client::connect_replication(&self.address).await?;
         let place = control.place().to_string();
-        let names =
-            slot::names(&mut control, &request.pipeline, &self.address.database, &self.options, from.as_ref()).await?;
+        let names = slot::names(&mut control, &request.pipeline, &self.address.database, &self.options, from.as_ref()).await?;
         let mut tables = self.tables(&mut control).await?;
         tables.retain(|table| request.streams.iter().any(|wanted| *wanted == *table.stream));
         if let Some(missing) = request.streams.iter().find(|wanted| !tables.iter().any(|table| *table.stream == **wanted)) {

@@ -160,7 +160,7 @@ async fn pipelines_of_one_name_on_two_databases_of_one_server_have_a_slot_each()
 #[tokio::test]
 async fn a_slot_under_the_name_of_an_older_version_is_used_on_with_its_position() {
     let mut follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", json!({ "tables": ["t"] }));
-    let former = super::Names::former_slot(&follow.pipeline, &super::CdcOptions::default()).unwrap();
+    let former = super::super::Names::former_slot(&follow.pipeline, &Default::default()).unwrap();
     assert_ne!(former, follow.slot());
     let here = "SELECT string_agg(slot_name, ' ') FROM pg_replication_slots WHERE database = current_database()";
     follow.database.execute(format!("SELECT pg_create_logical_replication_slot('{former}', 'pgoutput')")).unwrap();
@@ -181,5 +181,8 @@ async fn a_slot_under_the_name_of_an_older_version_is_used_on_with_its_position(
     let source = follow.source().await;
     // A reader that has just gone is waited for.
     source.changes().unwrap().forget(&follow.pipeline, follow.state.position.as_ref()).await.unwrap();
-    assert_eq!(follow.database.value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()").unwrap(), "0");
+    assert_eq!(
+        follow.database.value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()").unwrap(),
+        "0"
+    );
 }
