@@ -4,7 +4,7 @@
 //! * [`platform`]: everything a service needs, made once;
 //! * [`workbench`]: what the platform must know of pipelines and connectors; the binary implements it;
 //! * [`runs`]: asking for runs, and what follows when one ends; [`worker`]: executing them;
-//! * [`jobs`], [`connections`]: what users store; [`templates`]: ready pipelines;
+//! * [`jobs`], [`connections`]: what users store; [`templates`]: ready pipelines; [`journal`]: a job's logs;
 //! * [`schedule`]: when jobs run by themselves; [`seal`]: secrets at rest;
 //! * [`monitoring`]: what is measured and watched; [`events`]: who is told;
 //! * [`telemetry`]: spans and log lines;
@@ -18,6 +18,7 @@ pub mod connections;
 pub mod events;
 pub mod files;
 pub mod jobs;
+pub mod journal;
 pub mod monitoring;
 pub mod platform;
 pub mod runs;

@@ -147,6 +147,28 @@ fn jobs_routes() -> Vec<Route> {
             .with(&[JOB])
             .gives::<jobs::JobView>()
             .tagged(),
+        get("/api/v1/jobs/{job_id}/journal", Viewer, "getJobJournal", journal::look)
+            .says(
+                "jobs",
+                "Say how the logs of a `cdc` job stand: their journals, how far each sink is, what waits for an approval",
+            )
+            .with(&[JOB])
+            .gives::<weir_control::journal::JobJournal>()
+            .also(&[409, 422, 429]),
+        post("/api/v1/jobs/{job_id}/journal/approve", Operator, "approveStream", journal::approve)
+            .says("jobs", "Let a stream go on that waits since its shape has changed (`on_schema_change: hold`)")
+            .with(&[JOB])
+            .takes::<journal::ApproveBody>()
+            .such_as(r#"{"stream": "public.orders"}"#)
+            .gives::<weir_control::journal::Approved>()
+            .also(&[429]),
+        post("/api/v1/jobs/{job_id}/snapshot", Editor, "snapshotStream", journal::snapshot)
+            .says("jobs", "Read a table of a `cdc` job once more, or some of its rows, while its log goes on")
+            .with(&[JOB])
+            .takes::<journal::SnapshotBody>()
+            .such_as(r#"{"stream": "public.orders", "where": "id > 1000"}"#)
+            .gives_with::<weir_control::journal::SnapshotAsked>(StatusCode::ACCEPTED)
+            .also(&[429]),
     ]
 }
 

@@ -120,7 +120,16 @@ impl FileBucket {
 
     /// Deletes a tenant's part; how many objects and bytes it had. Parts of uploads that never ended are not in it.
     pub(super) async fn remove(&self, client: &AmazonS3, tenant: &str) -> Result<(u64, u64)> {
-        let prefix = Key::from(self.below(&format!("tenants/{tenant}")));
+        self.remove_below(client, &self.below(&format!("tenants/{tenant}"))).await
+    }
+
+    /// The same with the part that journals of a job are in.
+    pub(super) async fn remove_journals(&self, client: &AmazonS3, tenant: &str, job: &str) -> Result<(u64, u64)> {
+        self.remove_below(client, &self.of_journals(tenant, job).prefix).await
+    }
+
+    async fn remove_below(&self, client: &AmazonS3, folder: &str) -> Result<(u64, u64)> {
+        let prefix = Key::from(folder);
         let (mut files, mut bytes) = (0_u64, 0_u64);
         // A page at a time: what is deleted while it is listed could be left out of a listing.
         loop {

@@ -20,12 +20,26 @@ pub(crate) fn of_tenant(data_dir: &Path, tenant: &str) -> Result<PathBuf> {
 /// Removes a tenant's folder with all that is in it; how many files and bytes there were. Links are removed and not followed. After an
 /// error, or a crash, the rest is still there.
 pub(super) fn remove(data_dir: &Path, tenant: &str) -> Result<(u64, u64)> {
-    let path = of_tenant(data_dir, tenant)?;
+    remove_folder(&of_tenant(data_dir, tenant)?)
+}
+
+/// The same with the journals of a job.
+pub(super) fn remove_journals(data_dir: &Path, tenant: &str, job: &str) -> Result<(u64, u64)> {
+    let state = of_tenant(data_dir, tenant)?.join("state");
+    // Runs make neither of them a link; whoever did leads us nowhere.
+    let job = state.join(safe(job)?);
+    if [&state, &job].into_iter().any(|folder| !std::fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir())) {
+        return Ok((0, 0));
+    }
+    remove_folder(&job.join("journal"))
+}
+
+fn remove_folder(path: &Path) -> Result<(u64, u64)> {
     let at = |error: std::io::Error| Error::from(error).at(path.display().to_string());
-    match std::fs::symlink_metadata(&path) {
+    match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => {
-            return Err(Error::new("WEIR-FILES-003", Kind::Unsupported, "a removed tenant's folder is a link or a file")
+            return Err(Error::new("WEIR-FILES-003", Kind::Unsupported, "a folder that is to be removed is a link or a file")
                 .at(path.display().to_string())
                 .because("nothing is removed through a link")
                 .hint("remove what it leads to by hand, and then the link"));
@@ -33,8 +47,8 @@ pub(super) fn remove(data_dir: &Path, tenant: &str) -> Result<(u64, u64)> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok((0, 0)),
         Err(error) => return Err(at(error)),
     }
-    let counted = count(&path);
-    match std::fs::remove_dir_all(&path) {
+    let counted = count(path);
+    match std::fs::remove_dir_all(path) {
         // Somebody else who shares the folder was faster.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(counted),
         removed => removed.map(|()| counted).map_err(at),
@@ -88,5 +102,22 @@ mod tests {
         std::os::unix::fs::symlink(&other, &acme).unwrap();
         assert_eq!(remove(data.path(), "acme").unwrap_err().code(), "WEIR-FILES-003");
         assert!(other.join("b.csv").exists());
+    }
+
+    #[test]
+    fn of_a_job_only_its_journals_go() {
+        let data = tempfile::tempdir().unwrap();
+        let state = data.path().join("tenants/acme/state");
+        for job in ["one", "two"] {
+            std::fs::create_dir_all(state.join(job).join("journal/p/s")).unwrap();
+            std::fs::write(state.join(job).join("journal/p/s/0.log"), [0; 7]).unwrap();
+            std::fs::write(state.join(job).join("state.db"), [0; 3]).unwrap();
+        }
+        assert_eq!(remove_journals(data.path(), "acme", "one").unwrap(), (1, 7));
+        assert_eq!(remove_journals(data.path(), "acme", "one").unwrap(), (0, 0), "again");
+        assert!(state.join("one/state.db").exists() && state.join("two/journal/p/s/0.log").exists());
+        std::os::unix::fs::symlink(state.join("two"), state.join("link")).unwrap();
+        assert_eq!(remove_journals(data.path(), "acme", "link").unwrap(), (0, 0));
+        assert!(remove_journals(data.path(), "acme", "../two").is_err() && state.join("two/journal/p/s/0.log").exists());
     }
 }

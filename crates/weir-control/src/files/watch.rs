@@ -80,6 +80,14 @@ impl TenantFiles {
         bucket.remove(client, tenant).await
     }
 
+    /// Deletes the journals of a tenant's job in the bucket, in the same way. Both ids must be one word.
+    pub(super) async fn remove_journals(&self, tenant: &str, job: &str) -> Result<(u64, u64)> {
+        match &self.bucket {
+            Some((bucket, client)) => bucket.remove_journals(client, tenant, job).await,
+            None => Ok((0, 0)),
+        }
+    }
+
     /// Whether the bucket can be written, read, listed and deleted from. One at a time asks it; the others take that answer.
     pub async fn ready(&self) -> Result<(), Arc<Error>> {
         let Some((bucket, client)) = &self.bucket else { return Ok(()) };

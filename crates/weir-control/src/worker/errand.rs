@@ -12,6 +12,7 @@ use weir_error::{Error, Kind, Result};
 use weir_store::model::Lease;
 
 use super::Launcher;
+use super::checkpoints::{self, CheckpointsOfJob};
 use super::keeper::Held;
 use super::launch::kill_group;
 use super::limits::Bounds;
@@ -44,6 +45,11 @@ impl Errands {
     /// Sends a child and gives its answer: `{"ok": …}` or `{"error": ErrorBody}`, free of secrets. An error of this function is the
     /// platform's own, or a limit that was reached.
     pub async fn ask(&self, order: WorkOrder) -> Result<Value> {
+        self.ask_with(order, None).await
+    }
+
+    /// The same for an order that has to do with a job's checkpoints. Those of a shared database are asked for here.
+    pub async fn ask_with(&self, order: WorkOrder, desk: Option<Arc<dyn CheckpointsOfJob>>) -> Result<Value> {
         let _slot = self.slots.acquire().await.map_err(|_| Error::internal("the slots for errands are closed"))?;
         let mut child = self.launcher.start(&order.base_dir).await?;
         let scrubber = Scrubber::new(&order.secret_values());
@@ -72,11 +78,11 @@ impl Errands {
         let broken = loop {
             tokio::select! {
                 line = lines.next() => match line {
-                    Ok(Some(line)) => {
-                        if let Some(Said::Answer(body)) = understand(&line, Pipe::Output, &scrubber) {
-                            answer = Some(body);
-                        }
-                    }
+                    Ok(Some(line)) => match understand(&line, Pipe::Output, &scrubber) {
+                        Some(Said::Answer(body)) => answer = Some(body),
+                        Some(Said::State { id, call }) => checkpoints::answer(desk.as_ref(), id, call, mouth.say.clone()),
+                        _ => {}
+                    },
                     Ok(None) | Err(_) => break None,
                 },
                 _ = measure.tick() => {

@@ -41,6 +41,20 @@ pub enum Verb {
         /// Rows per output.
         limit: usize,
     },
+    /// How the job's logs stand.
+    Journal,
+    /// Let a stream go on that waits for an approval.
+    Approve {
+        /// The stream.
+        stream: String,
+    },
+    /// Take the snapshot of a stream once more.
+    Snapshot {
+        /// The stream.
+        stream: String,
+        /// Only of the rows for which this holds, in the source's SQL.
+        only: Option<String>,
+    },
 }
 
 /// Bounds of the child.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use weir_error::{Error, Kind, Result, Secret};
-use weir_store::model::{Claimed, Connection, TenantId};
+use weir_store::model::{Claimed, Connection, Job, TenantId};
 use weir_store::{Actor, TenantScope, TenantStore};
 
 use super::order::{
@@ -27,12 +27,8 @@ pub async fn for_run(platform: &Platform, claimed: &Claimed) -> Result<WorkOrder
     let mut order = empty(platform, &run.tenant_id, Verb::Run).await?;
     order.run_id = run.id.to_string();
     order.attempt = run.attempt;
-    order.job = job.id.to_string();
-    order.spec.clone_from(&job.body.spec);
     order.limits.time_secs = job.body.timeout_secs.unwrap_or(platform.settings.job_timeout_secs);
-    order.state_dir = folder(platform, &run.tenant_id, &["state", safe(job.id.as_str())?])?;
-    order.journals = platform.files.journals_of(safe(run.tenant_id.as_str())?, safe(job.id.as_str())?);
-    order.checkpoints_at_worker = platform.checkpoints.is_some();
+    of_job(platform, job, &mut order)?;
     order.lease_until_ms = claimed.lease.until.timestamp_millis();
     order.trace_parent = run.trace_id.as_deref().map(trace_parent);
     fill(platform, &run.tenant_id, &mut order, &job.body.connections).await?;
@@ -53,6 +49,25 @@ pub async fn for_errand(
     order.limits.time_secs = ERRAND_SECS;
     fill(platform, tenant, &mut order, connections).await?;
     Ok(order)
+}
+
+/// The order of an errand about what runs of a job have left: its checkpoints and journals.
+pub async fn for_errand_of(platform: &Platform, verb: Verb, job: &Job) -> Result<WorkOrder> {
+    let mut order = empty(platform, &job.tenant_id, verb).await?;
+    order.limits.time_secs = ERRAND_SECS;
+    of_job(platform, job, &mut order)?;
+    fill(platform, &job.tenant_id, &mut order, &job.body.connections).await?;
+    Ok(order)
+}
+
+/// Spec, checkpoints and journals of a job.
+fn of_job(platform: &Platform, job: &Job, order: &mut WorkOrder) -> Result<()> {
+    order.job = job.id.to_string();
+    order.spec.clone_from(&job.body.spec);
+    order.state_dir = folder(platform, &job.tenant_id, &["state", safe(job.id.as_str())?])?;
+    order.journals = platform.files.journals_of(safe(job.tenant_id.as_str())?, safe(job.id.as_str())?);
+    order.checkpoints_at_worker = platform.checkpoints.is_some();
+    Ok(())
 }
 
 async fn empty(platform: &Platform, tenant: &TenantId, verb: Verb) -> Result<WorkOrder> {

@@ -10,12 +10,13 @@ use weir_store::model::RunId;
 #[derive(Clone)]
 pub struct Signals {
     queued: Arc<Notify>,
+    deleted: Arc<Notify>,
     cancels: broadcast::Sender<RunId>,
 }
 
 impl Default for Signals {
     fn default() -> Self {
-        Self { queued: Arc::new(Notify::new()), cancels: broadcast::Sender::new(64) }
+        Self { queued: Arc::default(), deleted: Arc::default(), cancels: broadcast::Sender::new(64) }
     }
 }
 
@@ -29,6 +30,16 @@ impl Signals {
     pub fn run_cancelled(&self, run: &RunId) {
         // Nobody listens when no run goes on here.
         let _ = self.cancels.send(run.clone());
+    }
+
+    /// A job was deleted.
+    pub fn job_deleted(&self) {
+        self.deleted.notify_one();
+    }
+
+    /// Ends when a job was deleted since the last call.
+    pub(crate) async fn next_deletion(&self) {
+        self.deleted.notified().await;
     }
 
     /// Ends when a run was queued since the last call.

@@ -310,7 +310,7 @@ async fn read<R: tokio::io::AsyncBufRead + Unpin>(
 /// The other direction: the order, then a sign of life every two seconds, and the wish that it stop.
 pub(super) struct Mouth {
     stop: CancellationToken,
-    say: mpsc::UnboundedSender<ParentLine>,
+    pub(super) say: mpsc::UnboundedSender<ParentLine>,
     _silent_when_dropped: tokio_util::sync::DropGuard,
 }
 

@@ -3,29 +3,33 @@
 //! How a snapshot and a log are merged is the source's business; where it is with that is in the position of each boundary of the journal. So the journal
 //! gets one more boundary, behind all that it holds, with the position in which those snapshots begin again. It is durable before anybody hears of it, and it
 //! comes after everything that was promised; whoever reads the journal sees nothing but an empty boundary.
+//!
+//! Here it is asked for. The run writes the boundary, the one that is going on or the next one: see [`super::asked`].
 
 use serde::Serialize;
+use serde_json::Value;
 use weir_connect::{ChangeSource, SnapshotAgain};
 use weir_error::{Error, Kind, Result};
-use weir_spec::Pipeline;
+use weir_spec::{Pipeline, Role};
 
-use super::codec::Mark;
-use super::journal::{Journal, Journals, SEGMENT_BYTES};
-use crate::run::lock;
-use crate::store::{Phase, StateStore};
+use super::journal::Journals;
+use super::look;
+use crate::run::going_on;
+use crate::store::{StateStore, Wanted};
 
-/// Where it begins.
+/// What was asked for.
 #[derive(Debug, Clone, Serialize)]
 pub struct Begun {
     /// The source node.
     pub source: String,
-    /// The boundary behind which the rows come.
-    pub after: u64,
     /// The streams.
     pub streams: Vec<String>,
+    /// A run is going on here: it begins with them within seconds. Else the next one does.
+    pub running: bool,
 }
 
-/// Lets the next run take the snapshot of these streams once more. Nothing runs meanwhile; all is checked before anything is written.
+/// Lets the run that is going on, or the next one, take the snapshot of these streams once more. All is checked before anything is asked for; asking
+/// twice is asking once.
 pub async fn snapshot(
     at: impl Into<Journals>,
     pipeline: &Pipeline,
@@ -34,40 +38,35 @@ pub async fn snapshot(
     streams: &[SnapshotAgain],
 ) -> Result<Begun> {
     let at = at.into();
-    let _lock = lock(at.state(), &pipeline.name).map_err(|error| {
-        error.hint(
-            "stop the run first, and start it again afterwards: the log goes on where it was, and no other table is disturbed",
-        )
-    })?;
-    let store = StateStore::open(at.state()).await?;
-    if let Some(run) = store.unfinished(&pipeline.name).await?
-        && store.flow(&run.run_id, node).await?.is_some_and(|flow| flow.phase != Phase::Reading)
-    {
-        return Err(Error::new("WEIR-JOURNAL-023", Kind::Conflict, "the last run has still to commit")
-            .at(format!("run {}", run.run_id))
-            .hint("run the pipeline once more, then ask for the snapshot"));
+    let store = at.store().await?;
+    if let Some(position) = last_position(&store, pipeline, node).await? {
+        source.snapshot_again(&position, streams)?;
     }
-    let place = at.place(&pipeline.name, node);
-    let nothing = || {
-        Error::new("WEIR-JOURNAL-024", Kind::NotFound, format!("nothing of source `{node}` has come yet"))
-            .at(place.show())
-            .hint("its first run takes the snapshot anyway")
-    };
-    if !place.exists().await? {
-        return Err(nothing());
+    for wanted in streams {
+        let wanted = Wanted::Snapshot { stream: wanted.stream.clone(), only: wanted.only.clone() };
+        store.wish(&pipeline.name, node, &wanted).await?;
     }
-    let none = Mark { seq: 0, position: serde_json::Value::Null, committed_at_us: None };
-    let (journal, mut writer) = Journal::open(&place, &none, SEGMENT_BYTES).await?;
-    let mark = journal.tail().mark;
-    if mark.position.is_null() {
-        return Err(nothing());
-    }
-    writer.boundary(source.snapshot_again(&mark.position, streams)?, None).await?;
-    writer.sync().await?;
-    writer.close();
     Ok(Begun {
         source: node.to_owned(),
-        after: mark.seq + 1,
         streams: streams.iter().map(|wanted| wanted.stream.clone()).collect(),
+        running: going_on(at.state(), &pipeline.name),
     })
+}
+
+/// Where the source was by the checkpoints; `None`: somewhere, no checkpoint tells. An error if the log has not begun.
+async fn last_position(store: &StateStore, pipeline: &Pipeline, node: &str) -> Result<Option<Value>> {
+    let left = store.stream_state(&pipeline.name, node, node).await?.previous.unwrap_or_default();
+    let mut begun = left["seq"].is_u64();
+    for sink in pipeline.of(Role::Sink) {
+        let Some(reached) = look::reached(store, pipeline, node, &sink.name).await? else { continue };
+        begun |= reached.seq > 0;
+        if !reached.position["at"].is_null() {
+            return Ok(Some(reached.position["at"].clone()));
+        }
+    }
+    if !begun {
+        return Err(Error::new("WEIR-JOURNAL-024", Kind::NotFound, format!("nothing of source `{node}` has come yet"))
+            .hint("its first run takes the snapshot anyway"));
+    }
+    Ok(Some(left["position"].clone()).filter(|position| !position.is_null()))
 }

@@ -39,7 +39,7 @@ pub async fn set_back(at: impl Into<Journals>, pipeline: &Pipeline, from: u64, s
     let state = at.state();
     let _lock = lock(state, &pipeline.name)
         .map_err(|error| error.hint("a sink is set back while nothing runs: stop the run first, then start it again"))?;
-    let store = StateStore::open(state).await?;
+    let store = at.store().await?;
     let places = look::places(&at, pipeline).await?;
     let [(node, _)] = places.as_slice() else {
         return Err(Error::new(

@@ -3,7 +3,7 @@
 //! When the shape of a stream changes, nothing of it is applied from the boundary before the change on. Its changes stay in the journal, and the
 //! other streams go on. A change is approved
 //!
-//! * by `weir journal approve`;
+//! * by `weir journal approve`, or through the platform's API;
 //! * by whoever fits the target by hand: it is as the new shape needs it, and was not before, or is not any more as the old one needs it;
 //! * by another contract in the pipeline file.
 //!
@@ -27,7 +27,7 @@ use super::codec::{self, Record};
 use super::journal::{JournalPlace, Journals};
 use super::look;
 use super::shape::Shape;
-use crate::store::StateStore;
+use crate::store::{StateStore, Wanted};
 
 /// The code of a run that ends while a stream waits.
 pub const HELD: &str = "WEIR-CHANGE-005";
@@ -247,24 +247,24 @@ fn approve_in_folder(folder: &Path, stream: &str, seq: u64) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io(error, folder))
 }
 
-/// The streams that wait, as the last checkpoints tell, each with its source node's journal.
-async fn waiting(at: &Journals, pipeline: &Pipeline) -> Result<Vec<(JournalPlace, HeldStream)>> {
-    let store = StateStore::open(at.state()).await?;
+/// The streams that wait, as the last checkpoints tell, each with its source node.
+async fn waiting(store: &StateStore, pipeline: &Pipeline) -> Result<Vec<(String, HeldStream)>> {
     let mut found = Vec::new();
-    for (node, place) in look::places(at, pipeline).await? {
+    for node in pipeline.of(Role::Source) {
         for sink in pipeline.of(Role::Sink) {
-            let Some(reached) = look::reached(&store, pipeline, &node, &sink.name).await? else { continue };
-            found.extend(held_in(&reached.position)?.into_iter().map(|held| (place.clone(), held)));
+            let Some(reached) = look::reached(store, pipeline, &node.name, &sink.name).await? else { continue };
+            found.extend(held_in(&reached.position)?.into_iter().map(|held| (node.name.clone(), held)));
         }
     }
     Ok(found)
 }
 
 /// Approves what has changed in the shape of a stream so far: what waits is applied as under `evolve`, by the run that is going on within seconds, or by the next one.
-/// A later change waits again. Gives what was approved, once per sink.
+/// A later change waits again. Gives what was approved, once per sink. It is asked for in the checkpoint store: see [`super::asked`].
 pub async fn approve(at: impl Into<Journals>, pipeline: &Pipeline, stream: &str) -> Result<Vec<HeldStream>> {
+    let store = at.into().store().await?;
     let (chosen, others): (Vec<_>, Vec<_>) =
-        waiting(&at.into(), pipeline).await?.into_iter().partition(|(_, held)| held.stream == stream);
+        waiting(&store, pipeline).await?.into_iter().partition(|(_, held)| held.stream == stream);
     if chosen.is_empty() {
         let named: Vec<String> = others.into_iter().map(|(_, held)| format!("`{}`", held.stream)).collect();
         return Err(Error::new("WEIR-JOURNAL-015", Kind::NotFound, format!("nothing of `{stream}` waits for an approval"))
@@ -274,9 +274,9 @@ pub async fn approve(at: impl Into<Journals>, pipeline: &Pipeline, stream: &str)
             })
             .hint("a run that is going on says so with its next checkpoint; see `weir journal ls`"));
     }
-    for (place, held) in &chosen {
-        let seq = held.change_seq.max(approved(place).await?.get(stream).copied().unwrap_or(0));
-        approve_up_to(place, stream, seq).await?;
+    for (node, held) in &chosen {
+        let wanted = Wanted::Approve { stream: stream.to_owned(), seq: held.change_seq };
+        store.wish(&pipeline.name, node, &wanted).await?;
     }
     Ok(chosen.into_iter().map(|(_, held)| held).collect())
 }

@@ -29,6 +29,7 @@ use super::folder;
 pub use super::reader::JournalReader;
 pub use super::segments::{SegmentFile, SegmentRecords, segments_in};
 use crate::run::{lock, tame};
+use crate::store::{StatePlace, StateStore};
 
 /// What stands before the body of a record.
 pub(super) const HEADER: usize = 12;
@@ -38,25 +39,35 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Where the journals of pipelines are: below the state folder, unless a place of objects is given.
 #[derive(Debug, Clone)]
 pub struct Journals {
-    state: PathBuf,
+    state: StatePlace,
     objects: Option<Arc<dyn Objects>>,
 }
 
 impl Journals {
     /// Below a state folder, or in these objects.
     pub fn new(state: impl Into<PathBuf>, objects: Option<Arc<dyn Objects>>) -> Self {
-        Self { state: state.into(), objects }
+        Self::beside(StatePlace::Folder(state.into()), objects)
+    }
+
+    /// The same beside checkpoints that may be elsewhere.
+    pub fn beside(state: StatePlace, objects: Option<Arc<dyn Objects>>) -> Self {
+        Self { state, objects }
     }
 
     /// The state folder.
     pub(crate) fn state(&self) -> &Path {
-        &self.state
+        self.state.folder()
+    }
+
+    /// The checkpoints.
+    pub(crate) async fn store(&self) -> Result<StateStore> {
+        self.state.open().await
     }
 
     /// The journal of one source node of a pipeline.
     pub fn place(&self, pipeline: &str, node: &str) -> JournalPlace {
         match &self.objects {
-            None => JournalPlace::Folder(super::folder_of(&self.state, pipeline).join(tame(node))),
+            None => JournalPlace::Folder(super::folder_of(self.state(), pipeline).join(tame(node))),
             Some(objects) => JournalPlace::Objects(objects.clone(), format!("{}/{}", tame(pipeline), tame(node))),
         }
     }
@@ -65,7 +76,7 @@ impl Journals {
 impl Journals {
     /// Takes the journals of a pipeline away, while nothing runs: the next run begins anew.
     pub async fn clear(&self, pipeline: &Pipeline) -> Result<()> {
-        let _lock = lock(&self.state, &pipeline.name)?;
+        let _lock = lock(self.state(), &pipeline.name)?;
         for node in pipeline.of(Role::Source) {
             self.place(&pipeline.name, &node.name).clear().await?;
         }

@@ -17,7 +17,7 @@ use super::hold::{HeldStream, held_in};
 use super::journal::{self, JournalPlace, Journals, SegmentFile, SegmentRecords};
 use super::segments::begin;
 use crate::run::going_on;
-use crate::store::{FlowPlace, StateStore};
+use crate::store::{FlowPlace, StateStore, Wanted};
 
 /// One segment, as far as it is whole.
 #[derive(Debug, Clone, Serialize)]
@@ -103,27 +103,96 @@ pub struct PipelineJournals {
     pub journals: Vec<JournalView>,
 }
 
-/// The journals of a pipeline, with their counts.
+/// One segment, by its name.
+#[derive(Debug, Clone, Serialize)]
+pub struct SegmentSize {
+    /// The boundary before it.
+    pub after: u64,
+    /// On disk.
+    pub bytes: u64,
+}
+
+/// What is told of one log without reading its journal through.
+#[derive(Debug, Clone, Serialize)]
+pub struct LogView {
+    /// The source node.
+    pub source: String,
+    /// What of the journal can be seen from here; `None`: it is on another machine.
+    pub journal: Option<JournalSize>,
+    /// In the order of the pipeline file.
+    pub sinks: Vec<SinkView>,
+    /// What was asked of the log and is still to be carried out.
+    pub asked: Vec<Wanted>,
+}
+
+/// See [`LogView`].
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalSize {
+    /// It holds what comes after this boundary.
+    pub first: u64,
+    /// The last boundary.
+    pub last: u64,
+    /// On disk.
+    pub bytes: u64,
+    /// In order.
+    pub segments: Vec<SegmentSize>,
+}
+
+/// The journals of a pipeline, with their counts: all of them is read.
 pub async fn journals(at: impl Into<Journals>, pipeline: &Pipeline) -> Result<PipelineJournals> {
     let at = at.into();
-    let state = at.state();
-    let store = StateStore::open(state).await?;
+    let store = at.store().await?;
     let mut found = Vec::new();
     for (node, place) in places(&at, pipeline).await? {
-        let mut view = scan(&node, &place).await?;
-        for sink in pipeline.of(Role::Sink) {
-            let reached = reached(&store, pipeline, &node, &sink.name).await?;
-            let held = reached.as_ref().map(|reached| held_in(&reached.position)).transpose()?.unwrap_or_default();
-            let seq = reached.map(|reached| reached.seq);
-            let behind = view.last.saturating_sub(seq.unwrap_or(0));
-            view.sinks.push(SinkView { sink: sink.name.clone(), seq, behind, held });
-        }
+        let mut view = scan(&node, &place, journal::segments_in(&place).await?).await?;
+        view.sinks = sinks(&store, pipeline, &node, Some(view.last)).await?;
         found.push(view);
     }
     // A run that was killed did not say so.
-    let last = store.show(&pipeline.name).await?.runs.into_iter().next();
-    let running = last.is_some_and(|run| run.status == "running") && going_on(state, &pipeline.name);
+    let running = store.unfinished(&pipeline.name).await?.is_some() && going_on(at.state(), &pipeline.name);
     Ok(PipelineJournals { running, journals: found })
+}
+
+/// The logs of a pipeline that have begun. Of each journal the last segment is read.
+pub async fn logs(at: impl Into<Journals>, pipeline: &Pipeline) -> Result<Vec<LogView>> {
+    let at = at.into();
+    let store = at.store().await?;
+    let mut found = Vec::new();
+    for node in pipeline.of(Role::Source) {
+        let place = at.place(&pipeline.name, &node.name);
+        let segments = if place.exists().await? { journal::segments_in(&place).await? } else { Vec::new() };
+        let sizes: Vec<SegmentSize> =
+            segments.iter().map(|segment| SegmentSize { after: segment.after, bytes: segment.bytes }).collect();
+        let end = scan(&node.name, &place, segments.into_iter().next_back().into_iter().collect()).await?;
+        let journal = sizes.first().map(|first| JournalSize {
+            first: first.after,
+            last: end.last.max(sizes.last().map_or(0, |last| last.after)),
+            bytes: sizes.iter().map(|segment| segment.bytes).sum(),
+            segments: sizes.clone(),
+        });
+        let sinks = sinks(&store, pipeline, &node.name, journal.as_ref().map(|journal| journal.last)).await?;
+        if journal.is_none() && sinks.iter().all(|sink| sink.seq.is_none()) {
+            continue;
+        }
+        let asked = store.wishes(&pipeline.name, &node.name).await?.into_iter().map(|wish| wish.wanted).collect();
+        found.push(LogView { source: node.name.clone(), journal, sinks, asked });
+    }
+    Ok(found)
+}
+
+/// How far each sink is. Where the journal cannot be seen, the sink that is furthest stands for its end.
+async fn sinks(store: &StateStore, pipeline: &Pipeline, node: &str, last: Option<u64>) -> Result<Vec<SinkView>> {
+    let mut found = Vec::new();
+    for sink in pipeline.of(Role::Sink) {
+        let reached = reached(store, pipeline, node, &sink.name).await?;
+        let held = reached.as_ref().map(|reached| held_in(&reached.position)).transpose()?.unwrap_or_default();
+        found.push(SinkView { sink: sink.name.clone(), seq: reached.map(|reached| reached.seq), behind: 0, held });
+    }
+    let last = last.or_else(|| found.iter().filter_map(|sink| sink.seq).max()).unwrap_or(0);
+    for sink in &mut found {
+        sink.behind = last.saturating_sub(sink.seq.unwrap_or(0));
+    }
+    Ok(found)
 }
 
 /// The source nodes that have a journal.
@@ -171,13 +240,13 @@ pub(super) async fn reached(store: &StateStore, pipeline: &Pipeline, node: &str,
     Ok(left.and_then(|left| Some(Reached { seq: left["seq"].as_u64()?, position: left })))
 }
 
-async fn scan(node: &str, place: &JournalPlace) -> Result<JournalView> {
+async fn scan(node: &str, place: &JournalPlace, read: Vec<SegmentFile>) -> Result<JournalView> {
     let mut segments: Vec<SegmentView> = Vec::new();
     let mut streams: BTreeMap<String, StreamCount> = BTreeMap::new();
     let mut end: Option<Mark> = None;
     // Counted only once their boundary is there.
     let mut pending: Vec<Outline> = Vec::new();
-    for segment in journal::segments_in(place).await? {
+    for segment in read {
         // A run has just deleted it, or is just making it.
         let Some(mut records) = SegmentRecords::open(&segment).await? else { continue };
         if !records.continues() {

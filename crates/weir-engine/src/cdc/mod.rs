@@ -9,7 +9,8 @@
 //! * `outlet`: from a stream's changes to those of one target: transforms, columns about changes;
 //! * `applier`: from the journal into one sink node: epochs, checkpoints, counts;
 //! * [`hold`]: streams that wait for an approval;
-//! * [`look`], [`back`], [`again`]: the journal from outside: what is in it, a sink that goes back in it, a snapshot once more; `join`: a sink that is new;
+//! * [`look`], [`back`], [`again`]: the journal from outside: what is in it, a sink that goes back in it, a snapshot once more; `asked`: what is asked of a
+//!   run that is going on; `join`: a sink that is new;
 //! * this file: one log from opening to its end.
 //!
 //! A sink that applies changes keeps the number of the journal's boundary with its rows. After a crash the journal gives it, byte for byte,
@@ -17,6 +18,7 @@
 
 pub mod again;
 mod applier;
+mod asked;
 pub mod back;
 mod bucket;
 pub mod codec;
@@ -176,13 +178,32 @@ impl Shared {
     }
 }
 
+/// How a log ended.
+enum Ended {
+    /// With the log, or because the run stops.
+    Over,
+    /// Something was asked for that is done before the source is opened.
+    Asked,
+}
+
 impl Log<'_> {
+    /// Begins again, as after a crash, as often as something is asked for.
     async fn work(&self, context: &Arc<RunContext>) -> Result<Worked> {
+        loop {
+            if let Some(worked) = self.begin(context).await? {
+                return Ok(worked);
+            }
+        }
+    }
+
+    /// `None`: it is to begin again.
+    async fn begin(&self, context: &Arc<RunContext>) -> Result<Option<Worked>> {
         let run = &context.identity;
         let before = context.store.flow(&run.run_id, self.node).await?;
         if let Some(record) = before.as_ref().filter(|record| record.phase == Phase::Committed) {
-            return Ok(Worked::Committed(self.outcomes(&self.kept(context).await?, &record.reports)));
+            return Ok(Some(Worked::Committed(self.outcomes(&self.kept(context).await?, &record.reports))));
         }
+        let reads = before.as_ref().is_none_or(|record| record.phase == Phase::Reading);
         let source = self.source.changes().ok_or_else(|| {
             Error::new("WEIR-RUN-050", Kind::Spec, format!("source `{}` has no log of changes", self.node))
                 .hint("use the -cdc connector of that system, or `mode: batch`")
@@ -199,6 +220,9 @@ impl Log<'_> {
         // A quarter of what it may take: three are trimmed while the last one is written.
         let segment_bytes = (self.policy.max_bytes / 4).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
         let (journal, mut writer) = Journal::open(&self.place(context), &start, segment_bytes).await?;
+        if reads {
+            asked::carry_out(context, (self.node, source), (&journal, &mut writer)).await?;
+        }
         let mut left = Left::read(&left.unwrap_or_default())?;
         join::join(context, (self.node, source), (&self.sinks(), &self.flows), &mut left, (&journal, &mut writer)).await?;
         let mut appliers = Vec::new();
@@ -232,18 +256,20 @@ impl Log<'_> {
             });
         }
         // A commit that was decided is carried out; nothing is read for it.
-        if before.as_ref().is_none_or(|record| record.phase == Phase::Reading) {
+        if reads {
             let from = Some(journal.tail().mark.position).filter(|position| !position.is_null());
             let log = source.open(self.request(context, from.clone())).await?;
             if let Some(position) = &from {
                 // Durable here, perhaps never told.
                 log.acknowledge(position).await?;
             }
-            self.run(&shared, log, writer, &mut appliers, &left).await?;
+            if let Ended::Asked = self.run(&shared, log, writer, &mut appliers, &left).await? {
+                return Ok(None);
+            }
         } else {
             drop(writer);
         }
-        Ok(Worked::Done(shared, appliers))
+        Ok(Some(Worked::Done(shared, appliers)))
     }
 
     /// The sink nodes, each once, in the order of the first flow that names it.
@@ -283,7 +309,7 @@ impl Log<'_> {
         writer: JournalWriter,
         appliers: &mut [Applier],
         left: &Left,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         let context = &shared.context;
         let (send, receive) = queue::bounded(context.budget.queue);
         let (acks, mut acked) = watch::channel(Value::Null);
@@ -334,7 +360,8 @@ impl Log<'_> {
             tokio::try_join!(reading, written, acknowledging, applying).map(drop)
         };
         let outcome = tokio::select! {
-            outcome = work => outcome,
+            outcome = work => outcome.map(|()| Ended::Over),
+            asked = asked::wait(context, self.node, &shared.journal) => asked.map(|()| Ended::Asked),
             never = RunContext::tick(|| self.tell(shared)) => match never {},
         };
         shared.over.cancel();
@@ -342,9 +369,9 @@ impl Log<'_> {
             // The journal has one writer: the next attempt must find it gone. Its queue is closed by now.
             let _ = writing.await;
         }
-        outcome?;
+        let ended = outcome?;
         self.tell(shared);
-        if context.stopping() { Err(Error::cancelled()) } else { Ok(()) }
+        if context.stopping() { Err(Error::cancelled()) } else { Ok(ended) }
     }
 
     async fn commit(&self, shared: &Shared, appliers: &[Applier]) -> Result<Vec<FlowOutcome>> {

@@ -194,6 +194,10 @@ impl StateStore {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
+        if stream.is_none() {
+            // They were about what was there.
+            sqlx::query("DELETE FROM wish WHERE pipeline = $1").bind(pipeline).execute(&mut *tx).await.map_err(failed)?;
+        }
         tx.commit().await.map_err(failed)?;
         Ok(forgotten + abandoned)
     }

@@ -13,7 +13,7 @@ use weir_connect::CommitReport;
 use weir_error::{Error, Result};
 
 use super::tables::Tables;
-use super::{Epoch, FlowPlace, Keep, ReaderRecord, SetAside, StreamState};
+use super::{Epoch, FlowPlace, Keep, ReaderRecord, SetAside, StreamState, Wanted};
 
 /// The way to a store somewhere else.
 #[async_trait]
@@ -64,6 +64,9 @@ pub enum StateCall {
     ConfirmEpoch { place: Place, epoch: u64, keep: Keep },
     Epochs { place: Place },
     Forget { place: Place, only: Option<u64> },
+    Wish { pipeline: String, node: String, wanted: Wanted },
+    Wishes { pipeline: String, node: String },
+    Granted { pipeline: String, ids: Vec<String> },
 }
 
 impl Tables {
@@ -88,6 +91,9 @@ impl Tables {
             C::ConfirmEpoch { place, epoch, keep } => told(self.confirm_epoch(&place.as_ref(), epoch, keep).await?),
             C::Epochs { place } => told(self.epochs(&place.as_ref()).await?),
             C::Forget { place, only } => told(self.forget(&place.as_ref(), only).await?),
+            C::Wish { pipeline, node, wanted } => told(self.wish(&pipeline, &node, &wanted).await?),
+            C::Wishes { pipeline, node } => told(self.wishes(&pipeline, &node).await?),
+            C::Granted { pipeline, ids } => told(self.granted(&pipeline, &ids).await?),
         }
     }
 }

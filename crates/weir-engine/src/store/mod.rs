@@ -179,6 +179,35 @@ pub struct RunRecord {
     pub attempts: u32,
 }
 
+/// What somebody asks of a log from outside, for its run to carry out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Wanted {
+    /// The changes of a stream's shape up to this boundary are carried out.
+    Approve {
+        /// The stream.
+        stream: String,
+        /// The boundary.
+        seq: u64,
+    },
+    /// The snapshot of a stream is taken once more.
+    Snapshot {
+        /// The stream.
+        stream: String,
+        /// Only of the rows for which this condition holds.
+        only: Option<String>,
+    },
+}
+
+/// A [`Wanted`] that nobody has carried out yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Its number; later ones are greater.
+    pub id: String,
+    /// What it is.
+    pub wanted: Wanted,
+}
+
 /// Where the checkpoints of a run are.
 #[derive(Debug, Clone)]
 pub enum StatePlace {
@@ -350,6 +379,26 @@ impl StateStore {
     /// Forgets epochs of a flow, with their dead letters: all of them (`only: None`, the flow starts over) or one.
     pub async fn forget(&self, place: &FlowPlace<'_>, only: Option<u64>) -> Result<()> {
         ask!(self, tables => tables.forget(place, only), StateCall::Forget { place: place.into(), only })
+    }
+
+    /// Asks something of the log of a source node. Durable; whoever runs the pipeline looks for it now and then. What is asked for already is not
+    /// asked for twice.
+    pub async fn wish(&self, pipeline: &str, node: &str, wanted: &Wanted) -> Result<()> {
+        ask!(self, tables => tables.wish(pipeline, node, wanted), StateCall::Wish {
+            pipeline: pipeline.into(),
+            node: node.into(),
+            wanted: wanted.clone(),
+        })
+    }
+
+    /// What is asked of the log of a source node, oldest first.
+    pub async fn wishes(&self, pipeline: &str, node: &str) -> Result<Vec<Wish>> {
+        ask!(self, tables => tables.wishes(pipeline, node), StateCall::Wishes { pipeline: pipeline.into(), node: node.into() })
+    }
+
+    /// These were carried out, durably.
+    pub async fn granted(&self, pipeline: &str, ids: &[String]) -> Result<()> {
+        ask!(self, tables => tables.granted(pipeline, ids), StateCall::Granted { pipeline: pipeline.into(), ids: ids.to_vec() })
     }
 }
 

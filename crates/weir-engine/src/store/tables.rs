@@ -16,10 +16,10 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row
 use weir_connect::CommitReport;
 use weir_error::{Error, Kind, Result};
 
-use super::{Epoch, FlowPlace, FlowRecord, Keep, Phase, ReaderRecord, RunRecord, SetAside, StreamState};
+use super::{Epoch, FlowPlace, FlowRecord, Keep, Phase, ReaderRecord, RunRecord, SetAside, StreamState, Wanted, Wish};
 
 /// Version of the tables. Newer ones are refused, older ones are migrated step by step.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (version BIGINT NOT NULL);
@@ -42,15 +42,18 @@ CREATE TABLE IF NOT EXISTS stream_state (
   pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (pipeline, flow, node));
 CREATE TABLE IF NOT EXISTS run_name (name TEXT PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS wish (
+  pipeline TEXT NOT NULL, id TEXT NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (pipeline, id));
 ";
 
 /// All tables but that of the version, with the column that begins with the scope.
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 7] = [
     ("epoch", "run_id"),
     ("flow", "run_id"),
     ("dead_letter", "pipeline"),
     ("stream_state", "pipeline"),
     ("run_name", "name"),
+    ("wish", "pipeline"),
     ("run", "run_id"),
 ];
 
@@ -491,6 +494,53 @@ impl Tables {
                 .bind(place.flow)
                 .bind(low)
                 .bind(high)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    pub(super) async fn wish(&self, pipeline: &str, node: &str, wanted: &Wanted) -> Result<()> {
+        let body = json(wanted)?;
+        let mut tx = self.begin_writing().await?;
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT id FROM wish WHERE pipeline = $1 AND node = $2 AND body = $3 LIMIT 1")
+                .bind(self.key(pipeline))
+                .bind(node)
+                .bind(&body)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed)?;
+        if known.is_none() {
+            sqlx::query("INSERT INTO wish (pipeline, id, node, body) VALUES ($1, $2, $3, $4)")
+                .bind(self.key(pipeline))
+                .bind(uuid::Uuid::now_v7().simple().to_string())
+                .bind(node)
+                .bind(&body)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    pub(super) async fn wishes(&self, pipeline: &str, node: &str) -> Result<Vec<Wish>> {
+        let rows = sqlx::query("SELECT id, body FROM wish WHERE pipeline = $1 AND node = $2 ORDER BY id")
+            .bind(self.key(pipeline))
+            .bind(node)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(|row| Ok(Wish { id: row.get(0), wanted: parse(&row.get::<String, _>(1))? })).collect()
+    }
+
+    pub(super) async fn granted(&self, pipeline: &str, ids: &[String]) -> Result<()> {
+        let mut tx = self.begin_writing().await?;
+        for id in ids {
+            sqlx::query("DELETE FROM wish WHERE pipeline = $1 AND id = $2")
+                .bind(self.key(pipeline))
+                .bind(id)
                 .execute(&mut *tx)
                 .await
                 .map_err(failed)?;

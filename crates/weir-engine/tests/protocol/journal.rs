@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use weir_connect::{Op, SnapshotAgain};
 use weir_engine::codec::Record;
 use weir_engine::journal::{JournalPlace, Journals};
+use weir_engine::store::StateStore;
 use weir_engine::{Reporter, RunEvent, RunStatus, again, back, look};
 use weir_spec::{JournalPolicy, Keep, Pipeline, WhenFull};
 
@@ -342,11 +344,11 @@ async fn the_snapshot_of_a_stream_is_taken_once_more_behind_what_the_journal_hol
     let ask = || again::snapshot(&folder, &pipeline, "source", &*source, &wanted);
     assert_eq!(ask().await.unwrap_err().code(), "WEIR-JOURNAL-024");
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    assert!(!ask().await.unwrap().running);
     let lock = std::fs::File::create(folder.join("log.lock")).unwrap();
     lock.lock().unwrap();
-    assert_eq!(ask().await.unwrap_err().code(), "WEIR-RUN-010");
+    assert!(ask().await.unwrap().running, "asking twice is asking once");
     drop(lock);
-    assert_eq!(ask().await.unwrap().after, 12);
     rig.more(20);
     assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
     let mut expected = since(0, 11);
@@ -355,6 +357,92 @@ async fn the_snapshot_of_a_stream_is_taken_once_more_behind_what_the_journal_hol
     }
     since(11, 20).into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
     assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected);
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    assert_eq!(rig.sinks[0].world.lock().unwrap().history, expected, "it was done once");
+}
+
+/// Every value that a stream ever had in a sink, by key.
+fn histories(sink: &Histories, stream: usize) -> BTreeMap<i64, Vec<Option<i64>>> {
+    let world = sink.world.lock().unwrap();
+    let of = world.history.iter().filter(|((name, _), _)| name == STREAMS[stream]);
+    of.map(|((_, key), values)| (*key, values.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_goes_on_takes_a_snapshot_once_more_when_it_is_asked_for_one() {
+    let mut rig = Rig::new(2, 11, false);
+    rig.sinks[1] = rig.another_sink();
+    assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+    let before: Vec<_> = rig.sinks.iter().map(|sink| histories(sink, 0)).collect();
+    Arc::get_mut(&mut rig.source).unwrap().endless = true;
+    let (folder, pipeline) = (rig.folder.path().to_owned(), pipeline(2));
+    let stop = CancellationToken::new();
+    let wanted = [SnapshotAgain { stream: "a".into(), only: None }];
+    let asked = async {
+        for round in 1..=2 {
+            let done = |sink: &Histories, before: &BTreeMap<i64, Vec<Option<i64>>>| {
+                let rows = rows_after(11).into_keys().filter(|(stream, _)| *stream == 0);
+                let now = histories(sink, 0);
+                rows.into_iter().all(|(_, key)| now[&key].len() == before[&key].len() + round)
+            };
+            again::snapshot(&folder, &pipeline, "source", &*rig.source, &wanted).await.unwrap();
+            for (sink, before) in rig.sinks.iter().zip(&before) {
+                while !done(sink, before) {
+                    sink.flushed.notified().await;
+                }
+            }
+        }
+        stop.cancel();
+    };
+    let both = futures::future::join(rig.attempt_until(stop.clone()), asked);
+    let (report, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it is noticed");
+    assert_eq!(report.status, RunStatus::Interrupted, "{:?}", report.error);
+    assert_eq!(report.warnings.iter().filter(|text| text.contains("once more")).count(), 2, "{:?}", report.warnings);
+    let store = StateStore::open(&folder).await.unwrap();
+    assert_eq!(store.wishes("log", "source").await.unwrap(), []);
+    for sink in &rig.sinks {
+        assert_eq!(shown(sink), rows_after(11));
+        assert_eq!(histories(sink, 1), histories(&rig.sinks[0], 1), "the other stream has what it had");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_is_done_whatever_crashes_meanwhile() {
+    let mut crashes = 0;
+    for after in [false, true] {
+        for nth in 1.. {
+            let told = format!("operation {nth}, after={after}");
+            let mut rig = Rig { wire: true, ..Rig::new(1, 9, false) }.shelved();
+            assert_eq!(rig.attempt().await.status, RunStatus::Succeeded);
+            rig.more(14);
+            // Somebody was at the target.
+            rig.sinks[0].world.lock().unwrap().history.values_mut().for_each(|values| values.push(Some(-1)));
+            let shelf = rig.shelf.clone().map(|shelf| shelf as Arc<dyn weir_connect::Objects>);
+            let at = Journals::new(rig.folder.path(), shelf);
+            let wanted = STREAMS.map(|stream| SnapshotAgain { stream: stream.into(), only: None });
+            again::snapshot(at, &pipeline(1), "source", &*rig.source, &wanted).await.unwrap();
+            rig.faults.arm(nth, after);
+            let mut last = rig.attempt().await;
+            let hit = rig.faults.hit.load(Ordering::SeqCst);
+            rig.faults.arm(-1, false);
+            if last.status == RunStatus::Failed {
+                crashes += 1;
+                last = rig.attempt().await;
+            }
+            assert_eq!(last.status, RunStatus::Succeeded, "{told}: {:?}", last.error);
+            let rows = rows_after(14);
+            let now = shown(&rig.sinks[0]);
+            for (key, value) in &rows {
+                assert_eq!(now.get(key), Some(value), "{told}: {key:?}");
+            }
+            let store = StateStore::open(rig.folder.path()).await.unwrap();
+            assert_eq!(store.wishes("log", "source").await.unwrap(), [], "{told}");
+            if !hit {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 20, "only {crashes} places to crash at");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use weir_connect::{CommitReport, DeadLetter, Split, SplitProgress};
 use weir_engine::store::link::{StateCall, StateLink};
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{
-    Counts, Epoch, EpochBody, FlowPlace, Keep, Phase, ReaderRecord, SetAside, StatePlace, StateStore, StreamState,
+    Counts, Epoch, EpochBody, FlowPlace, Keep, Phase, ReaderRecord, SetAside, StatePlace, StateStore, StreamState, Wanted,
 };
 use weir_error::{Kind, Result};
 use weir_testkit::PostgresServer;
@@ -94,6 +94,17 @@ fn letter(payload: &[u8]) -> SetAside {
 /// A whole life of a run, as the engine asks for it.
 async fn life(store: &StateStore, again: &StateStore) {
     assert!(store.unfinished("p").await.unwrap().is_none());
+    // Whoever asks need not run anything, and whoever runs sees it.
+    let wanted = |only: &str| Wanted::Snapshot { stream: "a".into(), only: Some(only.into()) };
+    for one in ["x > 1", "x > 1", "x > 2"] {
+        again.wish("p", "in", &wanted(one)).await.unwrap();
+    }
+    again.wish("p", "other", &Wanted::Approve { stream: "b".into(), seq: 7 }).await.unwrap();
+    let wishes = store.wishes("p", "in").await.unwrap();
+    assert_eq!(wishes.iter().map(|wish| wish.wanted.clone()).collect::<Vec<_>>(), [wanted("x > 1"), wanted("x > 2")]);
+    store.granted("p", &[wishes[0].id.clone()]).await.unwrap();
+    assert_eq!(again.wishes("p", "in").await.unwrap(), wishes[1..]);
+    assert_eq!((again.wishes("p", "other").await.unwrap().len(), again.wishes("q", "in").await.unwrap().len()), (1, 0));
     assert_eq!(store.begin("r1", "p", "f", Some("platform-1")).await.unwrap(), 1);
     assert_eq!(store.named("platform-1").await.unwrap(), None, "it has not ended");
     let place = FlowPlace { pipeline: "p", run_id: "r1", flow: "in" };
@@ -188,6 +199,7 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
             ("dead_letter", "pipeline"),
             ("stream_state", "pipeline"),
             ("run_name", "name"),
+            ("wish", "pipeline"),
         ];
         let one = |(table, key): (&str, &str)| {
             database.value(format!("SELECT count(*) FROM weir_state.{table} WHERE starts_with({key}, '{scope}')"))

@@ -403,9 +403,10 @@ pub async fn get(ask: Ask, me: Caller) -> Reply {
     shown(ask.app.tenant(&me.scope).job(&JobId::from(ask.id("job_id"))).await?)
 }
 
-/// `DELETE /jobs/{job_id}`.
+/// `DELETE /jobs/{job_id}`. Its journal goes in the background.
 pub async fn delete(ask: Ask, me: Caller) -> Reply {
     ask.app.jobs.delete(&me.scope, &JobId::from(ask.id("job_id")), ask.expected()).await?;
+    ask.app.platform.signals.job_deleted();
     Answer::no_content()
 }
 

@@ -7,6 +7,7 @@ pub mod connections;
 pub mod connectors;
 pub mod events;
 pub mod jobs;
+pub mod journal;
 pub mod monitoring;
 pub mod page;
 pub mod pipelines;

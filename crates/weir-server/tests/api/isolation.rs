@@ -65,6 +65,8 @@ fn body_of(route: &Route, id: &str) -> Option<Value> {
         "setAlertRules" => json!([{"metric": "error_rate", "threshold": 0.5}]),
         "updateConnection" => json!({"name": "secret-db", "kind": "postgres", "options": {"host": "db"}}),
         "putSecret" => json!({"value": "x"}),
+        "approveStream" => json!({"stream": "public.orders"}),
+        "snapshotStream" => json!({"stream": "public.orders", "where": "id > 1"}),
         "updatePrincipal" => json!({"role": "viewer", "disabled": true}),
         "updateTenant" => return None,
         _ => return None,

@@ -206,3 +206,35 @@ async fn a_connection_test_is_answered_however_quickly_its_process_ends() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_a_log_is_an_errand_that_says_why_it_failed_and_is_audited() {
+    let server = Server::start().await;
+    let mut log = job("log");
+    log["sync_mode"] = json!("cdc");
+    let log = expect(server.post("/api/v1/jobs", &log).send().await.unwrap(), StatusCode::CREATED).await;
+    let batch = server.job(OURS, "batch").await;
+    let ask = async |id: &str, below: &str, body: &Value| {
+        let path = format!("/api/v1/jobs/{id}/{below}");
+        let request = if body.is_null() { server.get(&path) } else { server.post(&path, body) };
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let stream = json!({"stream": "public.t"});
+    for (below, body) in [("journal", &Value::Null), ("journal/approve", &stream), ("snapshot", &stream)] {
+        let (status, problem) = ask(log["id"].as_str().unwrap(), below, body).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("WEIR-JOURNAL-031")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("[WEIR-TEST-001] nothing is there"), "{problem}");
+        let (status, problem) = ask(&batch, below, body).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("WEIR-JOURNAL-030")), "{problem}");
+    }
+    for action in ["job.journal.approve", "job.snapshot"] {
+        let rows = expect(server.get(&format!("/api/v1/audit?action={action}")).send().await.unwrap(), StatusCode::OK).await;
+        let rows = rows["items"].as_array().unwrap();
+        let told: Vec<_> =
+            rows.iter().map(|row| (row["outcome"].as_str().unwrap(), row["detail"]["stream"].as_str().unwrap())).collect();
+        assert_eq!(told, [("failed", "public.t"), ("allowed", "public.t")], "{action}");
+    }
+    server.stop().await;
+}

@@ -11,6 +11,7 @@ mod sweep;
 mod tenants;
 mod totals;
 
+pub use removal::DeletedLog;
 pub use schedules::{Due, Fire};
 pub use sweep::Swept;
 

@@ -8,10 +8,21 @@ use super::tenants::{missing, status_word};
 use crate::Actor;
 use crate::backend::args;
 use crate::fault;
-use crate::model::{Tenant, TenantId, TenantStatus};
+use crate::model::{JobId, Tenant, TenantId, TenantStatus};
 use crate::tenant::access::{TENANT_COLUMNS, tenant_of};
 use crate::tenant::runs::{RUN_COLUMNS, cancel_queued, read_run};
 use crate::writer::{Writer, done};
+
+/// See [`System::deleted_logs`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedLog {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The job.
+    pub job: JobId,
+    /// A run of it has not ended yet.
+    pub running: bool,
+}
 
 impl System {
     /// Takes a suspended tenant away for good: its queued runs are cancelled, its tokens revoked, its connections, secrets and subscriptions
@@ -87,6 +98,20 @@ impl System {
     pub async fn removed_tenants(&self) -> Result<Vec<TenantId>> {
         let rows = self.backend.fetch_all("SELECT id FROM tenants WHERE status = 'removed' ORDER BY id", args![]).await?;
         rows.iter().map(|row| row.columns().id()).collect()
+    }
+
+    /// Deleted jobs of tenants that are there whose last version followed a log (`mode: cdc`), and whether a run of it has not ended yet.
+    pub async fn deleted_logs(&self) -> Result<Vec<DeletedLog>> {
+        let sql = "SELECT j.tenant_id, j.id, (SELECT count(*) FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id \
+                   AND r.status = 'running') FROM jobs j JOIN tenants t ON t.id = j.tenant_id \
+                   WHERE j.deleted_at IS NOT NULL AND j.mode = 'cdc' AND t.status <> 'removed' ORDER BY j.tenant_id, j.id";
+        let rows = self.backend.fetch_all(sql, args![]).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = row.columns();
+                Ok(DeletedLog { tenant: columns.id()?, job: columns.id()?, running: columns.int()? > 0 })
+            })
+            .collect()
     }
 
     /// A tenant; one that was removed is answered as one that never was.

@@ -247,4 +247,23 @@ both! {
         is(tenant.retry_run(&queued.id).await.unwrap_err(), "WEIR-STORE-404", Kind::NotFound);
         assert!(world.kinds(&tenant).await.contains(&"job.deleted".to_owned()));
     }
+
+    async fn deleted_logs_are_known_with_whether_one_still_runs(world) {
+        let tenant = world.tenant("acme").await;
+        let cdc = |name: &str| NewJob { mode: "cdc".into(), ..job(name) };
+        let mut ids = Vec::new();
+        for new in [cdc("ended"), cdc("running"), cdc("there"), job("batch")] {
+            ids.push(tenant.create_job(new, vec![]).await.unwrap().id);
+        }
+        tenant.create_run(manual(&ids[1])).await.unwrap();
+        let claimed = world.system().claim_run("w", LEASE).await.unwrap().unwrap();
+        assert_eq!(world.system().deleted_logs().await.unwrap(), []);
+        for id in [&ids[0], &ids[1], &ids[3]] {
+            tenant.delete_job(id, None).await.unwrap();
+        }
+        let found = async || world.system().deleted_logs().await.unwrap().into_iter().map(|log| (log.job, log.running)).collect::<Vec<_>>();
+        assert_eq!(found().await, [(ids[0].clone(), false), (ids[1].clone(), true)]);
+        world.system().finish(&claimed.lease, ended(RunStatus::Cancelled)).await.unwrap();
+        assert_eq!(found().await, [(ids[0].clone(), false), (ids[1].clone(), false)]);
+    }
 }

@@ -50,9 +50,14 @@ impl Platform {
         Self { server, token }
     }
 
-    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    /// Status and body.
+    pub(crate) fn answer(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let text = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, answer) = self.server.ask(method, path, Some(&self.token), &text);
+        self.server.ask(method, path, Some(&self.token), &text)
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.answer(method, path, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         answer
     }

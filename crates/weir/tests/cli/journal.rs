@@ -211,14 +211,15 @@ fn a_stream_that_waits_is_listed_and_approved() {
     let said = folder.weir(&["journal", "replay", "people.yaml", "--from", "1"]);
     assert!(said.code != 0 && said.err.contains("WEIR-JOURNAL-014"), "{}", said.shown());
     assert_said!("journal_approves_nothing", folder.weir(&["journal", "approve", "people.yaml", "--stream", "public.orders"]));
-    assert!(!state.join("journal/people/source/approved.json").exists());
+    let wishes = async || StateStore::open(&state).await.unwrap().wishes("people", "source").await.unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert_eq!(runtime.block_on(wishes()), []);
     // Also while a run is going on.
     let lock = std::fs::File::create(state.join("people.lock")).unwrap();
     lock.lock().unwrap();
     assert_said!("journal_approves", folder.weir(&["journal", "approve", "people.yaml", "--stream", "public.people"]));
-    let approved = std::fs::read(state.join("journal/people/source/approved.json")).unwrap();
-    let approved: Value = serde_json::from_slice(&approved).unwrap();
-    assert_eq!(approved, json!({"version": 1, "streams": {"public.people": 2}}));
+    let approved = Wanted::Approve { stream: "public.people".into(), seq: 2 };
+    assert_eq!(runtime.block_on(wishes()).into_iter().map(|wish| wish.wanted).collect::<Vec<_>>(), [approved]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod ask;
+mod asked;
 mod changes_into_files;
 mod changes_transformed;
 mod flights;

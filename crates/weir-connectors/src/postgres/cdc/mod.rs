@@ -233,7 +233,7 @@ impl ChangeSource for PostgresChanges {
             tables.push(messages::table());
         }
         // The pipeline's name is not known here; only a publication that somebody else made can leave columns out.
-        let names = Names::of("", &self.options);
+        let names = Names::of("", &self.address.database, &self.options);
         let shapes = self.shapes(&mut client, &names, &tables).await?;
         Ok(tables
             .iter()
@@ -255,12 +255,12 @@ impl ChangeSource for PostgresChanges {
     }
 
     async fn open(&self, request: ChangeRequest) -> Result<Arc<dyn ChangeLog>> {
-        let names = Names::of(&request.pipeline, &self.options);
         let from = request.from.as_ref().map(Position::read).transpose()?;
         let mut control = Client::connect(&self.address).await?;
         control.batch("SET statement_timeout = 0; SET default_transaction_read_only = off; SET lc_monetary = 'C'").await?;
         let mut wire = Client::connect_replication(&self.address).await?;
         let place = control.place().to_string();
+        let names = slot::names(&mut control, &request.pipeline, &self.address.database, &self.options, from.as_ref()).await?;
         let mut tables = self.tables(&mut control).await?;
         tables.retain(|table| request.streams.iter().any(|wanted| *wanted == *table.stream));
         let messages = !self.options.messages.is_empty() && request.streams.iter().any(|wanted| wanted == messages::STREAM);
@@ -365,10 +365,14 @@ impl ChangeSource for PostgresChanges {
     }
 
     async fn forget(&self, pipeline: &str, from: Option<&Opaque>) -> Result<()> {
-        let names = Names::of(pipeline, &self.options);
-        let slot = from.and_then(|from| Position::read(from).ok()).map_or_else(|| names.slot.clone(), |from| from.slot);
+        let from = from.and_then(|from| Position::read(from).ok());
         let mut client = Client::connect(&self.address).await?;
-        slot::forget(&mut client, &names, &slot).await?;
+        let mut names = slot::names(&mut client, pipeline, &self.address.database, &self.options, from.as_ref()).await?;
+        if let Some(from) = from {
+            // Whatever the options say by now: the one that was used.
+            names.slot = from.slot;
+        }
+        slot::forget(&mut client, &names).await?;
         client.close().await;
         Ok(())
     }

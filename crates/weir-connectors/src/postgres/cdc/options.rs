@@ -34,7 +34,7 @@ pub struct CdcOptions {
     pub table: Option<String>,
     /// Schema of the names that carry none. Default `public`.
     pub schema: Option<String>,
-    /// Replication slot. Default: one named after the pipeline; it is made when it is missing.
+    /// Replication slot. Default: one named after the pipeline and the database; it is made when it is missing.
     #[schemars(extend("x-weir-aliases" = ["slot_name", "slot.name"]))]
     pub slot: Option<String>,
     /// A publication that exists already and is not altered. Default: one named after the pipeline, made for exactly these tables.
@@ -113,23 +113,33 @@ pub struct Names {
 }
 
 impl Names {
-    /// The ones that the options give, or `weir_<name>_<hash>`.
-    pub fn of(pipeline: &str, options: &CdcOptions) -> Self {
-        let letters: String = pipeline
-            .chars()
-            .map(|c| c.to_ascii_lowercase())
-            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
-            .take(40)
-            .collect();
-        // Names that differ only in what was replaced or cut must not meet.
-        let hash = twox_hash::XxHash64::oneshot(0, pipeline.as_bytes()) as u32;
-        let own = format!("weir_{letters}_{hash:08x}");
+    /// The ones that the options give, or `weir_<name>_<hash>`. A slot's name is the server's, so its hash is of pipeline and database; a
+    /// publication is the database's own.
+    pub fn of(pipeline: &str, database: &str, options: &CdcOptions) -> Self {
+        let slot = || own(pipeline, &format!("{pipeline}\0{database}"));
         Self {
-            slot: options.slot.clone().unwrap_or_else(|| own.clone()),
-            publication: options.publication.clone().unwrap_or(own),
+            slot: options.slot.clone().unwrap_or_else(slot),
+            publication: options.publication.clone().unwrap_or_else(|| own(pipeline, pipeline)),
             own_publication: options.publication.is_none(),
         }
     }
+
+    /// What a slot of the pipeline was called before the database was a part of its name. Such slots are used on.
+    pub fn former_slot(pipeline: &str, options: &CdcOptions) -> Option<String> {
+        options.slot.is_none().then(|| own(pipeline, pipeline))
+    }
+}
+
+fn own(pipeline: &str, unique: &str) -> String {
+    let letters: String = pipeline
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
+        .take(40)
+        .collect();
+    // Names that differ only in what was replaced or cut must not meet.
+    let hash = twox_hash::XxHash64::oneshot(0, unique.as_bytes()) as u32;
+    format!("weir_{letters}_{hash:08x}")
 }
 
 #[cfg(test)]
@@ -137,18 +147,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_legal_and_differ_where_pipelines_do() {
-        let names = |pipeline: &str| Names::of(pipeline, &CdcOptions::default());
-        let (a, b, long) = (names("Orders ü"), names("Orders ö"), names(&"x".repeat(200)));
+    fn names_are_legal_and_differ_where_pipelines_or_databases_do() {
+        let names = |pipeline: &str, database: &str| Names::of(pipeline, database, &CdcOptions::default());
+        let (a, b, long) = (names("Orders ü", "db"), names("Orders ö", "db"), names(&"x".repeat(200), "db"));
         assert!(a.slot.starts_with("weir_orders___"), "{}", a.slot);
         assert_ne!(a.slot, b.slot);
-        assert_eq!(a.slot, a.publication);
+        assert_ne!(a.publication, b.publication);
+        let other = names("Orders ü", "db2");
+        assert_ne!(a.slot, other.slot, "slots of all databases are in one list");
+        assert_eq!(a.publication, other.publication, "publications are not");
         assert!(long.slot.len() <= 63);
         for name in [&a, &b, &long] {
             assert!(
                 CdcOptions { tables: vec!["t".into()], slot: Some(name.slot.clone()), ..Default::default() }.validate().is_ok()
             );
         }
+        let given = CdcOptions { slot: Some("mine".into()), ..Default::default() };
+        assert_eq!((Names::of("p", "db", &given).slot.as_str(), Names::former_slot("p", &given)), ("mine", None));
     }
 
     #[test]

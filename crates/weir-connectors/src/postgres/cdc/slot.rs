@@ -257,6 +257,28 @@ async fn slot(control: &mut Client, name: &str) -> Result<Option<Slot>> {
     }))
 }
 
+/// The names to use: those of this pipeline and database, but a slot that has its former name is used on, or its position would be lost.
+pub async fn names(
+    control: &mut Client,
+    pipeline: &str,
+    database: &str,
+    options: &CdcOptions,
+    from: Option<&Position>,
+) -> Result<Names> {
+    let mut names = Names::of(pipeline, database, options);
+    if let Some(former) = Names::former_slot(pipeline, options) {
+        let used_on = match from {
+            Some(from) => from.slot == former,
+            // One of another database is another pipeline's.
+            None => slot(control, &former).await?.is_some_and(|found| found.plugin == "pgoutput" && found.database == database),
+        };
+        if used_on {
+            names.slot = former;
+        }
+    }
+    Ok(names)
+}
+
 /// Where our timeline ended, if it is a part of the server's history.
 async fn left_timeline_at(wire: &mut Client, now: u32, ours: u32) -> Option<Lsn> {
     let rows = wire.simple(&format!("TIMELINE_HISTORY {now}")).await.ok()?;
@@ -406,11 +428,15 @@ async fn create(control: &mut Client, options: &CdcOptions, names: &Names) -> Re
 }
 
 /// Drops both. What is gone already is fine.
-pub async fn forget(control: &mut Client, names: &Names, slot: &str) -> Result<()> {
+pub async fn forget(control: &mut Client, names: &Names) -> Result<()> {
     let since = std::time::Instant::now();
     loop {
         let dropped = control
-            .query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", &[Some(slot)])
+            .query(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                 WHERE slot_name = $1 AND database = current_database()",
+                &[Some(&names.slot)],
+            )
             .await;
         match dropped {
             Ok(_) => break,

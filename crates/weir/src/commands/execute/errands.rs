@@ -1,5 +1,6 @@
 //! The other verbs: what a connection says of itself, which streams there are, a few rows.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
@@ -9,18 +10,22 @@ use weir_control::worker::order::{Verb, WorkOrder};
 use weir_error::{Error, Kind, Result};
 use weir_plan::ResolveReferences;
 
-use super::{given, run, say};
+use super::asking::Asking;
+use super::{given, logs, run, say};
 use crate::commands::{discover, preview};
 use crate::planning::{Resolver, cores};
 use crate::show::rows;
 
 /// Does the errand, tells the answer, gives the exit code.
-pub async fn execute(order: &WorkOrder, verb: &Verb) -> u8 {
+pub async fn execute(order: &WorkOrder, verb: &Verb, asking: Arc<Asking>) -> u8 {
     let answer = match verb {
         Verb::TestConnection { connection } => test(order, connection).await,
         Verb::Discover { connection: Some(connection) } => streams(order, connection).await,
         Verb::Discover { connection: None } => sources(order).await,
         Verb::Preview { limit } => sample(order, *limit).await,
+        Verb::Journal => logs::look(order, asking).await,
+        Verb::Approve { stream } => logs::approve(order, asking, stream).await,
+        Verb::Snapshot { stream, only } => logs::snapshot(order, asking, stream, only.as_deref()).await,
         Verb::Run => Err(Error::internal("a run is no errand")),
     };
     match answer {
@@ -36,7 +41,7 @@ pub async fn execute(order: &WorkOrder, verb: &Verb) -> u8 {
 }
 
 /// A connection of the order with its options resolved, and its connector.
-fn connection(order: &WorkOrder, name: &str) -> Result<(std::sync::Arc<dyn weir_connect::Connector>, Value)> {
+fn connection(order: &WorkOrder, name: &str) -> Result<(Arc<dyn weir_connect::Connector>, Value)> {
     let registry = registry();
     let mut taken = given::take(order);
     let Some(connection) = taken.remove(name, &registry) else {

@@ -3,7 +3,7 @@
 //! * `life`: the order on standard input, the parent's signs of life, the limits of this process;
 //! * `given`: connections and secrets of the order instead of the machine's;
 //! * `run`: the verb `run`; `asking`: checkpoints that are kept by the worker;
-//! * `errands`: connection tests, discoveries, previews; `say`: lines on standard output.
+//! * `errands`: connection tests, discoveries, previews; `logs`: how a job's logs stand, and what is asked of them; `say`: lines on standard output.
 //!
 //! Nothing of the machine is reachable from here: the environment is empty, files and addresses are guarded, secrets are those of the order.
 
@@ -11,6 +11,7 @@ mod asking;
 mod errands;
 mod given;
 mod life;
+mod logs;
 mod run;
 mod say;
 
@@ -36,7 +37,7 @@ pub fn execute(context: &Context) -> Outcome {
             stop_on_signals(stop.clone(), context.err)?;
             match &order.verb {
                 Verb::Run => Ok::<_, Failure>(run::execute(&order, stop, asking).await),
-                verb => Ok(errands::execute(&order, verb).await),
+                verb => Ok(errands::execute(&order, verb, asking).await),
             }
         }),
         Err(error) => Ok(refuse(&order, &error)),

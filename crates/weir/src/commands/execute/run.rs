@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use weir_connect::Objects;
 use weir_connectors::registry::registry;
 use weir_control::worker::order::WorkOrder;
 use weir_engine::RunOptions;
@@ -40,10 +41,7 @@ struct Done {
 }
 
 async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>) -> Result<Done> {
-    let state = match order.checkpoints_at_worker {
-        true => StatePlace::Link(order.state_dir.clone(), asking),
-        false => StatePlace::Folder(order.state_dir.clone()),
-    };
+    let state = state(order, asking);
     // An attempt may die after the engine has recorded success and before the worker has heard of it. Beginning anew would append twice.
     if let Some(report) = state.open().await?.named(&order.run_id).await? {
         let code = if report.get("status").and_then(Value::as_str) == Some("succeeded") { 0 } else { 4 };
@@ -59,11 +57,7 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
     options.checkpoint_interval =
         opened.pipeline.checkpoint_interval_ms.map_or(options.checkpoint_interval, Duration::from_millis);
-    options.journal = match (opened.journal()?, &order.journals) {
-        (Some(named), _) => Some(named),
-        (None, Some(own)) => Some(weir_connectors::files::objects::own(&super::part(own))?),
-        (None, None) => None,
-    };
+    options.journal = journal(order, &opened)?;
     options.stop = stop.clone();
     let plan = tokio::select! {
         plan = plan(&opened, lanes) => plan?,
@@ -74,6 +68,23 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     let code = report.exit_code();
     let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
     Ok(Done { report, code })
+}
+
+/// Where the job's checkpoints are.
+pub fn state(order: &WorkOrder, asking: Arc<Asking>) -> StatePlace {
+    match order.checkpoints_at_worker {
+        true => StatePlace::Link(order.state_dir.clone(), asking),
+        false => StatePlace::Folder(order.state_dir.clone()),
+    }
+}
+
+/// The bucket of the job's journals: the one that the pipeline names, else the platform's; `None`: they are in the folder.
+pub fn journal(order: &WorkOrder, opened: &Opened) -> Result<Option<Arc<dyn Objects>>> {
+    match (opened.journal()?, &order.journals) {
+        (Some(named), _) => Ok(Some(named)),
+        (None, Some(own)) => Ok(Some(weir_connectors::files::objects::own(&super::part(own))?)),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The order's pipeline with its stored connections.

@@ -66,6 +66,7 @@ impl Loops {
     /// What a worker needs.
     pub fn work(&mut self, platform: &Platform) -> Result<()> {
         self.start("removed tenants", files::removal::run(platform.clone(), self.stop.clone()).map(Ok));
+        self.start("deleted journals", files::journals::run(platform.clone(), self.stop.clone()).map(Ok));
         if let Some(vault) = platform.vault.clone() {
             let stop = self.stop_last.clone();
             self.start_last("vault", async move {

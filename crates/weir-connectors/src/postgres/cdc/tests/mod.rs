@@ -287,7 +287,7 @@ impl Follow {
 
     pub fn slot(&self) -> String {
         let options = serde_json::from_value(self.options.clone()).unwrap();
-        super::Names::of(&self.pipeline, &options).slot
+        super::Names::of(&self.pipeline, self.database.name(), &options).slot
     }
 }
 

@@ -131,3 +131,58 @@ async fn a_reader_that_goes_away_ends_the_session() {
     drop(log);
     follow.idle().await;
 }
+
+#[tokio::test]
+async fn pipelines_of_one_name_on_two_databases_of_one_server_have_a_slot_each() {
+    let setup = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)";
+    let mut one = Follow::shared(setup, json!({ "tables": ["t"] }));
+    let mut other = Follow::shared(setup, json!({ "tables": ["t"] }));
+    other.pipeline.clone_from(&one.pipeline);
+    for follow in [&mut one, &mut other] {
+        follow.run().await;
+    }
+    one.database.execute("INSERT INTO t VALUES (2)").unwrap();
+    other.database.execute("INSERT INTO t VALUES (3)").unwrap();
+    for follow in [&mut one, &mut other] {
+        follow.run().await;
+        follow.expect("public.t");
+    }
+    // What one leaves behind is its own.
+    one.idle().await;
+    one.source().await.changes().unwrap().forget(&one.pipeline, None).await.unwrap();
+    let slots = |follow: &Follow| {
+        let own = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
+        follow.database.value(own).unwrap()
+    };
+    assert_eq!((slots(&one).as_str(), slots(&other).as_str()), ("0", "1"));
+}
+
+#[tokio::test]
+async fn a_slot_under_the_name_of_an_older_version_is_used_on_with_its_position() {
+    let mut follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", json!({ "tables": ["t"] }));
+    let former = super::super::Names::former_slot(&follow.pipeline, &Default::default()).unwrap();
+    assert_ne!(former, follow.slot());
+    let here = "SELECT string_agg(slot_name, ' ') FROM pg_replication_slots WHERE database = current_database()";
+    follow.database.execute(format!("SELECT pg_create_logical_replication_slot('{former}', 'pgoutput')")).unwrap();
+    // As an attempt that ended before its first boundary had left it, and then with a position.
+    for id in 2..5 {
+        follow.run().await;
+        assert_eq!(follow.state.position.as_ref().unwrap()["slot"], former.as_str());
+        assert_eq!(follow.database.value(here).unwrap(), former);
+        follow.database.execute(format!("INSERT INTO t VALUES ({id})")).unwrap();
+    }
+    follow.run().await;
+    follow.expect("public.t");
+    // The name of another database's slot is not taken for ours.
+    let mut other = Follow::shared("CREATE TABLE t (id int PRIMARY KEY)", json!({ "tables": ["t"] }));
+    other.pipeline.clone_from(&follow.pipeline);
+    other.run().await;
+    assert_eq!(other.database.value(here).unwrap(), other.slot());
+    let source = follow.source().await;
+    // A reader that has just gone is waited for.
+    source.changes().unwrap().forget(&follow.pipeline, follow.state.position.as_ref()).await.unwrap();
+    assert_eq!(
+        follow.database.value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()").unwrap(),
+        "0"
+    );
+}

@@ -32,7 +32,7 @@ async fn a_backlog_of_inserts_is_drained_about_as_fast_as_the_server_sends_it() 
             .unwrap();
         database.execute(format!("CALL fill({rows}, {per_transaction})")).unwrap();
         let end = database.value("SELECT pg_current_wal_lsn()").unwrap();
-        let publication = super::super::Names::of(&follow.pipeline, &Default::default()).publication;
+        let publication = super::super::Names::of(&follow.pipeline, follow.database.name(), &Default::default()).publication;
         let floor = Instant::now();
         let status = Command::new(server.bin_dir().join("pg_recvlogical"))
             .args([
