@@ -58,7 +58,7 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     // The other half is for the process itself and what the sinks hold.
     options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
     options.checkpoint_interval =
-        opened.pipeline.checkpoint_interval_ms.map_or(options.checkpoint_interval, Duration::from_millis);
+        weir_plan::streaming::checkpoint_interval(&opened.pipeline).unwrap_or(options.checkpoint_interval);
     options.journal = match (opened.journal()?, &order.journals) {
         (Some(named), _) => Some(named),
         (None, Some(own)) => Some(weir_connectors::files::objects::own(&super::part(own))?),
@@ -71,7 +71,8 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     };
     say::schemas(&schemas(&plan));
     let report = weir_engine::run(plan, options, &mut say::Lines).await;
-    let code = report.exit_code();
+    // A stream that was stopped on the way to another machine is to go on there.
+    let code = if report.status == RunStatus::Interrupted { 130 } else { report.exit_code() };
     let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
     Ok(Done { report, code })
 }
