@@ -51,7 +51,17 @@ impl Writing {
             writers.push(target.sink.writer(lane).await?);
         }
         let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
-        Ok(Self { lane, shared, program, writers, counts, dead: Vec::new(), letter_bytes: 0, early: Vec::new(), hidden_since: None })
+        Ok(Self {
+            lane,
+            shared,
+            program,
+            writers,
+            counts,
+            dead: Vec::new(),
+            letter_bytes: 0,
+            early: Vec::new(),
+            hidden_since: None,
+        })
     }
 
     pub(crate) fn outputs(&self) -> usize {

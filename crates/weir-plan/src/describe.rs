@@ -5,8 +5,8 @@ use weir_connect::{Edge, WriteMode};
 use weir_spec::model::{Mode, Role};
 
 use crate::guarantee;
-use crate::streaming;
 use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Plan, Program};
+use crate::streaming;
 use crate::types::show_field;
 
 /// The plan as text, no line wider than `width` characters (at least 40), without colour.
@@ -201,7 +201,9 @@ fn sources(plan: &Plan, page: &mut Page) {
                 page.line(format!("    first run: everything; then {cursor} > last committed{}", lag.unwrap_or_default()));
             }
             (None, Mode::Cdc) => page.line("    first run: a snapshot; then every change, in order, through a journal on disk"),
-            (None, Mode::Streaming) => page.line("    first run: from where the source says; then without end, each run from where the last one stopped"),
+            (None, Mode::Streaming) => {
+                page.line("    first run: from where the source says; then without end, each run from where the last one stopped")
+            }
             (None, Mode::Incremental) => page.line("    first run: everything; then what is new since the last committed run"),
             (None, _) => {}
         }

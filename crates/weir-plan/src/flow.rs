@@ -333,7 +333,10 @@ impl FlowBuilder<'_> {
     /// `mode: cdc` with something that a row alone does not decide.
     fn together(&self, graph: &Graph, choice: &[(&OpenSource, &StreamInfo)]) -> Diagnostic {
         let (mode, help) = match self.policies.mode {
-            Mode::Streaming => ("streaming", "rows of a stream pass one by one: filter, field_mapper, cast, mask, or sql without joins and aggregates; windows and joins are to come"),
+            Mode::Streaming => (
+                "streaming",
+                "rows of a stream pass one by one: filter, field_mapper, cast, mask, or sql without joins and aggregates; windows and joins are to come",
+            ),
             _ => ("cdc", "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates"),
         };
         for op in &graph.ops {

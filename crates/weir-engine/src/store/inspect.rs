@@ -329,8 +329,7 @@ impl StateStore {
         for row in &rows {
             let (run_id, flow): (String, String) = (row.get(0), row.get(1));
             // A stream that was stopped cleanly has committed what it has read.
-            let committed =
-                Phase::parse(&row.get::<String, _>(2))? == Phase::Committed || row.get::<String, _>(3) == "stopped";
+            let committed = Phase::parse(&row.get::<String, _>(2))? == Phase::Committed || row.get::<String, _>(3) == "stopped";
             let started: String = row.get(4);
             if committed && row.get::<i64, _>(5) == 1 {
                 let last = history.last.entry(flow.clone()).or_default();

@@ -37,7 +37,8 @@ enum End {
 /// Executes a flow until it is stopped, or everything that was there has arrived, going on from whatever an earlier attempt left.
 pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) -> Result<FlowOutcome> {
     let ([input], Program::RowLocal(program)) = (flow.inputs.as_slice(), &flow.program) else {
-        return Err(Error::new("WEIR-STREAM-004", Kind::Unsupported, "this stream sees rows together").at(format!("stream `{}`", flow.name)));
+        return Err(Error::new("WEIR-STREAM-004", Kind::Unsupported, "this stream sees rows together")
+            .at(format!("stream `{}`", flow.name)));
     };
     let gauges = Arc::new(Gauges::default());
     let mut found = Turn::find(context, flow, &gauges).await?;
@@ -52,8 +53,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
             .at(format!("stream `{}`", flow.name))
             .hint("`weir state reset` begins anew, and gives the sinks again what the source still has"));
     }
-    let readers =
-        [ReaderRecord { node: input.node.clone(), state: reader.state(), next_state: None, as_of: reader.as_of() }];
+    let readers = [ReaderRecord { node: input.node.clone(), state: reader.state(), next_state: None, as_of: reader.as_of() }];
     context.store.open_flow(&context.identity.run_id, &flow.name, &readers).await?;
     let mut todo = Vec::new();
     for split in reader.splits() {
@@ -66,7 +66,8 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
     found.turn.begin(&found.progress).await?;
     tell_sums(&gauges, &found.turn.base, &found.counts);
     context.tell(RunEvent::StreamStarted { stream: flow.name.clone(), estimated_rows: None, estimated_bytes: None });
-    let durable: Vec<SplitProgress> = found.progress.values().filter(|part| part.position.is_some() || part.done).cloned().collect();
+    let durable: Vec<SplitProgress> =
+        found.progress.values().filter(|part| part.position.is_some() || part.done).cloned().collect();
     if !durable.is_empty() {
         // Durable, perhaps never told.
         input.source.committed(&input.stream.name, &durable).await?;
@@ -86,18 +87,16 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
     let started = Instant::now();
     let tell = || tell_progress(&common, &gauges, started);
     let work = async {
-        let turns = async {
-            let base = stream.turns(found.turn, found.counts.read).await;
-            let _ = common.durable.send(None);
-            base
-        };
-        tokio::pin!(turns);
         let acknowledging = acknowledge(input, durable, &common);
         tokio::pin!(acknowledging);
         let base = tokio::select! {
-            base = &mut turns => base?,
-            told = &mut acknowledging => return Err(told.err().unwrap_or_else(|| Error::internal("nobody tells what is durable"))),
+            base = stream.turns(found.turn, found.counts.read) => base,
+            told = &mut acknowledging => Err(told.err().unwrap_or_else(|| Error::internal("nobody tells what is durable"))),
         };
+        // After an error nothing of this attempt may still be on its way when the next one begins.
+        stream.running.shutdown().await;
+        let base = base?;
+        let _ = common.durable.send(None);
         common.context.unless_stopped(acknowledging).await??;
         Ok(base)
     };
@@ -149,7 +148,11 @@ async fn acknowledge(
         if progress.is_empty() {
             continue;
         }
-        input.source.committed(&input.stream.name, &progress).await.map_err(|error| error.at(format!("stream `{}`", common.flow)))?;
+        input
+            .source
+            .committed(&input.stream.name, &progress)
+            .await
+            .map_err(|error| error.at(format!("stream `{}`", common.flow)))?;
     }
     Ok(())
 }
@@ -162,6 +165,7 @@ struct Stream<'f> {
     lanes: Vec<StreamLane>,
     /// Each lane's letter box, with the number of its splits.
     boxes: Vec<(mpsc::UnboundedSender<SplitProgress>, usize)>,
+    running: JoinSet<Result<StreamLane>>,
     known: HashSet<String>,
 }
 
@@ -173,7 +177,7 @@ impl<'f> Stream<'f> {
             lanes.push(lane);
             boxes.push((give, 0));
         }
-        Self { common, flow, program, lanes, boxes, known }
+        Self { common, flow, program, lanes, boxes, running: JoinSet::new(), known }
     }
 
     /// Gives a split to the lane that has the fewest.
@@ -189,15 +193,14 @@ impl<'f> Stream<'f> {
     async fn turns(&mut self, mut turn: Turn, mut rows: u64) -> Result<Base> {
         loop {
             let happening = Arc::new(Happening::new(rows, self.common.pace.roll_bytes));
-            let mut running = JoinSet::new();
-            for lane in self.lanes.drain(..) {
+            for lane in std::mem::take(&mut self.lanes) {
                 let writing = Writing::open(lane.index(), turn.shared.clone(), self.program.clone()).await?;
-                running.spawn(lane.turn(writing, happening.clone()));
+                self.running.spawn(lane.turn(writing, happening.clone()));
             }
-            let end = self.until_over(&happening, &mut running).await?;
+            let end = self.until_over(&happening).await?;
             happening.over.cancel();
-            // The first error ends the attempt; dropping the set stops the other lanes, as a crash would.
-            while let Some(joined) = running.join_next().await {
+            // The first error ends the attempt; the other lanes stop as they would in a crash.
+            while let Some(joined) = self.running.join_next().await {
                 self.lanes.push(joined.map_err(|error| Error::internal("a lane died").caused_by(error))??);
             }
             let closed = turn.close(self.flow).await?;
@@ -212,7 +215,7 @@ impl<'f> Stream<'f> {
     }
 
     /// Waits for the turn's end; meanwhile new splits are looked for.
-    async fn until_over(&mut self, happening: &Happening, running: &mut JoinSet<Result<StreamLane>>) -> Result<End> {
+    async fn until_over(&mut self, happening: &Happening) -> Result<End> {
         let common = self.common.clone();
         let options = &common.context.options;
         let every = options.look_again.clamp(Duration::from_millis(1), LOOK);
@@ -227,7 +230,7 @@ impl<'f> Stream<'f> {
             tokio::select! {
                 biased;
                 () = options.stop.cancelled() => return Ok(End::Last),
-                Some(joined) = running.join_next() => {
+                Some(joined) = self.running.join_next() => {
                     joined.map_err(|error| Error::internal("a lane died").caused_by(error))??;
                     return Err(Error::internal("a lane went before the turn was over"));
                 }

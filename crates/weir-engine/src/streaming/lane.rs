@@ -240,7 +240,9 @@ impl StreamLane {
             Signal::Event(Ok(Event::SchemaChange(_))) => {
                 return Err(Error::new("WEIR-STREAM-003", Kind::Schema, "the schema of the stream changed while it was read")
                     .at(self.place(slot))
-                    .hint("run again: the new schema is checked against the contract at the start, and reading goes on from here"));
+                    .hint(
+                        "run again: the new schema is checked against the contract at the start, and reading goes on from here",
+                    ));
             }
             Signal::Event(Ok(Event::Watermark(_))) => {}
             Signal::End => {

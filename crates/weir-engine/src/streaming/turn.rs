@@ -79,11 +79,8 @@ pub(super) struct Found {
 impl Turn {
     /// Brings the sinks and the checkpoint together: finishes a turn that was closing, or goes on with the open one.
     pub(super) async fn find(context: &Arc<RunContext>, flow: &Flow, gauges: &Arc<Gauges>) -> Result<Found> {
-        let place = crate::store::FlowPlace {
-            pipeline: &context.dead_letters_of,
-            run_id: &context.identity.run_id,
-            flow: &flow.name,
-        };
+        let place =
+            crate::store::FlowPlace { pipeline: &context.dead_letters_of, run_id: &context.identity.run_id, flow: &flow.name };
         let epochs = context.store.epochs(&place).await?;
         context.epoch.fetch_max(epochs.last().map_or(0, |epoch| epoch.number), std::sync::atomic::Ordering::Relaxed);
         let sinks = sinks(flow);
