@@ -98,7 +98,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
         let base = base?;
         let _ = common.durable.send(None);
         common.context.unless_stopped(acknowledging).await??;
-        Ok(base)
+        Ok::<_, Error>(base)
     };
     let base = tokio::select! {
         base = work => base?,
@@ -132,27 +132,26 @@ async fn acknowledge(
     mut durable: mpsc::UnboundedReceiver<Option<Vec<SplitProgress>>>,
     common: &Common,
 ) -> Result<()> {
-    let mut more = true;
-    while more {
+    while let Some(Some(first)) = durable.recv().await {
         let mut latest = BTreeMap::new();
-        let mut next = durable.recv().await;
-        while let Some(Some(parts)) = next {
+        let (mut next, mut over) = (Some(first), false);
+        while let Some(parts) = next {
             latest.extend(parts.into_iter().map(|part| (part.split.id.clone(), part)));
             next = match durable.try_recv() {
-                Ok(next) => Some(next),
-                Err(_) => break,
+                Ok(Some(more)) => Some(more),
+                Ok(None) => {
+                    over = true;
+                    None
+                }
+                Err(_) => None,
             };
         }
-        more = !matches!(next, Some(None) | None);
         let progress: Vec<SplitProgress> = latest.into_values().collect();
-        if progress.is_empty() {
-            continue;
+        let told = input.source.committed(&input.stream.name, &progress).await;
+        told.map_err(|error| error.at(format!("stream `{}`", common.flow)))?;
+        if over {
+            break;
         }
-        input
-            .source
-            .committed(&input.stream.name, &progress)
-            .await
-            .map_err(|error| error.at(format!("stream `{}`", common.flow)))?;
     }
     Ok(())
 }

@@ -299,15 +299,15 @@ impl StreamLane {
 
     async fn flush(&mut self, writing: &mut Writing) -> Result<()> {
         self.pending_since = None;
-        let moved = self.slots.iter_mut().filter(|slot| std::mem::take(&mut slot.moved));
-        let progress: Vec<SplitProgress> = moved
-            .map(|slot| SplitProgress {
+        let told = |slot: &mut Slot| {
+            std::mem::take(&mut slot.moved).then(|| SplitProgress {
                 split: slot.split.clone(),
                 position: slot.position.clone(),
                 done: slot.done,
                 rows: slot.rows,
             })
-            .collect();
+        };
+        let progress: Vec<SplitProgress> = self.slots.iter_mut().filter_map(told).collect();
         if progress.is_empty() {
             return Ok(());
         }

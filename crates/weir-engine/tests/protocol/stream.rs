@@ -19,7 +19,7 @@ use weir_spec::{Delivery, Pipeline};
 
 use crate::memory::{Faults, MemorySink, World, info, schema};
 use crate::store::Wire;
-use crate::topic::{Topic, broken};
+use crate::topic::{Broker, Topic, broken};
 use crate::{Odd, refused};
 
 /// Shows rows as soon as they are flushed.
@@ -190,7 +190,7 @@ impl Rig {
             inputs: vec![FlowInput {
                 node: "source".into(),
                 connector: "topic".into(),
-                source: Arc::new(self.topic.clone()),
+                source: Arc::new(Broker(self.topic.clone())),
                 stream: info(),
                 table: "input".into(),
                 cursor: None,

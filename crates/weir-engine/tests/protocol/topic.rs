@@ -86,8 +86,11 @@ pub fn broken(id: i64) -> bool {
     id % 7 == 5
 }
 
+/// The topic as a source.
+pub struct Broker(pub Arc<Topic>);
+
 #[async_trait]
-impl Source for Arc<Topic> {
+impl Source for Broker {
     fn capabilities(&self) -> SourceCapabilities {
         SourceCapabilities { replayable: true, replay_note: "offsets".into() }
     }
@@ -101,17 +104,17 @@ impl Source for Arc<Topic> {
         assert!(request.unbounded);
         let old: Vec<Split> = request.resume.iter().flat_map(|resume| &resume.progress).map(|part| part.split.clone()).collect();
         let fresh = request.resume.is_none();
-        let splits = (0..self.listed.load(Ordering::SeqCst)).map(|partition| {
-            let start = if fresh && self.latest { self.partitions.lock().unwrap()[partition].len() as i64 } else { 0 };
-            let new = self.split(partition, start);
+        let splits = (0..self.0.listed.load(Ordering::SeqCst)).map(|partition| {
+            let start = if fresh && self.0.latest { self.0.partitions.lock().unwrap()[partition].len() as i64 } else { 0 };
+            let new = self.0.split(partition, start);
             old.iter().find(|split| split.id == new.id).cloned().unwrap_or(new)
         });
-        Ok(Box::new(TopicReader { splits: splits.collect(), topic: self.clone() }))
+        Ok(Box::new(TopicReader { splits: splits.collect(), topic: self.0.clone() }))
     }
     async fn committed(&self, stream: &str, progress: &[SplitProgress]) -> Result<()> {
         assert_eq!(stream, "numbers");
-        self.faults.step(|| {
-            let mut acknowledged = self.acknowledged.lock().unwrap();
+        self.0.faults.step(|| {
+            let mut acknowledged = self.0.acknowledged.lock().unwrap();
             for part in progress {
                 let to = part.position.as_ref().unwrap().as_i64().unwrap();
                 let before = acknowledged.insert(part.split.id.clone(), to);

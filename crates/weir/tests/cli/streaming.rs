@@ -226,9 +226,11 @@ const TURN: [&str; 4] = ["engine.turn.before", "engine.turn.closing", "engine.tu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appended_rows_are_in_postgres_once() {
-    let steps =
-        [&TURN[..], &["engine.checkpoint.prepared", "engine.checkpoint.flushed", "postgres.flush.before", "postgres.flush.after"]]
-            .concat();
+    let steps = [
+        &TURN[..],
+        &["engine.checkpoint.prepared", "engine.checkpoint.flushed", "postgres.flush.before", "postgres.flush.after"],
+    ]
+    .concat();
     survives("roll: {interval_ms: 40}\n", "{postgres: {url: '{url}', table: ticks}}", &steps, Scene::in_postgres).await;
 }
 
