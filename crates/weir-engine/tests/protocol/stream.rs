@@ -413,19 +413,31 @@ async fn where_a_new_stream_begins_is_one_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_sinks_do_not_get_the_rows_of_an_open_turn() {
-    let mut rig = Rig { wire: false, ..Rig::new(&[Staged], TURNS) };
-    rig.faults.arm(12, false);
-    assert_eq!(rig.attempt().await.status, RunStatus::Failed);
-    rig.faults.arm(-1, false);
-    rig.node = "other".into();
-    let refused = rig.attempt().await;
-    assert_eq!(refused.error.unwrap().code, "WEIR-STREAM-001");
-    rig.node = "sink0".into();
-    rig.check(&rig.attempt().await, "as it was").await;
-    // After a clean end the sinks may be others.
-    rig.node = "other".into();
-    let report = rig.attempt().await;
-    assert_eq!((report.status, report.streams[0].rows_read), (RunStatus::Succeeded, 27), "{:?}", report.error);
+    let mut refusals = 0;
+    for nth in 1..60 {
+        let mut rig = Rig { wire: false, ..Rig::new(&[Staged], TURNS) };
+        rig.faults.arm(nth, false);
+        let report = rig.attempt().await;
+        rig.faults.arm(-1, false);
+        let place = FlowPlace { pipeline: "numbers", run_id: &report.run_id, flow: "numbers" };
+        if rig.store().await.epochs(&place).await.unwrap().len() > 1 {
+            // The turn has rows that only the old sink knows.
+            rig.node = "other".into();
+            let refused = rig.attempt().await;
+            assert_eq!(refused.error.unwrap().code, "WEIR-STREAM-001", "operation {nth}");
+            rig.node = "sink0".into();
+            refusals += 1;
+        }
+        rig.check(&rig.attempt().await, "as it was").await;
+        // After a clean end the sinks may be others.
+        rig.node = "other".into();
+        let report = rig.attempt().await;
+        assert_eq!((report.status, report.streams[0].rows_read), (RunStatus::Succeeded, 27), "{:?}", report.error);
+        if refusals == 3 {
+            return;
+        }
+    }
+    panic!("only {refusals} refusals");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

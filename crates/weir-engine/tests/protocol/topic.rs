@@ -152,7 +152,8 @@ impl StreamReader for TopicReader {
         }
         let (send, events) = mpsc::unbounded_channel();
         tokio::spawn(async move { give(&topic, partition, start as usize, &send).await });
-        Ok(futures::stream::unfold(events, |mut events| async { events.recv().await.map(|event| (Ok(event), events)) }).boxed())
+        Ok(futures::stream::unfold(events, |mut events| async move { events.recv().await.map(|event| (Ok(event), events)) })
+            .boxed())
     }
 }
 
