@@ -1,5 +1,6 @@
 //! One lane: its splits come through one queue, bounded in bytes; what comes is written, and made durable at the flow's pace.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -101,6 +102,8 @@ pub(super) struct StreamLane {
     slots: Vec<Slot>,
     /// Slots that are between positions.
     between: usize,
+    /// What came while those were waited for.
+    held: VecDeque<(usize, Signal)>,
     /// Since when something is not durable.
     pending_since: Option<Instant>,
 }
@@ -119,6 +122,7 @@ impl StreamLane {
             tasks: JoinSet::new(),
             slots: Vec::new(),
             between: 0,
+            held: VecDeque::new(),
             pending_since: None,
         };
         (lane, give)
@@ -145,6 +149,13 @@ impl StreamLane {
                 // The source does not come to a position: these rows are read again by the next attempt.
                 return Ok(self);
             }
+            // With many splits there would hardly be a moment at which all of them are at a position: the others wait for it.
+            let holding = self.between > 0 && (over || self.epoch_is_due(&writing));
+            if !holding && let Some((slot, signal)) = self.held.pop_front() {
+                self.signal(slot, signal, &mut writing, &happening).await?;
+                self.whatever_is_due(&mut writing).await?;
+                continue;
+            }
             let stop = self.common.context.options.stop.clone();
             let given_up = asked_at.filter(|_| stop.is_cancelled()).map(|asked| asked + PATIENCE);
             let wake = [self.due_at(&writing), given_up].into_iter().flatten().min();
@@ -157,7 +168,10 @@ impl StreamLane {
                     // A panic in a decoder must not look like a split that is quiet.
                     joined.map_err(|error| Error::internal("reading died").caused_by(error))?;
                 }
-                Some((slot, signal)) = self.events.recv() => self.signal(slot, signal, &mut writing, &happening).await?,
+                Some((slot, signal)) = self.events.recv() => match holding && !self.slots[slot].between {
+                    true => self.held.push_back((slot, signal)),
+                    false => self.signal(slot, signal, &mut writing, &happening).await?,
+                },
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             }
             self.whatever_is_due(&mut writing).await?;
@@ -172,15 +186,17 @@ impl StreamLane {
         shown.into_iter().chain(epoch).min()
     }
 
-    async fn whatever_is_due(&mut self, writing: &mut Writing) -> Result<()> {
-        let pace = self.common.pace;
-        let old = |since: Option<Instant>, after: Duration| since.is_some_and(|since| since.elapsed() >= after);
+    fn epoch_is_due(&self, writing: &Writing) -> bool {
+        let old = |after: Duration| self.pending_since.is_some_and(|since| since.elapsed() >= after);
         // Letters are kept in memory until the epoch ends.
-        let full = writing.letter_bytes() > self.common.context.budget.queue;
-        if self.between == 0 && (full || pace.checkpoint.is_some_and(|after| old(self.pending_since, after))) {
+        writing.letter_bytes() > self.common.context.budget.queue || self.common.pace.checkpoint.is_some_and(old)
+    }
+
+    async fn whatever_is_due(&mut self, writing: &mut Writing) -> Result<()> {
+        if self.between == 0 && self.epoch_is_due(writing) {
             return self.flush(writing).await;
         }
-        if old(writing.hidden_since(), pace.latency) {
+        if writing.hidden_since().is_some_and(|since| since.elapsed() >= self.common.pace.latency) {
             writing.hurry().await?;
         }
         Ok(())
