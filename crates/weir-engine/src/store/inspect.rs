@@ -218,6 +218,17 @@ impl StateStore {
                 _ => {}
             }
         }
+        if let Some(stream) = stream
+            && !self.splits(pipeline).await?.is_empty()
+        {
+            // Of streams without end the run holds the others, too: it goes on.
+            let sql = "DELETE FROM epoch WHERE flow = $1 AND run_id IN
+                       (SELECT run_id FROM run WHERE pipeline = $2 AND status NOT IN ('succeeded', 'abandoned'))";
+            let mut tx = self.tables()?.begin_writing().await?;
+            let epochs = sqlx::query(sql).bind(stream).bind(pipeline).execute(&mut *tx).await.map_err(failed)?.rows_affected();
+            tx.commit().await.map_err(failed)?;
+            return Ok(epochs.min(1));
+        }
         let mut tx = self.tables()?.begin_writing().await?;
         let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = $1 AND ($2 IS NULL OR flow = $2)")
             .bind(pipeline)

@@ -453,3 +453,18 @@ async fn letters_of_a_stream_are_replayed_when_it_was_stopped() {
     assert_eq!(replayed.through.len(), letters.len(), "{:?} {:?}", replayed.still_dead, replayed.report.and_then(|r| r.error));
     assert_eq!(rig.shown(0), rig.expected(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_stream_can_be_begun_anew_in_the_run_of_the_others() {
+    let rig = Rig { wire: false, ..Rig::new(&[Staged], TURNS) };
+    let first = rig.attempt().await;
+    let store = rig.store().await;
+    assert_eq!(store.reset("numbers", Some("others")).await.unwrap(), 0);
+    assert_eq!(store.reset("numbers", Some("numbers")).await.unwrap(), 1);
+    assert_eq!(store.show("numbers").await.unwrap().splits, []);
+    rig.topic.acknowledged.lock().unwrap().clear();
+    let second = rig.attempt().await;
+    assert_eq!((second.run_id, second.streams[0].rows_read), (first.run_id, 27));
+    let twice: Vec<i64> = rig.expected(0).into_iter().flat_map(|id| [id, id]).collect();
+    assert_eq!(rig.shown(0), twice);
+}
