@@ -92,12 +92,12 @@ impl StreamWriter for PostWriter {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum Way {
     Staged,
     CoCommitted,
-    Post,
+    AtOnce,
 }
-use Kind::{CoCommitted, Post as AtOnce, Staged};
+use Way::{AtOnce, CoCommitted, Staged};
 
 /// Milliseconds.
 #[derive(Clone, Copy)]
@@ -125,7 +125,7 @@ struct Rig {
     sinks: Vec<(Arc<dyn Sink>, Shown)>,
     /// Name of the first sink's node.
     node: String,
-    kinds: Vec<Kind>,
+    kinds: Vec<Way>,
     faults: Arc<Faults>,
     folder: tempfile::TempDir,
     times: Times,
@@ -135,9 +135,9 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(kinds: &[Kind], times: Times) -> Self {
+    fn new(kinds: &[Way], times: Times) -> Self {
         let faults = Arc::new(Faults::default());
-        let make = |kind: &Kind| -> (Arc<dyn Sink>, Shown) {
+        let make = |kind: &Way| -> (Arc<dyn Sink>, Shown) {
             match kind {
                 AtOnce => {
                     let shown = Arc::new(Mutex::default());

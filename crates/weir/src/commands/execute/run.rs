@@ -1,7 +1,7 @@
 //! The verb `run`: as `weir run` does it, with what the order gives in place of what the machine has.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
