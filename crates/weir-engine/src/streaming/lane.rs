@@ -151,7 +151,11 @@ impl StreamLane {
             }
             // With many splits there would hardly be a moment at which all of them are at a position: the others wait for it.
             let holding = self.between > 0 && (over || self.epoch_is_due(&writing));
-            if !holding && let Some((slot, signal)) = self.held.pop_front() {
+            let next = match holding {
+                true => self.held.iter().position(|(slot, _)| self.slots[*slot].between),
+                false => (!self.held.is_empty()).then_some(0),
+            };
+            if let Some((slot, signal)) = next.and_then(|at| self.held.remove(at)) {
                 self.signal(slot, signal, &mut writing, &happening).await?;
                 self.whatever_is_due(&mut writing).await?;
                 continue;
