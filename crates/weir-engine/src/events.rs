@@ -98,6 +98,9 @@ pub struct Progress {
     pub memory_limit_bytes: u64,
     /// Milliseconds since the stream began.
     pub elapsed_ms: u64,
+    /// Of a stream without end: about how many rows the source has that were not read yet, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_rows: Option<u64>,
     /// Of a log: its journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalProgress>,

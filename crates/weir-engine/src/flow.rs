@@ -8,11 +8,11 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use weir_connect::{
-    CommitKind, CommitReport, CursorWindow, ReadRequest, Recovery, Resume, ResumeVerdict, Split, SplitProgress, StreamReader,
-    StreamSink, StreamTarget, failpoint,
+    CommitKind, CommitReport, CursorWindow, ReadRequest, Recovery, Resume, ResumeVerdict, RunIdentity, Split, SplitProgress,
+    StreamReader, StreamSink, StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, FlowInput, Program};
+use weir_plan::{Flow, FlowInput, FlowOutput, Program};
 
 use crate::cursor::{self, CursorState};
 use crate::events::{Progress, RunEvent};
@@ -32,6 +32,30 @@ pub(crate) struct Target {
     pub(crate) sink: Box<dyn StreamSink>,
     /// Keeps positions with the rows: flushed after the checkpoint was prepared.
     pub(crate) co_committed: bool,
+    /// Shows rows as soon as they are flushed, whatever becomes of the checkpoint.
+    pub(crate) at_once: bool,
+}
+
+impl Target {
+    /// One output, made ready for a run (or a turn) under this identity, and what it remembers of it.
+    pub(crate) async fn open(output: &FlowOutput, run: RunIdentity, cursor: Option<String>) -> Result<(Self, Recovery)> {
+        let kind = output.sink.capabilities(output.write_mode).commit;
+        let target = StreamTarget {
+            run,
+            stream: output.stream.clone(),
+            schema: output.schema.clone(),
+            key: output.key.clone(),
+            cursor,
+            write_mode: output.write_mode,
+            on_schema_change: output.on_schema_change,
+            changes: false,
+        };
+        let sink = output.sink.prepare(target).await?;
+        let recovery = sink.recover().await?;
+        let co_committed = kind == CommitKind::CoCommitted || recovery.progress.is_some();
+        let at_once = matches!(kind, CommitKind::Append | CommitKind::Idempotent);
+        Ok((Self { sink, co_committed, at_once }, recovery))
+    }
 }
 
 /// Live counters for the progress display.
@@ -51,7 +75,7 @@ pub(crate) struct FlowShared {
     pub(crate) targets: Vec<Target>,
     /// The sink node of each target, for the dead letters of its way.
     pub(crate) sinks: Vec<String>,
-    pub(crate) gauges: Gauges,
+    pub(crate) gauges: Arc<Gauges>,
     /// Splits still to read, with the position to go on from and the outputs that lack them.
     pub(crate) todo: Mutex<VecDeque<Todo>>,
 }
@@ -117,21 +141,9 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
         return Ok(FlowOutcome { report });
     }
     for output in &flow.outputs {
-        let target = StreamTarget {
-            run: context.identity.clone(),
-            stream: output.stream.clone(),
-            schema: output.schema.clone(),
-            key: output.key.clone(),
-            cursor: flow.inputs.iter().find_map(|input| input.cursor.clone()),
-            write_mode: output.write_mode,
-            on_schema_change: output.on_schema_change,
-            changes: false,
-        };
-        let sink = output.sink.prepare(target).await?;
-        let recovery = sink.recover().await?;
-        let co_committed =
-            output.sink.capabilities(output.write_mode).commit == CommitKind::CoCommitted || recovery.progress.is_some();
-        targets.push(Target { sink, co_committed });
+        let cursor = flow.inputs.iter().find_map(|input| input.cursor.clone());
+        let (target, recovery) = Target::open(output, context.identity.clone(), cursor).await?;
+        targets.push(target);
         recoveries.push(recovery);
     }
     let shared = Arc::new(FlowShared {
@@ -139,7 +151,7 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
         flow: flow.name.clone(),
         targets,
         sinks: flow.outputs.iter().map(|output| output.node.clone()).collect(),
-        gauges: Gauges::default(),
+        gauges: Arc::default(),
         todo: Mutex::default(),
     });
     let epochs = kept_epochs(&shared, &recoveries).await?;
@@ -156,13 +168,14 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
 
 /// The epochs that hold. An epoch of a flow with co-committed sinks holds if one of them has its positions: they are
 /// asked first, because the two can disagree by one epoch in either direction.
-async fn kept_epochs(shared: &FlowShared, recoveries: &[Recovery]) -> Result<Vec<Epoch>> {
+pub(crate) async fn kept_epochs(shared: &FlowShared, recoveries: &[Recovery]) -> Result<Vec<Epoch>> {
     let place = shared.place();
     let known: Vec<&Vec<SplitProgress>> = recoveries.iter().filter_map(|recovery| recovery.progress.as_ref()).collect();
     let mut kept = Vec::new();
     for epoch in shared.context.store.epochs(&place).await? {
         let co_committed = shared.targets.iter().any(|target| target.co_committed);
         let holds = !co_committed
+            || epoch.body.turn.is_some()
             || recoveries.iter().any(|recovery| recovery.committed.is_some())
             || known.iter().any(|progress| epoch.body.progress.iter().all(|part| reached(progress, part)));
         if !holds {
@@ -199,8 +212,12 @@ pub(crate) fn totals(epochs: &[Epoch]) -> Counts {
     totals
 }
 
-fn tokens(epochs: &[Epoch], output: usize) -> Vec<Value> {
-    epochs.iter().filter_map(|epoch| epoch.body.tokens.get(output)).filter(|token| !token.is_null()).cloned().collect()
+pub(crate) fn tokens(epochs: &[Epoch], output: usize) -> Vec<Value> {
+    let of_epoch = |epoch: &Epoch| {
+        let early = epoch.body.early.iter().filter(|(at, _)| *at == output).map(|(_, token)| token);
+        early.chain(epoch.body.tokens.get(output)).filter(|token| !token.is_null()).cloned().collect::<Vec<_>>()
+    };
+    epochs.iter().flat_map(of_epoch).collect()
 }
 
 /// Reads everything that is not durable yet. Returns what the readers said, for the commit.
@@ -388,6 +405,7 @@ fn request(context: &RunContext, input: &FlowInput, state: &StreamState) -> Read
         batch_bytes: context.budget.batch,
         limit: None,
         columns: None,
+        unbounded: false,
     }
 }
 
@@ -495,7 +513,7 @@ fn tell_progress(shared: &FlowShared, estimates: &Estimates) {
         memory_bytes: memory::resident_bytes(),
         memory_limit_bytes: shared.context.budget.total as u64,
         elapsed_ms: u64::try_from(estimates.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        journal: None,
+        ..Progress::default()
     }));
 }
 

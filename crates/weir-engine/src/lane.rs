@@ -1,16 +1,15 @@
 //! One lane: takes a split, reads it, applies the row program, writes, and ends epochs.
 //!
 //! Reading and writing overlap: a spawned task pulls events from the source into a byte-bounded queue while this one
-//! transforms and encodes. The lane owns its writers, so a flush needs no coordination with other lanes; a barrier is the lane's own.
+//! transforms and encodes ([`crate::writing`]).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::StreamExt;
-use serde_json::Value;
 use tokio::task::JoinHandle;
-use weir_connect::{Barrier, Batch, Event, SplitProgress, StreamReader, StreamWriter};
+use weir_connect::{Batch, Event, SplitProgress, StreamReader};
 use weir_error::{Error, Kind, Result};
 use weir_plan::RowProgram;
 
@@ -18,18 +17,14 @@ use crate::cursor::CursorTracker;
 use crate::flow::{FlowShared, Todo, poisoned};
 use crate::queue;
 use crate::run::PATIENCE;
-use crate::store::{Counts, EpochBody, SetAside};
+use crate::writing::{Rows, Writing};
 
 pub(crate) struct Lane {
-    index: usize,
     shared: Arc<FlowShared>,
-    program: Arc<dyn RowProgram>,
+    writing: Writing,
     tracker: Option<CursorTracker>,
-    writers: Vec<Box<dyn StreamWriter>>,
     /// Splits, whole or up to a position, whose rows are in the writers.
     pending: Vec<SplitProgress>,
-    counts: Counts,
-    dead: Vec<SetAside>,
     last_flush: Instant,
 }
 
@@ -50,22 +45,8 @@ impl Lane {
         program: Arc<dyn RowProgram>,
         tracker: Option<CursorTracker>,
     ) -> Result<Self> {
-        let mut writers = Vec::new();
-        for target in &shared.targets {
-            writers.push(target.sink.writer(index).await?);
-        }
-        let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
-        Ok(Self {
-            index,
-            shared,
-            program,
-            tracker,
-            writers,
-            pending: Vec::new(),
-            counts,
-            dead: Vec::new(),
-            last_flush: Instant::now(),
-        })
+        let writing = Writing::open(index, shared.clone(), program).await?;
+        Ok(Self { shared, writing, tracker, pending: Vec::new(), last_flush: Instant::now() })
     }
 
     /// Works until no split is left or the run stops.
@@ -113,7 +94,7 @@ impl Lane {
         let mut rows = todo.rows_before;
         let mut asked_to_stop: Option<Instant> = None;
         // Positions inside a split are one sink's resume points; with several sinks only whole splits are.
-        let positions = self.writers.len() == 1;
+        let positions = self.writing.outputs() == 1;
         let shared = self.shared.clone();
         loop {
             let Ok(event) = shared.context.unless_stopped(events.next()).await else { return Ok(SplitEnd::StoppedDirty) };
@@ -132,11 +113,7 @@ impl Lane {
                 Event::Dead(letter) => {
                     rows += 1;
                     if !todo.quiet {
-                        self.counts.read += 1;
-                        self.counts.dead += 1;
-                        self.shared.gauges.read.fetch_add(1, Ordering::Relaxed);
-                        self.shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
-                        self.dead.push(SetAside { sink: None, letter });
+                        self.writing.dead(letter);
                     }
                 }
                 Event::SchemaChange(_) => {
@@ -170,74 +147,25 @@ impl Lane {
 
     async fn batch(&mut self, batch: Batch, todo: &Todo) -> Result<()> {
         let read = batch.records.num_rows() as u64;
-        let gauges = &self.shared.gauges;
+        let gauges = &self.writing.shared.gauges;
         gauges.read.fetch_add(read, Ordering::Relaxed);
         gauges.bytes.fetch_add(batch.source_bytes, Ordering::Relaxed);
         let (records, delivered) = match &mut self.tracker {
             Some(tracker) => tracker.pass(batch.records)?,
             None => (batch.records, 0),
         };
-        let mut counts = Counts { read, bytes_read: batch.source_bytes, ..Counts::default() };
-        counts.filtered = delivered * self.writers.len() as u64;
-        counts.written = vec![0; self.writers.len()];
-        let mut dead = Vec::new();
-        if self.program.is_identity() && self.writers.len() == 1 {
-            counts.written[0] = records.num_rows() as u64;
-            self.writers[0].write(records).await?;
-        } else {
-            for (index, output) in self.program.apply(&records)?.into_iter().enumerate() {
-                let rows = output.batch.num_rows() as u64;
-                counts.written[index] = rows;
-                counts.filtered += output.filtered;
-                counts.dead += output.dead.len() as u64;
-                let sink = Some(self.shared.sinks[index].clone());
-                dead.extend(output.dead.into_iter().map(|letter| SetAside { sink: sink.clone(), letter }));
-                if todo.active[index] && rows > 0 {
-                    self.writers[index].write(output.batch).await?;
-                }
-            }
-        }
-        gauges.written.fetch_add(counts.written.iter().sum(), Ordering::Relaxed);
-        gauges.dead.fetch_add(counts.dead, Ordering::Relaxed);
-        if !todo.quiet {
-            self.counts.add(&counts);
-            self.dead.extend(dead);
-        }
-        Ok(())
+        let (active, quiet) = (Some(todo.active.as_slice()), todo.quiet);
+        self.writing.rows(Rows { records, read, delivered, source_bytes: batch.source_bytes, active, quiet }).await
     }
 
-    /// Ends an epoch: staged sinks first (their receipts belong into the checkpoint), then the checkpoint, then the sinks that
-    /// commit rows and positions together.
+    /// Ends an epoch, if there is anything to end.
     async fn flush(&mut self) -> Result<()> {
         self.last_flush = Instant::now();
         if self.pending.is_empty() {
             return Ok(());
         }
-        let shared = self.shared.clone();
-        let barrier = Barrier { epoch: shared.next_epoch(), lane: self.index, progress: std::mem::take(&mut self.pending) };
-        let mut tokens = vec![Value::Null; self.writers.len()];
-        for (index, target) in shared.targets.iter().enumerate() {
-            if !target.co_committed {
-                tokens[index] = self.writers[index].flush(&barrier).await?.token;
-            }
-        }
-        let empty = Counts { written: vec![0; self.writers.len()], ..Counts::default() };
-        let body = EpochBody {
-            lane: self.index,
-            progress: barrier.progress.clone(),
-            tokens,
-            counts: std::mem::replace(&mut self.counts, empty),
-            cursor: self.tracker.as_mut().map(CursorTracker::take),
-            streams: Vec::new(),
-        };
-        let dead = std::mem::take(&mut self.dead);
-        shared.prepare(barrier.epoch, &body, &dead).await?;
-        for (index, target) in shared.targets.iter().enumerate() {
-            if target.co_committed {
-                self.writers[index].flush(&barrier).await?;
-            }
-        }
-        shared.confirm(barrier.epoch, &body.counts).await
+        let cursor = self.tracker.as_mut().map(CursorTracker::take);
+        self.writing.flush(std::mem::take(&mut self.pending), cursor).await
     }
 }
 

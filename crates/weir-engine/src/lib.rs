@@ -5,7 +5,8 @@
 //! * [`run()`]: takes the pipeline's lock, finds the run to resume or begins one, executes the flows, retries what is transient, reconciles
 //!   the rows and writes the report.
 //! * `flow`: one flow from recovery over reading to commit.
-//! * `lane`: one lane: split → queue → row program → writers → epoch.
+//! * `lane`: one lane: split → queue → `writing`: row program → writers → epoch.
+//! * `streaming`: the same without end, in turns.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
 //! * `cdc`: a log of changes, through a journal, into sinks.
 //! * [`replay`]: dead letters, once more through their pipeline.
@@ -26,7 +27,9 @@ pub mod replay;
 pub mod report;
 mod run;
 pub mod store;
+mod streaming;
 pub mod verify;
+mod writing;
 
 pub use cdc::hold::HeldStream;
 pub use cdc::{again, back, codec, hold, journal, look};

@@ -23,6 +23,7 @@ use arrow::array::RecordBatch;
 use weir_connect::{Batch, DeadLetter, Event, WriteMode};
 use weir_error::{Error, Result};
 use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowOutput, RowProgram};
+use weir_spec::Mode;
 
 use self::letters::Letters;
 use self::way::{Stay, Way};
@@ -97,6 +98,10 @@ pub async fn replay(plan: Plan, letters: Vec<DeadView>, options: RunOptions, rep
         let mut own = (*plan.pipeline).clone();
         // A name of its own: an interrupted run is resumed by the next replay of the same way, whatever other letters wait by then.
         own.name = format!("{pipeline}.replay/{}/{way}", flow.name);
+        if own.mode == Mode::Streaming {
+            // Letters have an end.
+            own.mode = Mode::Batch;
+        }
         let own = Arc::new(own);
         while !part.letters.is_empty() {
             let now = next(&store, &own.name, flow, &mut part).await?;

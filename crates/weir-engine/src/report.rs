@@ -15,7 +15,7 @@ pub enum RunStatus {
     Failed,
     /// Everything committed, but more dead letters than allowed: exit code 4.
     DeadLettersExceeded,
-    /// Stopped on request with a checkpoint kept: exit code 130.
+    /// Stopped on request with a checkpoint kept: exit code 130, or 0 after a clean stop of a stream without end.
     Interrupted,
 }
 
@@ -64,6 +64,9 @@ pub struct RunReport {
     pub guarantee: String,
     /// Number of the last checkpoint, if any.
     pub checkpoint: Option<u64>,
+    /// A stream without end was stopped, and the sinks show everything that was read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clean_stop: bool,
     /// Things worth saying.
     pub warnings: Vec<String>,
     /// Streams that wait for an approval (`on_schema_change: hold`).
@@ -80,6 +83,7 @@ impl RunReport {
         match self.status {
             RunStatus::Succeeded => 0,
             RunStatus::DeadLettersExceeded => 4,
+            RunStatus::Interrupted if self.clean_stop => 0,
             RunStatus::Interrupted => 130,
             RunStatus::Failed if self.error.as_ref().is_some_and(|error| error.code == hold::HELD) => 5,
             RunStatus::Failed => match self.error.as_ref().map(|e| e.kind) {

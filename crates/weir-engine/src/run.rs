@@ -23,6 +23,7 @@ use crate::flow::{self, FlowOutcome};
 use crate::memory::Budget;
 use crate::report::{RunReport, RunStatus, StreamReport};
 use crate::store::{StatePlace, StateStore};
+use crate::streaming;
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -162,9 +163,13 @@ pub(crate) async fn run_for(plan: Plan, options: RunOptions, reporter: &mut dyn 
     while let Ok(event) = inbox.try_recv() {
         note(event);
     }
+    let endless = plan.pipeline.mode == Mode::Streaming;
     let report = attempt.into_report(&plan, warnings, started);
     if let Some((store, run_id)) = &report.1 {
         let stored = match report.0.status {
+            // A stream has no end: the next run goes on with it.
+            RunStatus::Succeeded | RunStatus::DeadLettersExceeded if endless => "stopped",
+            RunStatus::Interrupted if report.0.clean_stop => "stopped",
             RunStatus::Succeeded | RunStatus::DeadLettersExceeded => "succeeded",
             RunStatus::Failed => "failed",
             RunStatus::Interrupted => "interrupted",
@@ -194,12 +199,14 @@ struct Attempt {
     outcomes: Vec<FlowOutcome>,
     checkpoint: Option<u64>,
     held: Vec<HeldStream>,
+    /// Of streams without end: all of them were stopped, and nothing that was read is missing.
+    clean_stop: bool,
     error: Option<Error>,
 }
 
 impl Attempt {
     fn failed(error: Error) -> Self {
-        Self { place: None, outcomes: Vec::new(), checkpoint: None, held: Vec::new(), error: Some(error) }
+        Self { place: None, outcomes: Vec::new(), checkpoint: None, held: Vec::new(), clean_stop: false, error: Some(error) }
     }
 
     fn into_report(self, plan: &Plan, warnings: Vec<String>, started: Instant) -> (RunReport, Option<(StateStore, String)>) {
@@ -220,6 +227,7 @@ impl Attempt {
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             guarantee: guarantee.unwrap_or_default(),
             checkpoint: self.checkpoint,
+            clean_stop: self.clean_stop,
             warnings,
             held: self.held,
             error: self.error.filter(|error| error.kind() != Kind::Cancelled).map(|error| error.to_json()),
@@ -248,7 +256,9 @@ async fn execute(
         Ok(prepared) => prepared,
         Err(error) => return Attempt::failed(error),
     };
-    let budget = Budget::new(options.max_memory_bytes, options.parallelism);
+    // Streams without end are read side by side.
+    let side_by_side = if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 };
+    let budget = Budget::new(options.max_memory_bytes, options.parallelism * side_by_side);
     let context = Arc::new(RunContext {
         dead_letters_of: letters_of,
         identity: RunIdentity { pipeline, run_id: run_id.clone() },
@@ -268,7 +278,7 @@ async fn execute(
         note: resumed.unwrap_or_else(|| "a new run".into()),
     });
     let mut outcomes = Vec::new();
-    let mut error = None;
+    let (mut error, mut clean_stop) = (None, false);
     if plan.pipeline.mode == Mode::Cdc {
         // Who follows a log to no end waits for a system that is down: meanwhile the journal takes what comes.
         let tries = context.options.until_caught_up.then_some(context.options.max_retries);
@@ -277,7 +287,17 @@ async fn execute(
             Err(failure) => error = Some(failure),
         }
     }
-    let one_by_one = plan.flows.iter().filter(|_| plan.pipeline.mode != Mode::Cdc);
+    if plan.pipeline.mode == Mode::Streaming {
+        match streaming::execute(&context, plan).await {
+            Ok(done) => {
+                outcomes = done;
+                clean_stop = context.stopping();
+                error = clean_stop.then(Error::cancelled);
+            }
+            Err(failure) => error = Some(failure),
+        }
+    }
+    let one_by_one = plan.flows.iter().filter(|_| !matches!(plan.pipeline.mode, Mode::Cdc | Mode::Streaming));
     for flow in one_by_one {
         match with_retries(&context, &flow.name, Some(context.options.max_retries), || flow::execute(&context, flow)).await {
             Ok(outcome) => outcomes.push(outcome),
@@ -292,12 +312,12 @@ async fn execute(
         }
     }
     let checkpoint = Some(context.epoch.load(Ordering::Relaxed)).filter(|&epoch| epoch > 0);
-    Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), error }
+    Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), clean_stop, error }
 }
 
 /// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint. A transient error may repeat so often
 /// without progress in between; `None`: for ever.
-async fn with_retries<T, F: Future<Output = Result<T>>>(
+pub(crate) async fn with_retries<T, F: Future<Output = Result<T>>>(
     context: &Arc<RunContext>,
     stream: &str,
     fruitless_tries: Option<u32>,
@@ -351,6 +371,10 @@ async fn choose_run(plan: &Plan, store: &StateStore, fingerprint: &str) -> Resul
         let note = format!("going on with run {} (attempt {})", open.run_id, open.attempts + 1);
         return Ok((open.run_id, Some(note)));
     }
+    if plan.pipeline.mode == Mode::Streaming && is_stream(plan, store, &open.run_id).await? {
+        let note = format!("going on with run {} (attempt {}); the pipeline was changed", open.run_id, open.attempts + 1);
+        return Ok((open.run_id, Some(note)));
+    }
     for flow in &plan.flows {
         let place = crate::store::FlowPlace { pipeline, run_id: &open.run_id, flow: &flow.name };
         let visible = flow.outputs.iter().any(|output| {
@@ -368,6 +392,17 @@ async fn choose_run(plan: &Plan, store: &StateStore, fingerprint: &str) -> Resul
     }
     store.end(&open.run_id, "abandoned", "null").await?;
     Ok((fresh(), Some(format!("the pipeline changed since run {}; starting over", open.run_id))))
+}
+
+/// Whether what a run has kept of these flows was left by a stream, and not by a run of another mode.
+async fn is_stream(plan: &Plan, store: &StateStore, run_id: &str) -> Result<bool> {
+    for flow in &plan.flows {
+        let place = crate::store::FlowPlace { pipeline: &plan.pipeline.name, run_id, flow: &flow.name };
+        if store.epochs(&place).await?.first().is_some_and(|epoch| epoch.body.turn.is_none()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What must be equal for a run to be resumed: the graph, the mode and what changes the meaning of rows. Not

@@ -16,9 +16,6 @@ use crate::transforms::{ALL, Kind};
 pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic> {
     let places = Places(pipeline);
     let mut found = Vec::new();
-    if let Some(problem) = mode(pipeline) {
-        found.push(places.at_key("mode", problem));
-    }
     if let Err(problems) = options::on_loss(pipeline) {
         found.extend(problems.into_iter().map(|problem| {
             let key = problem.option.clone().unwrap_or_else(|| "on_loss".into());
@@ -46,18 +43,6 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
         found.push(places.in_node(&node, problem));
     }
     distinct(found)
-}
-
-fn mode(pipeline: &Pipeline) -> Option<Problem> {
-    let word = match pipeline.mode {
-        Mode::Batch | Mode::Incremental | Mode::Cdc => return None,
-        Mode::Streaming => "streaming",
-    };
-    Some(
-        Problem::new(code::MODE, format!("`mode: {word}` cannot run in this release"))
-            .expected("batch, incremental, cdc")
-            .help("`mode: incremental` with a `cursor` on the source reads what is new at each run"),
-    )
 }
 
 fn connections(
@@ -151,6 +136,16 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
                 Problem::new(code::WRITE_MODE, "`mode: cdc` adds to what is there; `overwrite` cannot")
                     .option("write_mode")
                     .expected("upsert, merge; append where changes are kept as rows"),
+            ),
+        );
+    }
+    if mode == WriteMode::Overwrite && pipeline.mode == Mode::Streaming {
+        found.push(
+            places.in_node(
+                &node.name,
+                Problem::new(code::WRITE_MODE, "`mode: streaming` never comes to the end at which `overwrite` replaces")
+                    .option("write_mode")
+                    .expected("append, upsert, merge"),
             ),
         );
     }

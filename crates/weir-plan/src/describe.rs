@@ -6,6 +6,7 @@ use weir_spec::model::{Mode, Role};
 
 use crate::guarantee;
 use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Plan, Program};
+use crate::streaming;
 use crate::types::show_field;
 
 /// The plan as text, no line wider than `width` characters (at least 40), without colour.
@@ -14,6 +15,9 @@ pub fn text(plan: &Plan, width: usize) -> String {
     let promise = guarantee::word(plan.guarantee.delivery);
     page.line(format!("{}   {} · native engine · {promise}", plan.pipeline.name, mode(plan.pipeline.mode)));
     page.wrapped(&format!("  why {promise}: "), &plan.guarantee.reasons.join("; "));
+    if plan.pipeline.mode == Mode::Streaming {
+        page.wrapped("  streaming: ", &streaming::told(&plan.pipeline, &plan.flows).join("; "));
+    }
     page.line("");
     sources(plan, &mut page);
     transforms(plan, &mut page);
@@ -73,6 +77,7 @@ pub fn json(plan: &Plan) -> Value {
         "flows": flows,
         "columns": plan.columns,
         "actions": plan.actions,
+        "streaming": (plan.pipeline.mode == Mode::Streaming).then(|| streaming::told(&plan.pipeline, &plan.flows)),
         "warnings": plan.warnings,
     })
 }
@@ -196,6 +201,9 @@ fn sources(plan: &Plan, page: &mut Page) {
                 page.line(format!("    first run: everything; then {cursor} > last committed{}", lag.unwrap_or_default()));
             }
             (None, Mode::Cdc) => page.line("    first run: a snapshot; then every change, in order, through a journal on disk"),
+            (None, Mode::Streaming) => {
+                page.line("    first run: from where the source says; then without end, each run from where the last one stopped")
+            }
             (None, Mode::Incremental) => page.line("    first run: everything; then what is new since the last committed run"),
             (None, _) => {}
         }

@@ -98,7 +98,7 @@ impl FlowBuilder<'_> {
             None => return Ok(None),
         };
         let row_local = matches!(program, Program::RowLocal(_));
-        if reads_log(self.policies) && !row_local {
+        if matches!(self.policies.mode, Mode::Cdc | Mode::Streaming) && !row_local {
             told.problems.push(self.together(&graph, choice));
             return Ok(None);
         }
@@ -332,15 +332,22 @@ impl FlowBuilder<'_> {
 
     /// `mode: cdc` with something that a row alone does not decide.
     fn together(&self, graph: &Graph, choice: &[(&OpenSource, &StreamInfo)]) -> Diagnostic {
-        let help = "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates";
+        let (mode, help) = match self.policies.mode {
+            Mode::Streaming => (
+                "streaming",
+                "rows of a stream pass one by one: filter, field_mapper, cast, mask, or sql without joins and aggregates; windows and joins are to come",
+            ),
+            _ => ("cdc", "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates"),
+        };
         for op in &graph.ops {
             if let Err(why) = &op.steps {
-                let message = format!("`mode: cdc` has no place for `{}`: it sees rows together ({why})", op.node);
+                let message = format!("`mode: {mode}` has no place for `{}`: it sees rows together ({why})", op.node);
                 return self.places.in_node(&op.node, Problem::new(code::MODE, message).help(help));
             }
         }
         let nodes: Vec<&str> = choice.iter().map(|(open, _)| open.node.name.as_str()).collect();
-        let message = format!("`mode: cdc` cannot bring the logs of `{}` together", nodes.join("`, `"));
+        let what = if mode == "cdc" { "logs" } else { "rows" };
+        let message = format!("`mode: {mode}` cannot bring the {what} of `{}` together", nodes.join("`, `"));
         self.places.in_node(nodes.first().copied().unwrap_or_default(), Problem::new(code::MODE, message).help(help))
     }
 

@@ -29,6 +29,7 @@ mod problem;
 mod program;
 mod shape;
 pub mod sql;
+pub mod streaming;
 mod transforms;
 mod types;
 mod vocabulary;

@@ -23,6 +23,7 @@ use crate::problem::{Places, Problem, code, distinct};
 use crate::program::discard::{DiscardRows, Unknown};
 use crate::shape::{self, Component};
 use crate::sql::Session;
+use crate::streaming;
 
 /// Makes plans.
 #[derive(Clone)]
@@ -147,6 +148,10 @@ impl Planner {
             }
         }
         unique_names(&mut planned);
+        if pipeline.mode == Mode::Streaming {
+            let found = planned.iter().filter_map(|(flow, _)| streaming::problem(flow));
+            told.problems.extend(found.map(|(node, problem)| places.in_node(&node, problem)));
+        }
         if pipeline.mode == Mode::Cdc {
             for (flow, _) in planned.iter_mut().filter(|(flow, _)| !passes_on(flow)) {
                 let source = flow.inputs.first().and_then(|input| sources.get(input.node.as_str()));
@@ -199,6 +204,12 @@ impl Planner {
                 let logs: Vec<&str> = self.registry.names().filter(|name| name.ends_with("-cdc")).collect();
                 return Err(Problem::new(code::MODE, format!("source `{}` ({name}) has no log of changes", node.name))
                     .help(format!("`mode: cdc` reads logs of databases: {}", logs.join(", ")))
+                    .into());
+            }
+            if pipeline.mode == Mode::Streaming && !source.unbounded() {
+                let name = connector.descriptor().name;
+                return Err(Problem::new(code::MODE, format!("source `{}` ({name}) has an end: it cannot be read as a stream", node.name))
+                    .help("`mode: streaming` reads brokers and sockets; `mode: incremental` reads what is new at each run, `mode: cdc` the log of a database")
                     .into());
             }
             let streams = source.streams().await?;

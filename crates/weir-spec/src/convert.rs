@@ -34,6 +34,8 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
     put("schedule", pipeline.schedule.as_ref().map(schedule));
     put("parallelism", pipeline.parallelism.map(|n| json!(n)));
     put("checkpoint_interval_ms", pipeline.checkpoint_interval_ms.map(|n| json!(n)));
+    put("max_latency_ms", pipeline.max_latency_ms.map(|n| json!(n)));
+    put("roll", pipeline.roll.as_ref().map(|roll| json!(roll)));
     put("credentials_ref", text(&pipeline.credentials_ref));
     match short_form(pipeline) {
         Some((source, transforms, sink)) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::codes;
 use crate::cron;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Alert, JournalPolicy, Keep, Schedule, WhenFull};
+use crate::model::{Alert, JournalPolicy, Keep, RollPolicy, Schedule, WhenFull};
 use crate::options::Checker;
 use crate::problems::{Path, nearest, one_of, short};
 use crate::reference::has_reference;
@@ -204,6 +204,25 @@ impl Checker<'_> {
                 "connection" => policy.connection = self.plain_field(part, &at),
                 _ => {
                     self.unknown_key(part, "`journal`", path, &KEYS);
+                }
+            }
+        }
+        policy
+    }
+
+    /// `roll`: a map.
+    pub fn roll_field(&mut self, entry: &Entry, path: &Path) -> RollPolicy {
+        const KEYS: [&str; 2] = ["interval_ms", "bytes"];
+        /// Files that are smaller than this on purpose are a mistake.
+        const LEAST_BYTES: u64 = 1 << 20;
+        let mut policy = RollPolicy::default();
+        for part in self.map_field(entry, path, "a map such as {interval_ms: 60s, bytes: 128MiB}") {
+            let at = path.key(&part.key);
+            match part.key.as_str() {
+                "interval_ms" => policy.interval_ms = self.millis_field(part, &at),
+                "bytes" => policy.bytes = self.size_field(part, &at, LEAST_BYTES),
+                _ => {
+                    self.unknown_key(part, "`roll`", path, &KEYS);
                 }
             }
         }

@@ -155,6 +155,17 @@ impl Default for JournalPolicy {
     }
 }
 
+/// `roll`: how long a stream's rows are collected where they become visible together (`mode: streaming`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RollPolicy {
+    /// For so many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
+    /// Or until so many bytes were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
 /// `alerts[]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -185,6 +196,12 @@ pub struct Pipeline {
     pub parallelism: Option<usize>,
     /// Time between checkpoints.
     pub checkpoint_interval_ms: Option<u64>,
+    /// `mode: streaming`: a row waits no longer than this for others on its way to a sink that shows rows at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_latency_ms: Option<u64>,
+    /// `mode: streaming`: when files become visible; `None` = as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roll: Option<RollPolicy>,
     /// The graph, in file order.
     pub nodes: Vec<Node>,
     /// Connections declared in the file.

@@ -15,7 +15,7 @@ use crate::tree::{Entry, Tree};
 use crate::vocabulary::Vocabulary;
 
 /// The keys of a pipeline, in the order in which they are documented and written.
-pub(crate) const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 23] = [
     "pipeline",
     "source",
     "sources",
@@ -37,6 +37,8 @@ pub(crate) const KEYS: [&str; 21] = [
     "credentials_ref",
     "parallelism",
     "checkpoint_interval_ms",
+    "max_latency_ms",
+    "roll",
 ];
 /// Words of `mode`.
 pub(crate) const MODES: [&str; 4] = ["batch", "incremental", "cdc", "streaming"];
@@ -117,6 +119,8 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
             "credentials_ref" => pipeline.credentials_ref = check.text_field(entry, &path),
             "parallelism" => pipeline.parallelism = check.whole_field(entry, &path, 1).and_then(|n| usize::try_from(n).ok()),
             "checkpoint_interval_ms" => pipeline.checkpoint_interval_ms = check.millis_field(entry, &path),
+            "max_latency_ms" => pipeline.max_latency_ms = check.millis_field(entry, &path),
+            "roll" => pipeline.roll = Some(check.roll_field(entry, &path)),
             _ => meant.extend(check.unknown_key(entry, "the pipeline", &top, &KEYS)),
         }
     }
@@ -170,6 +174,8 @@ fn empty() -> Pipeline {
         schedule: None,
         parallelism: None,
         checkpoint_interval_ms: None,
+        max_latency_ms: None,
+        roll: None,
         nodes: Vec::new(),
         connections: BTreeMap::new(),
         on_schema_change: None,

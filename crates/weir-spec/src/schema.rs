@@ -166,6 +166,18 @@ fn top_level(key: &str) -> Json {
             "Time between checkpoints, in milliseconds or as a duration.",
             json!({"anyOf": [{"type": "integer", "minimum": 1}, duration]}),
         ),
+        "max_latency_ms" => (
+            "`mode: streaming`: a row waits no longer than this for others on its way to a sink that shows rows at once.",
+            json!({"anyOf": [{"type": "integer", "minimum": 1}, duration], "default": 20}),
+        ),
+        "roll" => (
+            "`mode: streaming`: how long rows are collected where they become visible together, as files do.",
+            json!({"type": "object", "additionalProperties": false, "properties": {
+                "interval_ms": {"anyOf": [{"type": "integer", "minimum": 1}, duration], "description": "For so long; files: 60s."},
+                "bytes": {"anyOf": [{"type": "integer", "minimum": 1_048_576}, {"type": "string", "pattern": "^[0-9]+([KMGT]i?)?B$"}],
+                    "default": "128MiB", "description": "Or until so much was read."},
+            }}),
+        ),
         _ => ("", json!(true)),
     };
     if let Some(map) = schema.as_object_mut() {

@@ -229,10 +229,10 @@ pub struct Run {
     /// Lanes that read and write at the same time [default: the pipeline's, else the cores]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub parallelism: Option<usize>,
-    /// Time between checkpoints [default: the pipeline's, else 10s]
+    /// Time between checkpoints [default: the pipeline's, else 10s; `mode: streaming` 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub checkpoint_interval: Option<Duration>,
-    /// `mode: cdc`: end when everything committed at the source by now has arrived, instead of waiting for more
+    /// `mode: cdc` and `streaming`: end when everything that is at the source by now has arrived, instead of waiting for more
     #[arg(long)]
     pub until_caught_up: bool,
 }

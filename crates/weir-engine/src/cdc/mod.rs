@@ -473,6 +473,7 @@ impl Log<'_> {
                 memory_limit_bytes: shared.context.budget.total as u64,
                 elapsed_ms: u64::try_from(shared.context.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 journal: Some(journal),
+                ..Progress::default()
             }));
         }
     }

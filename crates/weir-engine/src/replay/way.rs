@@ -39,9 +39,13 @@ pub(super) fn find(plan: &Plan, history: &History, letter: &DeadView) -> Result<
     match past {
         Some(past) if past.abandoned && !past.committed => return Err(Stay::Replaced),
         Some(past) if !past.committed => {
-            return Err(Stay::Broken(
-                "the run that set it aside has not ended; run the pipeline to its end first, then replay".into(),
-            ));
+            return Err(Stay::Broken(match plan.pipeline.mode {
+                Mode::Streaming => {
+                    "the stream that set it aside is being read, or was not stopped cleanly; stop it with Ctrl-C, then replay"
+                        .into()
+                }
+                _ => "the run that set it aside has not ended; run the pipeline to its end first, then replay".into(),
+            }));
         }
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! What `weir state` and `weir dead` show and change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use sqlx::Row;
 use weir_error::{Error, Result};
 
 use super::tables::{failed, now, parse};
-use super::{Phase, ReaderRecord, StateStore};
+use super::{EpochBody, Phase, ReaderRecord, StateStore};
 
 /// The state of one source node of one flow, for people.
 #[derive(Debug, Clone, Serialize)]
@@ -32,7 +32,7 @@ pub struct RunView {
     pub run_id: String,
     /// Pipeline.
     pub pipeline: String,
-    /// `running`, `succeeded`, `failed`, `interrupted`, `abandoned`.
+    /// `running`, `succeeded`, `stopped` (a stream without end), `failed`, `interrupted`, `abandoned`.
     pub status: String,
     /// Attempts.
     pub attempts: i64,
@@ -46,11 +46,29 @@ pub struct RunView {
     pub report: Option<Value>,
 }
 
+/// How far a split of a stream without end is durable, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SplitView {
+    /// Flow (stream).
+    pub stream: String,
+    /// The split's id.
+    pub split: String,
+    /// Rows read from it since the run began, dead letters included.
+    pub rows: u64,
+    /// The connector's own position; `None`: nothing is durable yet.
+    pub position: Option<Value>,
+    /// It is closed for good at the source.
+    pub done: bool,
+}
+
 /// All that is known of a pipeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct PipelineView {
     /// Streams with what the next run starts from.
     pub streams: Vec<StreamView>,
+    /// How far the splits of a stream without end are durable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<SplitView>,
     /// The last runs, newest first.
     pub runs: Vec<RunView>,
     /// Dead letters not yet replayed.
@@ -154,7 +172,35 @@ impl StateStore {
             .fetch_one(&self.tables()?.pool)
             .await
             .map_err(failed)?;
-        Ok(PipelineView { streams, runs, dead_letters })
+        let splits = self.splits(pipeline).await?;
+        Ok(PipelineView { streams, splits, runs, dead_letters })
+    }
+
+    /// The splits of a stream without end, by flow and id: what the epochs of its run say last.
+    async fn splits(&self, pipeline: &str) -> Result<Vec<SplitView>> {
+        let rows = sqlx::query(
+            "SELECT epoch.flow, epoch.body FROM run JOIN epoch ON epoch.run_id = run.run_id
+             WHERE run.pipeline = $1 AND run.status NOT IN ('succeeded', 'abandoned') ORDER BY epoch.flow, epoch.epoch",
+        )
+        .bind(pipeline)
+        .fetch_all(&self.tables()?.pool)
+        .await
+        .map_err(failed)?;
+        let mut splits = BTreeMap::new();
+        let mut streams = HashSet::new();
+        for row in &rows {
+            let (stream, body): (String, EpochBody) = (row.get(0), parse(&row.get::<String, _>(1))?);
+            if body.turn.is_some() {
+                streams.insert(stream.clone());
+            }
+            // Epochs of other modes are not told split by split: there are as many as the source has parts.
+            for part in body.progress.into_iter().filter(|_| streams.contains(&stream)) {
+                let (split, position, done) = (part.split.id, part.position, part.done);
+                let view = SplitView { stream: stream.clone(), split: split.clone(), rows: part.rows, position, done };
+                splits.insert((stream.clone(), split), view);
+            }
+        }
+        Ok(splits.into_values().collect())
     }
 
     /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
@@ -171,6 +217,17 @@ impl StateStore {
                 }
                 _ => {}
             }
+        }
+        if let Some(stream) = stream
+            && !self.splits(pipeline).await?.is_empty()
+        {
+            // Of streams without end the run holds the others, too: it goes on.
+            let sql = "DELETE FROM epoch WHERE flow = $1 AND run_id IN
+                       (SELECT run_id FROM run WHERE pipeline = $2 AND status NOT IN ('succeeded', 'abandoned'))";
+            let mut tx = self.tables()?.begin_writing().await?;
+            let epochs = sqlx::query(sql).bind(stream).bind(pipeline).execute(&mut *tx).await.map_err(failed)?.rows_affected();
+            tx.commit().await.map_err(failed)?;
+            return Ok(epochs.min(1));
         }
         let mut tx = self.tables()?.begin_writing().await?;
         let forgotten = sqlx::query("DELETE FROM stream_state WHERE pipeline = $1 AND ($2 IS NULL OR flow = $2)")
@@ -286,7 +343,8 @@ impl StateStore {
         let mut history = History::default();
         for row in &rows {
             let (run_id, flow): (String, String) = (row.get(0), row.get(1));
-            let committed = Phase::parse(&row.get::<String, _>(2))? == Phase::Committed;
+            // A stream that was stopped cleanly has committed what it has read.
+            let committed = Phase::parse(&row.get::<String, _>(2))? == Phase::Committed || row.get::<String, _>(3) == "stopped";
             let started: String = row.get(4);
             if committed && row.get::<i64, _>(5) == 1 {
                 let last = history.last.entry(flow.clone()).or_default();

@@ -80,6 +80,29 @@ pub struct EpochBody {
     /// Of a log: the sums of each stream since the run began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<Counts>,
+    /// More receipts, each with its output: of flushes that could not wait for the epoch's end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub early: Vec<(usize, Value)>,
+    /// Of a stream without end: this epoch begins or closes a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnMark>,
+}
+
+/// See `docs/adr/0008`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnMark {
+    /// A turn begins here: the epoch's progress is all splits where the turn found them, its counts are the sums before it.
+    Begins {
+        /// The run as the sinks know it.
+        id: String,
+        /// Tells one set of sinks from another.
+        sinks: String,
+        /// What the sinks have shown before it, one per output.
+        reports: Vec<CommitReport>,
+    },
+    /// Everything of the turn is durable; the sinks are being told to commit. Only forward from here.
+    Closes,
 }
 
 /// An epoch as stored.

@@ -11,6 +11,8 @@ mod journal_suite;
 mod memory;
 mod objects;
 mod store;
+mod stream;
+mod topic;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

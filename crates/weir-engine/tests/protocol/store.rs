@@ -74,7 +74,7 @@ fn epoch(number: u64, prepared: bool, read: u64) -> Epoch {
             tokens: vec![json!({"file": "a\u{0}b"})],
             counts,
             cursor: None,
-            streams: vec![],
+            ..EpochBody::default()
         },
     }
 }

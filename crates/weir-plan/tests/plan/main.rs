@@ -7,4 +7,5 @@ mod invariants;
 mod lineage;
 mod memory;
 mod planning;
+mod streaming;
 mod transforms;

@@ -59,6 +59,9 @@ struct SourceOptions {
     /// It has a log of changes.
     #[serde(default)]
     log: bool,
+    /// It can be read without end.
+    #[serde(default)]
+    endless: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -147,6 +150,9 @@ impl Source for MemorySource {
             true => SourceCapabilities { replayable: false, replay_note: "memory forgets what it gave".into() },
             false => SourceCapabilities { replayable: true, replay_note: "memory gives the same rows again".into() },
         }
+    }
+    fn unbounded(&self) -> bool {
+        self.options.endless
     }
     async fn streams(&self) -> Result<Vec<StreamInfo>> {
         let tables = self.tables.lock().unwrap();

@@ -14,7 +14,7 @@ use crate::report;
 pub fn execute(args: &Run, context: &Context) -> Outcome {
     let opened = crate::planning::open(&args.file, args.json, context)?;
     let lanes = opened.lanes(args.parallelism);
-    let interval = args.checkpoint_interval.or(opened.pipeline.checkpoint_interval_ms.map(Duration::from_millis));
+    let interval = args.checkpoint_interval.or(weir_plan::streaming::checkpoint_interval(&opened.pipeline));
     let mut options = RunOptions::new(&args.state.state_dir);
     options.journal = opened.journal()?;
     options.parallelism = lanes;

@@ -88,6 +88,18 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
         }
         text.push_str(&table.render());
     }
+    if !view.splits.is_empty() {
+        let mut table = Table::new(["stream", "split", "rows", "position"]).right(2).indent(2);
+        for part in &view.splits {
+            let position = match (&part.position, part.done) {
+                (_, true) => "closed".to_string(),
+                (Some(position), false) => position.to_string(),
+                (None, false) => "-".into(),
+            };
+            table.row([part.stream.clone(), part.split.clone(), number::grouped(part.rows), position]);
+        }
+        text.push_str(&table.render());
+    }
     let mut table = Table::new(["run", "status", "attempts", "checkpoints", "started"]).right(2).right(3).indent(2);
     for run in &view.runs {
         table.row([

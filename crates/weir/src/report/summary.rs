@@ -22,6 +22,10 @@ pub fn render(report: &RunReport, style: Style, again: &str) -> String {
             out.push_str(&places(&report.streams));
         }
         RunStatus::Interrupted => {
+            if report.clean_stop {
+                out.push_str(&format!("{}   {}\n", report.guarantee, reconciliation(&report.streams)));
+                out.push_str(&places(&report.streams));
+            }
             out.push_str(&format!("{} after {took}. ", style.yellow("stopped")));
             match report.checkpoint {
                 Some(number) => out.push_str(&format!("Checkpoint {number} is kept; go on from there with\n  {again}\n")),
@@ -100,6 +104,7 @@ mod tests {
             duration_ms: 5_100,
             guarantee: "exactly_once".into(),
             checkpoint: Some(13),
+            clean_stop: false,
             warnings: vec![],
             held: vec![],
             error: None,

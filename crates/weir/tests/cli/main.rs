@@ -22,6 +22,7 @@ mod settings;
 mod snapshot_again;
 mod starter;
 mod stopping;
+mod streaming;
 mod table_in_files;
 mod vault;
 

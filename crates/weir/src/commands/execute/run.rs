@@ -1,15 +1,15 @@
 //! The verb `run`: as `weir run` does it, with what the order gives in place of what the machine has.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use weir_connect::Objects;
 use weir_connectors::registry::registry;
 use weir_control::worker::order::WorkOrder;
-use weir_engine::RunOptions;
 use weir_engine::store::StatePlace;
+use weir_engine::{RunOptions, RunStatus};
 use weir_error::{Error, Kind, Result};
 use weir_plan::Plan;
 use weir_spec::{Diagnostic, Severity};
@@ -56,7 +56,7 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     // The other half is for the process itself and what the sinks hold.
     options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
     options.checkpoint_interval =
-        opened.pipeline.checkpoint_interval_ms.map_or(options.checkpoint_interval, Duration::from_millis);
+        weir_plan::streaming::checkpoint_interval(&opened.pipeline).unwrap_or(options.checkpoint_interval);
     options.journal = journal(order, &opened)?;
     options.stop = stop.clone();
     let plan = tokio::select! {
@@ -65,7 +65,8 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     };
     say::schemas(&schemas(&plan));
     let report = weir_engine::run(plan, options, &mut say::Lines).await;
-    let code = report.exit_code();
+    // A stream that was stopped on the way to another machine is to go on there.
+    let code = if report.status == RunStatus::Interrupted { 130 } else { report.exit_code() };
     let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
     Ok(Done { report, code })
 }

@@ -1,0 +1,36 @@
+//! `mode: streaming`: splits that never end, in turns (`docs/adr/0008`).
+//!
+//! ```text
+//! split ──events──▶ lane's queue ──▶ lane ──▶ writers          one turn: prepare … epochs … commit
+//!   ▲ stays open over turns            └─ epoch ─▶ checkpoint    then the next begins where it ended
+//! ```
+//!
+//! * `turn`: where a turn begins, how it closes, and what is done about one that a crash left;
+//! * `lane`: one lane with its splits: what comes is written, and made durable at its pace;
+//! * `flow`: one flow: opens its stream, deals out splits, and turns over.
+//!
+//! What is not here: programs that see rows together, and event time.
+
+mod flow;
+mod lane;
+mod turn;
+
+use std::sync::Arc;
+
+use weir_error::Result;
+use weir_plan::Plan;
+use weir_plan::streaming::Pace;
+
+use crate::flow::FlowOutcome;
+use crate::run::{RunContext, with_retries};
+
+/// Executes all flows of the plan side by side, until the run is stopped or everything that was there has arrived.
+pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Vec<FlowOutcome>> {
+    // Who reads to no end waits for a system that is down: the source keeps what comes.
+    let tries = context.options.until_caught_up.then_some(context.options.max_retries);
+    let flows = plan.flows.iter().map(async |flow| {
+        let pace = Pace::of(&plan.pipeline, flow, context.options.checkpoint_interval);
+        with_retries(context, &flow.name, tries, || flow::execute(context, flow, pace)).await
+    });
+    futures::future::try_join_all(flows).await
+}

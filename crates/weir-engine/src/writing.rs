@@ -1,0 +1,179 @@
+//! The writing half of a lane: rows through the program into the writers, and epochs.
+//!
+//! The lane owns its writers, so a flush needs no coordination with other lanes; a barrier is the lane's own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use serde_json::Value;
+use weir_connect::{Barrier, DeadLetter, SplitProgress, StreamWriter};
+use weir_error::Result;
+use weir_plan::RowProgram;
+
+use crate::cursor::CursorState;
+use crate::flow::FlowShared;
+use crate::store::{Counts, EpochBody, SetAside};
+
+pub(crate) struct Writing {
+    lane: usize,
+    pub(crate) shared: Arc<FlowShared>,
+    program: Arc<dyn RowProgram>,
+    writers: Vec<Box<dyn StreamWriter>>,
+    counts: Counts,
+    dead: Vec<SetAside>,
+    letter_bytes: usize,
+    /// Receipts of flushes since the last epoch, with their outputs.
+    early: Vec<(usize, Value)>,
+    /// Since when a sink that shows rows at once has rows that it was not told to show.
+    hidden_since: Option<Instant>,
+}
+
+/// Rows on their way.
+pub(crate) struct Rows<'a> {
+    pub(crate) records: RecordBatch,
+    /// Rows read for them.
+    pub(crate) read: u64,
+    /// Rows among these that the last run delivered: they are not in `records`.
+    pub(crate) delivered: u64,
+    pub(crate) source_bytes: u64,
+    /// Outputs that lack them; `None`: all.
+    pub(crate) active: Option<&'a [bool]>,
+    /// Everything but the rows was recorded by an earlier attempt: count nothing.
+    pub(crate) quiet: bool,
+}
+
+impl Writing {
+    pub(crate) async fn open(lane: usize, shared: Arc<FlowShared>, program: Arc<dyn RowProgram>) -> Result<Self> {
+        let mut writers = Vec::new();
+        for target in &shared.targets {
+            writers.push(target.sink.writer(lane).await?);
+        }
+        let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
+        Ok(Self {
+            lane,
+            shared,
+            program,
+            writers,
+            counts,
+            dead: Vec::new(),
+            letter_bytes: 0,
+            early: Vec::new(),
+            hidden_since: None,
+        })
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.writers.len()
+    }
+
+    /// See [`Self::hurry`].
+    pub(crate) fn hidden_since(&self) -> Option<Instant> {
+        self.hidden_since
+    }
+
+    /// Bytes of dead letters that wait for the epoch's end.
+    pub(crate) fn letter_bytes(&self) -> usize {
+        self.letter_bytes
+    }
+
+    fn set_aside(&mut self, letters: impl IntoIterator<Item = SetAside>) {
+        for letter in letters {
+            self.letter_bytes += letter.letter.payload.len() + 256;
+            self.dead.push(letter);
+        }
+    }
+
+    pub(crate) async fn rows(&mut self, rows: Rows<'_>) -> Result<()> {
+        let gauges = &self.shared.gauges;
+        let mut counts = Counts { read: rows.read, bytes_read: rows.source_bytes, ..Counts::default() };
+        counts.filtered = rows.delivered * self.writers.len() as u64;
+        counts.written = vec![0; self.writers.len()];
+        let mut dead = Vec::new();
+        if self.program.is_identity() && self.writers.len() == 1 {
+            counts.written[0] = rows.records.num_rows() as u64;
+            self.writers[0].write(rows.records).await?;
+        } else {
+            for (index, output) in self.program.apply(&rows.records)?.into_iter().enumerate() {
+                let count = output.batch.num_rows() as u64;
+                counts.written[index] = count;
+                counts.filtered += output.filtered;
+                counts.dead += output.dead.len() as u64;
+                let sink = Some(self.shared.sinks[index].clone());
+                dead.extend(output.dead.into_iter().map(|letter| SetAside { sink: sink.clone(), letter }));
+                if rows.active.is_none_or(|active| active[index]) && count > 0 {
+                    self.writers[index].write(output.batch).await?;
+                }
+            }
+        }
+        let hides = |(count, target): (&u64, &crate::flow::Target)| *count > 0 && target.at_once;
+        if self.hidden_since.is_none() && counts.written.iter().zip(&self.shared.targets).any(hides) {
+            self.hidden_since = Some(Instant::now());
+        }
+        gauges.written.fetch_add(counts.written.iter().sum(), Ordering::Relaxed);
+        gauges.dead.fetch_add(counts.dead, Ordering::Relaxed);
+        if !rows.quiet {
+            self.counts.add(&counts);
+            self.set_aside(dead);
+        }
+        Ok(())
+    }
+
+    /// A record that the source could not read.
+    pub(crate) fn dead(&mut self, letter: DeadLetter) {
+        self.counts.read += 1;
+        self.counts.dead += 1;
+        self.shared.gauges.read.fetch_add(1, Ordering::Relaxed);
+        self.shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
+        self.set_aside([SetAside { sink: None, letter }]);
+    }
+
+    /// Lets sinks that show rows at once do so. The positions follow with the epoch: after a crash in between these rows come again.
+    pub(crate) async fn hurry(&mut self) -> Result<()> {
+        self.hidden_since = None;
+        let shared = self.shared.clone();
+        let barrier = Barrier { epoch: shared.next_epoch(), lane: self.lane, progress: Vec::new() };
+        for (index, target) in shared.targets.iter().enumerate().filter(|(_, target)| target.at_once) {
+            debug_assert!(!target.co_committed);
+            let token = self.writers[index].flush(&barrier).await?.token;
+            if !token.is_null() {
+                self.early.push((index, token));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an epoch: staged sinks first (their receipts belong into the checkpoint), then the checkpoint, then the sinks that
+    /// commit rows and positions together.
+    pub(crate) async fn flush(&mut self, progress: Vec<SplitProgress>, cursor: Option<CursorState>) -> Result<()> {
+        self.hidden_since = None;
+        let shared = self.shared.clone();
+        let barrier = Barrier { epoch: shared.next_epoch(), lane: self.lane, progress };
+        let mut tokens = vec![Value::Null; self.writers.len()];
+        for (index, target) in shared.targets.iter().enumerate() {
+            if !target.co_committed {
+                tokens[index] = self.writers[index].flush(&barrier).await?.token;
+            }
+        }
+        let empty = Counts { written: vec![0; self.writers.len()], ..Counts::default() };
+        let body = EpochBody {
+            lane: self.lane,
+            progress: barrier.progress.clone(),
+            tokens,
+            early: std::mem::take(&mut self.early),
+            counts: std::mem::replace(&mut self.counts, empty),
+            cursor,
+            ..EpochBody::default()
+        };
+        let dead = std::mem::take(&mut self.dead);
+        self.letter_bytes = 0;
+        shared.prepare(barrier.epoch, &body, &dead).await?;
+        for (index, target) in shared.targets.iter().enumerate() {
+            if target.co_committed {
+                self.writers[index].flush(&barrier).await?;
+            }
+        }
+        shared.confirm(barrier.epoch, &body.counts).await
+    }
+}
