@@ -8,6 +8,17 @@
 //! * A batch with a `position` may be resumed after; a batch without one may not, and the engine then makes
 //!   the split durable only as a whole. A split that has ended is always a resume point.
 //! * Dropping the event stream cancels the read and frees what it holds.
+//!
+//! ## Without end
+//! With [`ReadRequest::unbounded`] (`mode: streaming`; only sources that say [`Source::unbounded`]) a split is read for ever:
+//! * A split's descriptor says where its reading begins (`latest` is turned into an offset when the split is listed): the engine keeps the split,
+//!   whole, before a row of it is read, and gives it back in [`Resume::progress`], with `position: None` as long as nothing of it is durable.
+//! * Every batch has a position, or the next one has one soon: nothing becomes durable in between. After [`Event::Dead`] comes a batch with the
+//!   position behind it, if need be one without rows.
+//! * [`Event::Idle`] says: everything that was in the split when this was asked has been given. It comes after the last batch, before the
+//!   reader waits, and again after each wait that brought rows.
+//! * An event stream that ends says that the split is closed for good at the source. A failure is an error, never an end.
+//! * Splits that appear later are told by [`StreamReader::look`].
 
 use std::pin::Pin;
 
@@ -111,6 +122,8 @@ pub struct ReadRequest {
     /// Only these columns are needed (queries). A hint: a reader that cannot leave columns out gives all of them, and its
     /// [`StreamReader::schema`] says so.
     pub columns: Option<Vec<String>>,
+    /// Read for ever (`mode: streaming`); see the module. `false`: up to the end as it was when the stream was opened.
+    pub unbounded: bool,
 }
 
 /// Rows with where they came from.
@@ -157,6 +170,11 @@ pub trait Source: Send + Sync {
     /// What the guarantee rests on.
     fn capabilities(&self) -> SourceCapabilities;
 
+    /// Whether it can be read without end (`mode: streaming`): a broker, a socket, a receiver.
+    fn unbounded(&self) -> bool {
+        false
+    }
+
     /// The streams that the options choose, with schemas. An option that matches nothing is an error.
     async fn streams(&self) -> Result<Vec<StreamInfo>>;
 
@@ -184,6 +202,9 @@ pub trait Source: Send + Sync {
 
     /// The engine has made everything of this stream durable and committed. Sources that hold something for us
     /// (a replication slot, a queue's acknowledgement) let go of it here. Idempotent.
+    ///
+    /// Without end it is called again and again, after epochs have become durable, with the latest progress of the splits that moved. It may be
+    /// called while splits are being read. An error ends the attempt.
     async fn committed(&self, _stream: &str, _progress: &[SplitProgress]) -> Result<()> {
         Ok(())
     }
@@ -215,6 +236,17 @@ pub trait StreamReader: Send + Sync {
 
     /// The moment of the view by the clock of the source (RFC 3339, UTC); the next run's `${last_run_time}`.
     fn as_of(&self) -> Option<String> {
+        None
+    }
+
+    /// Asked every few seconds while the stream is read without end: the splits there are by now. The engine takes those whose id it does not know,
+    /// and reads them from where their descriptor says: for a new partition its first record.
+    async fn look(&self) -> Result<Vec<Split>> {
+        Ok(Vec::new())
+    }
+
+    /// About how many rows the source has that were not given yet, if that is known without asking it.
+    fn lag(&self) -> Option<u64> {
         None
     }
 

@@ -388,6 +388,7 @@ fn request(context: &RunContext, input: &FlowInput, state: &StreamState) -> Read
         batch_bytes: context.budget.batch,
         limit: None,
         columns: None,
+        unbounded: false,
     }
 }
 
