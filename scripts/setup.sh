@@ -18,10 +18,15 @@ if [ "$want" = test ]; then
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
   have python3 || missing+=(python3 python3-venv)
-  # Apache Ignite and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
+  # Apache Ignite, Apache Kafka and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
   have unzip || missing+=(unzip)
+  # Apache Kafka's client is a C library that is compiled here; of curl it wants the header only.
+  have cmake || missing+=(cmake)
+  [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
+  [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
+  ls /usr/include/curl/curl.h /usr/include/*/curl/curl.h >/dev/null 2>&1 || missing+=(libcurl4-openssl-dev)
   have protoc || missing+=(protobuf-compiler)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi

@@ -11,8 +11,8 @@ export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
 
-# What the default build leaves out: Pulsar needs tools of the system, no real MongoDB has seen its connector.
-features=(--features weir/pulsar,weir/mongodb)
+# What the default build leaves out: Pulsar and Kafka need tools of the system, no real MongoDB has seen its connector.
+features=(--features weir/pulsar,weir/mongodb,weir/kafka)
 scripts/setup.sh test
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
@@ -27,6 +27,6 @@ cargo check --workspace --locked --quiet
 step "house rules"
 cargo xtask lint
 step "services"
-for service in minio vault otel-collector ignite pulsar mariadb mysql; do cargo xtask service install "$service"; done
+for service in minio vault otel-collector ignite kafka pulsar mariadb mysql; do cargo xtask service install "$service"; done
 step "tests"
 exec cargo nextest run --workspace --locked "${features[@]}" --no-fail-fast --status-level fail --final-status-level slow "$@"

@@ -8,10 +8,12 @@ mod changes;
 pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;
-#[cfg(any(feature = "files", feature = "http"))]
+#[cfg(any(feature = "files", feature = "http", feature = "kafka"))]
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 #[cfg(feature = "mysql")]

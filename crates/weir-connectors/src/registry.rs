@@ -11,6 +11,8 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::files::Files::file())).add(Arc::new(crate::files::Files::s3()));
     #[cfg(feature = "http")]
     registry.add(Arc::new(crate::http::HttpConnector::default()));
+    #[cfg(feature = "kafka")]
+    registry.add(Arc::new(crate::kafka::Kafka::default()));
     #[cfg(feature = "mongodb")]
     registry.add(Arc::new(crate::mongodb::Mongodb::default())).add(Arc::new(crate::mongodb::cdc::MongodbCdc::default()));
     #[cfg(feature = "mysql")]

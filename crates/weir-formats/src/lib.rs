@@ -34,6 +34,7 @@ mod format;
 mod inference;
 mod input;
 mod json;
+mod messages;
 mod options;
 mod orc;
 mod out_buffer;
@@ -52,6 +53,7 @@ pub use fidelity::{check_writable, sink_type};
 pub use format::{Compression, Format};
 pub use input::{Input, MemoryInput};
 pub use json::JsonLayout;
+pub use messages::{JsonMessages, Refusal};
 pub use options::{
     AvroOptions, CsvOptions, CsvWriteOptions, Decimals, ExtraColumns, Header, JsonOptions, OrcOptions, ParquetOptions,
     QuoteStyle, Ragged, ReadOptions, WriteOptions,

@@ -5,7 +5,7 @@
 //! | PostgreSQL | [`PostgresServer::shared`], then [`PostgresServer::create_database`]; one to kill: [`PostgresServer::start`] |
 //! | MariaDB, MySQL | [`MysqlServer::shared`] ([`mysql::Flavor`]), then [`MysqlServer::create_database`] |
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
-//! | Apache Pulsar, Apache Ignite | [`Pulsar::shared`], [`Ignite::shared`] |
+//! | Apache Kafka, Apache Pulsar, Apache Ignite | [`Kafka::shared`], [`Pulsar::shared`], [`Ignite::shared`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
@@ -25,6 +25,7 @@ pub mod fault;
 pub mod http;
 pub mod ignite;
 mod java;
+pub mod kafka;
 pub mod minio;
 pub mod mysql;
 pub mod oracle;
@@ -40,6 +41,7 @@ pub mod vault;
 pub use fault::FaultProxy;
 pub use http::{HttpFixture, Recorded, Reply};
 pub use ignite::Ignite;
+pub use kafka::Kafka;
 pub use minio::{Bucket, Minio};
 pub use mysql::{MysqlDatabase, MysqlServer};
 pub use otel_collector::OtelCollector;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, minio, otel_collector, process, pulsar, vault};
+use crate::{ignite, kafka, minio, otel_collector, process, pulsar, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Service {
     Mysql,
     /// MinIO.
     Minio,
+    /// Apache Kafka.
+    Kafka,
     /// Apache Pulsar.
     Pulsar,
     /// Apache Ignite.
@@ -47,12 +49,13 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
         Self::Mysql,
         Self::Minio,
+        Self::Kafka,
         Self::Pulsar,
         Self::Ignite,
         Self::Vault,
@@ -67,6 +70,7 @@ impl Service {
             Self::Mariadb => "mariadb",
             Self::Mysql => "mysql",
             Self::Minio => "minio",
+            Self::Kafka => "kafka",
             Self::Pulsar => "pulsar",
             Self::Ignite => "ignite",
             Self::Vault => "vault",
@@ -82,6 +86,7 @@ impl Service {
             Self::Mariadb => mysql::install::programs(Flavor::MariaDb).map(|programs| programs.server),
             Self::Mysql => mysql::install::programs(Flavor::MySql).map(|programs| programs.server),
             Self::Minio => minio::install::binary(),
+            Self::Kafka => kafka::install::jars(),
             Self::Pulsar => pulsar::install::home(),
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
@@ -107,6 +112,7 @@ impl Service {
             Self::Mariadb => mysql::start_detached(Flavor::MariaDb, &home)?,
             Self::Mysql => mysql::start_detached(Flavor::MySql, &home)?,
             Self::Minio => minio::start_detached(&home)?,
+            Self::Kafka => kafka::start_detached(&home)?,
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,

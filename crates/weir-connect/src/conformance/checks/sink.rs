@@ -379,7 +379,13 @@ pub async fn sink_discards_what_is_not_kept(lab: &Lab<'_>) -> Result<Outcome> {
         let sink = lab.sink(&name, mode).await?;
         let stream_sink = sink.prepare(target).await?;
         stream_sink.recover().await?;
-        stream_sink.discard(&tokens[..keep]).await?;
+        match stream_sink.discard(&tokens[..keep]).await {
+            // A log: what is durable is there for good. The engine then refuses to start over.
+            Err(error) if kind == CommitKind::CoCommitted && error.kind() == Kind::Unsupported => {
+                return skipped(format!("durable rows cannot be taken back: {}", error.what()));
+            }
+            other => other?,
+        }
         stream_sink.discard(&tokens[..keep]).await?;
         let more = [plain_rows(1000, 1010, 3)?];
         let mut all = tokens[..keep].to_vec();

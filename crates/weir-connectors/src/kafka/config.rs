@@ -1,0 +1,535 @@
+//! Options as people write them. No I/O.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+use weir_formats::{CsvWriteOptions, JsonOptions, declared_type};
+
+/// Brokers and credentials.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionOptions {
+    /// `host:port` of some brokers, several with commas; the others are found through them.
+    #[schemars(extend("x-weir-aliases" = ["bootstrap.servers", "properties.bootstrap.servers", "kafka.bootstrap.servers", "kafka_bootstrap_servers", "brokers"]))]
+    pub bootstrap_servers: String,
+    /// User, for SASL.
+    #[schemars(extend("x-weir-aliases" = ["username", "sasl_username"]))]
+    pub user: Option<String>,
+    /// Password, for SASL.
+    #[schemars(with = "Option<String>", extend("x-weir-secret" = true, "x-weir-aliases" = ["sasl_password"]))]
+    pub password: Option<Secret>,
+    /// How the user is proved: `plain`, `scram_sha_256`, `scram_sha_512`. Default with a user: `plain`.
+    pub sasl_mechanism: Option<SaslMechanism>,
+    /// Encrypt the connections. Default: only if one of the `ssl_` options is there.
+    #[schemars(extend("x-weir-aliases" = ["ssl"]))]
+    pub tls: Option<bool>,
+    /// PEM file of the authorities to trust; default: those of the system.
+    #[schemars(extend("x-weir-aliases" = ["sslrootcert", "tls_ca_file"]))]
+    pub ssl_root_cert: Option<PathBuf>,
+    /// PEM file with the client's certificate.
+    #[schemars(extend("x-weir-aliases" = ["sslcert"]))]
+    pub ssl_cert: Option<PathBuf>,
+    /// PEM file with the client's private key.
+    #[schemars(extend("x-weir-aliases" = ["sslkey"]))]
+    pub ssl_key: Option<PathBuf>,
+    /// Password of the private key.
+    #[schemars(with = "Option<String>", extend("x-weir-secret" = true))]
+    pub ssl_key_password: Option<Secret>,
+    /// Whether the brokers' certificates are checked, names included. Default true.
+    pub verify_tls: Option<bool>,
+    /// Seconds to wait for a broker that answers. Default 20.
+    #[schemars(extend("x-weir-unit" = "s"))]
+    pub connect_timeout_secs: Option<u64>,
+    /// Other settings of librdkafka, by its names: `{"socket.keepalive.enable": "true"}`. What exactness rests on is refused.
+    #[schemars(extend("x-weir-aliases" = ["kafka.config", "config"]))]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// SASL mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SaslMechanism {
+    /// The password itself; only over TLS.
+    Plain,
+    /// SCRAM with SHA-256.
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// As librdkafka writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Settings that are ours: another value would lose, double or hide records.
+const REFUSED: [&str; 17] = [
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "isolation.level",
+    "enable.partition.eof",
+    "enable.idempotence",
+    "transactional.id",
+    "transaction.timeout.ms",
+    "acks",
+    "request.required.acks",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "group.id",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "plugin.library.paths",
+    "enable.gapless.guarantee",
+];
+
+/// Settings that have an option of their own here, where a secret is typed as one.
+const OWN_OPTION: [&str; 7] = [
+    "sasl.password",
+    "sasl.username",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "security.protocol",
+    "ssl.key.password",
+    "ssl.key.pem",
+];
+
+impl ConnectionOptions {
+    /// What the JSON Schema cannot say.
+    pub fn validate(&self) -> Result<()> {
+        if self.bootstrap_servers.trim().is_empty() {
+            return Err(wrong("`bootstrap_servers` is missing", "name one broker at least: `broker:9092`"));
+        }
+        if self.user.is_some() != self.password.is_some() {
+            return Err(wrong("`user` and `password` belong together", "give both or none"));
+        }
+        if self.sasl_mechanism.is_some() && self.user.is_none() {
+            return Err(wrong("`sasl_mechanism` needs `user` and `password`", "give them, or leave the mechanism out"));
+        }
+        if self.ssl_cert.is_some() != self.ssl_key.is_some() {
+            return Err(wrong("`ssl_cert` and `ssl_key` belong together", "give both or none"));
+        }
+        let any = self.ssl_root_cert.is_some() || self.ssl_cert.is_some();
+        if self.tls == Some(false) && any {
+            return Err(wrong("`tls: false` and certificates exclude each other", "drop one of them"));
+        }
+        for name in self.properties.keys() {
+            if REFUSED.contains(&name.as_str()) {
+                return Err(wrong(
+                    format!("`properties` may not set `{name}`"),
+                    "Weir sets it itself: with another value records could be lost, doubled or hidden",
+                ));
+            }
+            if OWN_OPTION.contains(&name.as_str()) {
+                return Err(wrong(
+                    format!("`properties` may not set `{name}`"),
+                    "use `user`, `password`, `sasl_mechanism`, `tls` and the `ssl_` options of the connection",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether connections are encrypted.
+    pub fn encrypted(&self) -> bool {
+        self.tls.unwrap_or(self.ssl_root_cert.is_some() || self.ssl_cert.is_some())
+    }
+}
+
+/// Where a stream is read from when nothing is known of it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartMode {
+    /// The oldest record that is kept.
+    #[default]
+    #[serde(alias = "earliest-offset", alias = "earliest_offset")]
+    Earliest,
+    /// Only what comes from now on: the first batch run reads nothing and remembers where the partitions end.
+    #[serde(alias = "latest-offset", alias = "latest_offset")]
+    Latest,
+    /// The first record with `start_timestamp_ms` or later.
+    Timestamp,
+    /// At `start_offsets`.
+    #[serde(alias = "specific-offsets")]
+    SpecificOffsets,
+    /// At the offsets that the consumer group `group` has committed; a partition without one from its beginning.
+    #[serde(alias = "group-offsets")]
+    GroupOffsets,
+}
+
+/// What is done about records that are gone before they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDataLoss {
+    /// The run fails and says what is missing.
+    #[default]
+    Fail,
+    /// Reading goes on at the oldest record that is left; the log says how much is missing.
+    Earliest,
+}
+
+/// A record without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tombstones {
+    /// It goes to the dead letters.
+    #[default]
+    DeadLetter,
+    /// A row of NULLs with `_tombstone` true.
+    Keep,
+}
+
+/// Which records of transactions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Only those of transactions that were committed.
+    #[default]
+    ReadCommitted,
+    /// All, aborted ones too.
+    ReadUncommitted,
+}
+
+impl Isolation {
+    /// As librdkafka writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read_committed",
+            Self::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceFormat {
+    /// A JSON object: a column per key.
+    #[default]
+    Json,
+    /// Text in UTF-8: one column `value`.
+    Text,
+    /// Bytes as they are: one column `value`.
+    Raw,
+}
+
+/// What a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyFormat {
+    /// Text in UTF-8.
+    #[default]
+    Text,
+    /// Bytes as they are.
+    Raw,
+}
+
+/// What is told of a record besides its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    /// `_key`, by `key_format`.
+    Key,
+    /// `_headers`, as JSON text: `[["name", "value"], …]` in their order; a value that is no UTF-8 as `{"base64": "…"}`.
+    Headers,
+    /// `_topic`.
+    Topic,
+    /// `_partition`.
+    Partition,
+    /// `_offset`.
+    Offset,
+    /// `_timestamp`, in milliseconds, UTC; NULL in topics of very old brokers.
+    Timestamp,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceOptions {
+    /// One topic.
+    pub topic: Option<String>,
+    /// Several topics, a stream each.
+    pub topics: Vec<String>,
+    /// Every topic whose whole name matches this regular expression, a stream each.
+    #[schemars(extend("x-weir-aliases" = ["topic-pattern", "pattern"]))]
+    pub topic_pattern: Option<String>,
+    /// What values are: `json` (default), `text`, `raw`.
+    #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
+    pub format: SourceFormat,
+    /// `format: json`: columns that are declared and not inferred: `{price: "decimal(20,4)"}`.
+    pub columns: BTreeMap<String, String>,
+    /// `format: json`: only the declared columns; nothing is inferred from the records that are there.
+    pub only_columns: bool,
+    /// `format: json`: how JSON is read.
+    pub json: JsonOptions,
+    /// Columns of the record itself: `key`, `headers`, `topic`, `partition`, `offset`, `timestamp`, each with `_` before its name.
+    pub metadata: Vec<Metadata>,
+    /// What keys are: `text` (default) or `raw`.
+    #[schemars(extend("x-weir-aliases" = ["key.format"]))]
+    pub key_format: KeyFormat,
+    /// A record without a value: `dead_letter` (default) or `keep`.
+    pub tombstones: Tombstones,
+    /// Where the first run begins: `earliest` (default), `latest`, `timestamp`, `specific_offsets`, `group_offsets`. Later runs go on where the last one ended.
+    #[schemars(extend("x-weir-aliases" = ["scan.startup.mode", "startup_mode"]))]
+    pub start_mode: StartMode,
+    /// `start_mode: timestamp`: milliseconds since 1970.
+    #[schemars(extend("x-weir-unit" = "ms", "x-weir-aliases" = ["start_mode.timestamp", "scan.startup.timestamp-millis"]))]
+    pub start_timestamp_ms: Option<i64>,
+    /// `start_mode: specific_offsets`: by `topic-partition` (or the number of the partition alone, with one topic); what is not named begins at its beginning.
+    #[schemars(extend("x-weir-aliases" = ["start_mode.offsets"]))]
+    pub start_offsets: BTreeMap<String, i64>,
+    /// A consumer group: its offsets are where `start_mode: group_offsets` begins, and what a run has made durable is committed to it, for tools that show the lag.
+    #[schemars(extend("x-weir-aliases" = ["group_id", "consumer_group", "properties.group.id"]))]
+    pub group: Option<String>,
+    /// Records that are gone before they were read (retention, a topic that was made anew): `fail` (default) or `earliest`.
+    pub on_data_loss: OnDataLoss,
+    /// Records of transactions: `read_committed` (default) or `read_uncommitted`.
+    pub isolation: Isolation,
+    /// Records to look at for names and types, the latest ones. Default 1000.
+    pub sample_records: Option<u64>,
+    /// Bytes that one partition's reader may hold that were fetched and not yet decoded. Default 32 MiB.
+    #[schemars(extend("x-weir-unit" = "bytes"))]
+    pub fetch_bytes: Option<u64>,
+    /// Seconds without an answer from the brokers after which the read fails (and may be tried again). Default 60.
+    #[schemars(extend("x-weir-unit" = "s"))]
+    pub broker_timeout_secs: Option<u64>,
+}
+
+impl SourceOptions {
+    /// What the JSON Schema cannot say.
+    pub fn validate(&self) -> Result<()> {
+        let ways =
+            usize::from(self.topic.is_some()) + usize::from(!self.topics.is_empty()) + usize::from(self.topic_pattern.is_some());
+        if ways > 1 {
+            return Err(wrong("`topic`, `topics` and `topic_pattern` exclude each other", "keep one of them"));
+        }
+        if let Some(pattern) = &self.topic_pattern {
+            whole(pattern)?;
+        }
+        if self.start_mode == StartMode::Timestamp && self.start_timestamp_ms.is_none() {
+            return Err(wrong("`start_mode: timestamp` needs `start_timestamp_ms`", "milliseconds since 1970"));
+        }
+        if self.start_mode == StartMode::SpecificOffsets && self.start_offsets.is_empty() {
+            return Err(wrong("`start_mode: specific_offsets` needs `start_offsets`", "`{orders-0: 1200, orders-1: 800}`"));
+        }
+        if self.start_mode == StartMode::GroupOffsets && self.group.is_none() {
+            return Err(wrong("`start_mode: group_offsets` needs `group`", "name the consumer group"));
+        }
+        if self.format != SourceFormat::Json && (!self.columns.is_empty() || self.only_columns) {
+            return Err(wrong("`columns` is for `format: json`", "other formats say themselves what their columns are"));
+        }
+        self.declared().map(drop)
+    }
+
+    /// The declared columns.
+    pub fn declared(&self) -> Result<Option<SchemaRef>> {
+        if self.columns.is_empty() {
+            return Ok(None);
+        }
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|(name, word)| {
+                Ok(Field::new(name, declared_type(word).map_err(|error| error.at(format!("column `{name}`")))?, true))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Some(std::sync::Arc::new(Schema::new(fields))))
+    }
+
+    /// Topics named one by one; empty with a pattern, or for all.
+    pub fn named(&self) -> Vec<String> {
+        self.topic.iter().chain(&self.topics).cloned().collect()
+    }
+}
+
+/// A pattern for the whole of a name.
+pub fn whole(pattern: &str) -> Result<regex::Regex> {
+    regex::Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|error| wrong("`topic_pattern` is no regular expression", "for example `orders_.*`").because(error))
+}
+
+/// What a sink writes as a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkFormat {
+    /// A JSON object per row.
+    #[default]
+    Json,
+    /// A line of CSV per row, without a header and without the line's end.
+    Csv,
+}
+
+/// What a sink writes as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkKeyFormat {
+    /// The value of the one key column as text (bytes as they are).
+    Text,
+    /// A JSON object with the key columns.
+    Json,
+}
+
+/// What a sink promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Rows and progress enter in one transaction.
+    #[default]
+    #[serde(alias = "exactly-once", alias = "EXACTLY_ONCE")]
+    ExactlyOnce,
+    /// No transaction: after a crash some rows come twice.
+    #[serde(alias = "at-least-once", alias = "AT_LEAST_ONCE")]
+    AtLeastOnce,
+}
+
+/// Which partition a row goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioner {
+    /// By the hash of the key, as Java's clients do (murmur2); rows without a key anywhere.
+    #[default]
+    Key,
+    /// By the hash of the key, as librdkafka's clients do (CRC32).
+    KeyCrc32,
+    /// By the number in the column `partition_column`.
+    Column,
+}
+
+/// How to write.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SinkOptions {
+    /// The topic, with `{stream}`. Default `{stream}`.
+    #[schemars(extend("x-weir-aliases" = ["kafka_topic", "table"]))]
+    pub topic: Option<String>,
+    /// What values are: `json` (default) or `csv`.
+    #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
+    pub format: SinkFormat,
+    /// `format: csv`: how it is written.
+    pub csv: CsvWriteOptions,
+    /// Columns of the key; default: none, and with `write_mode: upsert` the stream's key.
+    #[schemars(extend("x-weir-aliases" = ["key_fields", "key.fields", "partition_key_fields", "kafka_key_field", "primary_key"]))]
+    pub key: Vec<String>,
+    /// What keys are: `text` (default with one key column) or `json` (default with several).
+    #[schemars(extend("x-weir-aliases" = ["key.format"]))]
+    pub key_format: Option<SinkKeyFormat>,
+    /// Headers of every record.
+    pub headers: BTreeMap<String, String>,
+    /// Which partition: `key` (default), `key_crc32`, `column`.
+    #[schemars(extend("x-weir-aliases" = ["sink.partitioner"]))]
+    pub partitioner: Partitioner,
+    /// `partitioner: column`: a whole number, the partition.
+    pub partition_column: Option<String>,
+    /// A column whose time becomes the record's. Default: the time of writing.
+    pub timestamp_column: Option<String>,
+    /// `exactly_once` (default) or `at_least_once`.
+    #[schemars(extend("x-weir-aliases" = ["semantics", "sink.delivery-guarantee", "delivery_guarantee"]))]
+    pub guarantee: Guarantee,
+    /// `append`, or `upsert`: the key is required, and the topic is meant to be compacted.
+    pub write_mode: WriteMode,
+    /// Partitions of a topic that is made. Default: the brokers' own.
+    pub partitions: Option<i32>,
+    /// Copies of a topic that is made. Default: the brokers' own.
+    pub replication: Option<i32>,
+    /// Settings of a topic that is made: `{"retention.ms": "604800000"}`.
+    pub topic_config: BTreeMap<String, String>,
+    /// Whether a topic that is missing is made. Default true.
+    pub create_topic: Option<bool>,
+    /// The compacted topic that keeps the progress of exactly-once sinks. Default `weir.progress`.
+    pub progress_topic: Option<String>,
+    /// What transactional ids begin with, for brokers with access lists. Default `weir`.
+    #[schemars(extend("x-weir-aliases" = ["transaction_prefix", "sink.transactional-id-prefix"]))]
+    pub transactional_id_prefix: Option<String>,
+    /// Seconds that a transaction may be open; brokers allow 900 unless told otherwise. After a crash that is not resumed readers wait as long. Default 600.
+    #[schemars(extend("x-weir-unit" = "s"))]
+    pub transaction_timeout_secs: Option<u64>,
+    /// How batches are compressed: `none`, `gzip`, `snappy`, `lz4`, `zstd`. Default `lz4`.
+    pub compression: Option<CompressionCodec>,
+    /// Milliseconds that records may wait for others on their way. Default 20.
+    #[schemars(extend("x-weir-unit" = "ms"))]
+    pub linger_ms: Option<u64>,
+    /// Bytes that one lane may hold on their way to the brokers. Default 32 MiB.
+    #[schemars(extend("x-weir-unit" = "bytes"))]
+    pub max_buffer_bytes: Option<u64>,
+    /// The largest record, key included; the topic's `max.message.bytes` must allow it. Default 1 MiB, as brokers have it.
+    #[schemars(extend("x-weir-unit" = "bytes"))]
+    pub max_message_bytes: Option<u64>,
+}
+
+/// Compressions of batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionCodec {
+    /// None.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl CompressionCodec {
+    /// As librdkafka writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl SinkOptions {
+    /// What the JSON Schema cannot say.
+    pub fn validate(&self) -> Result<()> {
+        if (self.partitioner == Partitioner::Column) != self.partition_column.is_some() {
+            return Err(wrong("`partitioner: column` and `partition_column` belong together", "give both or none"));
+        }
+        if self.key_format == Some(SinkKeyFormat::Text) && self.key.len() > 1 {
+            return Err(wrong("`key_format: text` takes one key column", "write several as `key_format: json`"));
+        }
+        if !matches!(self.write_mode, WriteMode::Append | WriteMode::Upsert) {
+            return Err(wrong(
+                format!("a topic cannot be written with `write_mode: {}`", self.write_mode.as_str()),
+                "`append` and `upsert` work: records are only ever added",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The topic of a stream.
+    pub fn topic_of(&self, stream: &str) -> String {
+        self.topic.as_deref().unwrap_or("{stream}").replace("{stream}", stream)
+    }
+}
+
+/// Options out of their JSON.
+pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
+    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
+    serde_json::from_value(value).map_err(|error| {
+        wrong(format!("the {role} options of `kafka` are not valid"), "`weir connectors kafka` lists them").because(error)
+    })
+}
+
+/// An option that cannot be.
+pub fn wrong(what: impl Into<String>, hint: &'static str) -> Error {
+    Error::new("WEIR-KAFKA-001", Kind::Spec, what).hint(hint)
+}

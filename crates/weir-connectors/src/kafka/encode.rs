@@ -1,0 +1,268 @@
+//! Rows into records: value, key, partition and time of each. Pure.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
+use weir_connect::{Error, Kind, Result, WriteMode};
+use weir_formats::{Compression, Format, WriteOptions, encoder};
+
+use super::config::{SinkFormat, SinkKeyFormat, SinkOptions};
+
+/// How the rows of one stream become records.
+#[derive(Debug, Clone)]
+pub struct Encoding {
+    schema: SchemaRef,
+    options: WriteOptions,
+    key: Vec<usize>,
+    key_format: SinkKeyFormat,
+    key_required: bool,
+    partition: Option<usize>,
+    timestamp: Option<usize>,
+}
+
+/// Pieces of one buffer.
+struct Pieces {
+    text: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+}
+
+enum Keys {
+    None,
+    Text(StringArray),
+    Bytes(ArrayRef),
+    Json(Pieces),
+}
+
+/// A batch, encoded.
+pub struct Records {
+    values: Pieces,
+    keys: Keys,
+    partitions: Option<Int32Array>,
+    timestamps: Option<TimestampMillisecondArray>,
+}
+
+impl Encoding {
+    /// By the options; `key` are the columns of the key.
+    ///
+    /// # Errors
+    /// A column that is not there, or that the format cannot hold.
+    pub fn new(options: &SinkOptions, schema: SchemaRef, key: &[String], mode: WriteMode) -> Result<Self> {
+        let place = |name: &str, what: &str| {
+            schema.index_of(name).map_err(|_| {
+                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                Error::new("WEIR-KAFKA-024", Kind::Schema, format!("{what} `{name}` is no column of the stream"))
+                    .hint(format!("columns are: {}", columns.join(", ")))
+            })
+        };
+        let key = key.iter().map(|name| place(name, "the key column")).collect::<Result<Vec<_>>>()?;
+        let key_required = mode == WriteMode::Upsert;
+        if key_required && key.is_empty() {
+            return Err(Error::new("WEIR-KAFKA-024", Kind::Schema, "`write_mode: upsert` needs a key")
+                .hint("name its columns under `key`"));
+        }
+        let mut write = WriteOptions::new(match options.format {
+            SinkFormat::Json => Format::Ndjson,
+            SinkFormat::Csv => Format::Csv,
+        });
+        write.compression = Compression::None;
+        write.csv = options.csv.clone();
+        write.csv.header = false;
+        weir_formats::check_writable(write.format, &schema)?;
+        Ok(Self {
+            key_format: options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }),
+            partition: options.partition_column.as_deref().map(|name| place(name, "`partition_column`")).transpose()?,
+            timestamp: options.timestamp_column.as_deref().map(|name| place(name, "`timestamp_column`")).transpose()?,
+            schema,
+            options: write,
+            key,
+            key_required,
+        })
+    }
+
+    /// Encodes a batch.
+    ///
+    /// # Errors
+    /// A value that has no form in the format, a key that is NULL where one is needed.
+    pub fn encode(&self, batch: &RecordBatch) -> Result<Records> {
+        let values = match self.options.format {
+            Format::Csv => self.line_by_line(batch)?,
+            _ => lines(batch, self.schema.clone(), &self.options)?,
+        };
+        if values.ranges.len() != batch.num_rows() {
+            return Err(Error::internal(format!("{} rows became {} records", batch.num_rows(), values.ranges.len())));
+        }
+        if self.key_required {
+            let nulls = |at: &usize| batch.column(*at).logical_null_count() > 0;
+            if let Some(at) = self.key.iter().find(|at| nulls(at)) {
+                let what = format!("a row has no value in its key column `{}`", self.schema.field(*at).name());
+                return Err(Error::new("WEIR-KAFKA-032", Kind::Data, what)
+                    .hint("a record without key cannot replace another; filter such rows out or choose another key"));
+            }
+        }
+        let partitions = self.partition.map(|at| converted(batch.column(at), &DataType::Int32)).transpose()?;
+        let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let timestamps = self.timestamp.map(|at| without_zone(batch.column(at), &millis)).transpose()?;
+        Ok(Records {
+            values,
+            keys: self.keys(batch)?,
+            partitions: partitions.map(|array| array.as_primitive().clone()),
+            timestamps: timestamps.map(|array| array.as_primitive::<TimestampMillisecondType>().clone()),
+        })
+    }
+
+    fn keys(&self, batch: &RecordBatch) -> Result<Keys> {
+        match (self.key.as_slice(), self.key_format) {
+            ([], _) => Ok(Keys::None),
+            ([one], SinkKeyFormat::Text) => {
+                let column = batch.column(*one);
+                if matches!(column.data_type(), DataType::Binary) {
+                    return Ok(Keys::Bytes(column.clone()));
+                }
+                Ok(Keys::Text(converted(column, &DataType::Utf8)?.as_string().clone()))
+            }
+            (key, _) => {
+                let only = batch.project(key).map_err(unfit)?;
+                let schema = only.schema();
+                let mut options = WriteOptions::new(Format::Ndjson);
+                options.compression = Compression::None;
+                Ok(Keys::Json(lines(&only, schema, &options)?))
+            }
+        }
+    }
+
+    /// A field of CSV may have line ends inside.
+    fn line_by_line(&self, batch: &RecordBatch) -> Result<Pieces> {
+        let mut encoder = encoder(self.schema.clone(), &self.options)?;
+        let mut pieces = Pieces { text: Vec::new(), ranges: Vec::with_capacity(batch.num_rows()) };
+        for row in 0..batch.num_rows() {
+            let start = pieces.text.len();
+            encoder.write(&batch.slice(row, 1))?;
+            for part in encoder.drain() {
+                pieces.text.extend_from_slice(&part);
+            }
+            let end = pieces.text.len() - usize::from(pieces.text.last() == Some(&b'\n'));
+            pieces.ranges.push(start..end);
+        }
+        Ok(pieces)
+    }
+}
+
+/// Rows as JSON lines, in which a line end is always an end.
+fn lines(batch: &RecordBatch, schema: SchemaRef, options: &WriteOptions) -> Result<Pieces> {
+    let mut encoder = encoder(schema, options)?;
+    encoder.write(batch)?;
+    let mut parts = encoder.drain();
+    parts.extend(encoder.finish()?);
+    let text = parts.concat();
+    let mut ranges = Vec::with_capacity(batch.num_rows());
+    let mut from = 0;
+    for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        ranges.push(from..at);
+        from = at + 1;
+    }
+    Ok(Pieces { text, ranges })
+}
+
+fn unfit(error: arrow::error::ArrowError) -> Error {
+    Error::new("WEIR-KAFKA-025", Kind::Data, "a key, partition or time cannot be made of its column").because(error)
+}
+
+fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() }).map_err(unfit)
+}
+
+/// An instant is its milliseconds, in whatever zone it is shown.
+fn without_zone(array: &ArrayRef, millis: &DataType) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Timestamp(_, Some(_)) => {
+            let utc = converted(array, &DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())))?;
+            converted(&utc, &DataType::Int64).and_then(|numbers| converted(&numbers, millis))
+        }
+        _ => converted(array, millis),
+    }
+}
+
+impl Records {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.values.ranges.len()
+    }
+
+    /// A record's value.
+    pub fn value(&self, row: usize) -> &[u8] {
+        &self.values.text[self.values.ranges[row].clone()]
+    }
+
+    /// A record's key.
+    pub fn key(&self, row: usize) -> Option<&[u8]> {
+        match &self.keys {
+            Keys::None => None,
+            Keys::Text(keys) => keys.is_valid(row).then(|| keys.value(row).as_bytes()),
+            Keys::Bytes(keys) => keys.is_valid(row).then(|| keys.as_binary::<i32>().value(row)),
+            Keys::Json(keys) => Some(&keys.text[keys.ranges[row].clone()]),
+        }
+    }
+
+    /// The partition that a record is to go to.
+    pub fn partition(&self, row: usize) -> Option<i32> {
+        self.partitions.as_ref().filter(|partitions| partitions.is_valid(row)).map(|partitions| partitions.value(row))
+    }
+
+    /// A record's time, in milliseconds.
+    pub fn timestamp(&self, row: usize) -> Option<i64> {
+        self.timestamps.as_ref().filter(|timestamps| timestamps.is_valid(row)).map(|timestamps| timestamps.value(row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8, true)]);
+        let text = StringArray::from(vec![Some("a\nb"), None, Some("\"q\", ü")]);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(text)]).unwrap()
+    }
+
+    fn encoded(options: SinkOptions, key: &[&str]) -> Vec<(Option<String>, String)> {
+        let key: Vec<String> = key.iter().map(ToString::to_string).collect();
+        let encoding = Encoding::new(&options, batch().schema(), &key, WriteMode::Append).unwrap();
+        let records = encoding.encode(&batch()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (0..records.len()).map(|row| (records.key(row).map(text), text(records.value(row)))).collect()
+    }
+
+    #[test]
+    fn a_row_is_one_record_whatever_its_texts_hold() {
+        let plain = encoded(SinkOptions::default(), &[]);
+        assert_eq!(plain[0], (None, r#"{"id":1,"text":"a\nb"}"#.to_owned()));
+        assert_eq!(plain[1].1, r#"{"id":2,"text":null}"#);
+        let csv = encoded(SinkOptions { format: SinkFormat::Csv, ..SinkOptions::default() }, &["id"]);
+        assert_eq!(csv[0], (Some("1".to_owned()), "1,\"a\nb\"".to_owned()));
+        assert_eq!(csv[1].1, "2,");
+        assert_eq!(csv[2].1, "3,\"\"\"q\"\", ü\"");
+    }
+
+    #[test]
+    fn several_key_columns_are_an_object_and_a_null_is_no_key() {
+        let both = encoded(SinkOptions::default(), &["id", "text"]);
+        assert_eq!(both[1].0.as_deref(), Some(r#"{"id":2,"text":null}"#));
+        let one = encoded(SinkOptions::default(), &["text"]);
+        assert_eq!((one[0].0.as_deref(), one[1].0.as_deref()), (Some("a\nb"), None));
+    }
+
+    #[test]
+    fn upsert_does_not_take_a_row_without_its_key() {
+        let encoding = Encoding::new(&SinkOptions::default(), batch().schema(), &["text".into()], WriteMode::Upsert).unwrap();
+        assert_eq!(encoding.encode(&batch()).err().unwrap().code(), "WEIR-KAFKA-032");
+        let none = Encoding::new(&SinkOptions::default(), batch().schema(), &[], WriteMode::Upsert);
+        assert_eq!(none.unwrap_err().code(), "WEIR-KAFKA-024");
+    }
+}

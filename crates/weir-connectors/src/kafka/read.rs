@@ -1,0 +1,255 @@
+//! One partition, read by a thread of its own: from an offset to an offset, or for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
+use tokio::sync::mpsc;
+use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
+use weir_formats::Refusal;
+
+use super::client::Reading;
+use super::config::SourceFormat;
+use super::errors::{data_loss, of_code, passes, shown, unreachable};
+use super::rows::{Rows, Shape};
+
+/// Batch size when the engine has no wish.
+const BATCH_BYTES: usize = 4 << 20;
+/// Rows per batch at most, so that narrow records do not make huge batches.
+const BATCH_ROWS: usize = 64 * 1024;
+/// Bytes of a dead record that are kept.
+const DEAD_BYTES: usize = 1 << 20;
+/// Batches that may wait for the engine.
+const AHEAD: usize = 2;
+/// How long the reader waits before it looks whether anybody still listens.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What one reader does.
+pub struct Job {
+    /// What batches look like.
+    pub shape: Arc<Shape>,
+    /// The stream's name, for dead letters.
+    pub stream: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub start: i64,
+    /// The offset to stop at; `None`: never.
+    pub end: Option<i64>,
+    /// Wanted size of batches; 0: our own.
+    pub batch_bytes: usize,
+}
+
+/// Starts the reader. Dropping the stream ends it.
+pub fn start(consumer: Reading, job: Job) -> Result<EventStream> {
+    let (events, receiver) = mpsc::channel(AHEAD);
+    if job.end.is_some_and(|end| job.start >= end) {
+        return Ok(futures::stream::empty().boxed());
+    }
+    let name = format!("kafka {}[{}]", job.topic, job.partition);
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            let mut reader = match Reader::new(job, events) {
+                Ok(reader) => reader,
+                Err((events, error)) => {
+                    let _nobody_listens = events.blocking_send(Err(error));
+                    return;
+                }
+            };
+            if let Err(error) = reader.run(&consumer) {
+                let _nobody_listens = reader.events.blocking_send(Err(error));
+            }
+        })
+        .map_err(|error| Error::from(error).at("a thread for a partition"))?;
+    let stream =
+        futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) });
+    Ok(stream.boxed())
+}
+
+struct Reader {
+    job: Job,
+    events: mpsc::Sender<Result<Event>>,
+    rows: Rows,
+    /// Bytes of records in the batch at hand.
+    bytes: usize,
+    /// The next offset.
+    next: i64,
+    /// What the last position that was sent said.
+    told: i64,
+    /// The end of the partition was told since the last record.
+    idle: bool,
+    heard: Instant,
+    trouble: Option<Error>,
+}
+
+/// Nobody listens any more, or the end is reached.
+struct Stop;
+
+type Sender = mpsc::Sender<Result<Event>>;
+
+impl Reader {
+    fn new(job: Job, events: Sender) -> Result<Self, (Sender, Error)> {
+        match Rows::new(&job.shape) {
+            Ok(rows) => {
+                let next = job.start;
+                Ok(Self { job, events, rows, bytes: 0, next, told: next, idle: false, heard: Instant::now(), trouble: None })
+            }
+            Err(error) => Err((events, error)),
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("{}[{}]", self.job.topic, self.job.partition)
+    }
+
+    fn run(&mut self, consumer: &Reading) -> Result<()> {
+        let mut assignment = TopicPartitionList::with_capacity(1);
+        assignment
+            .add_partition_offset(&self.job.topic, self.job.partition, Offset::Offset(self.job.start))
+            .and_then(|()| consumer.assign(&assignment))
+            .map_err(|error| shown(&error, &self.place()))?;
+        let patience = Duration::from_secs(self.job.shape.options.broker_timeout_secs.unwrap_or(60).max(1));
+        loop {
+            let done = match consumer.poll(LOOK) {
+                Some(Ok(message)) => self.record(&message)?,
+                Some(Err(KafkaError::PartitionEOF(_))) => self.at_end(consumer)?,
+                Some(Err(error)) => {
+                    self.complain(&error)?;
+                    None
+                }
+                None => {
+                    if self.events.is_closed() {
+                        return Ok(());
+                    }
+                    None
+                }
+            };
+            if done.is_some() {
+                return Ok(());
+            }
+            if !self.idle && self.heard.elapsed() > patience {
+                let silent = unreachable(&self.place(), format!("nothing was heard for {} s", patience.as_secs()));
+                return Err(self.trouble.take().unwrap_or(silent));
+            }
+        }
+    }
+
+    /// Something that the client says. Most of it passes by itself; what lasts ends in the patience.
+    fn complain(&mut self, error: &KafkaError) -> Result<()> {
+        let Some(code) = error.rdkafka_error_code() else { return Err(shown(error, &self.place())) };
+        // The group is a name only: nothing is asked of it here.
+        if matches!(code, Code::GroupAuthorizationFailed | Code::CoordinatorNotAvailable | Code::NotCoordinator) {
+            return Ok(());
+        }
+        if !passes(code) {
+            return Err(of_code(code, &self.place(), error));
+        }
+        // Who waits for records that are not there yet waits for the brokers too.
+        if !self.idle {
+            self.trouble = Some(of_code(code, &self.place(), error));
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, message: &BorrowedMessage<'_>) -> Result<Option<Stop>> {
+        let offset = message.offset();
+        if self.job.end.is_some_and(|end| offset >= end) {
+            return self.flush().map(|_| Some(Stop));
+        }
+        if offset < self.next {
+            return Err(Error::internal(format!("record {offset} came after {}", self.next)).at(self.place()));
+        }
+        (self.heard, self.trouble, self.idle) = (Instant::now(), None, false);
+        self.next = offset + 1;
+        let bytes = message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
+        match self.rows.push(message) {
+            Ok(()) => self.bytes += bytes,
+            Err(refusal) => {
+                // What came before it goes before it.
+                if self.flush()?.is_some() || self.dead(message, refusal)?.is_some() {
+                    return Ok(Some(Stop));
+                }
+                // With the position behind it.
+                return self.position();
+            }
+        }
+        let limit = if self.job.batch_bytes == 0 { BATCH_BYTES } else { self.job.batch_bytes };
+        if self.bytes >= limit || self.rows.len() >= BATCH_ROWS {
+            return self.flush();
+        }
+        Ok(None)
+    }
+
+    /// Everything that there is now was given.
+    fn at_end(&mut self, consumer: &Reading) -> Result<Option<Stop>> {
+        (self.heard, self.trouble) = (Instant::now(), None);
+        if let Some(end) = self.job.end {
+            // What is left up to our end are marks of transactions, unless the partition has become shorter.
+            let bounds = consumer.fetch_watermarks(&self.job.topic, self.job.partition, Duration::from_secs(5));
+            match bounds {
+                Ok((_, high)) if high < end => {
+                    return Err(data_loss(&self.place(), format!("the partition ended at {end} and now ends at {high}")));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    // The end is told once only: another reader sees it again.
+                    return Err(unreachable(&self.place(), error));
+                }
+            }
+            self.next = self.next.max(end);
+            return self.flush().map(|_| Some(Stop));
+        }
+        if self.flush()?.is_some() {
+            return Ok(Some(Stop));
+        }
+        if !self.idle {
+            self.idle = true;
+            return Ok(self.send(Event::Idle));
+        }
+        Ok(None)
+    }
+
+    fn send(&self, event: Event) -> Option<Stop> {
+        self.events.blocking_send(Ok(event)).is_err().then_some(Stop)
+    }
+
+    fn flush(&mut self) -> Result<Option<Stop>> {
+        if self.rows.len() == 0 { Ok(None) } else { self.position() }
+    }
+
+    /// The rows so far, if there are any, and the position behind them.
+    fn position(&mut self) -> Result<Option<Stop>> {
+        if self.rows.len() == 0 && self.next == self.told {
+            return Ok(None);
+        }
+        self.told = self.next;
+        let source_bytes = std::mem::take(&mut self.bytes) as u64;
+        let records = self.rows.finish()?;
+        Ok(self.send(Event::Batch(Batch { records, position: Some(json!({"offset": self.next})), source_bytes })))
+    }
+
+    fn dead(&self, message: &BorrowedMessage<'_>, refusal: Refusal) -> Result<Option<Stop>> {
+        let payload = message.payload().unwrap_or_default();
+        let media_type = match self.job.shape.options.format {
+            SourceFormat::Json => "application/json",
+            SourceFormat::Text => "text/plain",
+            SourceFormat::Raw => "application/octet-stream",
+        };
+        Ok(self.send(Event::Dead(DeadLetter {
+            stream: self.job.stream.clone(),
+            code: refusal.code.to_owned(),
+            reason: refusal.reason,
+            place: format!("{} offset {}", self.place(), message.offset()),
+            payload: payload[..payload.len().min(DEAD_BYTES)].to_vec(),
+            media_type: media_type.to_owned(),
+        })))
+    }
+}

@@ -1,0 +1,227 @@
+//! Records into columns: the value by its format, and beside it what the record says of itself.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
+    TimestampMillisecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use base64::Engine;
+use rdkafka::message::{Headers, Message};
+use weir_connect::fidelity::LOGICAL_TYPE;
+use weir_connect::{Edge, Error, Kind, Result};
+use weir_formats::{JsonMessages, Refusal};
+
+use super::config::{KeyFormat, Metadata, SourceFormat, SourceOptions, Tombstones};
+
+/// What the batches of a stream look like, and all that is needed to make them.
+pub struct Shape {
+    /// All columns.
+    pub schema: SchemaRef,
+    /// Those of the value.
+    pub value: SchemaRef,
+    /// The options that say how.
+    pub options: SourceOptions,
+}
+
+impl Shape {
+    /// By the columns of the value.
+    ///
+    /// # Errors
+    /// A column of the value with the name of one of the record's own.
+    pub fn new(value: SchemaRef, options: &SourceOptions) -> Result<Self> {
+        let keep = options.tombstones == Tombstones::Keep;
+        let mut fields: Vec<Field> = value
+            .fields()
+            .iter()
+            // A record without a value has none in any column.
+            .map(|field| if keep { field.as_ref().clone().with_nullable(true) } else { field.as_ref().clone() })
+            .collect();
+        let value = Arc::new(Schema::new(fields.clone()));
+        let mut kinds = options.metadata.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
+        fields.extend(kinds.iter().map(|kind| field_of(*kind, options.key_format)));
+        if keep {
+            fields.push(Field::new("_tombstone", DataType::Boolean, false));
+        }
+        for (at, field) in fields.iter().enumerate() {
+            if fields[..at].iter().any(|other| other.name() == field.name()) {
+                let what = format!("the records have a column `{}`, and so has the record itself", field.name());
+                return Err(Error::new("WEIR-KAFKA-020", Kind::Schema, what)
+                    .hint("take it out of `metadata`, or leave the value's out with `columns`, `only_columns` and `json: {extra_keys: ignore}`"));
+            }
+        }
+        Ok(Self { schema: Arc::new(Schema::new(fields)), value, options: options.clone() })
+    }
+}
+
+fn field_of(kind: Metadata, key_format: KeyFormat) -> Field {
+    let plain = |name: &str, data_type, nullable, source: &str| Edge::Exact.record(Field::new(name, data_type, nullable), source);
+    match kind {
+        Metadata::Key => plain("_key", if key_format == KeyFormat::Raw { DataType::Binary } else { DataType::Utf8 }, true, "key"),
+        Metadata::Headers => {
+            let field = plain("_headers", DataType::Utf8, true, "headers");
+            let mut metadata = field.metadata().clone();
+            metadata.insert(LOGICAL_TYPE.into(), "json".into());
+            field.with_metadata(metadata)
+        }
+        Metadata::Topic => plain("_topic", DataType::Utf8, false, "topic"),
+        Metadata::Partition => plain("_partition", DataType::Int32, false, "partition"),
+        Metadata::Offset => plain("_offset", DataType::Int64, false, "offset"),
+        Metadata::Timestamp => {
+            plain("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true, "timestamp")
+        }
+    }
+}
+
+enum Value {
+    Json(Box<JsonMessages>),
+    Text(StringBuilder),
+    Raw(BinaryBuilder),
+}
+
+enum Own {
+    KeyText(StringBuilder),
+    KeyRaw(BinaryBuilder),
+    Headers(StringBuilder),
+    Topic(StringBuilder),
+    Partition(Int32Builder),
+    Offset(Int64Builder),
+    Timestamp(TimestampMillisecondBuilder),
+}
+
+/// A batch in the making.
+pub struct Rows {
+    schema: SchemaRef,
+    value: Value,
+    own: Vec<Own>,
+    tombstones: Option<BooleanBuilder>,
+    rows: usize,
+}
+
+impl Rows {
+    /// Builders for a shape.
+    pub fn new(shape: &Shape) -> Result<Self> {
+        let options = &shape.options;
+        let value = match options.format {
+            SourceFormat::Json => {
+                Value::Json(Box::new(JsonMessages::new(&shape.value, options.declared()?.as_ref(), &options.json)?))
+            }
+            SourceFormat::Text => Value::Text(StringBuilder::new()),
+            SourceFormat::Raw => Value::Raw(BinaryBuilder::new()),
+        };
+        let own = shape.schema.fields()[shape.value.fields().len()..]
+            .iter()
+            .filter_map(|field| {
+                Some(match field.name().as_str() {
+                    "_key" if options.key_format == KeyFormat::Raw => Own::KeyRaw(BinaryBuilder::new()),
+                    "_key" => Own::KeyText(StringBuilder::new()),
+                    "_headers" => Own::Headers(StringBuilder::new()),
+                    "_topic" => Own::Topic(StringBuilder::new()),
+                    "_partition" => Own::Partition(Int32Builder::new()),
+                    "_offset" => Own::Offset(Int64Builder::new()),
+                    "_timestamp" => Own::Timestamp(TimestampMillisecondBuilder::new().with_timezone("UTC")),
+                    _ => return None,
+                })
+            })
+            .collect();
+        let tombstones = (options.tombstones == Tombstones::Keep).then(BooleanBuilder::new);
+        Ok(Self { schema: shape.schema.clone(), value, own, tombstones, rows: 0 })
+    }
+
+    /// Rows so far.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes one record: a row more, or an error and no row.
+    ///
+    /// # Errors
+    /// What is wrong with the record.
+    pub fn push<M: Message>(&mut self, record: &M) -> Result<(), Refusal> {
+        if let Some(key) = record.key()
+            && self.own.iter().any(|own| matches!(own, Own::KeyText(_)))
+            && std::str::from_utf8(key).is_err()
+        {
+            let reason = "the key is not valid UTF-8; `key_format: raw` takes it as it is".to_owned();
+            return Err(Refusal { code: "WEIR-KAFKA-021", reason });
+        }
+        match (record.payload(), &mut self.value) {
+            (None, _) if self.tombstones.is_none() => {
+                let reason = "the record has no value (a tombstone); `tombstones: keep` makes a row of it".to_owned();
+                return Err(Refusal { code: "WEIR-KAFKA-022", reason });
+            }
+            (None, Value::Json(json)) => json.push_nulls(),
+            (None, Value::Text(text)) => text.append_null(),
+            (None, Value::Raw(raw)) => raw.append_null(),
+            (Some(payload), Value::Json(json)) => json.push(payload)?,
+            (Some(payload), Value::Text(text)) => match std::str::from_utf8(payload) {
+                Ok(payload) => text.append_value(payload),
+                Err(_) => {
+                    let reason = "the value is not valid UTF-8; `format: raw` takes it as it is".to_owned();
+                    return Err(Refusal { code: "WEIR-KAFKA-021", reason });
+                }
+            },
+            (Some(payload), Value::Raw(raw)) => raw.append_value(payload),
+        }
+        if let Some(tombstones) = &mut self.tombstones {
+            tombstones.append_value(record.payload().is_none());
+        }
+        for own in &mut self.own {
+            match own {
+                Own::KeyText(keys) => keys.append_option(record.key().map(|key| std::str::from_utf8(key).unwrap_or_default())),
+                Own::KeyRaw(keys) => keys.append_option(record.key()),
+                Own::Headers(headers) => headers.append_option(record.headers().map(headers_of)),
+                Own::Topic(topics) => topics.append_value(record.topic()),
+                Own::Partition(partitions) => partitions.append_value(record.partition()),
+                Own::Offset(offsets) => offsets.append_value(record.offset()),
+                Own::Timestamp(timestamps) => timestamps.append_option(record.timestamp().to_millis()),
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The batch so far; the builders are empty afterwards.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut columns: Vec<ArrayRef> = match &mut self.value {
+            Value::Json(json) => json.finish()?,
+            Value::Text(text) => vec![Arc::new(text.finish())],
+            Value::Raw(raw) => vec![Arc::new(raw.finish())],
+        };
+        for own in &mut self.own {
+            columns.push(match own {
+                Own::KeyText(builder) | Own::Headers(builder) | Own::Topic(builder) => Arc::new(builder.finish()),
+                Own::KeyRaw(builder) => Arc::new(builder.finish()),
+                Own::Partition(builder) => Arc::new(builder.finish()),
+                Own::Offset(builder) => Arc::new(builder.finish()),
+                Own::Timestamp(builder) => Arc::new(builder.finish()),
+            });
+        }
+        if let Some(tombstones) = &mut self.tombstones {
+            columns.push(Arc::new(tombstones.finish()));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| Error::internal("the columns of a batch do not fit together").because(error))
+    }
+}
+
+/// `[["name", "value"], …]`.
+fn headers_of<H: Headers>(headers: &H) -> String {
+    let all: Vec<serde_json::Value> = headers
+        .iter()
+        .map(|header| {
+            let value = match header.value.map(|value| std::str::from_utf8(value).map_err(|_| value)) {
+                None => serde_json::Value::Null,
+                Some(Ok(text)) => text.into(),
+                Some(Err(bytes)) => serde_json::json!({"base64": base64::engine::general_purpose::STANDARD.encode(bytes)}),
+            };
+            serde_json::json!([header.key, value])
+        })
+        .collect();
+    serde_json::Value::Array(all).to_string()
+}
