@@ -4,7 +4,12 @@
 mod bench;
 mod changes;
 mod invariants;
+mod json_path;
 mod lineage;
+mod lookup;
 mod memory;
 mod planning;
+mod reshape;
+mod split;
 mod transforms;
+mod window;

@@ -4,6 +4,7 @@
 mod ask;
 mod changes_into_files;
 mod changes_transformed;
+mod examples;
 mod flights;
 mod handover;
 mod harness;
