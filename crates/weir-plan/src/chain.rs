@@ -157,11 +157,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Appends an output of its own to what there is so far, which itself stays as it is for the next.
-    pub(crate) fn port(
-        &mut self,
-        name: &str,
-        build: impl FnOnce(&Session, LogicalPlan) -> Result<LogicalPlan>,
-    ) -> Result<()> {
+    pub(crate) fn port(&mut self, name: &str, build: impl FnOnce(&Session, LogicalPlan) -> Result<LogicalPlan>) -> Result<()> {
         let before = self.current.clone();
         self.plan(build)?;
         let end = std::mem::replace(&mut self.current, before);

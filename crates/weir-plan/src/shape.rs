@@ -109,8 +109,11 @@ pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
                     }
                     (None, Some(known)) if !known.is_empty() && node.role == Role::Transform => {
                         let each: Vec<String> = known.iter().map(|port| format!("`{}.{port}`", input.node)).collect();
-                        Problem::new(code::SHAPE, format!("`{}` has {} outputs, and `{}` reads one", input.node, known.len(), node.name))
-                            .expected(format!("one of {}", each.join(", ")))
+                        Problem::new(
+                            code::SHAPE,
+                            format!("`{}` has {} outputs, and `{}` reads one", input.node, known.len(), node.name),
+                        )
+                        .expected(format!("one of {}", each.join(", ")))
                     }
                     _ => continue,
                 },
@@ -173,11 +176,8 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
             }
         }
     }
-    let feeds: Vec<Feed<'_>> = nodes
-        .iter()
-        .filter(|node| node.role == Role::Sink)
-        .flat_map(|sink| Feed::of(pipeline, sink))
-        .collect();
+    let feeds: Vec<Feed<'_>> =
+        nodes.iter().filter(|node| node.role == Role::Sink).flat_map(|sink| Feed::of(pipeline, sink)).collect();
     let mut order: Vec<usize> = Vec::new();
     for id in feeds.iter().filter_map(|feed| group.get(feed.from)) {
         if !order.contains(id) {

@@ -53,6 +53,8 @@ pub fn config() -> SessionConfig {
     SessionConfig::new()
         .with_information_schema(false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+        // It moves `element['part']` below the unnest that makes elements of a list.
+        .set_bool("datafusion.optimizer.enable_leaf_expression_pushdown", false)
         .set_str("datafusion.execution.time_zone", "UTC")
 }
 

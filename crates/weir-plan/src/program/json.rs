@@ -256,7 +256,29 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused() {
         let deep = "[".repeat(10_000);
-        for text in ["", "{", "[1,]", "{\"a\":1,}", "01", "1.", "-", "+1", "1e", "\"a", "\"\\x\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "nul", "1 2", "{a:1}", "'a'", "\"\t\"", "\"\\u12\"", "NaN", &deep] {
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "1e",
+            "\"a",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0041\"",
+            "nul",
+            "1 2",
+            "{a:1}",
+            "'a'",
+            "\"\t\"",
+            "\"\\u12\"",
+            "NaN",
+            &deep,
+        ] {
             assert!(parse(text).is_err(), "{text}");
             assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
         }

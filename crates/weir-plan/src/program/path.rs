@@ -211,9 +211,7 @@ impl Test {
             }
             Self::Not(test) => !test.holds(this, root)?,
             Self::Exists(query) => !query.find(this, root)?.is_empty(),
-            Self::Compare(left, comparison, right) => {
-                compare(left.value(this, root)?, *comparison, right.value(this, root)?)
-            }
+            Self::Compare(left, comparison, right) => compare(left.value(this, root)?, *comparison, right.value(this, root)?),
         })
     }
 }
@@ -296,7 +294,8 @@ fn equal(left: Compared<'_>, right: Compared<'_>) -> bool {
         }
         (Compared::Nested(left), Compared::Nested(right)) => match (&left.value, &right.value) {
             (Value::List(left), Value::List(right)) => {
-                left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(Compared::of(left), Compared::of(right)))
+                left.len() == right.len()
+                    && left.iter().zip(right).all(|(left, right)| equal(Compared::of(left), Compared::of(right)))
             }
             (Value::Map(left), Value::Map(right)) => {
                 let same = |(name, value): &(std::borrow::Cow<'_, str>, Json<'_>)| {
@@ -602,7 +601,10 @@ impl Reader {
             _ if self.took_all("true") => Ok(Side::Bool(true)),
             _ if self.took_all("false") => Ok(Side::Bool(false)),
             _ if self.took_all("null") => Ok(Side::Null),
-            Some('a'..='z') => Err(self.wrong("functions are not part of this subset; `@`, `$`, a text, a number, true, false or null is expected")),
+            Some('a'..='z') => {
+                Err(self
+                    .wrong("functions are not part of this subset; `@`, `$`, a text, a number, true, false or null is expected"))
+            }
             _ => Err(self.wrong("`@`, `$`, a text, a number, true, false or null is expected")),
         }
     }
@@ -656,10 +658,25 @@ mod tests {
 
     #[test]
     fn comparisons_are_those_of_the_rfc() {
-        let holds = |test: &str| !found(&format!("$[?{test}]"), r#"[{"obj": {"x": "y"}, "arr": [2, 3], "n": 1.0, "big": 12345678901234567890}]"#).is_empty();
+        let holds = |test: &str| {
+            !found(&format!("$[?{test}]"), r#"[{"obj": {"x": "y"}, "arr": [2, 3], "n": 1.0, "big": 12345678901234567890}]"#)
+                .is_empty()
+        };
         for test in [
-            "@.absent1 == @.absent2", "@.absent1 <= @.absent2", "@.obj == @.obj", "@.arr != 3", "@.n == 1", "'a' < 'b'", "13 == 13.0", "@.obj != @.arr",
-            "true != 'true'", "@.n >= 1 && !(@.n > 1)", "@.big == 12345678901234567890", "@.big != 12345678901234567891", "@.arr[1] == 3 || @.zzz", "!@.zzz",
+            "@.absent1 == @.absent2",
+            "@.absent1 <= @.absent2",
+            "@.obj == @.obj",
+            "@.arr != 3",
+            "@.n == 1",
+            "'a' < 'b'",
+            "13 == 13.0",
+            "@.obj != @.arr",
+            "true != 'true'",
+            "@.n >= 1 && !(@.n > 1)",
+            "@.big == 12345678901234567890",
+            "@.big != 12345678901234567891",
+            "@.arr[1] == 3 || @.zzz",
+            "!@.zzz",
         ] {
             assert!(holds(test), "{test}");
         }

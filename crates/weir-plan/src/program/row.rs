@@ -473,9 +473,7 @@ fn rebuilt(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<Re
 /// Our own error, if that is what an evaluation failed with.
 fn own(error: DataFusionError) -> Result<Error, DataFusionError> {
     match error {
-        DataFusionError::External(inner) => {
-            inner.downcast::<Error>().map(|ours| *ours).map_err(DataFusionError::External)
-        }
+        DataFusionError::External(inner) => inner.downcast::<Error>().map(|ours| *ours).map_err(DataFusionError::External),
         DataFusionError::Context(context, inner) => {
             own(*inner).map_err(|inner| DataFusionError::Context(context, Box::new(inner)))
         }

@@ -1,13 +1,13 @@
 //! `flatten`: the parts of structs as columns.
 
-use datafusion::common::Column;
-use datafusion::functions::core::expr_fn::get_field;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use arrow::datatypes::DataType;
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Transform;
+use super::part::part;
 use crate::chain::Chain;
 use crate::problem::{Problem, code};
 use crate::types::show;
@@ -38,7 +38,7 @@ impl Flatten {
         match data_type {
             DataType::Struct(fields) if levels > 0 => {
                 for field in fields {
-                    let inner = get_field(expr.clone(), field.name().clone());
+                    let inner = part(expr.clone(), field.name().clone());
                     self.parts(format!("{name}{}{}", self.separator, field.name()), inner, field.data_type(), levels - 1, found);
                 }
             }

@@ -7,7 +7,6 @@ use arrow::array::{Array, ArrayRef, AsArray, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Column;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -18,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use super::Transform;
 use super::cast::{OnError, Policy, check_words, lower_casts};
 use super::explode::taken;
+use super::part::part;
 use crate::chain::Chain;
 use crate::problem::{Problem, code};
 use crate::program::json::{self, Json, Value};
@@ -100,7 +100,9 @@ impl Transform for JsonPath {
                 problems.push(taken(&one.r#as, &at("as")));
             }
             match Path::parse(&one.path) {
-                Err(why) => problems.push(Problem::new(code::TRANSFORM_OPTIONS, format!("`{}`: {why}", one.path)).option(at("path"))),
+                Err(why) => {
+                    problems.push(Problem::new(code::TRANSFORM_OPTIONS, format!("`{}`: {why}", one.path)).option(at("path")))
+                }
                 Ok(path) => {
                     let list = one.r#type.as_ref().is_some_and(|word| !["json", "text", "string"].contains(&word.trim()));
                     if list && !path.singular() {
@@ -110,8 +112,7 @@ impl Transform for JsonPath {
                     }
                 }
             }
-            let word: BTreeMap<String, String> =
-                one.r#type.iter().map(|word| (one.r#as.clone(), word.clone())).collect();
+            let word: BTreeMap<String, String> = one.r#type.iter().map(|word| (one.r#as.clone(), word.clone())).collect();
             problems.extend(check_words(&word, "type").into_iter().map(|problem| problem.option(at("type"))));
         }
         problems
@@ -162,7 +163,7 @@ impl Transform for JsonPath {
             let found = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![Expr::Column(columns[at].clone())]));
             let mut after: Vec<Expr> = columns.iter().filter(|column| stays(&column.name)).cloned().map(Expr::Column).collect();
             for (index, one) in self.columns.iter().enumerate() {
-                after.push(get_field(found.clone(), part(index)).alias(&one.r#as));
+                after.push(part(found.clone(), place(index)).alias(&one.r#as));
             }
             LogicalPlanBuilder::from(input).project(after)?.build()
         });
@@ -173,7 +174,7 @@ impl Transform for JsonPath {
     }
 }
 
-fn part(index: usize) -> String {
+fn place(index: usize) -> String {
     format!("c{index}")
 }
 
@@ -197,7 +198,7 @@ struct Take {
 
 impl Take {
     fn fields(&self) -> Fields {
-        (0..self.paths.len()).map(|index| Field::new(part(index), DataType::Utf8, true)).collect()
+        (0..self.paths.len()).map(|index| Field::new(place(index), DataType::Utf8, true)).collect()
     }
 
     fn refuse(&self, policy: OnError, why: &str) -> Result<()> {

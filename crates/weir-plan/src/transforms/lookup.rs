@@ -126,10 +126,13 @@ impl Lookup {
         chosen.push(format!("concat({shown}) AS {OWN}shown"));
         chosen.push(match self.on_duplicate {
             OnDuplicate::Error => format!("count(*) OVER (PARTITION BY {key_list}) AS {OWN}rank"),
-            OnDuplicate::First => format!("row_number() OVER (PARTITION BY {key_list} ORDER BY {}) AS {OWN}rank", order.join(", ")),
+            OnDuplicate::First => {
+                format!("row_number() OVER (PARTITION BY {key_list} ORDER BY {}) AS {OWN}rank", order.join(", "))
+            }
         });
         let most = self.max_rows;
-        let too_many = text(&format!("the dictionary has more than {most} entries: it is no lookup; use a join, or raise `max_rows`"));
+        let too_many =
+            text(&format!("the dictionary has more than {most} entries: it is no lookup; use a join, or raise `max_rows`"));
         let unique = match self.on_duplicate {
             OnDuplicate::Error => {
                 let told = text("several entries of the dictionary have the key ");
@@ -189,7 +192,8 @@ impl Transform for Lookup {
             Some(name) if *name == first.0 => (second, first),
             Some(name) => {
                 let names = [first.0.as_str(), second.0.as_str()];
-                let problem = Problem::new(code::TRANSFORM_OPTIONS, format!("`{name}` is no input of this lookup")).option("from");
+                let problem =
+                    Problem::new(code::TRANSFORM_OPTIONS, format!("`{name}` is no input of this lookup")).option("from");
                 return problems.push(problem.nearest(name, names).expected(format!("one of {}", names.join(", "))));
             }
         };
@@ -234,7 +238,8 @@ impl Transform for Lookup {
                 let shown: Vec<String> =
                     self.on.keys().map(|column| format!("coalesce(CAST(r.{} AS VARCHAR), 'NULL')", quoted(column))).collect();
                 let told = text("the dictionary has no entry for ");
-                let demand = format!(" WHERE {REQUIRE}(d.{OWN}rank IS NOT NULL, true, concat({told}, {}))", shown.join(", ', ', "));
+                let demand =
+                    format!(" WHERE {REQUIRE}(d.{OWN}rank IS NOT NULL, true, concat({told}, {}))", shown.join(", ', ', "));
                 ("LEFT JOIN", demand)
             }
         };

@@ -94,7 +94,8 @@ impl Default for PartialOptions {
 
 impl<'de> Deserialize<'de> for How {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        const EXPECTED: &str = "hash, redact, partial, or one of them with its options: {hash: {salt: ..}}, {tokenise: {key: ..}}";
+        const EXPECTED: &str =
+            "hash, redact, partial, or one of them with its options: {hash: {salt: ..}}, {tokenise: {key: ..}}";
         let value = Value::deserialize(deserializer)?;
         let (word, options) = match &value {
             Value::String(word) => (word.as_str(), Value::Object(Default::default())),

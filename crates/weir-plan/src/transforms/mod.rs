@@ -13,6 +13,7 @@ mod flatten;
 mod json_path;
 mod lookup;
 mod mask;
+mod part;
 mod pivot;
 mod several;
 mod split;

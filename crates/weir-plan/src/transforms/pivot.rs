@@ -102,7 +102,9 @@ impl Transform for Pivot {
             problems.push(Problem::new(code::TRANSFORM_OPTIONS, "there is no value to make a column of").option("values"));
         }
         let mut names: Vec<&String> = self.group_by.iter().collect();
-        for (name, option) in self.values.names().map(|name| (name, "values")).chain(self.other.iter().map(|name| (name, "other"))) {
+        for (name, option) in
+            self.values.names().map(|name| (name, "values")).chain(self.other.iter().map(|name| (name, "other")))
+        {
             if names.contains(&name) && !problems.iter().any(|problem| problem.option.as_deref() == Some("values")) {
                 problems.push(taken(name, option));
             }

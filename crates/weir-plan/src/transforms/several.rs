@@ -7,14 +7,19 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Column, UnnestOptions, exec_err};
 use datafusion::error::Result;
-use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 
+use super::part::part;
 use crate::chain::{Chain, OWN};
 
 /// Every row of the input once for each element of the list that `list` makes of it. The columns that `keep` names come first, then
 /// `parts`: new name ← part of the element. A list without elements leaves nothing of its row.
-pub(super) fn lower(chain: &mut Chain<'_>, list: impl FnOnce(&[Column]) -> Expr, keep: &[String], parts: &[(String, &str)]) -> Result<()> {
+pub(super) fn lower(
+    chain: &mut Chain<'_>,
+    list: impl FnOnce(&[Column]) -> Expr,
+    keep: &[String],
+    parts: &[(String, &str)],
+) -> Result<()> {
     let element = format!("{OWN}element");
     chain.plan(|_, input| {
         let columns = input.schema().columns();
@@ -24,9 +29,9 @@ pub(super) fn lower(chain: &mut Chain<'_>, list: impl FnOnce(&[Column]) -> Expr,
         for name in keep {
             after.extend(columns.iter().filter(|column| column.name == *name).cloned().map(Expr::Column));
         }
-        for (name, part) in parts {
+        for (name, inner) in parts {
             let element = Expr::Column(Column::from_name(element.clone()));
-            after.push(get_field(element, (*part).to_string()).alias(name));
+            after.push(part(element, *inner).alias(name));
         }
         let options = UnnestOptions { preserve_nulls: false, recursions: Vec::new() };
         LogicalPlanBuilder::from(input)
@@ -62,9 +67,10 @@ pub(super) fn build(fields: Vec<Field>, parts: Vec<ArrayRef>, lengths: &[usize])
 pub(super) fn as_list(array: &ArrayRef) -> Result<ListArray> {
     let array = match array.data_type() {
         DataType::List(_) => array.clone(),
-        DataType::LargeList(item) | DataType::FixedSizeList(item, _) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            arrow::compute::cast(array, &DataType::List(item.clone()))?
-        }
+        DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => arrow::compute::cast(array, &DataType::List(item.clone()))?,
         other => return exec_err!("{other} is no list"),
     };
     Ok(ListArray::from(array.to_data()))

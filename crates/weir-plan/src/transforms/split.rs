@@ -8,8 +8,8 @@ use datafusion::common::{Column, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    lit,
+    ColumnarValue, Expr, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, lit,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -84,7 +84,9 @@ const DEFAULT: &str = "default";
 
 impl<'de> Deserialize<'de> for Split {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let Value::Object(mut map) = Value::deserialize(deserializer)? else { return Err(D::Error::custom("routes are expected")) };
+        let Value::Object(mut map) = Value::deserialize(deserializer)? else {
+            return Err(D::Error::custom("routes are expected"));
+        };
         let short: Vec<String> = map.keys().filter(|key| !OPTIONS.contains(&key.as_str())).cloned().collect();
         let mut routes: Vec<(String, String)> = Vec::new();
         let mut otherwise = None;
@@ -108,7 +110,9 @@ impl<'de> Deserialize<'de> for Split {
         let routes = match written.by {
             Some(_) if !routes.is_empty() => return Err(D::Error::custom("`by` and predicates cannot be mixed")),
             Some(column) => Routes::By(column, written.values),
-            None if !written.values.0.is_empty() => return Err(D::Error::custom("`values` needs `by`: the column that has them")),
+            None if !written.values.0.is_empty() => {
+                return Err(D::Error::custom("`values` needs `by`: the column that has them"));
+            }
             None => Routes::Where(routes),
         };
         let unmatched = match (otherwise, written.unmatched.as_deref()) {
@@ -151,7 +155,11 @@ impl Split {
         if self.listed { format!("routes/{index}/where") } else { name.to_string() }
     }
 
-    fn predicates(&self, session: &crate::sql::Session, input: &datafusion::logical_expr::LogicalPlan) -> std::result::Result<Vec<Expr>, Problem> {
+    fn predicates(
+        &self,
+        session: &crate::sql::Session,
+        input: &datafusion::logical_expr::LogicalPlan,
+    ) -> std::result::Result<Vec<Expr>, Problem> {
         match &self.routes {
             Routes::Where(routes) => routes
                 .iter()
@@ -291,8 +299,13 @@ impl ScalarUDFImpl for FirstTrue {
         Ok(DataType::Int32)
     }
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if let Some(other) = args.arg_fields.iter().find(|field| !matches!(field.data_type(), DataType::Boolean | DataType::Null)) {
-            return datafusion::common::plan_err!("a predicate is true or false, and `{}` is {}", other.name(), other.data_type());
+        if let Some(other) = args.arg_fields.iter().find(|field| !matches!(field.data_type(), DataType::Boolean | DataType::Null))
+        {
+            return datafusion::common::plan_err!(
+                "a predicate is true or false, and `{}` is {}",
+                other.name(),
+                other.data_type()
+            );
         }
         Ok(Arc::new(Field::new(self.name(), DataType::Int32, true)))
     }
@@ -310,7 +323,9 @@ impl ScalarUDFImpl for FirstTrue {
                 Some(at) => chosen.append_value(i32::try_from(at).unwrap_or(i32::MAX)),
                 None => match self.unmatched {
                     Unmatched::Error => {
-                        return Err(unkept(format!("{NOWHERE}: add a `default` route, or say `unmatched: dead_letter` or `drop`")));
+                        return Err(unkept(format!(
+                            "{NOWHERE}: add a `default` route, or say `unmatched: dead_letter` or `drop`"
+                        )));
                     }
                     Unmatched::DeadLetter => return exec_err!("{NOWHERE}"),
                     Unmatched::Drop | Unmatched::Route(_) => chosen.append_null(),

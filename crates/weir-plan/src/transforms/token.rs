@@ -4,12 +4,12 @@
 //! network whose round function is HMAC-SHA-256 over everything that stays (the shape of the value), as in NIST SP 800-38G's FF1 but not
 //! compatible with it. A permutation has no collisions: two values never get one token, and values of one shape keep that shape.
 
+use datafusion::common::exec_err;
+use datafusion::error::{DataFusionError, Result};
 use hmac::{Hmac, Mac};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::Sha256;
-use datafusion::common::exec_err;
-use datafusion::error::{DataFusionError, Result};
 use weir_error::Secret;
 
 /// A token in the place of each value: the same for the same value and key.
@@ -124,14 +124,17 @@ impl Tokens {
         let mut numbers = Vec::with_capacity(length);
         let mut block = 0u32;
         while numbers.len() < length {
-            let mut mac = self.mac.clone().chain_update(b"keep\0").chain_update([alphabet as u8, round]).chain_update(block.to_be_bytes());
+            let mut mac =
+                self.mac.clone().chain_update(b"keep\0").chain_update([alphabet as u8, round]).chain_update(block.to_be_bytes());
             mac.update(&(shape.len() as u64).to_be_bytes());
             mac.update(shape.as_bytes());
             for number in half {
                 mac.update(&number.to_be_bytes());
             }
             let hash = mac.finalize().into_bytes();
-            numbers.extend(hash.chunks_exact(4).map(|bytes| bytes.iter().fold(0u32, |number, byte| (number << 8) | u32::from(*byte))));
+            numbers.extend(
+                hash.chunks_exact(4).map(|bytes| bytes.iter().fold(0u32, |number, byte| (number << 8) | u32::from(*byte))),
+            );
             block += 1;
         }
         numbers.truncate(length);
@@ -193,7 +196,8 @@ mod tests {
     fn a_kept_format_has_digits_for_digits_and_no_two_values_meet() {
         let tokens = tokens("k", Format::Keep);
         for width in 1..=4usize {
-            let all: BTreeSet<String> = (0..10_u32.pow(width as u32)).map(|n| tokens.of(&format!("{n:0width$}")).unwrap()).collect();
+            let all: BTreeSet<String> =
+                (0..10_u32.pow(width as u32)).map(|n| tokens.of(&format!("{n:0width$}")).unwrap()).collect();
             assert_eq!(all.len(), 10_usize.pow(width as u32), "{width} digits");
             assert!(all.iter().all(|token| token.len() == width && token.bytes().all(|byte| byte.is_ascii_digit())));
         }

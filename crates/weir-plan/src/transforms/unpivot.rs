@@ -116,9 +116,12 @@ impl Transform for Unpivot {
             if field.data_type() != first.data_type() {
                 let (one, other) = (show(first.data_type()), show(field.data_type()));
                 problems.push(
-                    Problem::new(code::TRANSFORM_OPTIONS, format!("`{}` is {one} and `{name}` is {other}: one column cannot hold both", first.name()))
-                        .option(format!("columns/{}", places.len() - 1))
-                        .help("say which `type` the values get"),
+                    Problem::new(
+                        code::TRANSFORM_OPTIONS,
+                        format!("`{}` is {one} and `{name}` is {other}: one column cannot hold both", first.name()),
+                    )
+                    .option(format!("columns/{}", places.len() - 1))
+                    .help("say which `type` the values get"),
                 );
                 break;
             }

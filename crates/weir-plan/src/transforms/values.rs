@@ -31,9 +31,7 @@ impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || D::Error::custom("values are a list of texts, numbers or truth values, or a map name → value");
         let entries: Option<Vec<(String, Vec<String>)>> = match Value::deserialize(deserializer)? {
-            Value::Array(values) => {
-                values.iter().map(|value| written(value).map(|text| (text.clone(), vec![text]))).collect()
-            }
+            Value::Array(values) => values.iter().map(|value| written(value).map(|text| (text.clone(), vec![text]))).collect(),
             Value::Object(map) => map
                 .iter()
                 .map(|(name, value)| {

@@ -6,7 +6,6 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, StructA
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimeUnit};
 use datafusion::common::{Column, exec_datafusion_err, exec_err};
 use datafusion::error::Result;
-use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::explode::taken;
+use super::part::part;
 use super::sql::has_reference;
 use super::{Transform, several};
 use crate::chain::{Chain, OWN, quoted};
@@ -100,9 +100,17 @@ enum Nulls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Shape {
     /// `step` is the distance of beginnings; a tumbling window has `step == size`.
-    Hop { size: i64, step: i64 },
-    Cumulate { size: i64, step: i64 },
-    Session { gap: i64 },
+    Hop {
+        size: i64,
+        step: i64,
+    },
+    Cumulate {
+        size: i64,
+        step: i64,
+    },
+    Session {
+        gap: i64,
+    },
 }
 
 const START: &str = "window_start";
@@ -116,7 +124,8 @@ impl Window {
         let wrong = |message: String, option: &str| Problem::new(code::TRANSFORM_OPTIONS, message).option(option);
         let span = |text: &str, option: &str| match micros(text) {
             Some(span) if span > 0 => Ok(span),
-            _ => Err(wrong(format!("`{text}` is no time a window can have"), option).expected("a duration such as 500ms, 5s, 10m, 1h, 1d")),
+            _ => Err(wrong(format!("`{text}` is no time a window can have"), option)
+                .expected("a duration such as 500ms, 5s, 10m, 1h, 1d")),
         };
         let multiple = |size: i64, step: i64, whole: &str, part: &str, option: &str| match size % step {
             0 if size / step > MOST_WINDOWS => Err(wrong(format!("every row would be in {} windows", size / step), option)),
@@ -293,8 +302,8 @@ impl Window {
                 let columns = input.schema().columns();
                 let window = call(assign, vec![Expr::Column(columns[at].clone())]);
                 let mut after: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
-                after.push(get_field(window.clone(), "start").alias(&start));
-                after.push(get_field(window, "end").alias(&end));
+                after.push(part(window.clone(), "start").alias(&start));
+                after.push(part(window, "end").alias(&end));
                 LogicalPlanBuilder::from(input).project(after)?.build()
             })?;
         } else {
@@ -321,7 +330,7 @@ impl Window {
             let columns = input.schema().columns();
             let window = call(checked, vec![Expr::Column(columns[at].clone())]);
             let mut after: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
-            after.push(get_field(window, "start").alias(&time));
+            after.push(part(window, "start").alias(&time));
             LogicalPlanBuilder::from(input).project(after)?.build()
         })?;
         chain.query(&format!(
@@ -329,7 +338,8 @@ impl Window {
         ))?;
         chain.plan(|_, input| {
             let columns = input.schema().columns();
-            let of = |name: &str| columns.iter().filter(|column| column.name == name).cloned().map(Expr::Column).collect::<Vec<_>>();
+            let of =
+                |name: &str| columns.iter().filter(|column| column.name == name).cloned().map(Expr::Column).collect::<Vec<_>>();
             let apart = call(Apart { gap, signature: signature(2) }, [of(&before), of(&time)].concat());
             let mut after: Vec<Expr> = columns.iter().cloned().map(Expr::Column).collect();
             after.push(apart.alias(&first));
@@ -353,7 +363,7 @@ impl Window {
                 let expr = Expr::Column(column);
                 after.push(match name {
                     name if name == from => expr.alias(START),
-                    name if name == to => get_field(call(end.clone(), vec![expr]), "end").alias(END),
+                    name if name == to => part(call(end.clone(), vec![expr]), "end").alias(END),
                     _ => expr,
                 });
             }

@@ -8,7 +8,9 @@ use weir_plan::Program;
 use crate::bench::Bench;
 
 const DOCUMENTS: [Option<&str>; 5] = [
-    Some(r#"{"id": 12345678901234567890123, "who": {"name": "Ada", "tags": ["a", "b"]}, "at": "2024-01-02T03:04:05Z", "price": 1.10}"#),
+    Some(
+        r#"{"id": 12345678901234567890123, "who": {"name": "Ada", "tags": ["a", "b"]}, "at": "2024-01-02T03:04:05Z", "price": 1.10}"#,
+    ),
     Some(r#"{"id": 2, "who": {"name": null}, "price": "x"}"#),
     Some("{broken"),
     None,
@@ -41,7 +43,11 @@ async fn values_come_out_with_their_types_and_digits_and_bad_rows_are_set_aside(
     );
     let dead: Vec<(&str, &str)> = got.dead.iter().map(|letter| (letter.code.as_str(), letter.reason.as_str())).collect();
     assert!(dead.contains(&("WEIR-ROW-001", "price: `x` is no decimal128(9,2)")), "{dead:?}");
-    assert!(dead.iter().any(|(code, reason)| *code == "WEIR-ROW-002" && reason.starts_with("doc: no JSON: a name is expected at byte 1")), "{dead:?}");
+    assert!(
+        dead.iter()
+            .any(|(code, reason)| *code == "WEIR-ROW-002" && reason.starts_with("doc: no JSON: a name is expected at byte 1")),
+        "{dead:?}"
+    );
     assert!(plan.columns[1..].iter().all(|column| column.from == ["source.t.doc"]), "{:?}", plan.columns);
     assert_eq!(plan.flows[0].outputs[0].schema.field(4).metadata()["weir.logical_type"], "json");
 }
@@ -78,7 +84,9 @@ async fn a_path_that_leads_nowhere_may_set_its_row_aside() {
 
 #[tokio::test]
 async fn the_names_that_others_use_are_understood() {
-    let got = bench().run_line("- json_path: {src_field: doc, columns: [{path: $.who.name, dest_field: who, dest_type: string}]}").await;
+    let got = bench()
+        .run_line("- json_path: {src_field: doc, columns: [{path: $.who.name, dest_field: who, dest_type: string}]}")
+        .await;
     assert_eq!(got.columns, ["n", "doc", "who"]);
 }
 

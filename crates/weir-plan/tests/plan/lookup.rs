@@ -19,7 +19,13 @@ fn texts(values: Vec<Option<&str>>) -> ArrayRef {
 
 fn bench() -> Bench {
     Bench::default()
-        .table("orders", vec![("id", ints(vec![Some(1), Some(2), Some(3), Some(4)])), ("country", texts(vec![Some("DE"), Some("XX"), None, Some("DE")]))])
+        .table(
+            "orders",
+            vec![
+                ("id", ints(vec![Some(1), Some(2), Some(3), Some(4)])),
+                ("country", texts(vec![Some("DE"), Some("XX"), None, Some("DE")])),
+            ],
+        )
         .table(
             "countries",
             vec![
@@ -60,9 +66,18 @@ async fn failure(table: &str, options: &str) -> String {
 
 #[tokio::test]
 async fn every_row_comes_out_once_with_its_entry_or_with_null() {
-    assert_eq!(rows("countries", "on: {country: code}, take: {country_name: name}").await, ["1|DE|Germany", "2|XX|∅", "3|∅|∅", "4|DE|Germany"]);
-    assert_eq!(rows("countries", "from: d, on: {country: code}, take: [name], on_missing: drop").await, ["1|DE|Germany", "4|DE|Germany"]);
-    assert_eq!(rows("history", "on: {country: code}, on_duplicate: first, order_by: since desc").await, ["1|DE|new|2", "2|XX|∅|∅", "3|∅|∅|∅", "4|DE|new|2"]);
+    assert_eq!(
+        rows("countries", "on: {country: code}, take: {country_name: name}").await,
+        ["1|DE|Germany", "2|XX|∅", "3|∅|∅", "4|DE|Germany"]
+    );
+    assert_eq!(
+        rows("countries", "from: d, on: {country: code}, take: [name], on_missing: drop").await,
+        ["1|DE|Germany", "4|DE|Germany"]
+    );
+    assert_eq!(
+        rows("history", "on: {country: code}, on_duplicate: first, order_by: since desc").await,
+        ["1|DE|new|2", "2|XX|∅|∅", "3|∅|∅|∅", "4|DE|new|2"]
+    );
 }
 
 #[tokio::test]

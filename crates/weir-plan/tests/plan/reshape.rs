@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, Int32Array, Int64Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray,
+    Array, ArrayRef, Decimal128Array, Int32Array, Int64Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Int64Type};
@@ -56,7 +56,8 @@ async fn an_exploded_column_comes_from_its_list_and_the_others_from_themselves()
 
 #[tokio::test]
 async fn a_list_in_json_text_gives_its_elements_as_they_are_written() {
-    let bench = Bench::default().table("t", vec![("j", texts(vec![Some("[1.10, {\"a\": [2]}, null, \"x\"]"), Some("[]"), None, Some("null")]))]);
+    let bench = Bench::default()
+        .table("t", vec![("j", texts(vec![Some("[1.10, {\"a\": [2]}, null, \"x\"]"), Some("[]"), None, Some("null")]))]);
     let got = bench.run_line("- explode: {column: j, position: at}").await;
     assert_eq!(got.rows, ["\"x\"|3", "1.10|0", "{\"a\": [2]}|1", "∅|2", "∅|∅", "∅|∅", "∅|∅"]);
     for wrong in ["{}", "[1,", "7"] {
@@ -91,14 +92,15 @@ async fn what_cannot_be_exploded_or_flattened_is_told_with_its_place() {
 
 /// A struct column whose second row is NULL over values that are not.
 fn nested() -> Bench {
-    let inner = Arc::new(StructArray::from(vec![(Arc::new(Field::new("zip", DataType::Utf8, true)), texts(vec![Some("01"), Some("x"), None]))]));
+    let inner = Arc::new(StructArray::from(vec![(
+        Arc::new(Field::new("zip", DataType::Utf8, true)),
+        texts(vec![Some("01"), Some("x"), None]),
+    )]));
     let fields = vec![Field::new("city", DataType::Utf8, true), Field::new("more", inner.data_type().clone(), true)];
     let parts: Vec<ArrayRef> = vec![texts(vec![Some("Rome"), Some("hidden"), None]), inner];
     let address = StructArray::try_new(fields.into(), parts, Some(NullBuffer::from(vec![true, false, true]))).unwrap();
     Bench::default().table("t", vec![("id", ints(vec![Some(1), Some(2), Some(3)])), ("address", Arc::new(address) as ArrayRef)])
 }
-
-use arrow::array::Array;
 
 #[tokio::test]
 async fn the_parts_of_a_struct_become_columns_and_those_of_a_null_are_null() {
@@ -139,7 +141,8 @@ async fn columns_become_rows_with_their_names_and_null_is_a_value() {
 
 #[tokio::test]
 async fn unlike_columns_get_the_type_that_is_asked_for_value_by_value() {
-    let bench = Bench::default().table("t", vec![("a", ints(vec![Some(1), Some(2)])), ("b", texts(vec![Some("2.5"), Some("x")]))]);
+    let bench =
+        Bench::default().table("t", vec![("a", ints(vec![Some(1), Some(2)])), ("b", texts(vec![Some("2.5"), Some("x")]))]);
     let got = bench.run_line("- unpivot: {columns: [a, b], type: \"decimal(5,2)\"}").await;
     assert_eq!(got.rows, ["a|1.00", "b|2.50"]);
     assert_eq!((got.dead.len(), got.dead[0].reason.as_str()), (1, "b: `x` is no decimal128(5,2)"));
@@ -162,9 +165,13 @@ async fn declared_values_become_columns() {
     let got = sales().run_line("- pivot: {group_by: [who], column: month, values: [feb, jan, \"it's\"], value: amount}").await;
     assert_eq!(got.columns, ["who", "feb", "jan", "it's"]);
     assert_eq!(got.rows, ["ada|0.25|1.50|∅", "bob|∅|∅|∅", "∅|∅|∅|0.01"]);
-    let got = sales().run_line("- pivot: {column: month, values: {winter: [jan, feb]}, value: amount, aggregate: sum, other: rest}").await;
+    let got = sales()
+        .run_line("- pivot: {column: month, values: {winter: [jan, feb]}, value: amount, aggregate: sum, other: rest}")
+        .await;
     assert_eq!((got.columns, got.rows), (vec!["winter".to_string(), "rest".into()], vec!["1.75|0.01".to_string()]));
-    let got = sales().run_line("- pivot: {group_by: [who], column: month, values: [jan], value: amount, aggregate: count, undeclared: drop}").await;
+    let got = sales()
+        .run_line("- pivot: {group_by: [who], column: month, values: [jan], value: amount, aggregate: count, undeclared: drop}")
+        .await;
     assert_eq!(got.rows, ["ada|1", "bob|0", "∅|0"]);
 }
 
@@ -184,14 +191,21 @@ async fn a_value_that_is_not_declared_and_a_second_row_for_a_cell_end_the_run() 
 
 #[tokio::test]
 async fn a_pivot_by_numbers_has_their_texts_as_names() {
-    let bench = Bench::default().table("t", vec![("y", Arc::new(Int32Array::from(vec![2024, 2025])) as ArrayRef), ("v", ints(vec![Some(1), Some(2)]))]);
+    let bench = Bench::default()
+        .table("t", vec![("y", Arc::new(Int32Array::from(vec![2024, 2025])) as ArrayRef), ("v", ints(vec![Some(1), Some(2)]))]);
     let got = bench.run_line("- pivot: {column: y, values: [2024, 2025, 2026], value: v}").await;
     assert_eq!((got.columns, got.rows), (vec!["2024".to_string(), "2025".into(), "2026".into()], vec!["1|2|∅".to_string()]));
 }
 
 #[tokio::test]
 async fn empty_inputs_stay_empty() {
-    let empty = ListArray::try_new(Arc::new(Field::new("item", DataType::Int64, true)), OffsetBuffer::from_lengths([]), ints(vec![]), None).unwrap();
+    let empty = ListArray::try_new(
+        Arc::new(Field::new("item", DataType::Int64, true)),
+        OffsetBuffer::from_lengths([]),
+        ints(vec![]),
+        None,
+    )
+    .unwrap();
     let bench = Bench::default().table("t", vec![("n", ints(vec![])), ("m", ints(vec![])), ("l", Arc::new(empty) as ArrayRef)]);
     for transform in [
         "- explode: l",
@@ -212,9 +226,13 @@ async fn lists_of_texts_and_of_structs_are_exploded_too() {
     let items = StructArray::from(vec![(Arc::new(Field::new("sku", DataType::Int64, true)), ints(vec![Some(5), Some(6)]))]);
     let field = Arc::new(Field::new("item", items.data_type().clone(), true));
     let list = ListArray::try_new(field, OffsetBuffer::from_lengths([2]), Arc::new(items), None).unwrap();
-    let bench = Bench::default().table("t", vec![("a", Arc::new(builder.finish()) as ArrayRef), ("b", Arc::new(list) as ArrayRef)]);
+    let bench =
+        Bench::default().table("t", vec![("a", Arc::new(builder.finish()) as ArrayRef), ("b", Arc::new(list) as ArrayRef)]);
     let got = bench.run_line("- explode: {column: b, as: line}\n- flatten: {columns: [line]}\n- explode: a").await;
-    assert_eq!((got.columns, got.rows), (vec!["line_sku".to_string(), "a".into()], vec!["5|x".to_string(), "5|y".into(), "6|x".into(), "6|y".into()]));
+    assert_eq!(
+        (got.columns, got.rows),
+        (vec!["line_sku".to_string(), "a".into()], vec!["5|x".to_string(), "5|y".into(), "6|x".into(), "6|y".into()])
+    );
 }
 
 proptest! {
@@ -271,4 +289,16 @@ proptest! {
         let expected: Vec<String> = cells.iter().map(|(k, row)| format!("{k}|{}", row.iter().map(shown).collect::<Vec<_>>().join("|"))).collect();
         prop_assert_eq!(got.rows, expected);
     }
+}
+
+#[tokio::test]
+async fn a_query_may_take_parts_of_what_it_unnests() {
+    let items = StructArray::from(vec![(Arc::new(Field::new("sku", DataType::Int64, true)), ints(vec![Some(5), Some(6)]))]);
+    let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let list = ListArray::try_new(field, OffsetBuffer::from_lengths([2]), Arc::new(items), None).unwrap();
+    let bench = Bench::default().table("t", vec![("b", Arc::new(list) as ArrayRef)]);
+    assert_eq!(
+        bench.run_line("- sql: \"SELECT e['sku'] AS sku FROM (SELECT unnest(b) AS e FROM input)\"").await.rows,
+        ["5", "6"]
+    );
 }

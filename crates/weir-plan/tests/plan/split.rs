@@ -10,12 +10,19 @@ use crate::bench::{Bench, Got};
 
 fn bench(regions: Vec<Option<&str>>) -> Bench {
     let ids: Int64Array = (1..=regions.len() as i64).collect();
-    Bench::default().table("t", vec![("id", Arc::new(ids) as ArrayRef), ("region", Arc::new(StringArray::from(regions)) as ArrayRef)])
+    Bench::default()
+        .table("t", vec![("id", Arc::new(ids) as ArrayRef), ("region", Arc::new(StringArray::from(regions)) as ArrayRef)])
 }
 
 fn pipeline(split: &str, sinks: &[(&str, &str)]) -> String {
-    let sinks: Vec<String> = sinks.iter().map(|(name, input)| format!("  {name}: {{input: {input}, memory: {{table: \"{name}_{{stream}}\"}}}}\n")).collect();
-    format!("pipeline: p\nsources: {{s: {{memory: {{table: t}}}}}}\ntransforms:\n  routed: {{input: s, split: {split}}}\nsinks:\n{}", sinks.concat())
+    let sinks: Vec<String> = sinks
+        .iter()
+        .map(|(name, input)| format!("  {name}: {{input: {input}, memory: {{table: \"{name}_{{stream}}\"}}}}\n"))
+        .collect();
+    format!(
+        "pipeline: p\nsources: {{s: {{memory: {{table: t}}}}}}\ntransforms:\n  routed: {{input: s, split: {split}}}\nsinks:\n{}",
+        sinks.concat()
+    )
 }
 
 async fn run(bench: &Bench, text: &str) -> Vec<(String, Got)> {
@@ -29,9 +36,13 @@ async fn run(bench: &Bench, text: &str) -> Vec<(String, Got)> {
 #[tokio::test]
 async fn each_row_goes_to_the_first_route_that_takes_it_and_the_rest_to_the_default() {
     let bench = bench(vec![Some("EU"), Some("US"), None, Some("EU"), Some("XX")]);
-    let text = pipeline("{eu: \"region = 'EU'\", known: \"region IN ('EU', 'US')\", rest: default}", &[("a", "routed.eu"), ("b", "routed.known"), ("c", "routed.rest")]);
+    let text = pipeline(
+        "{eu: \"region = 'EU'\", known: \"region IN ('EU', 'US')\", rest: default}",
+        &[("a", "routed.eu"), ("b", "routed.known"), ("c", "routed.rest")],
+    );
     let got = run(&bench, &text).await;
-    let rows: Vec<(&str, Vec<String>, u64)> = got.iter().map(|(name, got)| (name.as_str(), got.rows.clone(), got.filtered)).collect();
+    let rows: Vec<(&str, Vec<String>, u64)> =
+        got.iter().map(|(name, got)| (name.as_str(), got.rows.clone(), got.filtered)).collect();
     assert_eq!(rows[0], ("a/t", vec!["1|EU".into(), "4|EU".into()], 3));
     assert_eq!(rows[1], ("b/t", vec!["2|US".into()], 4));
     assert_eq!(rows[2], ("c/t", vec!["3|∅".into(), "5|XX".into()], 3));
@@ -63,7 +74,9 @@ async fn a_row_that_no_route_takes_ends_the_run_unless_it_is_said_what_becomes_o
     assert_eq!(error.code(), "WEIR-ROW-004");
     assert!(error.to_string().contains("no route takes the row"), "{error}");
 
-    let dead = run(&bench, &pipeline("{routes: [{name: eu, where: \"region = 'EU'\"}], unmatched: dead_letter}", &[("a", "routed.eu")])).await;
+    let dead =
+        run(&bench, &pipeline("{routes: [{name: eu, where: \"region = 'EU'\"}], unmatched: dead_letter}", &[("a", "routed.eu")]))
+            .await;
     assert_eq!((dead[0].1.rows.len(), dead[0].1.dead.len()), (1, 1));
     assert_eq!(dead[0].1.dead[0].reason, "no route takes the row");
     assert_eq!(dead[0].1.dead[0].payload, br#"{"id":2,"region":null}"#);
@@ -74,15 +87,19 @@ async fn a_row_that_no_route_takes_ends_the_run_unless_it_is_said_what_becomes_o
 
 #[tokio::test]
 async fn a_predicate_that_cannot_be_computed_sets_its_row_aside_once_for_each_way() {
-    let bench = Bench::default().table("t", vec![("n", Arc::new(Int64Array::from(vec![Some(0), Some(1), Some(20), None])) as ArrayRef)]);
-    let got = run(&bench, &pipeline("{small: \"10 / n > 5\", rest: default}", &[("a", "routed.small"), ("b", "routed.rest")])).await;
+    let bench =
+        Bench::default().table("t", vec![("n", Arc::new(Int64Array::from(vec![Some(0), Some(1), Some(20), None])) as ArrayRef)]);
+    let got =
+        run(&bench, &pipeline("{small: \"10 / n > 5\", rest: default}", &[("a", "routed.small"), ("b", "routed.rest")])).await;
     assert_eq!((got[0].1.rows.clone(), got[1].1.rows.clone()), (vec!["1".to_string()], vec!["20".to_string(), "∅".into()]));
     assert_eq!((got[0].1.dead.len(), got[1].1.dead.len()), (1, 1));
 }
 
 #[tokio::test]
 async fn columns_pass_a_split_as_they_are() {
-    let plan = bench(vec![Some("EU")]).plan(&pipeline("{eu: \"region = 'EU'\", rest: default}", &[("a", "routed.eu"), ("b", "routed.rest")])).await;
+    let plan = bench(vec![Some("EU")])
+        .plan(&pipeline("{eu: \"region = 'EU'\", rest: default}", &[("a", "routed.eu"), ("b", "routed.rest")]))
+        .await;
     assert_eq!(plan.flows[0].outputs[0].schema.fields().len(), 2);
     assert!(plan.columns.iter().all(|column| column.from == [format!("s.t.{}", column.column)]), "{:?}", plan.columns);
 }

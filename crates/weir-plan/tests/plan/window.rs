@@ -16,7 +16,10 @@ fn bench(rows: &[Row]) -> Bench {
     let at: TimestampSecondArray = rows.iter().map(|row| Some(row.0)).collect();
     let keys: Int64Array = rows.iter().map(|row| row.1).collect();
     let values: Int64Array = rows.iter().map(|row| Some(row.2)).collect();
-    Bench::default().table("t", vec![("ts", Arc::new(at) as ArrayRef), ("k", Arc::new(keys) as ArrayRef), ("v", Arc::new(values) as ArrayRef)])
+    Bench::default().table(
+        "t",
+        vec![("ts", Arc::new(at) as ArrayRef), ("k", Arc::new(keys) as ArrayRef), ("v", Arc::new(values) as ArrayRef)],
+    )
 }
 
 /// The bids of Flink's documentation of window table functions, on 2020-04-15.
@@ -48,10 +51,22 @@ async fn of(bench: &Bench, options: &str) -> Vec<String> {
 async fn the_examples_of_flinks_documentation_give_the_same() {
     let bids = bids();
     assert_eq!(of(&bids, "tumble: 10m").await, ["08:00|08:10|11", "08:10|08:20|10"]);
-    assert_eq!(of(&bids, "hop: {size: 10m, slide: 5m}").await, ["08:00|08:10|11", "08:05|08:15|15", "08:10|08:20|10", "08:15|08:25|6"]);
+    assert_eq!(
+        of(&bids, "hop: {size: 10m, slide: 5m}").await,
+        ["08:00|08:10|11", "08:05|08:15|15", "08:10|08:20|10", "08:15|08:25|6"]
+    );
     assert_eq!(
         of(&bids, "cumulate: {size: 10m, step: 2m}").await,
-        ["08:00|08:06|4", "08:00|08:08|6", "08:00|08:10|11", "08:10|08:12|3", "08:10|08:14|4", "08:10|08:16|4", "08:10|08:18|10", "08:10|08:20|10"]
+        [
+            "08:00|08:06|4",
+            "08:00|08:08|6",
+            "08:00|08:10|11",
+            "08:10|08:12|3",
+            "08:10|08:14|4",
+            "08:10|08:16|4",
+            "08:10|08:18|10",
+            "08:10|08:20|10"
+        ]
     );
 }
 
@@ -67,8 +82,17 @@ async fn sessions_end_when_nothing_came_for_longer_than_the_gap() {
 
 #[tokio::test]
 async fn an_offset_moves_windows_and_times_before_1970_have_windows_too() {
-    let got = bench(&[(-1, None, 1), (0, None, 2), (59, None, 4), (70, None, 8)]).run_line("- window: {tumble: 1m, offset: 10s, on: ts, select: {s: sum(v)}}").await;
-    assert_eq!(got.rows, ["1969-12-31T23:59:10|1970-01-01T00:00:10|3", "1970-01-01T00:00:10|1970-01-01T00:01:10|4", "1970-01-01T00:01:10|1970-01-01T00:02:10|8"]);
+    let got = bench(&[(-1, None, 1), (0, None, 2), (59, None, 4), (70, None, 8)])
+        .run_line("- window: {tumble: 1m, offset: 10s, on: ts, select: {s: sum(v)}}")
+        .await;
+    assert_eq!(
+        got.rows,
+        [
+            "1969-12-31T23:59:10|1970-01-01T00:00:10|3",
+            "1970-01-01T00:00:10|1970-01-01T00:01:10|4",
+            "1970-01-01T00:01:10|1970-01-01T00:02:10|8"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -95,8 +119,17 @@ async fn a_time_whose_window_does_not_fit_its_type_ends_the_run() {
 #[tokio::test]
 async fn a_window_tells_where_its_columns_come_from_and_that_it_sees_rows_together() {
     let plan = bench(&[(0, None, 1)]).line("- window: {tumble: 1m, on: ts, group_by: [k], select: {s: sum(v)}}").await;
-    let from: Vec<String> = plan.columns.iter().map(|column| format!("{} ← {} {}", column.column, column.from.join(" "), column.source)).collect();
-    assert_eq!(from, ["window_start ← source.t.ts (window)", "window_end ← source.t.ts (window)", "k ← source.t.k int64", "s ← source.t.v sum(v) (window)"]);
+    let from: Vec<String> =
+        plan.columns.iter().map(|column| format!("{} ← {} {}", column.column, column.from.join(" "), column.source)).collect();
+    assert_eq!(
+        from,
+        [
+            "window_start ← source.t.ts (window)",
+            "window_end ← source.t.ts (window)",
+            "k ← source.t.k int64",
+            "s ← source.t.v sum(v) (window)"
+        ]
+    );
     let Program::Relational(program) = &plan.flows[0].program else { panic!() };
     assert!(program.reason().contains("`window` has an aggregate"), "{}", program.reason());
 }
@@ -166,7 +199,9 @@ fn shown(windows: &Windows) -> Vec<String> {
     let time = |at: i64| chrono::DateTime::from_timestamp(at, 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
     let mut rows: Vec<String> = windows
         .iter()
-        .map(|((start, end, key), (sum, count))| format!("{}|{}|{}|{sum}|{count}", time(*start), time(*end), key.map_or("∅".into(), |key| key.to_string())))
+        .map(|((start, end, key), (sum, count))| {
+            format!("{}|{}|{}|{sum}|{count}", time(*start), time(*end), key.map_or("∅".into(), |key| key.to_string()))
+        })
         .collect();
     rows.sort();
     rows

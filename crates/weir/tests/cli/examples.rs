@@ -78,7 +78,8 @@ fn compare(example: &Path, rewrite: bool) -> Result<(), String> {
 #[test]
 fn every_example_of_a_transform_writes_what_it_says_and_has_its_page() {
     let rewrite = std::env::var_os("WEIR_REWRITE").is_some();
-    let mut folders: Vec<PathBuf> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     let mut failures = Vec::new();
     for folder in &folders {
@@ -106,7 +107,8 @@ fn the_index_of_transforms_has_every_page() {
         let sentence = about.split_once(". ").map_or(about, |(first, _)| first).trim_end_matches('.');
         lines.push(format!("| [{}]({name}) | {sentence} |\n", name.trim_end_matches(".md")));
     }
-    let index = format!("# Transforms\n\nOne page each; every example is run by the tests.\n\n| | |\n| --- | --- |\n{}", lines.concat());
+    let index =
+        format!("# Transforms\n\nOne page each; every example is run by the tests.\n\n| | |\n| --- | --- |\n{}", lines.concat());
     let place = pages.join("README.md");
     if std::env::var_os("WEIR_REWRITE").is_some() {
         fs::write(&place, &index).unwrap();
