@@ -342,7 +342,7 @@ impl FlowBuilder<'_> {
 
     /// `mode: cdc` with something that a row alone does not decide.
     fn together(&self, graph: &Graph, choice: &[(&OpenSource, &StreamInfo)]) -> Diagnostic {
-        let help = "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates";
+        let help = "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates";
         for op in &graph.ops {
             if let Err(why) = &op.steps {
                 let message = format!("`mode: cdc` has no place for `{}`: it sees rows together ({why})", op.node);
