@@ -125,6 +125,7 @@ pub(crate) struct Chain<'a> {
     node: String,
     kind: &'static str,
     current: Vec<(Upstream, Vec<String>)>,
+    ports: Vec<(String, Upstream)>,
 }
 
 impl<'a> Chain<'a> {
@@ -136,7 +137,7 @@ impl<'a> Chain<'a> {
         kind: &'static str,
         inputs: Vec<(Upstream, Vec<String>)>,
     ) -> Self {
-        Self { session, graph, node: node.into(), kind, current: inputs }
+        Self { session, graph, node: node.into(), kind, current: inputs, ports: Vec::new() }
     }
 
     /// The columns so far (of the first input, before anything was appended).
@@ -145,6 +146,28 @@ impl<'a> Chain<'a> {
             Some((upstream, _)) => self.graph.schema(*upstream).clone(),
             None => Arc::new(Schema::empty()),
         }
+    }
+
+    /// The inputs: the name that a query gives each, and its columns.
+    pub(crate) fn inputs(&self) -> Vec<(String, SchemaRef)> {
+        let named = |(upstream, names): &(Upstream, Vec<String>)| {
+            (names.first().cloned().unwrap_or_default(), self.graph.schema(*upstream).clone())
+        };
+        self.current.iter().map(named).collect()
+    }
+
+    /// Appends an output of its own to what there is so far, which itself stays as it is for the next.
+    pub(crate) fn port(&mut self, name: &str, build: impl FnOnce(&Session, LogicalPlan) -> Result<LogicalPlan>) -> Result<()> {
+        let before = self.current.clone();
+        self.plan(build)?;
+        let end = std::mem::replace(&mut self.current, before);
+        self.ports.extend(end.first().map(|(upstream, _)| (name.to_string(), *upstream)));
+        Ok(())
+    }
+
+    /// What the node gives at each of its outputs, if it has several.
+    pub(crate) fn ports(&self) -> &[(String, Upstream)] {
+        &self.ports
     }
 
     /// What the node gives.
@@ -252,7 +275,9 @@ impl<'a> Chain<'a> {
         let mut state = ColumnState {
             from: BTreeSet::new(),
             source: match origin.text() {
-                Some(text) => format!("{text} ({})", self.kind),
+                // Columns of our own on the way tell nobody anything.
+                Some(text) if !text.contains(OWN) => format!("{text} ({})", self.kind),
+                Some(_) => format!("({})", self.kind),
                 None => format!("({})", self.kind),
             },
             unchanged: None,
@@ -275,6 +300,9 @@ impl<'a> Chain<'a> {
         self.current = vec![(Upstream::Op(self.graph.ops.len() - 1), vec!["input".into()])];
     }
 }
+
+/// How the names of columns begin that a transform adds on the way and takes out again.
+pub(crate) const OWN: &str = "__weir_";
 
 /// A name as a SQL identifier.
 pub(crate) fn quoted(name: &str) -> String {

@@ -42,6 +42,12 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
     for (node, problem) in shape::problems(pipeline) {
         found.push(places.in_node(&node, problem));
     }
+    for (node, port) in shape::unread(pipeline) {
+        let problem = Problem::new(code::SHAPE, format!("nothing reads `{node}.{port}`: its rows go nowhere"))
+            .option(port.clone())
+            .help(format!("`input: {node}.{port}`"));
+        found.push(warning(places.in_node(&node, problem)));
+    }
     distinct(found)
 }
 

@@ -295,13 +295,25 @@ fn tables(plan: &Plan, page: &mut Page) {
     }
     for (flow, sink) in &shown {
         let columns: Vec<&ColumnReport> =
-            plan.columns.iter().filter(|column| column.flow == *flow && column.sink == *sink).collect();
+            plan.columns.iter().filter(|column| column.flow == *flow && column.sink == *sink).fold(Vec::new(), once);
         page.line("");
         if shown.len() > 1 {
             page.line(format!("  {flow} → {sink}"));
         }
         table(&columns, page);
     }
+}
+
+/// A sink that gets several outputs of one node gets the same columns several times.
+fn once<'a>(mut shown: Vec<&'a ColumnReport>, column: &'a ColumnReport) -> Vec<&'a ColumnReport> {
+    let same = |other: &&ColumnReport| {
+        (&other.column, &other.source, &other.arrow, &other.sink_type, &other.from)
+            == (&column.column, &column.source, &column.arrow, &column.sink_type, &column.from)
+    };
+    if !shown.iter().any(|other| same(other)) {
+        shown.push(column);
+    }
+    shown
 }
 
 fn table(columns: &[&ColumnReport], page: &mut Page) {

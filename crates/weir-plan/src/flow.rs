@@ -20,7 +20,7 @@ use crate::planner::{OpenSink, OpenSource, Planner, Policies};
 use crate::problem::{Places, Problem, code};
 use crate::program::relational::{Prepared, QueryProgram};
 use crate::program::row::RowTree;
-use crate::shape::{Component, Feed};
+use crate::shape::{Component, Feed, address};
 use crate::sql::Session;
 use crate::transforms::{Kind, OnError};
 
@@ -58,17 +58,16 @@ impl FlowBuilder<'_> {
     ) -> Result<Option<(Flow, Vec<ColumnReport>)>> {
         let before = told.problems.len();
         let mut graph = Graph::default();
-        let mut ends: BTreeMap<&str, Upstream> = BTreeMap::new();
+        let mut ends: BTreeMap<String, Upstream> = BTreeMap::new();
         let mut inputs = Vec::new();
         for (index, (open, stream)) in choice.iter().enumerate() {
-            ends.insert(&open.node.name, Upstream::Input(index));
+            ends.insert(open.node.name.clone(), Upstream::Input(index));
             told.columns.extend(stream.schema.fields().iter().map(|field| field.name().clone()));
             graph.inputs.push(InputTable::new(index, &open.node.name, &stream.name, &stream.schema));
             inputs.extend(self.input(index, open, stream, told));
         }
         for node in &component.transforms {
-            let Some(end) = self.lower(node, &mut graph, &ends, choice, told)? else { continue };
-            ends.insert(&node.name, end);
+            self.lower(node, &mut graph, &mut ends, choice, told)?;
         }
         if told.problems.len() > before {
             return Ok(None);
@@ -79,15 +78,24 @@ impl FlowBuilder<'_> {
         };
         let name = match (single, component.sinks.first()) {
             (Some(stream), _) => stream.name.clone(),
-            (None, Some(Feed { sink, from })) if sink.inputs.len() > 1 => format!("{}.{from}", sink.name),
+            (None, Some(Feed { sink, from, .. })) if sink.inputs.len() > 1 => format!("{}.{from}", sink.name),
             (None, Some(feed)) => feed.sink.name.clone(),
             (None, None) => return Ok(None),
         };
         let (mut outputs, mut tails, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        for Feed { sink: node, from } in component.sinks.iter().copied() {
-            let (Some(open), Some(upstream)) = (self.sinks.get(node.name.as_str()), ends.get(from).copied()) else { continue };
+        for feed in &component.sinks {
+            let node = feed.sink;
+            let (Some(open), Some(upstream)) = (self.sinks.get(node.name.as_str()), ends.get(&feed.address()).copied()) else {
+                continue;
+            };
             let (tail, columns) = self.losses(&name, node, open, upstream, &mut graph, told);
-            let stream = single.map_or_else(|| from.to_string(), |stream| stream.name.clone());
+            let stream = single.map_or(feed.from, |stream| stream.name.as_str());
+            // One output of a node is the stream; several of them, in one sink, are streams of their own.
+            let several = component.sinks.iter().filter(|other| other.sink.name == node.name).count() > 1;
+            let stream = match &feed.port {
+                Some(port) if several => format!("{stream}_{port}"),
+                _ => stream.to_string(),
+            };
             outputs.push((node, open, stream));
             tails.push(tail);
             reports.extend(columns);
@@ -178,28 +186,29 @@ impl FlowBuilder<'_> {
         })
     }
 
-    /// Appends a transform's operations. `None`: a problem was told, or an upstream had one.
-    fn lower<'n>(
+    /// Appends a transform's operations, and to `ends` what it gives: nothing if a problem was told, or an upstream had one.
+    fn lower(
         &self,
-        node: &'n Node,
+        node: &Node,
         graph: &mut Graph,
-        ends: &BTreeMap<&'n str, Upstream>,
+        ends: &mut BTreeMap<String, Upstream>,
         choice: &[(&OpenSource, &StreamInfo)],
         told: &mut Told,
-    ) -> Result<Option<Upstream>> {
+    ) -> Result<()> {
         let mut inputs = Vec::new();
         for input in &node.inputs {
-            let Some(upstream) = ends.get(input.node.as_str()) else { return Ok(None) };
-            inputs.push((*upstream, self.names(node, &input.node, *upstream, choice)));
+            let address = address(&input.node, input.port.as_deref());
+            let Some(upstream) = ends.get(&address) else { return Ok(()) };
+            inputs.push((*upstream, self.names(node, &address, *upstream, choice)));
         }
         let options = self.planner.resolved_options(self.places.0, node)?;
-        let Some(kind) = Kind::of(&node.kind) else { return Ok(None) };
+        let Some(kind) = Kind::of(&node.kind) else { return Ok(()) };
         let read = match kind.read(&options) {
             Ok(read) => read,
             Err(why) => {
                 let problem = Problem::new(code::TRANSFORM_OPTIONS, format!("`{}`: {why}", kind.name));
                 told.problems.push(self.places.in_node(&node.name, problem));
-                return Ok(None);
+                return Ok(());
             }
         };
         let mut problems = read.check();
@@ -208,10 +217,11 @@ impl FlowBuilder<'_> {
             read.lower(&mut chain, &mut problems);
         }
         if problems.is_empty() {
-            return Ok(chain.end());
+            ends.extend(chain.ports().iter().map(|(port, end)| (address(&node.name, Some(port)), *end)));
+            ends.extend(chain.end().map(|end| (node.name.clone(), end)));
         }
         told.problems.extend(problems.into_iter().map(|problem| self.places.in_node(&node.name, problem)));
-        Ok(None)
+        Ok(())
     }
 
     /// Every name that a query in `node` may give to one of its inputs.
@@ -335,9 +345,9 @@ impl FlowBuilder<'_> {
         let (mode, help) = match self.policies.mode {
             Mode::Streaming => (
                 "streaming",
-                "rows of a stream pass one by one: filter, field_mapper, cast, mask, or sql without joins and aggregates; windows and joins are to come",
+                "rows of a stream pass one by one: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates; windows and joins are to come",
             ),
-            _ => ("cdc", "changes pass row by row: filter, field_mapper, cast, mask, or sql without joins and aggregates"),
+            _ => ("cdc", "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates"),
         };
         for op in &graph.ops {
             if let Err(why) = &op.steps {

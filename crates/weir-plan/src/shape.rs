@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_spec::model::{Node, Pipeline, Role};
 
 use crate::problem::{Problem, code};
+use crate::transforms::Kind;
 
 /// A connected part of the graph, without what no sink needs.
 #[derive(Debug)]
@@ -16,11 +17,66 @@ pub(crate) struct Component<'a> {
 }
 
 /// What one sink gets from one of its inputs. A sink with several inputs writes each as a stream of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Feed<'a> {
     pub(crate) sink: &'a Node,
     /// The node that feeds it.
     pub(crate) from: &'a str,
+    /// The output of that node, if it has several.
+    pub(crate) port: Option<String>,
+}
+
+impl<'a> Feed<'a> {
+    /// The feeds of a sink. One that names a node with several outputs, and none of these, gets all of them.
+    fn of(pipeline: &'a Pipeline, sink: &'a Node) -> Vec<Self> {
+        let mut feeds = Vec::new();
+        for input in &sink.inputs {
+            let ports: Vec<Option<String>> = match (&input.port, pipeline.node(&input.node).map(outputs)) {
+                (None, Some(Some(ports))) if !ports.is_empty() => ports.into_iter().map(Some).collect(),
+                (port, _) => vec![port.clone()],
+            };
+            feeds.extend(ports.into_iter().map(|port| Self { sink, from: &input.node, port }));
+        }
+        feeds
+    }
+
+    /// What it reads, as an input is written.
+    pub(crate) fn address(&self) -> String {
+        address(self.from, self.port.as_deref())
+    }
+}
+
+/// A node, or an output of it, as an input is written.
+pub(crate) fn address(node: &str, port: Option<&str>) -> String {
+    match port {
+        Some(port) => format!("{node}.{port}"),
+        None => node.to_string(),
+    }
+}
+
+/// The outputs of a node that has several; empty for others. `None`: it cannot be told.
+fn outputs(node: &Node) -> Option<Vec<String>> {
+    match node.role {
+        Role::Transform => Kind::outputs(node),
+        Role::Source | Role::Sink => Some(Vec::new()),
+    }
+}
+
+/// Outputs that nothing reads: their rows would go nowhere.
+pub(crate) fn unread(pipeline: &Pipeline) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for node in pipeline.of(Role::Transform) {
+        for port in outputs(node).unwrap_or_default() {
+            let reads = |reader: &Node| {
+                let mut inputs = reader.inputs.iter().filter(|input| input.node == node.name);
+                inputs.any(|input| input.port.as_ref().is_none_or(|read| *read == port))
+            };
+            if !pipeline.nodes.iter().any(reads) {
+                found.push((node.name.clone(), port));
+            }
+        }
+    }
+    found
 }
 
 /// What is wrong with the graph, by node.
@@ -42,9 +98,24 @@ pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
                 Some(upstream) if upstream.role == Role::Sink => {
                     Problem::new(code::SHAPE, format!("`{}` reads from `{}`, which is a sink", node.name, input.node))
                 }
-                Some(_) => match &input.port {
-                    Some(port) => Problem::new(code::SHAPE, format!("`{}` has no output `{port}`", input.node)),
-                    None => continue,
+                Some(upstream) => match (&input.port, outputs(upstream)) {
+                    (Some(port), Some(known)) if !known.contains(port) => {
+                        let problem = Problem::new(code::SHAPE, format!("`{}` has no output `{port}`", input.node))
+                            .nearest(port, known.iter().map(String::as_str));
+                        match known.is_empty() {
+                            true => problem,
+                            false => problem.expected(format!("outputs: {}", known.join(", "))),
+                        }
+                    }
+                    (None, Some(known)) if !known.is_empty() && node.role == Role::Transform => {
+                        let each: Vec<String> = known.iter().map(|port| format!("`{}.{port}`", input.node)).collect();
+                        Problem::new(
+                            code::SHAPE,
+                            format!("`{}` has {} outputs, and `{}` reads one", input.node, known.len(), node.name),
+                        )
+                        .expected(format!("one of {}", each.join(", ")))
+                    }
+                    _ => continue,
                 },
             };
             found.push(tell(problem.option("input")));
@@ -105,11 +176,8 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
             }
         }
     }
-    let feeds: Vec<Feed<'_>> = nodes
-        .iter()
-        .filter(|node| node.role == Role::Sink)
-        .flat_map(|sink| sink.inputs.iter().map(|input| Feed { sink, from: &input.node }))
-        .collect();
+    let feeds: Vec<Feed<'_>> =
+        nodes.iter().filter(|node| node.role == Role::Sink).flat_map(|sink| Feed::of(pipeline, sink)).collect();
     let mut order: Vec<usize> = Vec::new();
     for id in feeds.iter().filter_map(|feed| group.get(feed.from)) {
         if !order.contains(id) {
@@ -122,7 +190,7 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
             let of = |role: Role| -> Vec<&Node> {
                 nodes.iter().copied().filter(|node| node.role == role && group[node.name.as_str()] == id).collect()
             };
-            let sinks = feeds.iter().copied().filter(|feed| group.get(feed.from) == Some(&id)).collect();
+            let sinks = feeds.iter().cloned().filter(|feed| group.get(feed.from) == Some(&id)).collect();
             Component { sources: of(Role::Source), transforms: ordered(of(Role::Transform)), sinks }
         })
         .collect()

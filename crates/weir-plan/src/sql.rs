@@ -25,6 +25,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use crate::checked::{CheckedArithmetic, DecimalLiterals};
 use crate::checked_sum::CheckedSum;
 use crate::clock;
+use crate::program::require::Require;
 
 /// A table that a query may name.
 pub(crate) struct Table {
@@ -52,6 +53,8 @@ pub fn config() -> SessionConfig {
     SessionConfig::new()
         .with_information_schema(false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+        // It moves `element['part']` below the unnest that makes elements of a list.
+        .set_bool("datafusion.optimizer.enable_leaf_expression_pushdown", false)
         .set_str("datafusion.execution.time_zone", "UTC")
 }
 
@@ -70,7 +73,7 @@ pub fn exact(builder: SessionStateBuilder) -> SessionStateBuilder {
 impl Session {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let mut state = exact(SessionStateBuilder::new().with_config(config()).with_default_features()).build();
-        for function in clock::functions(now) {
+        for function in clock::functions(now).into_iter().chain([Require::function()]) {
             // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
             let _ = state.register_udf(Arc::new(function));
         }

@@ -2,7 +2,10 @@
 
 pub(crate) mod cast;
 pub(crate) mod discard;
+pub(crate) mod json;
+pub(crate) mod path;
 pub(crate) mod prepared;
 pub(crate) mod record;
 pub(crate) mod relational;
+pub(crate) mod require;
 pub(crate) mod row;

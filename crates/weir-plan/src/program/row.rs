@@ -25,6 +25,7 @@ use crate::changes::{ColumnWay, OutputWay};
 use crate::model::{RowOutput, RowProgram, origin};
 use crate::program::cast::CheckedCast;
 use crate::program::record::encode;
+use crate::program::require::REQUIRE;
 use crate::sql::Session;
 
 /// What happens to a batch.
@@ -142,10 +143,11 @@ fn why_expression(part: &Expr) -> Option<String> {
         Expr::WindowFunction(_) => Some("a window".into()),
         Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => Some("a sub-query".into()),
         Expr::OuterReferenceColumn(_, _) => Some("a correlated sub-query".into()),
-        Expr::Unnest(_) => Some("an unnest".into()),
+        Expr::Unnest(_) => Some("several rows for one".into()),
         Expr::Placeholder(_) => Some("a placeholder".into()),
         Expr::ScalarFunction(function)
-            if function.func.signature().volatility == datafusion::logical_expr::Volatility::Volatile =>
+            if function.func.signature().volatility == datafusion::logical_expr::Volatility::Volatile
+                && function.name() != REQUIRE =>
         {
             Some(format!("`{}()` (it gives another value at each call)", function.name()))
         }
@@ -169,7 +171,7 @@ pub(crate) fn why_relational(plan: &LogicalPlan) -> Option<String> {
             LogicalPlan::Limit(_) => Some("a limit".into()),
             LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => Some("a distinct".into()),
             LogicalPlan::Union(_) => Some("a union".into()),
-            LogicalPlan::Unnest(_) => Some("an unnest".into()),
+            LogicalPlan::Unnest(_) => Some("several rows for one".into()),
             LogicalPlan::RecursiveQuery(_) => Some("a recursive query".into()),
             LogicalPlan::Values(_) => Some("a table of values".into()),
             LogicalPlan::EmptyRelation(_) => Some("a query that does not read its input".into()),
@@ -324,6 +326,11 @@ fn attempt(step: &Step, node: &str, batch: &RecordBatch) -> Result<Done> {
         Ok(done) => Ok(done),
         Err(Failed::Run(error)) => Err(error),
         Err(Failed::Evaluation(error)) => {
+            // An error of our own is the run's: whoever wants a row set aside says so in another way.
+            let error = match own(error) {
+                Ok(ours) => return Err(ours.at(format!("node `{node}`"))),
+                Err(error) => error,
+            };
             let Some(reason) = row_fault(&error) else {
                 return Err(Error::new("WEIR-ROW-003", Kind::Data, "an expression failed")
                     .at(format!("node `{node}`"))
@@ -461,6 +468,17 @@ fn rebuilt(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<Re
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
         .map_err(|error| Failed::Run(Error::internal("a program gave other columns than it was planned with").caused_by(error)))
+}
+
+/// Our own error, if that is what an evaluation failed with.
+fn own(error: DataFusionError) -> Result<Error, DataFusionError> {
+    match error {
+        DataFusionError::External(inner) => inner.downcast::<Error>().map(|ours| *ours).map_err(DataFusionError::External),
+        DataFusionError::Context(context, inner) => {
+            own(*inner).map_err(|inner| DataFusionError::Context(context, Box::new(inner)))
+        }
+        other => Err(other),
+    }
 }
 
 /// The reason if an evaluation failed because of a value, so that other rows may be fine.

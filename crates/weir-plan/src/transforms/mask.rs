@@ -20,6 +20,7 @@ use sha2::{Sha256, Sha512};
 use weir_error::Secret;
 
 use super::Transform;
+use super::token::{TokeniseOptions, Tokens};
 use crate::chain::Chain;
 use crate::problem::{Problem, code};
 
@@ -28,7 +29,8 @@ use crate::problem::{Problem, code};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mask {
     /// Column → how: `hash` (keyed hash, equal values stay equal), `redact` (a constant), `partial` (the last four
-    /// characters, or the domain of an e-mail address), or one of them with options: `{hash: {salt: "${SALT}"}}`.
+    /// characters, or the domain of an e-mail address), or one of them with options: `{hash: {salt: "${SALT}"}}`;
+    /// `tokenise`, with a key: `{tokenise: {key: "${KEY}", prefix: cus_}}`.
     columns: BTreeMap<String, How>,
 }
 
@@ -38,6 +40,7 @@ enum How {
     Hash(HashOptions),
     Redact(RedactOptions),
     Partial(PartialOptions),
+    Tokenise(TokeniseOptions),
 }
 
 /// A keyed hash (HMAC), in lower-case hexadecimal.
@@ -91,7 +94,8 @@ impl Default for PartialOptions {
 
 impl<'de> Deserialize<'de> for How {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        const EXPECTED: &str = "hash, redact, partial, or one of them with its options: {hash: {salt: ..}}";
+        const EXPECTED: &str =
+            "hash, redact, partial, or one of them with its options: {hash: {salt: ..}}, {tokenise: {key: ..}}";
         let value = Value::deserialize(deserializer)?;
         let (word, options) = match &value {
             Value::String(word) => (word.as_str(), Value::Object(Default::default())),
@@ -106,6 +110,7 @@ impl<'de> Deserialize<'de> for How {
             "hash" => serde_json::from_value(options).map(Self::Hash).map_err(D::Error::custom),
             "redact" => serde_json::from_value(options).map(Self::Redact).map_err(D::Error::custom),
             "partial" => serde_json::from_value(options).map(Self::Partial).map_err(D::Error::custom),
+            "tokenise" | "tokenize" => serde_json::from_value(options).map(Self::Tokenise).map_err(D::Error::custom),
             other => Err(D::Error::custom(format!("`{other}` is no way to mask; expected {EXPECTED}"))),
         }
     }
@@ -119,18 +124,32 @@ impl JsonSchema for How {
         let hash = generator.subschema_for::<HashOptions>();
         let redact = generator.subschema_for::<RedactOptions>();
         let partial = generator.subschema_for::<PartialOptions>();
+        let tokenise = generator.subschema_for::<TokeniseOptions>();
         json_schema!({
             "oneOf": [
                 { "type": "string", "enum": ["hash", "redact", "partial"] },
                 { "type": "object", "properties": { "hash": hash }, "required": ["hash"], "additionalProperties": false },
                 { "type": "object", "properties": { "redact": redact }, "required": ["redact"], "additionalProperties": false },
-                { "type": "object", "properties": { "partial": partial }, "required": ["partial"], "additionalProperties": false }
+                { "type": "object", "properties": { "partial": partial }, "required": ["partial"], "additionalProperties": false },
+                { "type": "object", "properties": { "tokenise": tokenise }, "required": ["tokenise"], "additionalProperties": false }
             ]
         })
     }
 }
 
 impl Transform for Mask {
+    fn check(&self) -> Vec<Problem> {
+        let empty = |(column, how): (&String, &How)| match how {
+            How::Tokenise(options) if options.key.is_empty() => Some(
+                Problem::new(code::TRANSFORM_OPTIONS, format!("the key for the tokens of `{column}` is empty"))
+                    .option(format!("columns/{column}"))
+                    .help("a token is worth what its key is: `key: \"${TOKEN_KEY}\"`"),
+            ),
+            _ => None,
+        };
+        self.columns.iter().filter_map(empty).collect()
+    }
+
     fn warnings(&self) -> Vec<Problem> {
         self.columns
             .iter()
@@ -205,6 +224,7 @@ impl Hash for Masked {
             How::Hash(options) => (0, options.algorithm, options.salt.expose()).hash(state),
             How::Redact(options) => (1, options).hash(state),
             How::Partial(options) => (2, options).hash(state),
+            How::Tokenise(options) => (3, options.key.expose(), &options.prefix, options.format).hash(state),
         }
     }
 }
@@ -215,6 +235,7 @@ impl ScalarUDFImpl for Masked {
             How::Hash(_) => "mask_hash",
             How::Redact(_) => "mask_redact",
             How::Partial(_) => "mask_partial",
+            How::Tokenise(_) => "mask_tokenise",
         }
     }
     fn signature(&self) -> &Signature {
@@ -258,6 +279,11 @@ fn mask(how: &How, texts: &StringArray) -> Result<StringArray> {
     Ok(match how {
         How::Redact(options) => texts.iter().map(|text| text.map(|_| options.with.as_str())).collect(),
         How::Partial(options) => texts.iter().map(|text| text.map(|text| partial(text, options.keep))).collect(),
+        How::Tokenise(options) => {
+            let tokens = Tokens::new(options)?;
+            let token = |text: Option<&str>| text.map(|text| tokens.of(text)).transpose();
+            texts.iter().map(token).collect::<Result<StringArray>>()?
+        }
         How::Hash(options) => {
             let key = options.salt.expose().as_bytes();
             let keyed = match options.algorithm {
@@ -344,6 +370,8 @@ mod tests {
     #[test]
     fn a_salt_does_not_print() {
         let how = how(r#"{"hash": {"salt": "hunter2"}}"#);
+        assert!(!format!("{:?}", Masked::new(how)).contains("hunter2"));
+        let how = super::tests::how(r#"{"tokenise": {"key": "hunter2"}}"#);
         assert!(!format!("{:?}", Masked::new(how)).contains("hunter2"));
     }
 

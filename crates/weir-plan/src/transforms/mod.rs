@@ -6,16 +6,29 @@
 
 mod cast;
 mod dedupe;
+mod explode;
 mod field_mapper;
 mod filter;
+mod flatten;
+mod json_path;
+mod lookup;
 mod mask;
+mod part;
+mod pivot;
+mod several;
+mod split;
 mod sql;
+mod token;
+mod unpivot;
+mod values;
+mod window;
 
 pub(crate) use cast::{OnError, Policy};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_spec::TransformWords;
+use weir_spec::model::Node;
 
 use crate::chain::Chain;
 use crate::problem::Problem;
@@ -25,6 +38,10 @@ pub(crate) trait Transform: Send + Sync {
     /// Whether it can take more than one input.
     fn takes_many(&self) -> bool {
         false
+    }
+    /// The names of its outputs, if it has several: `input: node.output` reads one of them.
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
     }
     /// What can be said without knowing any column.
     fn check(&self) -> Vec<Problem> {
@@ -70,6 +87,14 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<cast::Cast>("cast", &[], None),
     kind::<dedupe::Dedupe>("dedupe", &["deduplicate"], None),
     kind::<mask::Mask>("mask", &[], None),
+    kind::<split::Split>("split", &[], None),
+    kind::<explode::Explode>("explode", &["unnest"], Some("column")),
+    kind::<flatten::Flatten>("flatten", &[], None),
+    kind::<unpivot::Unpivot>("unpivot", &["melt"], None),
+    kind::<pivot::Pivot>("pivot", &[], None),
+    kind::<json_path::JsonPath>("json_path", &["jsonpath"], None),
+    kind::<lookup::Lookup>("lookup", &[], None),
+    kind::<window::Window>("window", &[], None),
 ];
 
 impl Kind {
@@ -81,6 +106,11 @@ impl Kind {
     /// What the spec parser needs to know.
     pub(crate) fn words(&self) -> TransformWords {
         TransformWords { canonical: self.name.into(), schema: (self.schema)(), bare: self.bare.map(Into::into) }
+    }
+
+    /// The outputs of a transform node: none for a node with one. `None`: its options cannot be read, which is told elsewhere.
+    pub(crate) fn outputs(node: &Node) -> Option<Vec<String>> {
+        Some(Self::of(&node.kind)?.read(&node.options).ok()?.outputs())
     }
 
     /// Reads the options of a node.

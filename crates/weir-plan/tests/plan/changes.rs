@@ -179,3 +179,28 @@ fn a_journal_has_a_limit_and_says_what_happens_there_and_what_it_keeps() {
         assert_eq!((problem.code.as_str(), problem.suggestion.as_deref()), (code, suggestion), "{written}");
     }
 }
+
+#[tokio::test]
+async fn a_split_of_changes_says_what_decides_where_a_row_goes() {
+    let text = "pipeline: p\nmode: cdc\nsources: {s: {memory: {table: t, log: true}}}\n\
+                transforms: {routed: {input: s, split: {x: \"city = 'x'\", y: \"name = 'y'\", rest: default}}}\n\
+                sinks:\n  a: {input: routed.x, memory: {table: a, changes: true}}\n  b: {input: [routed.y, routed.rest], memory: {table: \"b_{stream}\", changes: true}}\n";
+    let plan = bench().plan(text).await;
+    let flow = &plan.flows[0];
+    let names: Vec<(&str, &[String])> =
+        flow.outputs.iter().map(|output| (output.stream.as_str(), output.key.as_slice())).collect();
+    let key = ["id".to_string()];
+    assert_eq!(names, [("t", &key[..]), ("t_y", &key[..]), ("t_rest", &key[..])]);
+    let Program::RowLocal(program) = &flow.program else { panic!() };
+    for way in program.ways(3).unwrap() {
+        let same: Vec<Option<usize>> = way.columns.iter().map(|column| column.same).collect();
+        assert_eq!((same, way.filtered, &way.filters), (vec![Some(0), Some(1), Some(2)], true, &BTreeSet::from([1, 2])));
+    }
+    assert!(flow.replan.is_some());
+}
+
+#[tokio::test]
+async fn what_makes_several_rows_of_one_has_no_place_among_changes() {
+    let found = bench().problems(&cdc("- unpivot: {columns: [name, city]}", "")).await;
+    assert!(found[0].message.contains("no place for `unpivot`"), "{found:#?}");
+}

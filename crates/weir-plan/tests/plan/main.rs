@@ -4,8 +4,13 @@
 mod bench;
 mod changes;
 mod invariants;
+mod json_path;
 mod lineage;
+mod lookup;
 mod memory;
 mod planning;
+mod reshape;
+mod split;
 mod streaming;
 mod transforms;
+mod window;

@@ -5,6 +5,7 @@ mod ask;
 mod asked;
 mod changes_into_files;
 mod changes_transformed;
+mod examples;
 mod flights;
 mod handover;
 mod harness;
