@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use weir_connect::{Barrier, Batch, Event, SplitProgress, StreamReader, StreamWriter};
 use weir_error::{Error, Kind, Result};
-use weir_plan::RowProgram;
+use weir_plan::{RowProgram, RuleCount};
 
 use crate::cursor::CursorTracker;
 use crate::flow::{FlowShared, Todo, poisoned};
@@ -189,6 +189,10 @@ impl Lane {
                 let rows = output.batch.num_rows() as u64;
                 counts.written[index] = rows;
                 counts.filtered += output.filtered;
+                // Outputs that share a node share its counts.
+                let new = output.rules.iter().filter(|rule| !counts.rules.iter().any(|known| same_rule(known, rule))).cloned();
+                let new: Vec<RuleCount> = new.collect();
+                counts.rules.extend(new);
                 counts.dead += output.dead.len() as u64;
                 let sink = Some(self.shared.sinks[index].clone());
                 dead.extend(output.dead.into_iter().map(|letter| SetAside { sink: sink.clone(), letter }));
@@ -239,6 +243,10 @@ impl Lane {
         }
         shared.confirm(barrier.epoch, &body.counts).await
     }
+}
+
+fn same_rule(one: &RuleCount, other: &RuleCount) -> bool {
+    one.node == other.node && one.rule == other.rule
 }
 
 /// A split that is being read.

@@ -1,6 +1,6 @@
 //! The operations that a flow's nodes lower to, with what is known about their columns.
 //!
-//! There are two: a query over the tables upstream and a checked cast. Each knows its schema with the field metadata of
+//! There are three: a query over the tables upstream, a checked cast, and rules held against rows. Each knows its schema with the field metadata of
 //! columns that pass unchanged, where each column comes from, and whether it runs row by row.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,8 @@ use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 
 use crate::lineage::{self, Origin};
 use crate::program::cast::CheckedCast;
+use crate::program::check::{Check, RowRule};
+use crate::program::expectation::Expectation;
 use crate::program::row::{self, Step};
 use crate::sql::{Planned, Session, Table, source};
 use crate::transforms::{OnError, Policy};
@@ -74,6 +76,8 @@ pub(crate) enum Body {
     Query { plan: LogicalPlan, scans: BTreeMap<String, usize> },
     /// A checked cast.
     Cast(Arc<CheckedCast>),
+    /// Rules held against rows.
+    Check(Arc<Check>),
 }
 
 /// One operation.
@@ -125,6 +129,8 @@ pub(crate) struct Chain<'a> {
     node: String,
     kind: &'static str,
     current: Vec<(Upstream, Vec<String>)>,
+    /// What `weir plan` should say about this node.
+    pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Chain<'a> {
@@ -136,7 +142,7 @@ impl<'a> Chain<'a> {
         kind: &'static str,
         inputs: Vec<(Upstream, Vec<String>)>,
     ) -> Self {
-        Self { session, graph, node: node.into(), kind, current: inputs }
+        Self { session, graph, node: node.into(), kind, current: inputs, notes: Vec::new() }
     }
 
     /// The columns so far (of the first input, before anything was appended).
@@ -145,6 +151,24 @@ impl<'a> Chain<'a> {
             Some((upstream, _)) => self.graph.schema(*upstream).clone(),
             None => Arc::new(Schema::empty()),
         }
+    }
+
+    /// The node.
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What plans SQL.
+    pub(crate) fn session(&self) -> &'a Session {
+        self.session
+    }
+
+    /// Every input: the names that a query may give it, the preferred one first, and its columns.
+    pub(crate) fn tables(&self) -> Vec<Table> {
+        self.current
+            .iter()
+            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
+            .collect()
     }
 
     /// What the node gives.
@@ -205,11 +229,22 @@ impl<'a> Chain<'a> {
         });
     }
 
-    fn tables(&self) -> Vec<Table> {
-        self.current
-            .iter()
-            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
-            .collect()
+    /// Appends rules over the one input, whose last columns are their flags.
+    pub(crate) fn check(&mut self, rules: Vec<RowRule>, whole: Vec<Expectation>, columns: usize) {
+        let Some((upstream, _)) = self.current.first() else { return };
+        let upstream = *upstream;
+        let schema: SchemaRef = Arc::new(Schema::new(self.schema().fields()[..columns].to_vec()));
+        let columns = self.graph.columns(upstream)[..columns].to_vec();
+        let steps = !whole.is_empty();
+        let check = Arc::new(Check::new(&self.node, rules, whole, schema.clone()));
+        self.push(Op {
+            node: self.node.clone(),
+            inputs: vec![upstream],
+            steps: if steps { Err("a rule about all rows".into()) } else { Ok(vec![Step::Check(check.clone())]) },
+            body: Body::Check(check),
+            schema,
+            columns,
+        });
     }
 
     fn append(&mut self, planned: Planned) -> Result<()> {

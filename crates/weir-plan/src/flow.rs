@@ -98,6 +98,17 @@ impl FlowBuilder<'_> {
             None => return Ok(None),
         };
         let row_local = matches!(program, Program::RowLocal(_));
+        if reads_log(self.policies)
+            && let Some(check) = graph.ops.iter().find_map(|op| match &op.body {
+                Body::Check(check) if check.needs_the_end() => Some(check),
+                _ => None,
+            })
+        {
+            let problem = Problem::new(code::MODE, format!("a limit or a rule about all rows in `{}` needs the last row", check.node()))
+                .help("a log has no last row: in `mode: cdc` rules are about single rows, without `max_failures` and `max_fraction`");
+            told.problems.push(self.places.in_node(check.node(), problem));
+            return Ok(None);
+        }
         if reads_log(self.policies) && !row_local {
             told.problems.push(self.together(&graph, choice));
             return Ok(None);
@@ -208,6 +219,7 @@ impl FlowBuilder<'_> {
             read.lower(&mut chain, &mut problems);
         }
         if problems.is_empty() {
+            told.warnings.append(&mut chain.notes);
             return Ok(chain.end());
         }
         told.problems.extend(problems.into_iter().map(|problem| self.places.in_node(&node.name, problem)));
@@ -286,7 +298,9 @@ impl FlowBuilder<'_> {
         tails: &[Upstream],
         told: &mut Told,
     ) -> Option<(Program, Arc<Graph>)> {
+        let together = graph.ops.iter().any(|op| matches!(&op.body, Body::Check(check) if check.decides_together()));
         if let [input] = inputs
+            && (!together || reads_log(self.policies))
             && let Some(tree) = RowTree::new(&input.stream.name, &graph, tails)
         {
             return Some((Program::RowLocal(Arc::new(tree)), Arc::new(graph)));
@@ -320,6 +334,7 @@ impl FlowBuilder<'_> {
         let bytes: Option<u64> = inputs.iter().map(|input| input.stream.estimated_bytes).sum();
         let hash_joins = bytes.is_some_and(|bytes| bytes <= SMALL_BYTES);
         let program = QueryProgram {
+            name: name.into(),
             tables: inputs.iter().map(|input| input.table.clone()).collect(),
             outputs: tails.to_vec(),
             reason: reason(name, &graph, inputs.len(), hash_joins),
@@ -430,7 +445,7 @@ fn prepare(input: usize, stream: &str, graph: &Graph, outputs: &[Upstream]) -> O
             graph.ops.iter().enumerate().filter(|(_, op)| op.inputs.contains(&at)).map(|(index, _)| index).collect();
         let ([reader], false) = (readers.as_slice(), outputs.contains(&at)) else { break };
         let op = &graph.ops[*reader];
-        if op.inputs.len() != 1 || op.steps.is_err() {
+        if op.inputs.len() != 1 || op.steps.is_err() || matches!(op.body, Body::Check(_)) {
             break;
         }
         ops.push(*reader);
@@ -466,6 +481,8 @@ fn reason(name: &str, graph: &Graph, inputs: usize, hash_joins: bool) -> String 
         if let Err(why) = &op.steps {
             joins |= why.contains("join");
             parts.push(format!("`{}` has {why}", op.node).replace("has it ", "needs rows together: it "));
+        } else if matches!(&op.body, Body::Check(check) if check.decides_together()) {
+            parts.push(format!("`{}` may fail the run over any row, so nothing is committed before the last", op.node));
         }
     }
     if parts.is_empty() && inputs > 1 {

@@ -38,6 +38,7 @@ pub use model::*;
 pub use options::{ResolveReferences, Unresolved};
 pub use planner::{PlanFailure, Planner};
 pub use problem::code;
+pub use program::checked_table::Aside;
 pub use program::prepared::prepared;
 pub use program::record::decode_record;
 pub use vocabulary::{Words, vocabulary};

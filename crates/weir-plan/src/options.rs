@@ -237,7 +237,8 @@ pub(crate) fn lag(node: &Node) -> Result<Option<Lag>, Problem> {
     }
 }
 
-fn micros(text: &str) -> Option<i64> {
+/// Microseconds of a duration as it is written: `5m`.
+pub(crate) fn micros(text: &str) -> Option<i64> {
     let cut = text.find(|c: char| !c.is_ascii_digit())?;
     let count: i64 = text[..cut].parse().ok()?;
     let unit = match &text[cut..] {

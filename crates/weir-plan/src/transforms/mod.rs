@@ -4,10 +4,14 @@
 //! logical plan over the inputs) and a checked cast. Whether the result runs row by row or needs the whole input is not
 //! declared here: it is read off the plan.
 
+mod aggregate;
 mod cast;
+mod data_quality;
 mod dedupe;
 mod field_mapper;
 mod filter;
+mod join;
+pub(crate) mod keys;
 mod mask;
 mod sql;
 
@@ -70,6 +74,9 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<cast::Cast>("cast", &[], None),
     kind::<dedupe::Dedupe>("dedupe", &["deduplicate"], None),
     kind::<mask::Mask>("mask", &[], None),
+    kind::<join::Join>("join", &[], None),
+    kind::<aggregate::Aggregate>("aggregate", &["aggregation"], None),
+    kind::<data_quality::DataQuality>("data_quality", &["quality"], None),
 ];
 
 impl Kind {

@@ -523,6 +523,10 @@ impl Applier {
             counts.filtered += sent.filtered;
             counts.dead += sent.dead.len() as u64;
             counts.set_aside += sent.dead.len() as u64;
+            // Outputs that share a node share its counts.
+            if at == wanted[0] {
+                add_rules(&mut counts.rules, &sent.rules);
+            }
             gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
             self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
