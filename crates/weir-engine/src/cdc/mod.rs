@@ -46,7 +46,7 @@ use weir_spec::units::size_text;
 use weir_spec::{JournalPolicy, WhenFull};
 
 use crate::events::{JournalProgress, Progress, RunEvent};
-use crate::flow::FlowOutcome;
+use crate::flow::{self, FlowOutcome};
 use crate::memory;
 use crate::queue;
 use crate::report::StreamReport;

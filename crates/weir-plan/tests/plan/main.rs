@@ -1,10 +1,13 @@
 //! Plans over a connector in memory: values, shapes, promises, refusals.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod aggregates;
 mod bench;
 mod changes;
 mod invariants;
+mod joins;
 mod lineage;
 mod memory;
 mod planning;
+mod quality;
 mod transforms;

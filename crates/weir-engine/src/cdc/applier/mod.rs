@@ -25,7 +25,7 @@ use weir_connect::{
     StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::Flow;
+use weir_plan::{Flow, add_rules};
 
 pub(super) use self::opening::Left;
 use self::opening::Opening;
