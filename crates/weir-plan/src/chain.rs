@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
@@ -17,7 +18,8 @@ use crate::lineage::{self, Origin};
 use crate::program::cast::CheckedCast;
 use crate::program::check::{Check, RowRule};
 use crate::program::expectation::Expectation;
-use crate::program::row::{self, Step};
+use crate::model::RowProgram;
+use crate::program::row::{self, RowTree, Step};
 use crate::sql::{Planned, Session, Table, source};
 use crate::transforms::{OnError, Policy};
 use crate::types::{TypeWord, show};
@@ -96,6 +98,8 @@ pub(crate) struct Op {
 #[derive(Default)]
 pub(crate) struct Graph {
     pub(crate) inputs: Vec<InputTable>,
+    /// Some rows of each input, where a transform wants to see them.
+    pub(crate) samples: Vec<Option<RecordBatch>>,
     pub(crate) ops: Vec<Op>,
 }
 
@@ -169,6 +173,29 @@ impl<'a> Chain<'a> {
             .iter()
             .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
             .collect()
+    }
+
+    /// Some rows of the one input, as they are here; or why there are none.
+    pub(crate) fn sample(&self) -> Result<RecordBatch, String> {
+        let mut at = self.current.first().map(|(upstream, _)| *upstream).ok_or("it has no input")?;
+        let mut ops = Vec::new();
+        let input = loop {
+            match at {
+                Upstream::Input(input) => break input,
+                Upstream::Op(op) => {
+                    ops.push(op);
+                    match self.graph.ops[op].inputs.as_slice() {
+                        [before] => at = *before,
+                        _ => return Err("what comes before it sees rows together".into()),
+                    }
+                }
+            }
+        };
+        ops.reverse();
+        let sample = self.graph.samples.get(input).and_then(Option::as_ref).ok_or("a log of changes gives none")?;
+        let way = RowTree::along("sample", self.graph, input, &ops).ok_or("what comes before it sees rows together")?;
+        let done = way.apply(sample).map_err(|error| error.to_string())?;
+        done.into_iter().next().map(|output| output.batch).ok_or_else(|| "it has no input".into())
     }
 
     /// What the node gives.

@@ -20,6 +20,7 @@ use crate::planner::{OpenSink, OpenSource, Planner, Policies};
 use crate::problem::{Places, Problem, code};
 use crate::program::relational::{Prepared, QueryProgram};
 use crate::program::row::RowTree;
+use crate::sample::Samples;
 use crate::shape::{Component, Feed};
 use crate::sql::Session;
 use crate::transforms::{Kind, OnError};
@@ -46,6 +47,7 @@ pub(crate) struct FlowBuilder<'a> {
     pub(crate) policies: &'a Policies,
     pub(crate) sinks: &'a BTreeMap<&'a str, OpenSink>,
     pub(crate) places: &'a Places<'a>,
+    pub(crate) samples: &'a Samples,
 }
 
 impl FlowBuilder<'_> {
@@ -64,6 +66,7 @@ impl FlowBuilder<'_> {
             ends.insert(&open.node.name, Upstream::Input(index));
             told.columns.extend(stream.schema.fields().iter().map(|field| field.name().clone()));
             graph.inputs.push(InputTable::new(index, &open.node.name, &stream.name, &stream.schema));
+            graph.samples.push(self.samples.get(&(open.node.name.clone(), stream.name.clone())).cloned());
             inputs.extend(self.input(index, open, stream, told));
         }
         for node in &component.transforms {

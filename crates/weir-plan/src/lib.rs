@@ -27,6 +27,7 @@ pub mod options;
 pub mod planner;
 mod problem;
 mod program;
+mod sample;
 mod shape;
 pub mod sql;
 mod transforms;

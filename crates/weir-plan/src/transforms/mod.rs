@@ -13,6 +13,7 @@ mod filter;
 mod join;
 pub(crate) mod keys;
 mod mask;
+mod schema_inference;
 mod sql;
 
 pub(crate) use cast::{OnError, Policy};
@@ -23,6 +24,11 @@ use weir_spec::TransformWords;
 
 use crate::chain::Chain;
 use crate::problem::Problem;
+
+/// The transform that looks at rows while the plan is made.
+pub(crate) const SAMPLING: &str = "schema_inference";
+/// At how many, if it does not say.
+pub(crate) const SAMPLE_ROWS: u64 = 1_000;
 
 /// A transform with its options read.
 pub(crate) trait Transform: Send + Sync {
@@ -74,6 +80,7 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<cast::Cast>("cast", &[], None),
     kind::<dedupe::Dedupe>("dedupe", &["deduplicate"], None),
     kind::<mask::Mask>("mask", &[], None),
+    kind::<schema_inference::SchemaInference>(SAMPLING, &["infer_schema"], None),
     kind::<join::Join>("join", &[], None),
     kind::<aggregate::Aggregate>("aggregate", &["aggregation"], None),
     kind::<data_quality::DataQuality>("data_quality", &["quality"], None),
