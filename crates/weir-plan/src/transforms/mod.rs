@@ -13,6 +13,7 @@ mod filter;
 mod join;
 pub(crate) mod keys;
 mod mask;
+mod nlp;
 mod schema_inference;
 mod sql;
 
@@ -81,6 +82,7 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<dedupe::Dedupe>("dedupe", &["deduplicate"], None),
     kind::<mask::Mask>("mask", &[], None),
     kind::<schema_inference::SchemaInference>(SAMPLING, &["infer_schema"], None),
+    kind::<nlp::Nlp>("nlp", &["nlp_enrichment"], None),
     kind::<join::Join>("join", &[], None),
     kind::<aggregate::Aggregate>("aggregate", &["aggregation"], None),
     kind::<data_quality::DataQuality>("data_quality", &["quality"], None),
