@@ -4,10 +4,12 @@
 mod aggregates;
 mod bench;
 mod changes;
+mod inference;
 mod invariants;
 mod joins;
 mod lineage;
 mod memory;
+mod nlp;
 mod planning;
 mod quality;
 mod transforms;
