@@ -42,7 +42,7 @@ async fn text_becomes_what_it_says_and_the_plan_tells_from_what() {
 #[tokio::test]
 async fn later_values_that_do_not_fit_are_dead_letters_and_never_null() {
     let batch = |values: Vec<Option<&str>>| RecordBatch::try_from_iter_with_nullable([("v", texts(values), true)]).unwrap();
-    let rows = vec![batch(vec![Some("1"), Some("2"), None]), batch(vec![Some("x"), Some("07"), Some("9")])];
+    let rows = vec![batch(vec![Some("1"), Some("2"), None]), batch(vec![Some("x"), Some("9"), Some("07")])];
     let bench = Bench::default().batches("t", rows, &[]);
     let got = bench.run_line("- schema_inference: {sample_rows: 4, min_confidence: 0.5}").await;
     assert_eq!(got.rows, ["1", "2", "∅", "9"]);
