@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::compute::filter;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{filter, prep_null_mask_filter};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::plan_err;
@@ -89,7 +89,8 @@ impl Expectation {
                 lowered.aggregate.expressions().iter().map(|expr| expr.evaluate(batch)?.into_array(rows)).collect::<Result<_>>()?;
             if let Some(only) = &lowered.filter {
                 let mask = only.evaluate(batch)?.into_array(rows)?;
-                let mask = arrow::compute::prep_null_mask_filter(mask.as_boolean());
+                let mask = mask.as_boolean();
+                let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
                 values = values.iter().map(|value| Ok(filter(value, &mask)?)).collect::<Result<_>>()?;
             }
             total.update_batch(&values)?;
@@ -106,7 +107,7 @@ impl Expectation {
         let holds = self.holds.evaluate(&batch)?.into_array(1)?;
         let shown = if value.is_null(0) { "NULL".into() } else { array_value_to_string(&value, 0)? };
         let holds = holds.as_boolean();
-        Ok((arrow::array::Array::is_valid(holds, 0) && holds.value(0), shown))
+        Ok((holds.is_valid(0) && holds.value(0), shown))
     }
 
     /// How the rule is counted: all rows are one thing that is checked.

@@ -1,6 +1,8 @@
 //! `aggregate`: one row per group, or one for all rows.
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::LogicalPlan;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -213,6 +215,11 @@ impl Written {
     }
 }
 
+/// Whether rows become fewer in a plan.
+fn aggregates(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(aggregate) if !aggregate.aggr_expr.is_empty()))).unwrap_or(false)
+}
+
 fn columns(schema: &SchemaRef) -> Vec<String> {
     schema.fields().iter().map(|field| field.name().clone()).collect()
 }
@@ -274,7 +281,12 @@ impl Transform for Aggregate {
             let alone = key.iter().cloned().chain([column.clone()]).collect::<Vec<_>>().join(", ");
             let planned = chain.session().query(&format!("SELECT {alone} FROM input{grouped}"), &chain.tables());
             match planned.and_then(|planned| chain.session().analyze(planned.plan)) {
-                Ok(_) => chosen.push(column),
+                Ok(plan) if aggregates(&plan) => chosen.push(column),
+                Ok(_) => problems.push(
+                    Problem::new(code::TRANSFORM_OPTIONS, format!("`{sql}` is no aggregate of the rows"))
+                        .option(&place)
+                        .help("count(*), sum(x), max(x), …; a computed column is for `sql`"),
+                ),
                 Err(error) => problems.push(Problem::query(&error, &place)),
             }
         }

@@ -162,7 +162,7 @@ async fn what_comes_after_a_check_sees_only_what_passed() {
     assert_eq!(got.rows, ["2|2010"]);
     assert_eq!(got.dead.len(), 1);
     let got = orders().run_line("- data_quality: {rules: [{row_count: {max: 9}}, {sql: amount > 0, on_fail: drop}]}\n- filter: id > 1\n- field_mapper: {select: [status]}").await;
-    assert_eq!((got.rows, got.columns), (vec!["paid".to_string()], vec!["status".to_string()]));
+    assert_eq!((got.rows, got.columns), (vec!["lost".into(), "paid".into()], vec!["status".to_string()]));
 }
 
 #[tokio::test]

@@ -225,7 +225,7 @@ impl DataQuality {
             let name = rule.name.clone().unwrap_or_else(|| {
                 let plain = rule.plain_name();
                 let numbers = std::iter::once(plain.clone()).chain((2..).map(|number| format!("{plain}_{number}")));
-                let free = numbers.into_iter().find(|name| !taken.contains(name)).unwrap_or(plain);
+                let free = numbers.into_iter().find(|name| !taken.contains(name)).unwrap_or_else(|| plain.clone());
                 taken.insert(free.clone());
                 free
             });

@@ -61,14 +61,15 @@ fn candidates(known: &[&str]) -> Vec<(TypeWord, fn(&str) -> bool)> {
     if let Some(decimal) = decimal(known) {
         all.push((plain(decimal), digits));
     }
-    all.extend([
-        (plain(DataType::Float64), number as fn(&str) -> bool),
+    let others: [(TypeWord, fn(&str) -> bool); 6] = [
+        (plain(DataType::Float64), number),
         (plain(DataType::Date32), date),
         (plain(DataType::Time64(TimeUnit::Microsecond)), time),
         (micros(None), moment),
         (micros(Some("UTC")), zoned),
         (TypeWord { data_type: DataType::Utf8, json: true }, json),
-    ]);
+    ];
+    all.extend(others);
     all
 }
 
@@ -117,7 +118,7 @@ fn date(text: &str) -> bool {
 }
 
 fn time(text: &str) -> bool {
-    text.len() >= 8 && shaped(&text[..text.len().min(8)], "dd:dd:dd") || shaped(text, "dd:dd")
+    text.is_ascii() && (text.len() >= 8 && shaped(&text[..8], "dd:dd:dd") || shaped(text, "dd:dd"))
 }
 
 fn moment(text: &str) -> bool {
