@@ -478,7 +478,11 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
 /// Says which rules did not hold for every row; those for the dead letters are told there.
 pub(crate) fn tell_rules(context: &RunContext, flow: &str, rules: &[RuleCount]) {
     for count in rules.iter().filter(|count| count.failed > 0 && count.action != "quarantine") {
-        let rows = if count.checked == 1 { "it does not hold".into() } else { format!("{} of {} rows break it", count.failed, count.checked) };
+        let rows = if count.checked == 1 {
+            "it does not hold".into()
+        } else {
+            format!("{} of {} rows break it", count.failed, count.checked)
+        };
         context.warn(format!("stream {flow}: rule `{}` of `{}`: {rows} ({})", count.rule, count.node, count.action));
     }
 }

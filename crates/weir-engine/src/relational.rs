@@ -176,8 +176,7 @@ fn session(context: &RunContext, aside: &Arc<Aside>) -> Result<SessionContext> {
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill])))
         .build_arc()
         .map_err(|error| Error::internal("the query engine cannot start").caused_by(error))?;
-    let config =
-        weir_plan::sql::config().with_target_partitions(context.options.parallelism).with_extension(aside.clone());
+    let config = weir_plan::sql::config().with_target_partitions(context.options.parallelism).with_extension(aside.clone());
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 

@@ -15,10 +15,10 @@ use weir_connect::Edge;
 use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 
 use crate::lineage::{self, Origin};
+use crate::model::RowProgram;
 use crate::program::cast::CheckedCast;
 use crate::program::check::{Check, RowRule};
 use crate::program::expectation::Expectation;
-use crate::model::RowProgram;
 use crate::program::row::{self, RowTree, Step};
 use crate::sql::{Planned, Session, Table, source};
 use crate::transforms::{OnError, Policy};

@@ -107,8 +107,11 @@ impl FlowBuilder<'_> {
                 _ => None,
             })
         {
-            let problem = Problem::new(code::MODE, format!("a limit or a rule about all rows in `{}` needs the last row", check.node()))
-                .help("a log has no last row: in `mode: cdc` rules are about single rows, without `max_failures` and `max_fraction`");
+            let problem = Problem::new(
+                code::MODE,
+                format!("a limit or a rule about all rows in `{}` needs the last row", check.node()),
+            )
+            .help("a log has no last row: in `mode: cdc` rules are about single rows, without `max_failures` and `max_fraction`");
             told.problems.push(self.places.in_node(check.node(), problem));
             return Ok(None);
         }

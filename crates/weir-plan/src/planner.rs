@@ -150,7 +150,14 @@ impl Planner {
         }
         let now = chrono::Utc::now();
         let session = Session::new(now);
-        let builder = FlowBuilder { planner: self, session: &session, policies: &policies, sinks: &sinks, places: &places, samples: &samples };
+        let builder = FlowBuilder {
+            planner: self,
+            session: &session,
+            policies: &policies,
+            sinks: &sinks,
+            places: &places,
+            samples: &samples,
+        };
         let mut planned = Vec::new();
         for component in &components {
             for choice in choices(component, &sources, &places, &mut told) {

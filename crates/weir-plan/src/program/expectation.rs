@@ -85,8 +85,12 @@ impl Expectation {
     pub(crate) fn feed(&self, totals: &mut [Box<dyn Accumulator>], batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         for (lowered, total) in self.aggregates.iter().zip(totals) {
-            let mut values: Vec<ArrayRef> =
-                lowered.aggregate.expressions().iter().map(|expr| expr.evaluate(batch)?.into_array(rows)).collect::<Result<_>>()?;
+            let mut values: Vec<ArrayRef> = lowered
+                .aggregate
+                .expressions()
+                .iter()
+                .map(|expr| expr.evaluate(batch)?.into_array(rows))
+                .collect::<Result<_>>()?;
             if let Some(only) = &lowered.filter {
                 let mask = only.evaluate(batch)?.into_array(rows)?;
                 let mask = mask.as_boolean();

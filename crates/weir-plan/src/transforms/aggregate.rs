@@ -195,7 +195,9 @@ impl Written {
             }
             // The mean of integers through their exact sum: a sum of binary fractions forgets digits beyond 2^53.
             Function::Avg if kind.is_integer() => {
-                format!("CAST(sum(CAST({column} AS DECIMAL(38, 0))){only} AS DOUBLE) / CAST(nullif(count({column}){only}, 0) AS DOUBLE)")
+                format!(
+                    "CAST(sum(CAST({column} AS DECIMAL(38, 0))){only} AS DOUBLE) / CAST(nullif(count({column}){only}, 0) AS DOUBLE)"
+                )
             }
             Function::Avg => {
                 numeric("avg")?;
@@ -229,7 +231,9 @@ impl Transform for Aggregate {
         let mut problems = Vec::new();
         if self.group_by.0.is_empty() && self.select.0.is_empty() {
             problems.push(
-                Problem::new(code::TRANSFORM_OPTIONS, "an aggregate of nothing").option("select").help("`select: {rows: count(*)}`"),
+                Problem::new(code::TRANSFORM_OPTIONS, "an aggregate of nothing")
+                    .option("select")
+                    .help("`select: {rows: count(*)}`"),
             );
         }
         for (at, name) in self.group_by.0.iter().enumerate() {
@@ -241,7 +245,8 @@ impl Transform for Aggregate {
             let place = format!("select/{name}");
             if self.group_by.0.contains(name) {
                 problems.push(
-                    Problem::new(code::COLUMN, format!("two columns would be called `{name}`: the key and the measure")).option(&place),
+                    Problem::new(code::COLUMN, format!("two columns would be called `{name}`: the key and the measure"))
+                        .option(&place),
                 );
             }
             match measure {
@@ -305,7 +310,8 @@ mod tests {
 
     #[test]
     fn measures_keep_the_order_in_which_they_are_written() {
-        let read: Aggregate = serde_json::from_str(r#"{"select": {"z": "count(*)", "a": {"function": "sum", "column": "x"}}}"#).unwrap();
+        let read: Aggregate =
+            serde_json::from_str(r#"{"select": {"z": "count(*)", "a": {"function": "sum", "column": "x"}}}"#).unwrap();
         let names: Vec<&str> = read.select.0.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["z", "a"]);
     }

@@ -95,9 +95,11 @@ impl<'de> Deserialize<'de> for On {
         };
         match Value::deserialize(deserializer)? {
             Value::String(condition) => Ok(Self::Condition(condition)),
-            Value::Array(names) if !names.is_empty() => {
-                names.into_iter().map(|value| name(value).map(|name| (name.clone(), name))).collect::<Result<_, _>>().map(Self::Keys)
-            }
+            Value::Array(names) if !names.is_empty() => names
+                .into_iter()
+                .map(|value| name(value).map(|name| (name.clone(), name)))
+                .collect::<Result<_, _>>()
+                .map(Self::Keys),
             Value::Object(pairs) if !pairs.is_empty() => {
                 pairs.into_iter().map(|(left, right)| Ok((left, name(right)?))).collect::<Result<_, _>>().map(Self::Keys)
             }
@@ -279,7 +281,8 @@ impl Transform for Join {
         let mut seen = BTreeSet::new();
         for name in self.drop.iter().chain(self.rename.keys()).filter(|name| !seen.insert(name.as_str())) {
             problems.push(
-                Problem::new(code::TRANSFORM_OPTIONS, format!("`{name}` is both renamed and dropped, or dropped twice")).option("drop"),
+                Problem::new(code::TRANSFORM_OPTIONS, format!("`{name}` is both renamed and dropped, or dropped twice"))
+                    .option("drop"),
             );
         }
         problems
@@ -288,7 +291,8 @@ impl Transform for Join {
     fn lower(&self, chain: &mut Chain<'_>, problems: &mut Vec<Problem>) {
         let tables = chain.tables();
         let [left, right] = tables.as_slice() else {
-            let message = format!("`join` brings two inputs together, here {}", if tables.len() == 1 { "is one" } else { "are more" });
+            let message =
+                format!("`join` brings two inputs together, here {}", if tables.len() == 1 { "is one" } else { "are more" });
             problems.push(
                 Problem::new(code::SHAPE, message)
                     .option("input")

@@ -41,7 +41,8 @@ async fn every_function_is_exact() {
         .await;
     assert_eq!(got.rows, ["0.416666|2.0|1|1.10|3|4|3"]);
     let large = 1_i64 << 60;
-    let bench = Bench::default().table("t", vec![("n", ints(vec![Some(large), Some(large + 1), Some(-large), Some(-large - 1), Some(4)]))]);
+    let bench = Bench::default()
+        .table("t", vec![("n", ints(vec![Some(large), Some(large + 1), Some(-large), Some(-large - 1), Some(4)]))]);
     let got = bench.run_line("- aggregate: {select: {mean: {function: avg, column: n}}}").await;
     assert_eq!(got.rows, ["0.8"], "a sum of binary fractions would have lost the 4");
 }
@@ -56,7 +57,10 @@ async fn a_sum_that_does_not_fit_fails() {
 #[tokio::test]
 async fn of_no_rows_there_is_one_total_and_no_group() {
     let bench = Bench::default().table("t", vec![("k", ints(vec![])), ("n", ints(vec![]))]);
-    assert_eq!(bench.run_line("- aggregate: {select: {rows: count(*), s: sum(n), m: {function: avg, column: n}}}").await.rows, ["0|∅|∅"]);
+    assert_eq!(
+        bench.run_line("- aggregate: {select: {rows: count(*), s: sum(n), m: {function: avg, column: n}}}").await.rows,
+        ["0|∅|∅"]
+    );
     assert_eq!(bench.run_line("- aggregate: {group_by: k, select: {rows: count(*)}}").await.rows, Vec::<String>::new());
 }
 

@@ -55,7 +55,9 @@ async fn later_values_that_do_not_fit_are_dead_letters_and_never_null() {
 #[tokio::test]
 async fn what_is_known_better_is_written() {
     let bench = Bench::default().table("t", people());
-    let plan = bench.line("- schema_inference: {columns: [id, paid], null_values: [''], types: {id: text, paid: 'decimal(10,2)'}}").await;
+    let plan = bench
+        .line("- schema_inference: {columns: [id, paid], null_values: [''], types: {id: text, paid: 'decimal(10,2)'}}")
+        .await;
     let types: Vec<&str> = plan.columns.iter().map(|column| column.arrow.as_str()).collect();
     assert_eq!(types, ["utf8", "utf8", "decimal128(10,2)", "utf8", "utf8", "int64"]);
 }
@@ -84,10 +86,8 @@ async fn a_sample_of_nothing_changes_nothing() {
 #[tokio::test]
 async fn columns_with_different_values_are_named_as_keys() {
     let ids: Vec<String> = (0..30).map(|id| id.to_string()).collect();
-    let bench = Bench::default().table(
-        "t",
-        vec![("id", texts(ids.iter().map(|id| Some(id.as_str())).collect())), ("k", texts(vec![Some("a"); 30]))],
-    );
+    let bench = Bench::default()
+        .table("t", vec![("id", texts(ids.iter().map(|id| Some(id.as_str())).collect())), ("k", texts(vec![Some("a"); 30]))]);
     let plan = bench.line("- schema_inference: {}").await;
     assert!(plan.warnings.iter().any(|note| note.ends_with("so perhaps a key: id")), "{:?}", plan.warnings);
 }
@@ -97,7 +97,8 @@ async fn it_reads_behind_what_runs_row_by_row_and_says_where_it_cannot() {
     let bench = Bench::default().table("t", people()).table("u", people());
     let got = bench.run_line("- sql: SELECT id || '0' AS tens FROM input WHERE n > 7\n- schema_inference: {}\n- sql: SELECT sum(tens) AS s FROM input").await;
     assert_eq!(got.rows, ["50"]);
-    for transforms in ["- sql: SELECT id FROM input ORDER BY id\n- schema_inference: {}", "- schema_inference: {columns: [idd]}"] {
+    for transforms in ["- sql: SELECT id FROM input ORDER BY id\n- schema_inference: {}", "- schema_inference: {columns: [idd]}"]
+    {
         let found = bench.problems(&line(transforms)).await;
         assert!(found[0].message.contains("sees rows together") || found[0].message.contains("no column `idd`"), "{found:?}");
     }

@@ -18,9 +18,15 @@ fn bench() -> Bench {
     Bench::default()
         .table(
             "orders",
-            vec![("id", ints(vec![Some(1), Some(2), Some(3), Some(4)])), ("customer_id", ints(vec![Some(10), None, Some(30), Some(10)]))],
+            vec![
+                ("id", ints(vec![Some(1), Some(2), Some(3), Some(4)])),
+                ("customer_id", ints(vec![Some(10), None, Some(30), Some(10)])),
+            ],
         )
-        .table("customers", vec![("id", ints(vec![Some(10), Some(20), None])), ("name", texts(vec![Some("ada"), Some("bob"), Some("eve")]))])
+        .table(
+            "customers",
+            vec![("id", ints(vec![Some(10), Some(20), None])), ("name", texts(vec![Some("ada"), Some("bob"), Some("eve")]))],
+        )
 }
 
 async fn rows(options: &str) -> Vec<String> {
@@ -55,7 +61,10 @@ async fn a_key_of_one_name_is_one_column_with_the_value_of_either_side() {
         .table("a", vec![("k", ints(vec![Some(1), Some(2)])), ("x", ints(vec![Some(5), Some(6)]))])
         .table("b", vec![("k", ints(vec![Some(2), Some(3)])), ("y", ints(vec![Some(7), Some(8)]))]);
     let got = bench.run_over(&["a", "b"], "join: {kind: full, on: [k]}").await;
-    assert_eq!((got.columns, got.rows), (vec!["k".into(), "x".into(), "y".into()], vec!["1|5|∅".into(), "2|6|7".into(), "3|∅|8".into()]));
+    assert_eq!(
+        (got.columns, got.rows),
+        (vec!["k".into(), "x".into(), "y".into()], vec!["1|5|∅".into(), "2|6|7".into(), "3|∅|8".into()])
+    );
 }
 
 #[tokio::test]
@@ -94,7 +103,8 @@ async fn mistakes_are_told_at_their_place() {
 
 #[tokio::test]
 async fn columns_come_from_their_sides() {
-    let plan = bench().plan(&over(&["orders", "customers"], "join: {kind: left, on: {customer_id: id}, drop: [customers.id]}")).await;
+    let plan =
+        bench().plan(&over(&["orders", "customers"], "join: {kind: left, on: {customer_id: id}, drop: [customers.id]}")).await;
     let from: Vec<String> = plan.columns.iter().map(|column| format!("{} ← {}", column.column, column.from.join(" "))).collect();
     assert_eq!(from, ["id ← orders.orders.id", "customer_id ← orders.orders.customer_id", "name ← customers.customers.name"]);
 }

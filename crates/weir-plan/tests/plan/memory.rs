@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_connect::{
-    Batch, ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Event, EventStream, Kind, Position,
-    ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities, SourceContext, Split, StreamInfo,
-    StreamReader, StreamSink, StreamTarget, WriteMode,
+    Batch, ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Event,
+    EventStream, Kind, Position, ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities,
+    SourceContext, Split, StreamInfo, StreamReader, StreamSink, StreamTarget, WriteMode,
 };
 
 /// A table that the source offers.

@@ -41,7 +41,8 @@ async fn columns_are_added_row_by_row() {
 #[tokio::test]
 async fn only_what_is_asked_for_is_added_and_comes_from_the_text() {
     let plan = reviews().line("- nlp: {column: body, enrich: [sentiment], prefix: r_}").await;
-    let from: Vec<String> = plan.columns.iter().skip(2).map(|column| format!("{} ← {}", column.column, column.from.len())).collect();
+    let from: Vec<String> =
+        plan.columns.iter().skip(2).map(|column| format!("{} ← {}", column.column, column.from.len())).collect();
     assert_eq!(from, ["r_sentiment ← 1", "r_sentiment_label ← 1"]);
     assert!(plan.columns[2].from[0].ends_with(".body"));
     let got = reviews().run_line("- nlp: {column: body, enrich: [entities], entities: [place], prefix: ''}").await;

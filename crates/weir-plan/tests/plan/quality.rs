@@ -48,7 +48,10 @@ async fn each_action_does_what_it_says_row_by_row() {
     assert_eq!((got.filtered, got.dead.len()), (2, 1));
     assert_eq!(counted(&got.rules), ["not_null_id 1/5 quarantine", "range_amount 2/5 drop", "in_set_status 1/5 warn"]);
     let letter = &got.dead[0];
-    assert_eq!((letter.code.as_str(), letter.reason.as_str()), ("WEIR-QUALITY-001", "rule `not_null_id`: id is NULL; expected: not NULL"));
+    assert_eq!(
+        (letter.code.as_str(), letter.reason.as_str()),
+        ("WEIR-QUALITY-001", "rule `not_null_id`: id is NULL; expected: not NULL")
+    );
     assert_eq!(String::from_utf8_lossy(&letter.payload), r#"{"id":null,"amount":7,"status":null}"#);
 }
 
@@ -69,7 +72,11 @@ async fn a_row_that_breaks_two_rules_is_one_dead_letter_with_both_reasons() {
 async fn null_passes_what_compares() {
     let bench = Bench::default().table(
         "t",
-        vec![("a", ints(vec![None])), ("b", texts(vec![None])), ("at", Arc::new(TimestampMicrosecondArray::from(vec![None])) as ArrayRef)],
+        vec![
+            ("a", ints(vec![None])),
+            ("b", texts(vec![None])),
+            ("at", Arc::new(TimestampMicrosecondArray::from(vec![None])) as ArrayRef),
+        ],
     );
     let got = bench
         .run_line("- data_quality: {on_fail: drop, rules: [{range: {column: a, min: 0}}, {regex: {column: b, pattern: x}}, {in_set: {column: b, values: [y]}}, {sql: a > 1}, {freshness: {column: at, max_age: 1s}}]}")
@@ -81,7 +88,8 @@ async fn null_passes_what_compares() {
 async fn what_is_old_is_not_fresh() {
     let now = chrono::Utc::now().timestamp_micros();
     let times = TimestampMicrosecondArray::from(vec![now - 3_600_000_000, now - 90_000_000_000, now]).with_timezone("UTC");
-    let bench = Bench::default().table("t", vec![("n", ints(vec![Some(1), Some(2), Some(3)])), ("at", Arc::new(times) as ArrayRef)]);
+    let bench =
+        Bench::default().table("t", vec![("n", ints(vec![Some(1), Some(2), Some(3)])), ("at", Arc::new(times) as ArrayRef)]);
     let got = bench.run_line("- data_quality: {rules: [{freshness: {column: at, max_age: 1d}, on_fail: quarantine}]}").await;
     assert_eq!((got.rows.len(), got.dead.len()), (2, 1));
     assert!(got.dead[0].reason.ends_with("expected: not older than 1d"), "{}", got.dead[0].reason);
@@ -184,7 +192,8 @@ async fn a_log_takes_rules_about_rows_and_refuses_what_needs_an_end() {
     };
     let plan = orders().plan(&cdc("[{range: {column: amount, min: 0}}, {not_null: status, on_fail: drop}]")).await;
     assert!(row_local(&plan));
-    for rules in ["[{row_count: {min: 1}}]", "[{not_null: id, on_fail: drop, max_failures: 3}]", "[{unique: id, on_fail: drop}]"] {
+    for rules in ["[{row_count: {min: 1}}]", "[{not_null: id, on_fail: drop, max_failures: 3}]", "[{unique: id, on_fail: drop}]"]
+    {
         let found = orders().problems(&cdc(rules)).await;
         assert_eq!(found[0].code, "WEIR-PLAN-005", "{rules}: {found:?}");
     }
@@ -215,7 +224,8 @@ async fn mistakes_are_told_at_their_place() {
         assert!(found[0].path.ends_with(path), "{rules}: {}", found[0].path);
         assert!(found[0].span.is_some(), "{rules}");
     }
-    let found = orders().problems(&over(&["t", "c"], "data_quality: {rules: [{foreign_key: {column: status, references: c.id}}]}")).await;
+    let found =
+        orders().problems(&over(&["t", "c"], "data_quality: {rules: [{foreign_key: {column: status, references: c.id}}]}")).await;
     assert!(found[0].message.contains("keys of two types"), "{}", found[0].message);
     let found = orders().problems(&over(&["t", "c"], "data_quality: {rules: [{not_null: id}]}")).await;
     assert!(found[0].message.contains("no rule looks into `c`"), "{}", found[0].message);

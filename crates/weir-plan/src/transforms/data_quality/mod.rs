@@ -252,7 +252,8 @@ impl Transform for DataQuality {
                 && !names.insert(name)
             {
                 problems.push(
-                    Problem::new(code::TRANSFORM_OPTIONS, format!("two rules are called `{name}`")).option(format!("{place}/name")),
+                    Problem::new(code::TRANSFORM_OPTIONS, format!("two rules are called `{name}`"))
+                        .option(format!("{place}/name")),
                 );
             }
             problems.extend(rule.check(self.action(rule), &place));
@@ -345,7 +346,10 @@ mod tests {
 
     #[test]
     fn a_rule_is_one_kind() {
-        assert_eq!(messages(r#"{"rules": [{"not_null": "a", "sql": "a > 1"}]}"#), ["a rule is of one kind, here are not_null, sql"]);
+        assert_eq!(
+            messages(r#"{"rules": [{"not_null": "a", "sql": "a > 1"}]}"#),
+            ["a rule is of one kind, here are not_null, sql"]
+        );
         assert_eq!(messages(r#"{"rules": [{"name": "x"}]}"#), ["a rule without a kind"]);
         assert_eq!(messages(r#"{"rules": []}"#).len(), 1);
     }

@@ -4,7 +4,6 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::ExprSchemable;
 use serde_json::Value;
 
-use crate::transforms::sql::has_reference;
 use super::{Columns, Rule};
 use crate::chain::quoted;
 use crate::options::micros;
@@ -12,6 +11,7 @@ use crate::problem::{Problem, code};
 use crate::program::check::Action;
 use crate::sql::{Session, Table};
 use crate::transforms::keys;
+use crate::transforms::sql::has_reference;
 use crate::types::show;
 
 /// What a rule is read against.
@@ -101,8 +101,11 @@ impl Rule {
         if self.row_count.is_some() || self.aggregate.is_some() {
             if matches!(action, Action::Drop | Action::Quarantine) {
                 problems.push(
-                    wrong(format!("no single row breaks this rule, so there is none to {}", action.word()), format!("{place}/on_fail"))
-                        .expected("warn, fail"),
+                    wrong(
+                        format!("no single row breaks this rule, so there is none to {}", action.word()),
+                        format!("{place}/on_fail"),
+                    )
+                    .expected("warn, fail"),
                 );
             }
             if self.max_failures.is_some() || self.max_fraction.is_some() {
@@ -178,7 +181,8 @@ impl Rule {
             let whole: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
             let over = format!("OVER (PARTITION BY {0} ORDER BY {0})", names.join(", "));
             // A row before or after it with the same key. Both windows look at neighbours only: the sort spills, nothing is kept.
-            let broken = format!("{} AND (row_number() {over} > 1 OR lead({}) {over} IS NOT NULL)", whole.join(" AND "), names[0]);
+            let broken =
+                format!("{} AND (row_number() {over} > 1 OR lead({}) {over} IS NOT NULL)", whole.join(" AND "), names[0]);
             return row(broken, at, "in one row only".into());
         }
         if let Some(range) = &self.range {
@@ -203,10 +207,17 @@ impl Rule {
         }
         if let Some(set) = &self.in_set {
             let (at, kind) = reading.column(&set.column, &format!("{place}/in_set/column"))?;
-            let values =
-                set.values.iter().map(|value| literal(value, &kind, &format!("{place}/in_set/values"))).collect::<Result<Vec<_>, _>>()?;
+            let values = set
+                .values
+                .iter()
+                .map(|value| literal(value, &kind, &format!("{place}/in_set/values")))
+                .collect::<Result<Vec<_>, _>>()?;
             let shown: Vec<String> = set.values.iter().map(plain).collect();
-            return row(format!("{} NOT IN ({})", own(&set.column), values.join(", ")), vec![at], format!("one of {}", shown.join(", ")));
+            return row(
+                format!("{} NOT IN ({})", own(&set.column), values.join(", ")),
+                vec![at],
+                format!("one of {}", shown.join(", ")),
+            );
         }
         if let Some(fresh) = &self.freshness {
             let (at, kind) = reading.column(&fresh.column, &format!("{place}/freshness/column"))?;
@@ -261,7 +272,8 @@ impl Rule {
             let names: Vec<String> = table.schema.fields().iter().map(|field| field.name().clone()).collect();
             return Err(Problem::no_column(column, &option, &names));
         };
-        keys::comparable((&key.column, &kind), (&key.references, field.data_type())).map_err(|problem| problem.option(&option))?;
+        keys::comparable((&key.column, &kind), (&key.references, field.data_type()))
+            .map_err(|problem| problem.option(&option))?;
         // Each rule joins its own keys, under a name of its own.
         let alias = format!("r{}", place.rsplit('/').next().unwrap_or_default());
         let (name, column) = (quoted(input), quoted(column));

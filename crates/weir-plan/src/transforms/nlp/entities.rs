@@ -74,7 +74,8 @@ const NUMBER: &str = r"\d{1,3}(?:[.,' ]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d{1,2}
 const NAME: &str = r"\p{Lu}[\p{L}]*(?:['’-]\p{L}+)*";
 
 static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:https?://|www\.)[^\s<>()\[\]{}]*[^\s<>()\[\]{}.,;:!?'’]"));
-static EMAIL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b[a-z0-9][a-z0-9._%+-]*@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b"));
+static EMAIL: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\b[a-z0-9][a-z0-9._%+-]*@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b"));
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"\b(?:\d{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])[./](?:0?[1-9]|[12]\d|3[01])[./](?:19|20)\d{{2}}|(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)? (?:of )?{MONTHS},?(?: \d{{4}})?|{MONTHS} (?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?(?:,? \d{{4}})?|{MONTHS} (?:19|20)\d{{2}})\b"
@@ -86,8 +87,11 @@ static MONEY: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:(?:US)?[$€£¥₹]|\b(?:USD|EUR|GBP|JPY|CHF|INR|CNY)) ?(?:{NUMBER})(?: ?{word}\b)?|\b(?:{NUMBER})(?: ?{word})? ?(?:[€£¥₹$]|(?:USD|EUR|GBP|JPY|CHF|INR|CNY|dollars?|euros?|pounds?|yen|cents?)\b)"
     ))
 });
-static PHONE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}|\(\d{2,5}\) ?\d{2,4}(?:[ .-]\d{2,5})+|\b\d{3}[.-]\d{3}[.-]\d{4})\b"));
+static PHONE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}|\(\d{2,5}\) ?\d{2,4}(?:[ .-]\d{2,5})+|\b\d{3}[.-]\d{3}[.-]\d{4})\b",
+    )
+});
 static PLACE: LazyLock<Regex> = LazyLock::new(|| listed(PLACES));
 static ORGANISATION: LazyLock<Regex> = LazyLock::new(|| {
     let (ends, begins) = (ORGANISATION_ENDS.join("|"), ORGANISATION_BEGINS.join("|"));
@@ -147,7 +151,8 @@ pub(super) fn find(text: &str, kinds: &[EntityKind]) -> Vec<Entity> {
 /// What is left of a match without words that are no part of a name; `None` if it is nothing.
 fn trimmed(text: &str, mut start: usize, mut end: usize, kind: EntityKind) -> Option<(usize, usize)> {
     if !matches!(kind, EntityKind::Organisation | EntityKind::Person) {
-        return (kind != EntityKind::Phone || text[start..end].bytes().filter(u8::is_ascii_digit).count() >= 7).then_some((start, end));
+        return (kind != EntityKind::Phone || text[start..end].bytes().filter(u8::is_ascii_digit).count() >= 7)
+            .then_some((start, end));
     }
     while let Some((first, rest)) = text[start..end].split_once(' ')
         && (NO_NAMES.contains(&first) || matches!(first, "and" | "&"))
@@ -175,10 +180,22 @@ mod tests {
 
     #[test]
     fn forms_are_found() {
-        assert_eq!(found("Write to ada@example.org, or see https://example.org/a?b=1."), ["email ada@example.org", "url https://example.org/a?b=1"]);
-        assert_eq!(found("It cost $1,299.99 and 20 euros, paid in EUR 5 million."), ["money $1,299.99", "money 20 euros", "money EUR 5 million"]);
-        assert_eq!(found("From 2024-05-01 to May 3, 2024 or 4th of July 2025"), ["date 2024-05-01", "date May 3, 2024", "date 4th of July 2025"]);
-        assert_eq!(found("Call +49 30 1234567 or (212) 555-0199 or 212-555-0199."), ["phone +49 30 1234567", "phone (212) 555-0199", "phone 212-555-0199"]);
+        assert_eq!(
+            found("Write to ada@example.org, or see https://example.org/a?b=1."),
+            ["email ada@example.org", "url https://example.org/a?b=1"]
+        );
+        assert_eq!(
+            found("It cost $1,299.99 and 20 euros, paid in EUR 5 million."),
+            ["money $1,299.99", "money 20 euros", "money EUR 5 million"]
+        );
+        assert_eq!(
+            found("From 2024-05-01 to May 3, 2024 or 4th of July 2025"),
+            ["date 2024-05-01", "date May 3, 2024", "date 4th of July 2025"]
+        );
+        assert_eq!(
+            found("Call +49 30 1234567 or (212) 555-0199 or 212-555-0199."),
+            ["phone +49 30 1234567", "phone (212) 555-0199", "phone 212-555-0199"]
+        );
     }
 
     #[test]
@@ -187,14 +204,19 @@ mod tests {
             found("Ada Lovelace met Dr. Smith of Deutsche Bank in London."),
             ["person Ada Lovelace", "person Dr. Smith", "organisation Deutsche Bank", "place London"]
         );
-        assert_eq!(found("The Acme Widget Corp. opened in New York City."), ["organisation Acme Widget Corp.", "place New York City"]);
+        assert_eq!(
+            found("The Acme Widget Corp. opened in New York City."),
+            ["organisation Acme Widget Corp.", "place New York City"]
+        );
         assert_eq!(found("University of Oxford"), ["organisation University of Oxford"]);
         assert_eq!(found("Then John said so"), ["person John"]);
     }
 
     #[test]
     fn numbers_and_plain_words_are_nothing() {
-        for text in ["order 12345678 of 3 items", "version 1.2.3", "It may be so.", "", "The company paid nothing", "price: 12.50"] {
+        for text in
+            ["order 12345678 of 3 items", "version 1.2.3", "It may be so.", "", "The company paid nothing", "price: 12.50"]
+        {
             assert_eq!(found(text), Vec::<String>::new(), "{text}");
         }
     }

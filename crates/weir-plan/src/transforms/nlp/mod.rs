@@ -70,7 +70,8 @@ impl Nlp {
                 Enrich::Language => vec![("language", Says::Language), ("language_confidence", Says::Confidence)],
                 Enrich::Sentiment => vec![("sentiment", Says::Sentiment), ("sentiment_label", Says::Label)],
                 Enrich::Entities => {
-                    let kinds: Vec<EntityKind> = if self.entities.is_empty() { EntityKind::ALL.into() } else { self.entities.clone() };
+                    let kinds: Vec<EntityKind> =
+                        if self.entities.is_empty() { EntityKind::ALL.into() } else { self.entities.clone() };
                     vec![("entities", Says::Entities(kinds))]
                 }
             };
@@ -84,7 +85,8 @@ impl Transform for Nlp {
     fn check(&self) -> Vec<Problem> {
         if !self.entities.is_empty() && !self.enrich.is_empty() && !self.enrich.contains(&Enrich::Entities) {
             return vec![
-                Problem::new(code::TRANSFORM_OPTIONS, "`entities` chooses kinds, and `enrich` asks for no entities").option("entities"),
+                Problem::new(code::TRANSFORM_OPTIONS, "`entities` chooses kinds, and `enrich` asks for no entities")
+                    .option("entities"),
             ];
         }
         Vec::new()
@@ -169,8 +171,12 @@ impl ScalarUDFImpl for Reading {
         let texts = texts.as_string::<i32>();
         let detect = |text: Option<&str>| text.and_then(whatlang::detect);
         let values: ArrayRef = match &self.says {
-            Says::Language => Arc::new(texts.iter().map(|text| detect(text).map(|found| found.lang().code())).collect::<StringArray>()),
-            Says::Confidence => Arc::new(texts.iter().map(|text| detect(text).map(|found| found.confidence())).collect::<Float64Array>()),
+            Says::Language => {
+                Arc::new(texts.iter().map(|text| detect(text).map(|found| found.lang().code())).collect::<StringArray>())
+            }
+            Says::Confidence => {
+                Arc::new(texts.iter().map(|text| detect(text).map(|found| found.confidence())).collect::<Float64Array>())
+            }
             Says::Sentiment => Arc::new(texts.iter().map(|text| text.and_then(sentiment::score)).collect::<Float64Array>()),
             Says::Label => {
                 Arc::new(texts.iter().map(|text| text.and_then(sentiment::score).map(sentiment::label)).collect::<StringArray>())
@@ -185,8 +191,8 @@ impl ScalarUDFImpl for Reading {
 }
 
 fn json(found: &[Entity]) -> String {
-    let list = found.iter().map(|entity| {
-        serde_json::json!({ "kind": entity.kind.word(), "text": entity.text, "start": entity.start, "end": entity.end })
-    });
+    let list = found.iter().map(
+        |entity| serde_json::json!({ "kind": entity.kind.word(), "text": entity.text, "start": entity.start, "end": entity.end }),
+    );
     serde_json::Value::Array(list.collect()).to_string()
 }

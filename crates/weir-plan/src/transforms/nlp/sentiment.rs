@@ -26,8 +26,11 @@ pub(super) fn score(text: &str) -> Option<f64> {
     let mut any = false;
     let mut total = 0.0;
     for sentence in lower.split(['.', '!', '?', ';', '\n']) {
-        let words: Vec<&str> =
-            sentence.split(|c: char| !c.is_alphanumeric() && c != '\'').map(|word| word.trim_matches('\'')).filter(|w| !w.is_empty()).collect();
+        let words: Vec<&str> = sentence
+            .split(|c: char| !c.is_alphanumeric() && c != '\'')
+            .map(|word| word.trim_matches('\''))
+            .filter(|w| !w.is_empty())
+            .collect();
         any |= !words.is_empty();
         total += sentence_score(&words);
     }
@@ -53,7 +56,13 @@ fn sentence_score(words: &[&str]) -> f64 {
             strength *= -0.75;
         }
         strength *= match contrast {
-            Some(but) if words[but] == "but" || words[but] == "however" => if at < but { 0.5 } else { 1.5 },
+            Some(but) if words[but] == "but" || words[but] == "however" => {
+                if at < but {
+                    0.5
+                } else {
+                    1.5
+                }
+            }
             _ => 1.0,
         };
         total += strength;
@@ -74,7 +83,9 @@ fn strength(word: &str) -> Option<f64> {
     let mut stems: Vec<String> = stems.filter(|stem| stem.len() > 2).map(Into::into).collect();
     // `loving` and `loved` are of `love`, `happily` of `happy`.
     stems.extend(["ing", "ed"].into_iter().filter_map(|end| word.strip_suffix(end)).map(|stem| format!("{stem}e")));
-    stems.extend(["ily", "ies", "ied", "ier", "iest"].into_iter().filter_map(|end| word.strip_suffix(end)).map(|stem| format!("{stem}y")));
+    stems.extend(
+        ["ily", "ies", "ied", "ier", "iest"].into_iter().filter_map(|end| word.strip_suffix(end)).map(|stem| format!("{stem}y")),
+    );
     stems.iter().find_map(|stem| STRENGTHS.get(stem.as_str()).copied())
 }
 

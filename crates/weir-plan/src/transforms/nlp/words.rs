@@ -56,13 +56,16 @@ pub(super) const WORDS: &[(f64, &str)] = &[
 
 /// Factor → words that change the strength of what follows.
 pub(super) const DEGREES: &[(f64, &str)] = &[
-    (1.4, "very really extremely absolutely totally completely so incredibly truly highly super especially exceptionally utterly most such"),
+    (
+        1.4,
+        "very really extremely absolutely totally completely so incredibly truly highly super especially exceptionally utterly most such",
+    ),
     (1.2, "quite pretty more too definitely certainly even well"),
     (0.6, "slightly somewhat rather fairly little bit kinda sorta partly almost mostly kind"),
 ];
 
 /// Words that turn what follows around, beside those that end in `n't`.
 pub(super) const NEGATIONS: &[&str] = &[
-    "not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot", "cant", "dont", "doesnt", "didnt", "isnt",
-    "wasnt", "wont", "wouldnt", "couldnt", "shouldnt", "aint", "hardly", "barely", "far",
+    "not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot", "cant", "dont", "doesnt", "didnt",
+    "isnt", "wasnt", "wont", "wouldnt", "couldnt", "shouldnt", "aint", "hardly", "barely", "far",
 ];

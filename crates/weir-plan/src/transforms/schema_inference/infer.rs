@@ -56,8 +56,7 @@ pub(super) fn column(values: &ArrayRef, confidence: f64) -> Inferred {
 fn candidates(known: &[&str]) -> Vec<(TypeWord, fn(&str) -> bool)> {
     let plain = |data_type| TypeWord { data_type, json: false };
     let micros = |zone: Option<&str>| plain(DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)));
-    let mut all: Vec<(TypeWord, fn(&str) -> bool)> =
-        vec![(plain(DataType::Boolean), truth), (plain(DataType::Int64), whole)];
+    let mut all: Vec<(TypeWord, fn(&str) -> bool)> = vec![(plain(DataType::Boolean), truth), (plain(DataType::Int64), whole)];
     if let Some(decimal) = decimal(known) {
         all.push((plain(decimal), digits));
     }
@@ -103,7 +102,9 @@ fn whole(text: &str) -> bool {
 
 fn digits(text: &str) -> bool {
     match text.strip_prefix('-').unwrap_or(text).split_once('.') {
-        Some((whole, fraction)) => [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())),
+        Some((whole, fraction)) => {
+            [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+        }
         None => whole(text),
     }
 }
@@ -155,7 +156,11 @@ fn uuid(text: &str) -> bool {
 
 fn email(text: &str) -> bool {
     text.split_once('@').is_some_and(|(name, domain)| {
-        !name.is_empty() && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.') && !text.contains(char::is_whitespace)
+        !name.is_empty()
+            && domain.contains('.')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
+            && !text.contains(char::is_whitespace)
     })
 }
 
@@ -213,7 +218,15 @@ mod tests {
 
     #[test]
     fn codes_and_mixtures_stay_text() {
-        for values in [&["00501", "10001"][..], &["-01", "5"], &["2024-02-30"], &["2024-01-01", "2024-01-01T10:00:00Z"], &["t", "f"], &[""], &["1", ""]] {
+        for values in [
+            &["00501", "10001"][..],
+            &["-01", "5"],
+            &["2024-02-30"],
+            &["2024-01-01", "2024-01-01T10:00:00Z"],
+            &["t", "f"],
+            &[""],
+            &["1", ""],
+        ] {
             assert_eq!(found(values, 1.0), "text", "{values:?}");
         }
     }

@@ -179,7 +179,8 @@ fn could_be_keys(sample: &RecordBatch) -> Vec<String> {
             return false;
         }
         let mut seen = BTreeSet::new();
-        (0..column.len()).all(|row| arrow::util::display::array_value_to_string(column, row).is_ok_and(|value| seen.insert(value)))
+        (0..column.len())
+            .all(|row| arrow::util::display::array_value_to_string(column, row).is_ok_and(|value| seen.insert(value)))
     };
     let fields = sample.schema();
     let columns = sample.columns().iter().zip(fields.fields());
@@ -215,8 +216,12 @@ impl Transform for SchemaInference {
             problems.push(Problem::no_column(name, &option, &all));
         }
         let asked = |name: &String| self.columns.is_empty() || self.columns.contains(name);
-        let chosen: Vec<String> =
-            schema.fields().iter().filter(|field| is_text(field.data_type()) && asked(field.name())).map(|f| f.name().clone()).collect();
+        let chosen: Vec<String> = schema
+            .fields()
+            .iter()
+            .filter(|field| is_text(field.data_type()) && asked(field.name()))
+            .map(|f| f.name().clone())
+            .collect();
         self.nulls(chain, &chosen, problems);
         if !problems.is_empty() {
             return;
@@ -233,7 +238,9 @@ impl Transform for SchemaInference {
         };
         let (mut casts, mut numbers, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for name in &chosen {
-            let Some((index, column)) = all.iter().position(|known| known == name).zip(sample.column_by_name(name)) else { continue };
+            let Some((index, column)) = all.iter().position(|known| known == name).zip(sample.column_by_name(name)) else {
+                continue;
+            };
             if let Some(word) = self.types.get(name) {
                 if let Ok(to) = TypeWord::parse(word) {
                     casts.push(CastColumn { index, to });
@@ -259,7 +266,11 @@ impl Transform for SchemaInference {
         chain.notes.push(format!("`{}` inferred from {rows} sampled rows: {told}", chain.node()));
         let keys = could_be_keys(&sample);
         if !keys.is_empty() {
-            chain.notes.push(format!("`{}`: different in every sampled row, so perhaps a key: {}", chain.node(), keys.join(", ")));
+            chain.notes.push(format!(
+                "`{}`: different in every sampled row, so perhaps a key: {}",
+                chain.node(),
+                keys.join(", ")
+            ));
         }
         self.guard(chain, &numbers, problems);
         let on_error = match self.on_error {
