@@ -1,9 +1,10 @@
 //! `nlp`: language, sentiment and entities of a text column, computed here, without a network or a model to load.
 //!
-//! Here are the options and the functions behind the columns. `sentiment` and `entities` say how they decide, `words` and `names` hold
-//! what they know. The language is found by the crate `whatlang` from the trigrams of the text.
+//! Here are the options and the functions behind the columns. `language`, `sentiment` and `entities` say how they decide; `words` and
+//! `names` hold what they know.
 
 mod entities;
+mod language;
 mod names;
 mod sentiment;
 mod words;
@@ -169,14 +170,10 @@ impl ScalarUDFImpl for Reading {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let texts = arrow::compute::cast(&arrays[0], &DataType::Utf8)?;
         let texts = texts.as_string::<i32>();
-        let detect = |text: Option<&str>| text.and_then(whatlang::detect);
+        let detect = |text: Option<&str>| text.and_then(language::detect);
         let values: ArrayRef = match &self.says {
-            Says::Language => {
-                Arc::new(texts.iter().map(|text| detect(text).map(|found| found.lang().code())).collect::<StringArray>())
-            }
-            Says::Confidence => {
-                Arc::new(texts.iter().map(|text| detect(text).map(|found| found.confidence())).collect::<Float64Array>())
-            }
+            Says::Language => Arc::new(texts.iter().map(|text| detect(text).map(|found| found.0)).collect::<StringArray>()),
+            Says::Confidence => Arc::new(texts.iter().map(|text| detect(text).map(|found| found.1)).collect::<Float64Array>()),
             Says::Sentiment => Arc::new(texts.iter().map(|text| text.and_then(sentiment::score)).collect::<Float64Array>()),
             Says::Label => {
                 Arc::new(texts.iter().map(|text| text.and_then(sentiment::score).map(sentiment::label)).collect::<StringArray>())
