@@ -12,7 +12,7 @@ use weir_connect::{
     StreamReader, StreamSink, StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, FlowInput, FlowOutput, Program};
+use weir_plan::{Flow, FlowInput, FlowOutput, Program, RuleCount};
 
 use crate::cursor::{self, CursorState};
 use crate::events::{Progress, RunEvent};
@@ -452,6 +452,7 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
     }
     let totals = totals(&epochs);
     let report = reconcile(flow, &totals, &reports)?;
+    tell_rules(context, &flow.name, &report.rules);
     let mut states = Vec::new();
     for (input, reader) in flow.inputs.iter().zip(readers) {
         let mut state = context.store.stream_state(&context.identity.pipeline, place.flow, &input.node).await?;
@@ -490,6 +491,18 @@ async fn commit(shared: &FlowShared, flow: &Flow, readers: &[ReaderRecord]) -> R
         places: report.places.clone(),
     });
     Ok(FlowOutcome { report })
+}
+
+/// Says which rules did not hold for every row; those for the dead letters are told there.
+pub(crate) fn tell_rules(context: &RunContext, flow: &str, rules: &[RuleCount]) {
+    for count in rules.iter().filter(|count| count.failed > 0 && count.action != "quarantine") {
+        let rows = if count.checked == 1 {
+            "it does not hold".into()
+        } else {
+            format!("{} of {} rows break it", count.failed, count.checked)
+        };
+        context.warn(format!("stream {flow}: rule `{}` of `{}`: {rows} ({})", count.rule, count.node, count.action));
+    }
 }
 
 /// What a stream was thought to be when its reading began.

@@ -19,7 +19,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, Event, Split, SplitProgress, StreamReader};
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, RelationalProgram, RowProgram};
+use weir_plan::{Aside, Flow, RelationalProgram, RowProgram};
 
 use crate::cursor::{CursorState, CursorTracker};
 use crate::flow::{FlowShared, poisoned};
@@ -168,7 +168,7 @@ where
     })
 }
 
-fn session(context: &RunContext) -> Result<SessionContext> {
+fn session(context: &RunContext, aside: &Arc<Aside>) -> Result<SessionContext> {
     let spill = context.store.folder().join("spill");
     std::fs::create_dir_all(&spill).map_err(|error| Error::from(error).at(spill.display().to_string()))?;
     let runtime = RuntimeEnvBuilder::new()
@@ -176,7 +176,7 @@ fn session(context: &RunContext) -> Result<SessionContext> {
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill])))
         .build_arc()
         .map_err(|error| Error::internal("the query engine cannot start").caused_by(error))?;
-    let config = weir_plan::sql::config().with_target_partitions(context.options.parallelism);
+    let config = weir_plan::sql::config().with_target_partitions(context.options.parallelism).with_extension(aside.clone());
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
@@ -188,7 +188,8 @@ pub(crate) async fn run(
     readers: Vec<Box<dyn StreamReader>>,
     states: &[StreamState],
 ) -> Result<()> {
-    let session = session(&shared.context)?;
+    let aside = Arc::new(Aside::default());
+    let session = session(&shared.context, &aside)?;
     let mut tallies = Vec::new();
     for (index, ((input, reader), state)) in flow.inputs.iter().zip(readers).zip(states).enumerate() {
         let reader: Arc<dyn StreamReader> = Arc::from(reader);
@@ -245,6 +246,10 @@ pub(crate) async fn run(
         dead.extend(std::mem::take(&mut *tally.dead.lock().map_err(poisoned)?));
         cursor.merge(std::mem::take(&mut *tally.cursor.lock().map_err(poisoned)?), input.cursor_lag.unwrap_or(0));
     }
+    let (set_aside, rules) = aside.take();
+    shared.gauges.dead.fetch_add(set_aside.len() as u64, Ordering::Relaxed);
+    dead.extend(set_aside);
+    counts.rules = rules;
     counts.dead = dead.len() as u64;
     let whole = Split { id: "whole".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
     let progress = vec![SplitProgress { split: whole, position: None, done: true, rows: counts.read }];

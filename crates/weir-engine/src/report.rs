@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use weir_error::ErrorBody;
+use weir_plan::RuleCount;
 
 use crate::cdc::hold::{self, HeldStream};
 
@@ -41,6 +42,9 @@ pub struct StreamReport {
     pub places: Vec<String>,
     /// Files or tables written.
     pub objects: u64,
+    /// What every rule of the stream's `data_quality` nodes counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleCount>,
 }
 
 fn is_zero(value: &u64) -> bool {

@@ -499,5 +499,6 @@ pub(crate) fn reconcile(
         bytes_written: reports.iter().map(|report| report.bytes).sum(),
         places: reports.iter().map(|report| report.place.clone()).collect(),
         objects: reports.iter().map(|report| report.objects).sum(),
+        rules: totals.rules.clone(),
     })
 }

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, SplitProgress, StreamWriter};
 use weir_error::Result;
-use weir_plan::RowProgram;
+use weir_plan::{RowProgram, RuleCount};
 
 use crate::cursor::CursorState;
 use crate::flow::FlowShared;
@@ -99,6 +99,10 @@ impl Writing {
                 let count = output.batch.num_rows() as u64;
                 counts.written[index] = count;
                 counts.filtered += output.filtered;
+                // Outputs that share a node share its counts.
+                let new = output.rules.iter().filter(|rule| !counts.rules.iter().any(|known| same_rule(known, rule))).cloned();
+                let new: Vec<RuleCount> = new.collect();
+                counts.rules.extend(new);
                 counts.dead += output.dead.len() as u64;
                 let sink = Some(self.shared.sinks[index].clone());
                 dead.extend(output.dead.into_iter().map(|letter| SetAside { sink: sink.clone(), letter }));
@@ -176,4 +180,8 @@ impl Writing {
         }
         shared.confirm(barrier.epoch, &body.counts).await
     }
+}
+
+fn same_rule(one: &RuleCount, other: &RuleCount) -> bool {
+    one.node == other.node && one.rule == other.rule
 }

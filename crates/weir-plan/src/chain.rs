@@ -1,11 +1,12 @@
 //! The operations that a flow's nodes lower to, with what is known about their columns.
 //!
-//! There are two: a query over the tables upstream and a checked cast. Each knows its schema with the field metadata of
+//! There are three: a query over the tables upstream, a checked cast, and rules held against rows. Each knows its schema with the field metadata of
 //! columns that pass unchanged, where each column comes from, and whether it runs row by row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
@@ -14,8 +15,11 @@ use weir_connect::Edge;
 use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 
 use crate::lineage::{self, Origin};
+use crate::model::RowProgram;
 use crate::program::cast::CheckedCast;
-use crate::program::row::{self, Step};
+use crate::program::check::{Check, RowRule};
+use crate::program::expectation::Expectation;
+use crate::program::row::{self, RowTree, Step};
 use crate::sql::{Planned, Session, Table, source};
 use crate::transforms::{OnError, Policy};
 use crate::types::{TypeWord, show};
@@ -74,6 +78,8 @@ pub(crate) enum Body {
     Query { plan: LogicalPlan, scans: BTreeMap<String, usize> },
     /// A checked cast.
     Cast(Arc<CheckedCast>),
+    /// Rules held against rows.
+    Check(Arc<Check>),
 }
 
 /// One operation.
@@ -92,6 +98,8 @@ pub(crate) struct Op {
 #[derive(Default)]
 pub(crate) struct Graph {
     pub(crate) inputs: Vec<InputTable>,
+    /// Some rows of each input, where a transform wants to see them.
+    pub(crate) samples: Vec<Option<RecordBatch>>,
     pub(crate) ops: Vec<Op>,
 }
 
@@ -126,6 +134,8 @@ pub(crate) struct Chain<'a> {
     kind: &'static str,
     current: Vec<(Upstream, Vec<String>)>,
     ports: Vec<(String, Upstream)>,
+    /// What `weir plan` should say about this node.
+    pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Chain<'a> {
@@ -137,7 +147,7 @@ impl<'a> Chain<'a> {
         kind: &'static str,
         inputs: Vec<(Upstream, Vec<String>)>,
     ) -> Self {
-        Self { session, graph, node: node.into(), kind, current: inputs, ports: Vec::new() }
+        Self { session, graph, node: node.into(), kind, current: inputs, ports: Vec::new(), notes: Vec::new() }
     }
 
     /// The columns so far (of the first input, before anything was appended).
@@ -168,6 +178,47 @@ impl<'a> Chain<'a> {
     /// What the node gives at each of its outputs, if it has several.
     pub(crate) fn ports(&self) -> &[(String, Upstream)] {
         &self.ports
+    }
+
+    /// The node.
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What plans SQL.
+    pub(crate) fn session(&self) -> &'a Session {
+        self.session
+    }
+
+    /// Every input: the names that a query may give it, the preferred one first, and its columns.
+    pub(crate) fn tables(&self) -> Vec<Table> {
+        self.current
+            .iter()
+            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
+            .collect()
+    }
+
+    /// Some rows of the one input, as they are here; or why there are none.
+    pub(crate) fn sample(&self) -> Result<RecordBatch, String> {
+        let mut at = self.current.first().map(|(upstream, _)| *upstream).ok_or("it has no input")?;
+        let mut ops = Vec::new();
+        let input = loop {
+            match at {
+                Upstream::Input(input) => break input,
+                Upstream::Op(op) => {
+                    ops.push(op);
+                    match self.graph.ops[op].inputs.as_slice() {
+                        [before] => at = *before,
+                        _ => return Err("what comes before it sees rows together".into()),
+                    }
+                }
+            }
+        };
+        ops.reverse();
+        let sample = self.graph.samples.get(input).and_then(Option::as_ref).ok_or("a log of changes gives none")?;
+        let way = RowTree::along("sample", self.graph, input, &ops).ok_or("what comes before it sees rows together")?;
+        let done = way.apply(sample).map_err(|error| error.to_string())?;
+        done.into_iter().next().map(|output| output.batch).ok_or_else(|| "it has no input".into())
     }
 
     /// What the node gives.
@@ -228,11 +279,22 @@ impl<'a> Chain<'a> {
         });
     }
 
-    fn tables(&self) -> Vec<Table> {
-        self.current
-            .iter()
-            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
-            .collect()
+    /// Appends rules over the one input, whose last columns are their flags.
+    pub(crate) fn check(&mut self, rules: Vec<RowRule>, whole: Vec<Expectation>, columns: usize) {
+        let Some((upstream, _)) = self.current.first() else { return };
+        let upstream = *upstream;
+        let schema: SchemaRef = Arc::new(Schema::new(self.schema().fields()[..columns].to_vec()));
+        let columns = self.graph.columns(upstream)[..columns].to_vec();
+        let steps = !whole.is_empty();
+        let check = Arc::new(Check::new(&self.node, rules, whole, schema.clone()));
+        self.push(Op {
+            node: self.node.clone(),
+            inputs: vec![upstream],
+            steps: if steps { Err("a rule about all rows".into()) } else { Ok(vec![Step::Check(check.clone())]) },
+            body: Body::Check(check),
+            schema,
+            columns,
+        });
     }
 
     fn append(&mut self, planned: Planned) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::flow::{FlowBuilder, Told};
 use crate::model::{Flow, Program, RowProgram};
 use crate::planner::{OpenSink, OpenSource, Planner, Policies};
 use crate::problem::Places;
+use crate::sample::Samples;
 use crate::shape;
 use crate::sql::Session;
 
@@ -177,8 +178,14 @@ impl Anew {
         let places = Places(&self.pipeline);
         let session = Session::new(self.now);
         let sinks: BTreeMap<&str, OpenSink> = self.sinks.iter().map(|(name, sink)| (name.as_str(), sink.clone())).collect();
-        let builder =
-            FlowBuilder { planner: &self.planner, session: &session, policies: &self.policies, sinks: &sinks, places: &places };
+        let builder = FlowBuilder {
+            planner: &self.planner,
+            session: &session,
+            policies: &self.policies,
+            sinks: &sinks,
+            places: &places,
+            samples: &Samples::new(),
+        };
         let components = shape::components(&self.pipeline);
         let own = |component: &&shape::Component<'_>| component.sources.iter().any(|node| node.name == self.source.node.name);
         let component = components.iter().find(own).ok_or_else(|| Error::internal("a source without a flow"))?;

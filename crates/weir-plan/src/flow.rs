@@ -20,6 +20,7 @@ use crate::planner::{OpenSink, OpenSource, Planner, Policies};
 use crate::problem::{Places, Problem, code};
 use crate::program::relational::{Prepared, QueryProgram};
 use crate::program::row::RowTree;
+use crate::sample::Samples;
 use crate::shape::{Component, Feed, address};
 use crate::sql::Session;
 use crate::transforms::{Kind, OnError};
@@ -46,6 +47,7 @@ pub(crate) struct FlowBuilder<'a> {
     pub(crate) policies: &'a Policies,
     pub(crate) sinks: &'a BTreeMap<&'a str, OpenSink>,
     pub(crate) places: &'a Places<'a>,
+    pub(crate) samples: &'a Samples,
 }
 
 impl FlowBuilder<'_> {
@@ -64,6 +66,7 @@ impl FlowBuilder<'_> {
             ends.insert(open.node.name.clone(), Upstream::Input(index));
             told.columns.extend(stream.schema.fields().iter().map(|field| field.name().clone()));
             graph.inputs.push(InputTable::new(index, &open.node.name, &stream.name, &stream.schema));
+            graph.samples.push(self.samples.get(&(open.node.name.clone(), stream.name.clone())).cloned());
             inputs.extend(self.input(index, open, stream, told));
         }
         for node in &component.transforms {
@@ -106,7 +109,22 @@ impl FlowBuilder<'_> {
             None => return Ok(None),
         };
         let row_local = matches!(program, Program::RowLocal(_));
-        if matches!(self.policies.mode, Mode::Cdc | Mode::Streaming) && !row_local {
+        let endless = matches!(self.policies.mode, Mode::Cdc | Mode::Streaming);
+        if endless
+            && let Some(check) = graph.ops.iter().find_map(|op| match &op.body {
+                Body::Check(check) if check.needs_the_end() => Some(check),
+                _ => None,
+            })
+        {
+            let problem = Problem::new(
+                code::MODE,
+                format!("a limit or a rule about all rows in `{}` needs the last row", check.node()),
+            )
+            .help("a log or a stream has no last row: there, rules are about single rows, without `max_failures` and `max_fraction`");
+            told.problems.push(self.places.in_node(check.node(), problem));
+            return Ok(None);
+        }
+        if endless && !row_local {
             told.problems.push(self.together(&graph, choice));
             return Ok(None);
         }
@@ -217,6 +235,7 @@ impl FlowBuilder<'_> {
             read.lower(&mut chain, &mut problems);
         }
         if problems.is_empty() {
+            told.warnings.append(&mut chain.notes);
             ends.extend(chain.ports().iter().map(|(port, end)| (address(&node.name, Some(port)), *end)));
             ends.extend(chain.end().map(|end| (node.name.clone(), end)));
         }
@@ -296,7 +315,9 @@ impl FlowBuilder<'_> {
         tails: &[Upstream],
         told: &mut Told,
     ) -> Option<(Program, Arc<Graph>)> {
+        let together = graph.ops.iter().any(|op| matches!(&op.body, Body::Check(check) if check.decides_together()));
         if let [input] = inputs
+            && (!together || reads_log(self.policies))
             && let Some(tree) = RowTree::new(&input.stream.name, &graph, tails)
         {
             return Some((Program::RowLocal(Arc::new(tree)), Arc::new(graph)));
@@ -330,6 +351,7 @@ impl FlowBuilder<'_> {
         let bytes: Option<u64> = inputs.iter().map(|input| input.stream.estimated_bytes).sum();
         let hash_joins = bytes.is_some_and(|bytes| bytes <= SMALL_BYTES);
         let program = QueryProgram {
+            name: name.into(),
             tables: inputs.iter().map(|input| input.table.clone()).collect(),
             outputs: tails.to_vec(),
             reason: reason(name, &graph, inputs.len(), hash_joins),
@@ -447,7 +469,7 @@ fn prepare(input: usize, stream: &str, graph: &Graph, outputs: &[Upstream]) -> O
             graph.ops.iter().enumerate().filter(|(_, op)| op.inputs.contains(&at)).map(|(index, _)| index).collect();
         let ([reader], false) = (readers.as_slice(), outputs.contains(&at)) else { break };
         let op = &graph.ops[*reader];
-        if op.inputs.len() != 1 || op.steps.is_err() {
+        if op.inputs.len() != 1 || op.steps.is_err() || matches!(op.body, Body::Check(_)) {
             break;
         }
         ops.push(*reader);
@@ -483,6 +505,8 @@ fn reason(name: &str, graph: &Graph, inputs: usize, hash_joins: bool) -> String 
         if let Err(why) = &op.steps {
             joins |= why.contains("join");
             parts.push(format!("`{}` has {why}", op.node).replace("has it ", "needs rows together: it "));
+        } else if matches!(&op.body, Body::Check(check) if check.decides_together()) {
+            parts.push(format!("`{}` may fail the run over any row, so nothing is committed before the last", op.node));
         }
     }
     if parts.is_empty() && inputs > 1 {

@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
 use weir_spec::model::{Delivery, Pipeline};
 
@@ -125,6 +125,36 @@ pub struct RowOutput {
     pub dead: Vec<DeadLetter>,
     /// Which rows each thinning kept, in order: leads from a row of `batch` back to its place in the input. Without NULLs.
     pub kept: Vec<Arc<BooleanArray>>,
+    /// What the rules of `data_quality` nodes counted on the way to this output. Outputs that share a node share its counts.
+    pub rules: Vec<RuleCount>,
+}
+
+/// What one rule of a `data_quality` node counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCount {
+    /// The node.
+    pub node: String,
+    /// The rule's name, unique in the node.
+    pub rule: String,
+    /// `warn`, `drop`, `quarantine` or `fail`.
+    pub action: String,
+    /// Rows that it was held against; 1 for a rule about all rows together.
+    pub checked: u64,
+    /// Those that break it.
+    pub failed: u64,
+}
+
+/// Adds counts, rule by rule.
+pub fn add_rules(all: &mut Vec<RuleCount>, more: &[RuleCount]) {
+    for count in more {
+        match all.iter_mut().find(|known| known.node == count.node && known.rule == count.rule) {
+            Some(known) => {
+                known.checked += count.checked;
+                known.failed += count.failed;
+            }
+            None => all.push(count.clone()),
+        }
+    }
 }
 
 impl RowOutput {

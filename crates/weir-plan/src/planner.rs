@@ -21,6 +21,7 @@ use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
 use crate::program::discard::{DiscardRows, Unknown};
+use crate::sample::{self, Samples};
 use crate::shape::{self, Component};
 use crate::sql::Session;
 use crate::streaming;
@@ -138,9 +139,26 @@ impl Planner {
         if !told.problems.is_empty() {
             return Err(PlanFailure::Diagnostics(distinct(told.problems)));
         }
+        let mut samples = Samples::new();
+        for component in components.iter().filter(|_| pipeline.mode != Mode::Cdc) {
+            let Some(rows) = sample::wanted(&component.transforms) else { continue };
+            for open in component.sources.iter().filter_map(|node| sources.get(node.name.as_str())) {
+                for stream in &open.streams {
+                    let place = (open.node.name.clone(), stream.name.clone());
+                    samples.insert(place, sample::take(open, stream, rows).await?);
+                }
+            }
+        }
         let now = chrono::Utc::now();
         let session = Session::new(now);
-        let builder = FlowBuilder { planner: self, session: &session, policies: &policies, sinks: &sinks, places: &places };
+        let builder = FlowBuilder {
+            planner: self,
+            session: &session,
+            policies: &policies,
+            sinks: &sinks,
+            places: &places,
+            samples: &samples,
+        };
         let mut planned = Vec::new();
         for component in &components {
             for choice in choices(component, &sources, &places, &mut told) {

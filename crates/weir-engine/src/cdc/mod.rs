@@ -48,7 +48,7 @@ use weir_spec::units::size_text;
 use weir_spec::{JournalPolicy, WhenFull};
 
 use crate::events::{JournalProgress, Progress, RunEvent};
-use crate::flow::FlowOutcome;
+use crate::flow::{self, FlowOutcome};
 use crate::memory;
 use crate::queue;
 use crate::report::StreamReport;
@@ -401,6 +401,7 @@ impl Log<'_> {
         context.store.committed(&run.pipeline, &run.run_id, self.node, &reports, &[(self.node.to_owned(), state)]).await?;
         let outcomes = self.outcomes(&kept, &reports);
         for outcome in &outcomes {
+            flow::tell_rules(context, &outcome.report.name, &outcome.report.rules);
             context.tell(RunEvent::StreamFinished {
                 stream: outcome.report.name.clone(),
                 rows_written: outcome.report.rows_written,
@@ -425,6 +426,10 @@ impl Log<'_> {
                     total.set_aside += kept.set_aside;
                     total.dead = kept.dead.saturating_sub(kept.set_aside) + total.set_aside;
                     total.filtered += kept.filtered;
+                    // Each sink's node reads the log by itself: what one of them counted is what all count.
+                    if total.rules.is_empty() {
+                        total.rules = kept.rules;
+                    }
                     total.written.extend(kept.written);
                 }
             }
@@ -448,6 +453,7 @@ impl Log<'_> {
                     bytes_written: own.iter().map(|report| report.bytes).sum(),
                     places: own.iter().map(|report| report.place.clone()).collect(),
                     objects: own.iter().map(|report| report.objects).sum(),
+                    rules: counts.rules.clone(),
                 },
             }
         });

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, DeleteMode, Op, SchemaChange, StreamInfo, TransactionMark};
 use weir_error::{Error, Kind, Result};
 use weir_plan::changes::with_metadata;
-use weir_plan::{ColumnWay, Flow, FlowOutput, MetadataColumn, OutputWay, Replan, RowOutput, RowProgram};
+use weir_plan::{ColumnWay, Flow, FlowOutput, MetadataColumn, OutputWay, Replan, RowOutput, RowProgram, RuleCount};
 
 use super::codec;
 use super::shape::Shape;
@@ -73,6 +73,8 @@ pub(super) struct Sent {
     pub written: u64,
     pub filtered: u64,
     pub dead: Vec<DeadLetter>,
+    /// What the rules of the way counted.
+    pub rules: Vec<RuleCount>,
 }
 
 impl Maker {
@@ -203,7 +205,10 @@ impl Outlet {
     pub(super) fn send(&self, batch: &ChangeBatch) -> Result<Sent> {
         let sent = match &self.way {
             Some(way) => self.through(way, batch)?,
-            None => Sent { written: batch.ops.len() as u64, filtered: 0, dead: Vec::new(), batch: Some(batch.clone()) },
+            None => {
+                let written = batch.ops.len() as u64;
+                Sent { written, filtered: 0, dead: Vec::new(), rules: Vec::new(), batch: Some(batch.clone()) }
+            }
         };
         match sent.batch {
             Some(batch) if !self.metadata.is_empty() => Ok(Sent { batch: Some(self.with_columns(batch)?), ..sent }),
@@ -268,15 +273,15 @@ impl Outlet {
         let mut lines: Vec<Line> = left.iter().enumerate().map(|(at, &row)| (origins[row], Place::Program(at))).collect();
         lines.extend((0..rows).filter(|&row| !keeps.value(row)).map(|row| (row, Place::Delete(row))));
         let deletes = rows - origins.len();
-        let (written, filtered, dead) = (lines.len() as u64, done.filtered, done.dead);
+        let (written, filtered, dead, rules) = (lines.len() as u64, done.filtered, done.dead, done.rules);
         lines.extend(removed.iter().map(|&row| (row, Place::Removed(row))));
         lines.sort_by_key(|(row, _)| *row);
         debug_assert_eq!(written as usize, left.len() + deletes);
         if lines.is_empty() {
-            return Ok(Sent { batch: None, written, filtered, dead });
+            return Ok(Sent { batch: None, written, filtered, dead, rules });
         }
         let batch = self.assemble(way, batch, &done.batch, &absent, &lines)?;
-        Ok(Sent { batch: Some(batch), written, filtered, dead })
+        Ok(Sent { batch: Some(batch), written, filtered, dead, rules })
     }
 
     /// The changes of these lines.

@@ -49,7 +49,7 @@ impl RowProgram for Program {
         };
         let dead: Vec<DeadLetter> = n.iter().filter(|n| *n == Some(99)).map(letter).collect();
         let filtered = (n.len() - batch.num_rows() - dead.len()) as u64;
-        Ok(vec![RowOutput { batch, filtered, dead, kept: vec![Arc::new(keep)] }])
+        Ok(vec![RowOutput { batch, filtered, dead, kept: vec![Arc::new(keep)], rules: vec![] }])
     }
 
     fn ways(&self, _: usize) -> Option<Vec<OutputWay>> {

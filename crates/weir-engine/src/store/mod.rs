@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_connect::{CommitReport, DeadLetter, SplitProgress};
 use weir_error::{Error, Result};
+use weir_plan::{RuleCount, add_rules};
 
 use crate::cursor::CursorState;
 use link::{StateCall, StateLink};
@@ -41,6 +42,9 @@ pub struct Counts {
     /// Of a log: those of `dead` that a program set aside on the way to this sink; the others reach no sink at all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub set_aside: u64,
+    /// What the rules of `data_quality` nodes counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleCount>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -55,6 +59,7 @@ impl Counts {
         self.dead += other.dead;
         self.bytes_read += other.bytes_read;
         self.set_aside += other.set_aside;
+        add_rules(&mut self.rules, &other.rules);
         if self.written.len() < other.written.len() {
             self.written.resize(other.written.len(), 0);
         }

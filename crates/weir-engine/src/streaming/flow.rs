@@ -292,5 +292,6 @@ fn report(flow: &Flow, base: &Base) -> StreamReport {
         bytes_written: base.reports.iter().map(|report| report.bytes).sum(),
         places: base.reports.iter().map(|report| report.place.clone()).collect(),
         objects: base.reports.iter().map(|report| report.objects).sum(),
+        rules: counts.rules.clone(),
     }
 }

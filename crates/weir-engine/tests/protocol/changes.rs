@@ -454,7 +454,7 @@ struct AsIs;
 
 impl RowProgram for AsIs {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
-        Ok(vec![RowOutput { batch: batch.clone(), filtered: 0, dead: vec![], kept: vec![] }])
+        Ok(vec![RowOutput { batch: batch.clone(), filtered: 0, dead: vec![], kept: vec![], rules: vec![] }])
     }
     fn is_identity(&self) -> bool {
         true
@@ -482,7 +482,8 @@ impl RowProgram for Picky {
         let kept = RecordBatch::try_new(picked(), kept.columns().to_vec()).unwrap();
         let dead: Vec<DeadLetter> = all.iter().filter(|value| two(**value)).map(letter).collect();
         let filtered = (batch.num_rows() - kept.num_rows() - dead.len()) as u64;
-        let output = || RowOutput { batch: kept.clone(), filtered, dead: dead.clone(), kept: vec![Arc::new(keep.clone())] };
+        let output =
+            || RowOutput { batch: kept.clone(), filtered, dead: dead.clone(), kept: vec![Arc::new(keep.clone())], rules: vec![] };
         Ok(vec![output(), output()])
     }
 

@@ -55,7 +55,7 @@ impl RowProgram for Odd {
             let keep = BooleanArray::from_iter(ids.values().iter().map(|id| Some(id % 2 == 1 && !five(*id))));
             let kept = arrow::compute::filter_record_batch(batch, &keep).unwrap();
             let filtered = (batch.num_rows() - kept.num_rows() - dead.len()) as u64;
-            RowOutput { batch: kept, filtered, dead, kept: vec![Arc::new(keep)] }
+            RowOutput { batch: kept, filtered, dead, kept: vec![Arc::new(keep)], rules: vec![] }
         };
         Ok((0..self.outputs).map(output).collect())
     }

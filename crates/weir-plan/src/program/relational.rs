@@ -13,9 +13,12 @@ use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Body, Graph, Upstream};
 use crate::model::{RelationalProgram, RowProgram};
+use crate::program::checked_table::checked;
 
 /// The program of a flow that must see rows together.
 pub(crate) struct QueryProgram {
+    /// The flow.
+    pub(crate) name: String,
     /// Table name of each input.
     pub(crate) tables: Vec<String>,
     pub(crate) graph: Arc<Graph>,
@@ -75,6 +78,10 @@ impl RelationalProgram for QueryProgram {
                 Body::Cast(cast) => match below.into_iter().next() {
                     Some(input) => cast.over(input),
                     None => return Err(Error::internal("a cast without an input")),
+                },
+                Body::Check(check) => match below.into_iter().next() {
+                    Some(input) => checked(input, check, &self.name),
+                    None => return Err(Error::internal("a check without an input")),
                 },
                 Body::Query { plan, scans } => plan
                     .clone()

@@ -22,8 +22,9 @@ use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Graph, Upstream};
 use crate::changes::{ColumnWay, OutputWay};
-use crate::model::{RowOutput, RowProgram, origin};
+use crate::model::{RowOutput, RowProgram, RuleCount, add_rules, origin};
 use crate::program::cast::CheckedCast;
+use crate::program::check::{Action, Check, QUARANTINED};
 use crate::program::record::encode;
 use crate::program::require::REQUIRE;
 use crate::sql::Session;
@@ -39,6 +40,8 @@ pub(crate) enum Step {
     Pick { columns: Vec<usize>, schema: SchemaRef },
     /// Casts columns, value by value.
     Cast(Arc<CheckedCast>),
+    /// Holds rules against rows.
+    Check(Arc<Check>),
 }
 
 /// Steps for a query over one table, or why it must see rows together.
@@ -278,6 +281,7 @@ fn simplified(steps: &[Step], before: &SchemaRef) -> Vec<Step> {
             }
             Step::Project { schema: after, .. } => schema = after.clone(),
             Step::Cast(cast) => schema = cast.schema().clone(),
+            Step::Check(check) => schema = check.schema().clone(),
             Step::Filter { .. } => {}
         }
         kept.push(step.clone());
@@ -293,6 +297,7 @@ struct Partial {
     kept: Vec<Arc<BooleanArray>>,
     filtered: u64,
     dead: Vec<DeadLetter>,
+    rules: Vec<RuleCount>,
 }
 
 impl Partial {
@@ -305,6 +310,7 @@ impl Partial {
             self.kept.push(Arc::new(kept));
         }
         self.filtered += done.filtered;
+        add_rules(&mut self.rules, &done.rules);
         self.batch = done.batch;
         Ok(())
     }
@@ -317,6 +323,7 @@ struct Done {
     kept: Option<BooleanArray>,
     filtered: u64,
     dead: Vec<(usize, String)>,
+    rules: Vec<RuleCount>,
 }
 
 /// A step over a batch; if it fails because of single rows, over its halves.
@@ -352,6 +359,7 @@ fn attempt(step: &Step, node: &str, batch: &RecordBatch) -> Result<Done> {
                     kept: Some(BooleanArray::from(vec![false])),
                     filtered: 0,
                     dead: vec![(0, reason)],
+                    rules: Vec::new(),
                 });
             }
             let middle = rows / 2;
@@ -371,7 +379,9 @@ fn join(first: Done, first_rows: usize, second: Done, second_rows: usize) -> Res
     let kept = concat(&[&left, &right]).map_err(broken)?.as_boolean().clone();
     let mut dead = first.dead;
     dead.extend(second.dead.into_iter().map(|(row, reason)| (row + first_rows, reason)));
-    Ok(Done { batch, kept: Some(kept), filtered: first.filtered + second.filtered, dead })
+    let mut rules = first.rules;
+    add_rules(&mut rules, &second.rules);
+    Ok(Done { batch, kept: Some(kept), filtered: first.filtered + second.filtered, dead, rules })
 }
 
 enum Failed {
@@ -395,7 +405,7 @@ impl From<ArrowError> for Failed {
 
 fn carry_out(step: &Step, batch: &RecordBatch) -> Result<Done, Failed> {
     let rows = batch.num_rows();
-    let whole = |batch| Done { batch, kept: None, filtered: 0, dead: Vec::new() };
+    let whole = |batch| Done { batch, kept: None, filtered: 0, dead: Vec::new(), rules: Vec::new() };
     match step {
         Step::Filter { predicate } => {
             let mask = predicate.evaluate(batch)?.into_array(rows)?;
@@ -408,7 +418,7 @@ fn carry_out(step: &Step, batch: &RecordBatch) -> Result<Done, Failed> {
                 return Ok(whole(batch.clone()));
             }
             let thinned = filter_record_batch(batch, &mask)?;
-            Ok(Done { batch: thinned, kept: Some(mask), filtered: (rows - kept) as u64, dead: Vec::new() })
+            Ok(Done { batch: thinned, kept: Some(mask), filtered: (rows - kept) as u64, dead: Vec::new(), rules: Vec::new() })
         }
         Step::Project { columns, schema } => {
             let arrays = columns
@@ -435,7 +445,13 @@ fn carry_out(step: &Step, batch: &RecordBatch) -> Result<Done, Failed> {
                 .map(|column| arrow::compute::filter(column, &keep))
                 .collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
             let batch = rebuilt(columns, cast.schema(), rows - done.dead.len())?;
-            Ok(Done { batch, kept: Some(keep), filtered: 0, dead: done.dead })
+            Ok(Done { batch, kept: Some(keep), filtered: 0, dead: done.dead, rules: Vec::new() })
+        }
+        Step::Check(check) => {
+            let judged = check.judge(batch).map_err(Failed::Run)?;
+            check.refuse_at_once(&judged).map_err(Failed::Run)?;
+            let batch = check.passed(batch, &judged)?;
+            Ok(Done { batch, kept: judged.kept, filtered: judged.filtered, dead: judged.dead, rules: judged.counts })
         }
     }
 }
@@ -461,6 +477,12 @@ fn follow(way: &mut OutputWay, step: &Step) {
             way.columns = after.collect();
         }
         Step::Cast(cast) => cast.casts().for_each(|index| way.columns[index].same = None),
+        Step::Check(check) => {
+            let read: Vec<usize> = check.rules.iter().flat_map(|rule| way.columns[rule.flag].from.clone()).collect();
+            way.filters.extend(read);
+            way.filtered |= check.rules.iter().any(|rule| rule.action == Action::Drop);
+            way.columns.truncate(check.schema().fields().len());
+        }
     }
 }
 
@@ -503,7 +525,12 @@ fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: us
     let (payload, media_type) = encode(original, row);
     DeadLetter {
         stream: stream.into(),
-        code: if matches!(step, Step::Cast(_)) { "WEIR-ROW-001" } else { "WEIR-ROW-002" }.into(),
+        code: match step {
+            Step::Cast(_) => "WEIR-ROW-001",
+            Step::Check(_) => QUARANTINED,
+            Step::Filter { .. } | Step::Project { .. } | Step::Pick { .. } => "WEIR-ROW-002",
+        }
+        .into(),
         reason: reason.into(),
         place: format!("node `{node}`"),
         payload,
@@ -513,7 +540,7 @@ fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: us
 
 impl RowProgram for RowTree {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
-        let start = Partial { batch: batch.clone(), kept: Vec::new(), filtered: 0, dead: Vec::new() };
+        let start = Partial { batch: batch.clone(), kept: Vec::new(), filtered: 0, dead: Vec::new(), rules: Vec::new() };
         let mut done: Vec<Partial> = Vec::with_capacity(self.branches.len());
         for branch in &self.branches {
             let mut partial = match branch.input {
@@ -526,11 +553,11 @@ impl RowProgram for RowTree {
             done.push(partial);
         }
         let outputs = self.outputs.iter().map(|output| {
-            let Partial { batch, kept, filtered, dead } = match output {
+            let Partial { batch, kept, filtered, dead, rules } = match output {
                 Some(index) => done[*index].clone(),
                 None => start.clone(),
             };
-            RowOutput { batch, filtered, dead, kept }
+            RowOutput { batch, filtered, dead, kept, rules }
         });
         Ok(outputs.collect())
     }

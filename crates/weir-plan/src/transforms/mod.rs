@@ -4,17 +4,23 @@
 //! logical plan over the inputs) and a checked cast. Whether the result runs row by row or needs the whole input is not
 //! declared here: it is read off the plan.
 
+mod aggregate;
 mod cast;
+mod data_quality;
 mod dedupe;
 mod explode;
 mod field_mapper;
 mod filter;
 mod flatten;
+mod join;
 mod json_path;
+pub(crate) mod keys;
 mod lookup;
 mod mask;
+mod nlp;
 mod part;
 mod pivot;
+mod schema_inference;
 mod several;
 mod split;
 mod sql;
@@ -32,6 +38,11 @@ use weir_spec::model::Node;
 
 use crate::chain::Chain;
 use crate::problem::Problem;
+
+/// The transform that looks at rows while the plan is made.
+pub(crate) const SAMPLING: &str = "schema_inference";
+/// At how many, if it does not say.
+pub(crate) const SAMPLE_ROWS: u64 = 1_000;
 
 /// A transform with its options read.
 pub(crate) trait Transform: Send + Sync {
@@ -95,6 +106,11 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<json_path::JsonPath>("json_path", &["jsonpath"], None),
     kind::<lookup::Lookup>("lookup", &[], None),
     kind::<window::Window>("window", &[], None),
+    kind::<schema_inference::SchemaInference>(SAMPLING, &["infer_schema"], None),
+    kind::<nlp::Nlp>("nlp", &["nlp_enrichment"], None),
+    kind::<join::Join>("join", &[], None),
+    kind::<aggregate::Aggregate>("aggregate", &["aggregation"], None),
+    kind::<data_quality::DataQuality>("data_quality", &["quality"], None),
 ];
 
 impl Kind {

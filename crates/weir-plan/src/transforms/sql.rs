@@ -40,6 +40,6 @@ impl Transform for Sql {
 }
 
 /// Whether a text still holds a reference that is resolved later.
-pub(super) fn has_reference(text: &str) -> bool {
+pub(crate) fn has_reference(text: &str) -> bool {
     text.contains("${") || text.contains("{{")
 }

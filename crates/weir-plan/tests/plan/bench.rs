@@ -9,7 +9,7 @@ use arrow::util::display::array_value_to_string;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use weir_connect::{DeadLetter, Registry};
-use weir_plan::{Flow, Plan, PlanFailure, Planner, Program, Unresolved, vocabulary};
+use weir_plan::{Aside, Flow, Plan, PlanFailure, Planner, Program, RuleCount, Unresolved, add_rules, vocabulary};
 use weir_spec::{Diagnostic, Pipeline};
 
 use crate::memory::{Memory, Table, Tables};
@@ -27,6 +27,7 @@ pub struct Got {
     pub columns: Vec<String>,
     pub filtered: u64,
     pub dead: Vec<DeadLetter>,
+    pub rules: Vec<RuleCount>,
 }
 
 impl Bench {
@@ -122,6 +123,12 @@ impl Bench {
         frame.collect().await.unwrap_err().strip_backtrace()
     }
 
+    /// Runs `transform` over the inputs (table of the same name each); gives what the sink got.
+    pub async fn run_over(&self, inputs: &[&str], transform: &str) -> Got {
+        let plan = self.plan(&over(inputs, transform)).await;
+        self.run(&plan).await.remove("out").unwrap()
+    }
+
     pub async fn run_flow(&self, flow: &Flow) -> Vec<Got> {
         let tables: Vec<Table> =
             flow.inputs.iter().map(|input| self.tables.lock().unwrap()[&input.stream.name].clone()).collect();
@@ -140,11 +147,14 @@ impl Bench {
                         all[index].rows.extend(rows(&output.batch));
                         all[index].filtered += output.filtered;
                         all[index].dead.extend(output.dead);
+                        add_rules(&mut all[index].rules, &output.rules);
                     }
                 }
             }
             Program::Relational(program) => {
-                let context = SessionContext::new_with_config(weir_plan::sql::config().with_target_partitions(2));
+                let aside = Arc::new(Aside::default());
+                let config = weir_plan::sql::config().with_target_partitions(2).with_extension(aside.clone());
+                let context = SessionContext::new_with_config(config);
                 for (index, (input, table)) in flow.inputs.iter().zip(tables).enumerate() {
                     let (mut schema, mut batches) = (table.schema, table.batches);
                     if let Some((prepare, after)) = program.prepare(index) {
@@ -174,6 +184,9 @@ impl Bench {
                     found.sort();
                     all[index].rows = found;
                 }
+                let (dead, rules) = aside.take();
+                all[0].dead.extend(dead);
+                all[0].rules = rules;
             }
         }
         all
@@ -190,6 +203,16 @@ pub fn line(transforms: &str) -> String {
         }
     }
     text + "sink: {memory: {table: out}}\n"
+}
+
+/// A pipeline with one transform over several tables.
+pub fn over(inputs: &[&str], transform: &str) -> String {
+    let sources: Vec<String> = inputs.iter().map(|name| format!("{name}: {{memory: {{table: {name}}}}}")).collect();
+    format!(
+        "pipeline: p\nsources: {{{}}}\ntransforms:\n  x: {{input: [{}], {transform}}}\nsinks: {{out: {{input: x, memory: {{table: out}}}}}}\n",
+        sources.join(", "),
+        inputs.join(", ")
+    )
 }
 
 /// Rows as texts: values with a bar between, `∅` for NULL.

@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_connect::{
-    ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Kind, Position,
-    ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities, SourceContext, StreamInfo,
-    StreamReader, StreamSink, StreamTarget, WriteMode,
+    Batch, ChangeLog, ChangeRequest, ChangeSource, CheckReport, CommitKind, Connector, Descriptor, Edge, Error, Event,
+    EventStream, Kind, Position, ReadRequest, Result, Sink, SinkCapabilities, SinkContext, SinkType, Source, SourceCapabilities,
+    SourceContext, Split, StreamInfo, StreamReader, StreamSink, StreamTarget, WriteMode,
 };
 
 /// A table that the source offers.
@@ -174,11 +174,34 @@ impl Source for MemorySource {
             })
             .collect()
     }
-    async fn open(&self, _: ReadRequest) -> Result<Box<dyn StreamReader>> {
-        Err(Error::internal("the tests read the tables themselves"))
+    async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
+        let table = self.tables.lock().unwrap().get(&request.stream).cloned();
+        Ok(Box::new(MemoryReader { table: table.ok_or_else(|| Error::internal("no such table"))? }))
     }
     fn changes(&self) -> Option<&dyn ChangeSource> {
         self.options.log.then_some(self)
+    }
+}
+
+/// Reads a table, a split for each batch.
+struct MemoryReader {
+    table: Table,
+}
+
+#[async_trait]
+impl StreamReader for MemoryReader {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema.clone()
+    }
+    fn splits(&self) -> Vec<Split> {
+        let split =
+            |at: usize| Split { id: at.to_string(), descriptor: Value::from(at), estimated_rows: None, estimated_bytes: None };
+        (0..self.table.batches.len()).map(split).collect()
+    }
+    async fn read(&self, split: &Split, _: Option<Position>) -> Result<EventStream> {
+        let at = usize::try_from(split.descriptor.as_u64().unwrap()).unwrap();
+        let batch = Batch { records: self.table.batches[at].clone(), position: None, source_bytes: 0 };
+        Ok(Box::pin(futures::stream::iter([Ok(Event::Batch(batch))])))
     }
 }
 

@@ -20,6 +20,7 @@ pub fn render(report: &RunReport, style: Style, again: &str) -> String {
             };
             out.push_str(&format!("{head} in {took}   {}   {}\n", report.guarantee, reconciliation(&report.streams)));
             out.push_str(&places(&report.streams));
+            out.push_str(&rules(&report.streams));
         }
         RunStatus::Interrupted => {
             if report.clean_stop {
@@ -79,6 +80,16 @@ fn places(streams: &[StreamReport]) -> String {
         table.row([place, number::rows(stream.rows_written), number::bytes(stream.bytes_written), objects]);
     }
     table.render()
+}
+
+/// The rules that some row breaks, and how many.
+fn rules(streams: &[StreamReport]) -> String {
+    let mut table = Table::new(["", "", "", ""]).right(2).indent(2);
+    for count in streams.iter().flat_map(|stream| &stream.rules).filter(|count| count.failed > 0) {
+        let of = format!("{} of {}", number::grouped(count.failed), number::grouped(count.checked));
+        table.row([count.node.clone(), count.rule.clone(), of, count.action.clone()]);
+    }
+    if streams.iter().any(|stream| stream.rules.iter().any(|count| count.failed > 0)) { table.render() } else { String::new() }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod journal_suite;
 mod machines;
 mod mistakes;
 mod plans;
+mod quality;
 mod secrets;
 mod serving;
 mod settings;

@@ -25,7 +25,7 @@ use weir_connect::{
     StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::Flow;
+use weir_plan::{Flow, add_rules};
 
 pub(super) use self::opening::Left;
 use self::opening::Opening;
@@ -523,6 +523,10 @@ impl Applier {
             counts.filtered += sent.filtered;
             counts.dead += sent.dead.len() as u64;
             counts.set_aside += sent.dead.len() as u64;
+            // Outputs that share a node share its counts.
+            if at == wanted[0] {
+                add_rules(&mut counts.rules, &sent.rules);
+            }
             gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
             self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
