@@ -39,6 +39,7 @@ pub(crate) async fn take(source: &OpenSource, stream: &StreamInfo, rows: u64) ->
         batch_bytes: 0,
         limit: Some(rows),
         columns: None,
+        unbounded: false,
     };
     let told = |error: Error| error.at(format!("source `{}`, the sample of `{}`", source.node.name, stream.name));
     let reader = source.source.open(request).await.map_err(told)?;
