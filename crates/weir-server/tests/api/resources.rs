@@ -227,6 +227,10 @@ async fn what_is_asked_of_a_log_is_an_errand_that_says_why_it_failed_and_is_audi
         assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("WEIR-JOURNAL-031")), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains("[WEIR-TEST-001] nothing is there"), "{problem}");
         let (status, problem) = ask(&batch, below, body).await;
+        if body.is_null() {
+            assert_eq!((status, problem), (StatusCode::OK, json!({"running": false, "logs": []})));
+            continue;
+        }
         assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("WEIR-JOURNAL-030")), "{problem}");
     }
     for action in ["job.journal.approve", "job.snapshot"] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, Op, SchemaChange, Split, SplitProgress, TransactionMark};
 use weir_engine::codec::{self, Mark, Record};
 use weir_engine::journal::{Journal, Journals};
-use weir_engine::store::{Epoch, EpochBody, FlowPlace, Keep, StateStore};
+use weir_engine::store::{Epoch, EpochBody, FlowPlace, Keep, StateStore, Wanted};
 
 use crate::assert_said;
 use crate::harness::Folder;
