@@ -18,7 +18,7 @@ fn files(folder: &Path, below: &str, found: &mut BTreeMap<String, Vec<u8>>) {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
-        if name.starts_with('.') || name == "_weir" {
+        if name.starts_with('.') || name.starts_with("_weir_") {
             continue;
         }
         match entry.path().is_dir() {
