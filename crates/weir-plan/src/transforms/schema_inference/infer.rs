@@ -1,6 +1,6 @@
 //! What the values of a text column are.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::convert::convert;
