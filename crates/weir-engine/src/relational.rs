@@ -19,7 +19,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, Event, Split, SplitProgress, StreamReader};
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Aside, Flow, RelationalProgram, RowProgram};
+use weir_plan::{Aside, Flow, RelationalProgram, RowProgram, RuleCount, add_rules};
 
 use crate::cursor::{CursorState, CursorTracker};
 use crate::flow::{FlowShared, poisoned};
@@ -33,6 +33,7 @@ struct Tally {
     delivered: AtomicU64,
     bytes: AtomicU64,
     dead: Mutex<Vec<DeadLetter>>,
+    rules: Mutex<Vec<RuleCount>>,
     cursor: Mutex<CursorState>,
 }
 
@@ -133,6 +134,7 @@ fn prepared(program: &dyn RowProgram, records: &RecordBatch, count: Option<(&Tal
         tally.delivered.fetch_add(output.filtered, Ordering::Relaxed);
         shared.gauges.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
         tally.dead.lock().map_err(poisoned)?.extend(output.dead);
+        add_rules(&mut *tally.rules.lock().map_err(poisoned)?, &output.rules);
     }
     Ok(output.batch)
 }
@@ -244,12 +246,13 @@ pub(crate) async fn run(
         counts.filtered += tally.delivered.load(Ordering::Relaxed);
         counts.bytes_read += tally.bytes.load(Ordering::Relaxed);
         dead.extend(std::mem::take(&mut *tally.dead.lock().map_err(poisoned)?));
+        add_rules(&mut counts.rules, &*tally.rules.lock().map_err(poisoned)?);
         cursor.merge(std::mem::take(&mut *tally.cursor.lock().map_err(poisoned)?), input.cursor_lag.unwrap_or(0));
     }
     let (set_aside, rules) = aside.take();
     shared.gauges.dead.fetch_add(set_aside.len() as u64, Ordering::Relaxed);
     dead.extend(set_aside);
-    counts.rules = rules;
+    add_rules(&mut counts.rules, &rules);
     counts.dead = dead.len() as u64;
     let whole = Split { id: "whole".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None };
     let progress = vec![SplitProgress { split: whole, position: None, done: true, rows: counts.read }];

@@ -469,7 +469,7 @@ fn prepare(input: usize, stream: &str, graph: &Graph, outputs: &[Upstream]) -> O
             graph.ops.iter().enumerate().filter(|(_, op)| op.inputs.contains(&at)).map(|(index, _)| index).collect();
         let ([reader], false) = (readers.as_slice(), outputs.contains(&at)) else { break };
         let op = &graph.ops[*reader];
-        if op.inputs.len() != 1 || op.steps.is_err() || matches!(op.body, Body::Check(_)) {
+        if op.inputs.len() != 1 || op.steps.is_err() || matches!(&op.body, Body::Check(check) if check.decides_together()) {
             break;
         }
         ops.push(*reader);

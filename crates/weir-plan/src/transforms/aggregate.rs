@@ -193,10 +193,11 @@ impl Written {
                 numeric("sum")?;
                 format!("sum({column}){only}")
             }
-            // The mean of integers through their exact sum: a sum of binary fractions forgets digits beyond 2^53.
+            // The mean of integers through their exact sum: a sum of binary fractions forgets digits beyond 2^53. (`CAST` would
+            // give it the name of a plain `sum`.)
             Function::Avg if kind.is_integer() => {
                 format!(
-                    "CAST(sum(CAST({column} AS DECIMAL(38, 0))){only} AS DOUBLE) / CAST(nullif(count({column}){only}, 0) AS DOUBLE)"
+                    "CAST(sum(arrow_cast({column}, 'Decimal128(38, 0)')){only} AS DOUBLE) / CAST(nullif(count({column}){only}, 0) AS DOUBLE)"
                 )
             }
             Function::Avg => {

@@ -165,6 +165,7 @@ impl Bench {
                                 let output = prepare.apply(batch).unwrap().remove(0);
                                 all[0].filtered += output.filtered;
                                 all[0].dead.extend(output.dead);
+                                add_rules(&mut all[0].rules, &output.rules);
                                 output.batch
                             })
                             .collect();
@@ -186,7 +187,7 @@ impl Bench {
                 }
                 let (dead, rules) = aside.take();
                 all[0].dead.extend(dead);
-                all[0].rules = rules;
+                add_rules(&mut all[0].rules, &rules);
             }
         }
         all
