@@ -360,6 +360,10 @@ async fn epochs_of_a_co_committed_sink_survive_a_crash_at_every_operation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_shows_rows_at_once_loses_none() {
     survives(|| Rig::new(&[AtOnce], EPOCHS)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_hurried_between_epochs_loses_none() {
     survives(|| Rig::new(&[AtOnce], HURRY)).await;
 }
 
