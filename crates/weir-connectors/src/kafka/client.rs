@@ -22,7 +22,7 @@ use super::errors::{of_code, passes, shown, unreachable};
 pub struct Voice {
     /// The last error of the client as a whole.
     said: Mutex<Option<(Code, String)>>,
-    /// The first record that was not delivered.
+    /// The first record that was not delivered, or the largest of those that were too large.
     lost: Mutex<Option<Undelivered>>,
 }
 
@@ -84,8 +84,11 @@ impl ProducerContext for Voice {
     fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
         let Err((error, message)) = result else { return };
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        if lost.is_none() {
-            *lost = Some(undelivered(error.clone(), message));
+        let new = undelivered(error.clone(), message);
+        // A broker refuses a batch as a whole for its largest record.
+        let too_large = new.error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge);
+        if lost.as_ref().is_none_or(|known| too_large && new.bytes > known.bytes) {
+            *lost = Some(new);
         }
     }
 }

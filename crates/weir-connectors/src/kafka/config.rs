@@ -58,8 +58,10 @@ pub enum SaslMechanism {
     /// The password itself; only over TLS.
     Plain,
     /// SCRAM with SHA-256.
+    #[serde(rename = "scram_sha_256", alias = "scram_sha256", alias = "SCRAM-SHA-256")]
     ScramSha256,
     /// SCRAM with SHA-512.
+    #[serde(rename = "scram_sha_512", alias = "scram_sha512", alias = "SCRAM-SHA-512")]
     ScramSha512,
 }
 

@@ -57,7 +57,6 @@ impl Writing {
         config.set("queue.buffering.max.kbytes", (buffer >> 10).clamp(1, 2_147_483_647).to_string());
         config.set("queue.buffering.max.messages", "1000000");
         config.set("message.max.bytes", options.max_message_bytes.unwrap_or(1 << 20).clamp(1000, 1_000_000_000).to_string());
-        config.set("message.timeout.ms", "0");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
             config.set(
@@ -209,11 +208,14 @@ impl Writing {
             let abort = matches!(&error, KafkaError::Transaction(inner) if inner.txn_requires_abort());
             if abort {
                 let _rolled_back_by_the_broker_otherwise = producer.abort_transaction(Duration::from_secs(30));
+                // Whoever was shut out learns it here at the latest.
+                if let Some((code, reason)) = producer.client().fatal_error() {
+                    return Err(of_code(code, &self.place, reason));
+                }
                 self.no_loss()?;
-                let why = format!("{error}");
                 return Err(Error::new("WEIR-KAFKA-033", Kind::Connect, "the transaction was given up")
                     .at(self.place.clone())
-                    .because(why)
+                    .because(error)
                     .transient());
             }
             if !retriable(&error) {
@@ -234,7 +236,7 @@ impl Writing {
         match error {
             KafkaError::Transaction(inner) if inner.is_fatal() => {
                 let producer = self.producer.as_ref();
-                let fatal = producer.and_then(|producer| rdkafka::producer::Producer::client(producer).fatal_error());
+                let fatal = producer.and_then(|producer| producer.client().fatal_error());
                 match fatal {
                     Some((code, reason)) => of_code(code, &self.place, reason),
                     None => shown(error, &self.place),

@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow records do not make huge batches.
 const BATCH_ROWS: usize = 64 * 1024;
 /// Bytes of a dead record that are kept.
-const DEAD_BYTES: usize = 1 << 20;
+pub const DEAD_BYTES: usize = 1 << 20;
 /// Batches that may wait for the engine.
 const AHEAD: usize = 2;
 /// How long the reader waits before it looks whether anybody still listens.
@@ -72,6 +72,12 @@ pub fn start(consumer: Reading, job: Job) -> Result<EventStream> {
     let stream =
         futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) });
     Ok(stream.boxed())
+}
+
+/// Partition and offset out of a dead letter's place.
+pub fn place_of(topic: &str, place: &str) -> Option<(i32, i64)> {
+    let (partition, offset) = place.strip_prefix(topic)?.strip_prefix('[')?.split_once("] offset ")?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
 }
 
 struct Reader {
@@ -168,16 +174,19 @@ impl Reader {
             return Err(Error::internal(format!("record {offset} came after {}", self.next)).at(self.place()));
         }
         (self.heard, self.trouble, self.idle) = (Instant::now(), None, false);
-        self.next = offset + 1;
         let bytes = message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
         match self.rows.push(message) {
-            Ok(()) => self.bytes += bytes,
+            Ok(()) => {
+                self.bytes += bytes;
+                self.next = offset + 1;
+            }
             Err(refusal) => {
-                // What came before it goes before it.
+                // What came before it goes before it, with a position that does not contain it.
+                self.next = offset;
                 if self.flush()?.is_some() || self.dead(message, refusal)?.is_some() {
                     return Ok(Some(Stop));
                 }
-                // With the position behind it.
+                self.next = offset + 1;
                 return self.position();
             }
         }

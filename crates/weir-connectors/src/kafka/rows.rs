@@ -15,6 +15,9 @@ use weir_formats::{JsonMessages, Refusal};
 
 use super::config::{KeyFormat, Metadata, SourceFormat, SourceOptions, Tombstones};
 
+/// Code of a record without a value.
+pub const TOMBSTONE: &str = "WEIR-KAFKA-022";
+
 /// What the batches of a stream look like, and all that is needed to make them.
 pub struct Shape {
     /// All columns.
@@ -151,7 +154,7 @@ impl Rows {
         match (record.payload(), &mut self.value) {
             (None, _) if self.tombstones.is_none() => {
                 let reason = "the record has no value (a tombstone); `tombstones: keep` makes a row of it".to_owned();
-                return Err(Refusal { code: "WEIR-KAFKA-022", reason });
+                return Err(Refusal { code: TOMBSTONE, reason });
             }
             (None, Value::Json(json)) => json.push_nulls(),
             (None, Value::Text(text)) => text.append_null(),

@@ -8,21 +8,21 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use serde_json::Value;
 use weir_connect::{
-    Edge, Error, EventStream, Kind, Position, ReadRequest, Result, Resume, ResumeVerdict, Source, SourceCapabilities, Split,
-    SplitProgress, StreamInfo, StreamReader,
+    Batch, DeadLetter, Edge, Error, Event, EventStream, Kind, Position, ReadRequest, Result, Resume, ResumeVerdict, Source,
+    SourceCapabilities, Split, SplitProgress, StreamInfo, StreamReader,
 };
 use weir_formats::{Compression, Format, Input, MemoryInput, ReadOptions, infer_schema};
 
 use super::client::{Address, Reading, blocking};
-use super::config::{Isolation, SourceFormat, SourceOptions, whole};
+use super::config::{Isolation, Metadata, SourceFormat, SourceOptions, whole};
 use super::errors::shown;
 use super::offsets::{self, Range, View};
 use super::read::{self, Job};
-use super::rows::Shape;
+use super::rows::{Rows, Shape, TOMBSTONE};
 use super::topics;
 
 /// A configured source.
@@ -248,6 +248,29 @@ impl Source for KafkaSource {
             moved,
             done,
         }))
+    }
+
+    /// The value that was kept, into the columns as they are now.
+    async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
+        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
+        if letter.payload.len() >= read::DEAD_BYTES {
+            return still("only the beginning of the record was kept; correct it at the source and read that again");
+        }
+        let kept = [Metadata::Topic, Metadata::Partition, Metadata::Offset];
+        if self.options.metadata.iter().any(|kind| !kept.contains(kind)) {
+            return still("of the record only its value was kept, and the stream has its key, headers or time as columns too");
+        }
+        let Some((partition, offset)) = read::place_of(stream, &letter.place) else {
+            return still("the record does not say which partition and offset it came from");
+        };
+        let value = (letter.code != TOMBSTONE).then(|| letter.payload.clone());
+        let record = OwnedMessage::new(value, None, stream.to_owned(), Timestamp::NotAvailable, partition, offset, None);
+        let mut rows = Rows::new(self.shape(stream).await?.as_ref())?;
+        if let Err(refusal) = rows.push(&record) {
+            return still(&refusal.reason);
+        }
+        let source_bytes = letter.payload.len() as u64;
+        Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
     }
 
     /// For tools that show how far behind a group is; what a run goes on from is in the checkpoint.

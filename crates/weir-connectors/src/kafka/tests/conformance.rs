@@ -1,5 +1,7 @@
 //! The kit over the connector.
 
+use std::sync::Mutex;
+
 use arrow::array::{ArrayRef, BinaryArray, LargeStringArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use async_trait::async_trait;
@@ -13,13 +15,14 @@ use crate::http::json::{JsonValue, parse};
 struct Kit {
     lab: Lab,
     sasl: String,
-    mode: WriteMode,
+    /// What each target is written as.
+    modes: Mutex<BTreeMap<String, WriteMode>>,
 }
 
 impl Kit {
-    fn new(mode: WriteMode) -> Self {
+    fn new() -> Self {
         let broker = weir_testkit::Kafka::shared().unwrap();
-        Self { lab: Lab::new("kit"), sasl: broker.sasl_bootstrap(), mode }
+        Self { lab: Lab::new("kit"), sasl: broker.sasl_bootstrap(), modes: Mutex::default() }
     }
 }
 
@@ -76,7 +79,7 @@ impl Subject for Kit {
     fn declared(&self) -> Declared {
         let families: Vec<TypeFamily> =
             TypeFamily::PLAIN.iter().copied().filter(|family| *family != TypeFamily::Structs).collect();
-        Declared::both().modes(&[self.mode]).types(&families)
+        Declared::both().modes(&[WriteMode::Append, WriteMode::Upsert]).types(&families)
     }
 
     fn connection(&self) -> Value {
@@ -112,7 +115,8 @@ impl Subject for Kit {
         Ok(json!({"topic": topic, "columns": columns}))
     }
 
-    fn sink_options(&self, name: &str, _mode: WriteMode) -> Value {
+    fn sink_options(&self, name: &str, mode: WriteMode) -> Value {
+        self.modes.lock().unwrap().insert(name.to_owned(), mode);
         json!({
             "topic": self.lab.topic(&format!("into.{name}")), "progress_topic": self.lab.topic("progress"), "partitions": 2,
             "max_message_bytes": 8_000_000, "topic_config": {"max.message.bytes": "8000000"},
@@ -122,7 +126,7 @@ impl Subject for Kit {
     /// Every column as its JSON text, in a type that no source column has; what it means is for `map_back`.
     async fn read_back(&self, name: &str) -> Result<Vec<RecordBatch>> {
         let mut records = self.lab.records(&self.lab.topic(&format!("into.{name}")));
-        if self.mode == WriteMode::Upsert {
+        if self.modes.lock().unwrap().get(name) == Some(&WriteMode::Upsert) {
             // What a compacted topic has in the end.
             let last: BTreeMap<_, _> = records.drain(..).map(|record| ((record.0, record.1.clone().unwrap()), record)).collect();
             records = last.into_values().collect();
@@ -180,9 +184,4 @@ fn raw_members(text: &[u8]) -> Vec<(String, String)> {
     }
 }
 
-mod appending {
-    weir_connect::conformance!(super::Kit::new(weir_connect::WriteMode::Append));
-}
-mod upserting {
-    weir_connect::conformance!(super::Kit::new(weir_connect::WriteMode::Upsert));
-}
+weir_connect::conformance!(Kit::new());

@@ -35,7 +35,8 @@ async fn a_run_reads_up_to_the_ends_it_found_and_the_next_one_goes_on_there() {
 async fn reading_begins_where_the_options_say() {
     let lab = Lab::new("starts");
     let topic = lab.topic("t");
-    lab.create(&topic, 2, &[]).await;
+    // The times are of 1970.
+    lab.create(&topic, 2, &[("retention.ms", "-1")]).await;
     let producer: BaseProducer = lab.client().create().unwrap();
     for id in 0..10i64 {
         let text = json!({"id": id}).to_string();
@@ -127,6 +128,24 @@ async fn a_record_tells_where_it_was_and_a_bad_one_is_a_dead_letter_in_its_place
         .flat_map(|batch| batch.column_by_name("_tombstone").unwrap().as_boolean().iter().flatten().collect::<Vec<_>>())
         .collect();
     assert_eq!(tombstones, [false, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_becomes_a_row_once_the_options_take_it() {
+    let lab = Lab::new("again");
+    let topic = lab.topic("t");
+    lab.create(&topic, 1, &[]).await;
+    lab.put(&topic, &[(0, None, Some(br#"{"id": 1}"#)), (0, None, Some(br#"{"id": 2, "new": true}"#))]);
+    let strict = json!({"topic": topic, "columns": {"id": "int64"}, "only_columns": true, "metadata": ["offset"]});
+    let letter = read(&lab, strict.clone(), &topic, ReadRequest::default()).await.dead.remove(0);
+    assert_eq!(letter.code, "WEIR-FMT-113");
+    let again = lab.source(strict).await.unwrap().redecode(&topic, &letter).await.unwrap();
+    assert!(matches!(again.as_slice(), [Event::Dead(_)]));
+    let wide = json!({"topic": topic, "columns": {"id": "int64", "new": "bool"}, "only_columns": true, "metadata": ["offset"]});
+    let again = lab.source(wide).await.unwrap().redecode(&topic, &letter).await.unwrap();
+    let [Event::Batch(batch)] = again.as_slice() else { panic!("{again:?}") };
+    assert_eq!(batch.records.column_by_name("id").unwrap().as_primitive::<Int64Type>().value(0), 2);
+    assert_eq!(batch.records.column_by_name("_offset").unwrap().as_primitive::<Int64Type>().value(0), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
