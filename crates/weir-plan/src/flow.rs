@@ -369,7 +369,10 @@ impl FlowBuilder<'_> {
                 "streaming",
                 "rows of a stream pass one by one: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates; windows and joins are to come",
             ),
-            _ => ("cdc", "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates"),
+            _ => (
+                "cdc",
+                "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates",
+            ),
         };
         for op in &graph.ops {
             if let Err(why) = &op.steps {

@@ -295,7 +295,8 @@ fn two_writers(drafts: &[Draft], names: &[String], vocabulary: &dyn Vocabulary, 
         let place = format!("{}|{address}|{}", words.canonical, serde_json::to_string(&connection).unwrap_or_default());
         let schema = draft.options.get("schema");
         let here = places.entry(place).or_default();
-        let other = here.iter().find(|(other, _)| schema.is_none() || other.is_none() || *other == schema).map(|(_, other)| *other);
+        let other =
+            here.iter().find(|(other, _)| schema.is_none() || other.is_none() || *other == schema).map(|(_, other)| *other);
         here.push((schema, name));
         if let Some(other) = other {
             let path = draft.path.key(&draft.kind).key(&words.address_option);

@@ -28,7 +28,9 @@ impl Prefixes {
     /// From what a person wrote: prefixes, or patterns with `*` and `?`.
     pub fn new(patterns: &[String]) -> Result<Self> {
         let wrong = |error: globset::Error| {
-            Error::new("WEIR-PG-001", Kind::Spec, "`messages` has a pattern that is none").because(error).hint("`outbox`, `audit.*`, `*`")
+            Error::new("WEIR-PG-001", Kind::Spec, "`messages` has a pattern that is none")
+                .because(error)
+                .hint("`outbox`, `audit.*`, `*`")
         };
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
@@ -110,6 +112,5 @@ pub const IN_NO_TABLE: &str = "logical messages are in the log only, in no table
 
 /// Something was to be done with the messages that needs a table.
 pub fn not_a_table(what: &str) -> Error {
-    Error::new("WEIR-PG-081", Kind::Unsupported, format!("logical messages cannot be {what}"))
-        .because(IN_NO_TABLE)
+    Error::new("WEIR-PG-081", Kind::Unsupported, format!("logical messages cannot be {what}")).because(IN_NO_TABLE)
 }

@@ -265,7 +265,9 @@ impl ChangeSource for PostgresChanges {
         tables.retain(|table| request.streams.iter().any(|wanted| *wanted == *table.stream));
         let messages = !self.options.messages.is_empty() && request.streams.iter().any(|wanted| wanted == messages::STREAM);
         let is_table = |wanted: &String| tables.iter().any(|table| *table.stream == **wanted);
-        if let Some(missing) = request.streams.iter().find(|wanted| !(is_table(wanted) || messages && *wanted == messages::STREAM)) {
+        if let Some(missing) =
+            request.streams.iter().find(|wanted| !(is_table(wanted) || messages && *wanted == messages::STREAM))
+        {
             return Err(Error::new("WEIR-PG-007", Kind::NotFound, format!("table {missing} does not exist (any more)")).at(place));
         }
         let known = |table: &Table| from.as_ref().and_then(|from| from.tables.get(&*table.stream));

@@ -39,12 +39,19 @@ async fn messages_come_once_in_order_and_with_their_transactions() {
         assert_eq!(follow.state.keys[STREAM], ["lsn"]);
         let client = follow.database.client().await.unwrap();
         client.batch_execute(&emit(true, "outbox", "1")).await.unwrap();
-        client.batch_execute(&format!("BEGIN; INSERT INTO t VALUES (1); {}; INSERT INTO t VALUES (2)", emit(true, "audit.t", "2"))).await.unwrap();
+        client
+            .batch_execute(&format!("BEGIN; INSERT INTO t VALUES (1); {}; INSERT INTO t VALUES (2)", emit(true, "audit.t", "2")))
+            .await
+            .unwrap();
         // Not of this transaction, though in the middle of it.
         follow.database.execute(emit(false, "outbox", "3")).unwrap();
         client.batch_execute(&format!("{}; COMMIT", emit(false, "outbox", ""))).await.unwrap();
         client
-            .batch_execute(&format!("BEGIN; {}; {}; ROLLBACK", emit(true, "outbox", "taken back"), emit(false, "outbox", "not taken back")))
+            .batch_execute(&format!(
+                "BEGIN; {}; {}; ROLLBACK",
+                emit(true, "outbox", "taken back"),
+                emit(false, "outbox", "not taken back")
+            ))
             .await
             .unwrap();
         client.batch_execute(&format!("{}; {}", emit(true, "weir", "ours"), emit(true, "other", "not wanted"))).await.unwrap();
@@ -53,7 +60,13 @@ async fn messages_come_once_in_order_and_with_their_transactions() {
         // The server orders the log by where a message stands; what a message was sent for does not change that.
         assert_eq!(
             heard(&follow),
-            ["outbox 31 true", "audit.t 32 true", "outbox 33 false", "outbox  false", "outbox 6e6f742074616b656e206261636b false"]
+            [
+                "outbox 31 true",
+                "audit.t 32 true",
+                "outbox 33 false",
+                "outbox  false",
+                "outbox 6e6f742074616b656e206261636b false"
+            ]
         );
         // Nothing comes again, whether or not the server had heard of it.
         follow.run().await;
