@@ -248,7 +248,7 @@ async fn files_appear_turn_by_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_is_clean_and_state_show_tells_the_splits() {
+async fn a_stop_is_clean_and_does_not_wait() {
     struct Stop(CancellationToken, Option<Instant>);
     impl Reporter for Stop {
         fn event(&mut self, event: &RunEvent) {
@@ -268,8 +268,4 @@ async fn a_stop_is_clean_and_state_show_tells_the_splits() {
     assert_eq!((report.status, report.clean_stop, report.exit_code()), (RunStatus::Interrupted, true, 0), "{:?}", report.error);
     assert!(stop.1.unwrap().elapsed() < Duration::from_secs(3), "a clean stop does not wait");
     assert_eq!(scene.in_postgres().len(), all().len());
-    let said = scene.folder.weir(&["state", "show", "ticks_out"]).ok();
-    for part in ["ticks-0", "ticks-2", "400", "stopped"] {
-        assert!(said.out.contains(part), "{}", said.out);
-    }
 }
