@@ -246,7 +246,7 @@ pub(crate) async fn run(
         counts.filtered += tally.delivered.load(Ordering::Relaxed);
         counts.bytes_read += tally.bytes.load(Ordering::Relaxed);
         dead.extend(std::mem::take(&mut *tally.dead.lock().map_err(poisoned)?));
-        add_rules(&mut counts.rules, &*tally.rules.lock().map_err(poisoned)?);
+        add_rules(&mut counts.rules, &tally.rules.lock().map_err(poisoned)?);
         cursor.merge(std::mem::take(&mut *tally.cursor.lock().map_err(poisoned)?), input.cursor_lag.unwrap_or(0));
     }
     let (set_aside, rules) = aside.take();

@@ -310,7 +310,7 @@ fn once<'a>(mut shown: Vec<&'a ColumnReport>, column: &'a ColumnReport) -> Vec<&
         (&other.column, &other.source, &other.arrow, &other.sink_type, &other.from)
             == (&column.column, &column.source, &column.arrow, &column.sink_type, &column.from)
     };
-    if !shown.iter().any(|other| same(other)) {
+    if !shown.iter().any(same) {
         shown.push(column);
     }
     shown

@@ -190,7 +190,7 @@ pub(crate) fn components(pipeline: &Pipeline) -> Vec<Component<'_>> {
             let of = |role: Role| -> Vec<&Node> {
                 nodes.iter().copied().filter(|node| node.role == role && group[node.name.as_str()] == id).collect()
             };
-            let sinks = feeds.iter().cloned().filter(|feed| group.get(feed.from) == Some(&id)).collect();
+            let sinks = feeds.iter().filter(|&feed| group.get(feed.from) == Some(&id)).cloned().collect();
             Component { sources: of(Role::Source), transforms: ordered(of(Role::Transform)), sinks }
         })
         .collect()

@@ -186,7 +186,7 @@ fn without_zone(array: &ArrayRef, millis: &DataType) -> Result<ArrayRef> {
 
 impl Records {
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.values.ranges.len()
     }
 
@@ -236,7 +236,7 @@ mod tests {
         let encoding = Encoding::new(&options, batch().schema(), &key, WriteMode::Append).unwrap();
         let records = encoding.encode(&batch()).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        (0..records.len()).map(|row| (records.key(row).map(text), text(records.value(row)))).collect()
+        (0..records.count()).map(|row| (records.key(row).map(text), text(records.value(row)))).collect()
     }
 
     #[test]

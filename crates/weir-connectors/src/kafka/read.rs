@@ -191,7 +191,7 @@ impl Reader {
             }
         }
         let limit = if self.job.batch_bytes == 0 { BATCH_BYTES } else { self.job.batch_bytes };
-        if self.bytes >= limit || self.rows.len() >= BATCH_ROWS {
+        if self.bytes >= limit || self.rows.count() >= BATCH_ROWS {
             return self.flush();
         }
         Ok(None)
@@ -231,12 +231,12 @@ impl Reader {
     }
 
     fn flush(&mut self) -> Result<Option<Stop>> {
-        if self.rows.len() == 0 { Ok(None) } else { self.position() }
+        if self.rows.count() == 0 { Ok(None) } else { self.position() }
     }
 
     /// The rows so far, if there are any, and the position behind them.
     fn position(&mut self) -> Result<Option<Stop>> {
-        if self.rows.len() == 0 && self.next == self.told {
+        if self.rows.count() == 0 && self.next == self.told {
             return Ok(None);
         }
         self.told = self.next;

@@ -135,7 +135,7 @@ impl Rows {
     }
 
     /// Rows so far.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows
     }
 

@@ -418,7 +418,7 @@ impl StreamWriter for Writer {
                 work.open = true;
             }
             let mut bytes = 0;
-            for row in 0..records.len() {
+            for row in 0..records.count() {
                 let (key, value) = (records.key(row), records.value(row));
                 bytes += (value.len() + key.map_or(0, <[u8]>::len)) as u64;
                 work.writing.send(&Record {

@@ -211,7 +211,7 @@ impl Source for KafkaSource {
         let unbounded = request.unbounded;
         let (view, moved, done) = blocking(move || {
             let Some(resume) = resume else {
-                let previous = previous.map(|previous| read_view(previous)).transpose()?;
+                let previous = previous.map(read_view).transpose()?;
                 let view = offsets::begin(&address, &consumer, &topic, &options, previous.as_ref(), unbounded)?;
                 return Ok((view, BTreeMap::new(), Vec::new()));
             };

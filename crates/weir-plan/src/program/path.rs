@@ -429,7 +429,7 @@ impl Reader {
         let plain = digits.trim_start_matches('-');
         let number = digits.parse::<i64>().ok().filter(|number| number.abs() <= LARGEST);
         match number {
-            Some(number) if !(plain.len() > 1 && plain.starts_with('0')) && !(minus && number == 0) => Ok(Some(number)),
+            Some(number) if !(plain.len() > 1 && plain.starts_with('0') || minus && number == 0) => Ok(Some(number)),
             _ => Err(self.wrong("this is no index")),
         }
     }

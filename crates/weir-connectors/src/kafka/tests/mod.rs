@@ -26,6 +26,11 @@ use weir_connect::{
 
 use super::Kafka;
 
+/// A record to send: partition, key, value.
+type Given<'a> = (i32, Option<&'a str>, Option<&'a [u8]>);
+/// A record that is there.
+type Found = (i32, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// The broker of the run, and a name that no other test has.
 struct Lab {
     bootstrap: String,
@@ -103,7 +108,7 @@ impl Lab {
     }
 
     /// Writes records as (partition, key, value).
-    fn put(&self, topic: &str, records: &[(i32, Option<&str>, Option<&[u8]>)]) {
+    fn put(&self, topic: &str, records: &[Given<'_>]) {
         let producer: BaseProducer = self.client().create().unwrap();
         send(&producer, topic, records);
         producer.flush(Duration::from_secs(30)).unwrap();
@@ -123,11 +128,11 @@ impl Lab {
     }
 
     /// Everything in a topic that a reader of committed records sees now: per partition in order.
-    fn records(&self, topic: &str) -> Vec<(i32, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn records(&self, topic: &str) -> Vec<Found> {
         self.records_as(topic, "read_committed")
     }
 
-    fn records_as(&self, topic: &str, isolation: &str) -> Vec<(i32, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn records_as(&self, topic: &str, isolation: &str) -> Vec<Found> {
         let consumer = self.plain(isolation);
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).unwrap();
         if metadata.topics()[0].error().is_some() {
@@ -196,7 +201,7 @@ impl Lab {
     }
 }
 
-fn send(producer: &BaseProducer, topic: &str, records: &[(i32, Option<&str>, Option<&[u8]>)]) {
+fn send(producer: &BaseProducer, topic: &str, records: &[Given<'_>]) {
     for (partition, key, value) in records {
         let mut record = BaseRecord::<str, [u8], ()>::to(topic).partition(*partition);
         if let Some(key) = key {

@@ -6,6 +6,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 use crate::convert::convert;
 use crate::types::TypeWord;
 
+/// Whether a text is written in some form.
+type Looks = fn(&str) -> bool;
+
 /// What was found.
 #[derive(Debug, PartialEq)]
 pub(super) enum Inferred {
@@ -44,7 +47,7 @@ pub(super) fn column(values: &ArrayRef, confidence: f64) -> Inferred {
     if let Some((to, fitting)) = best {
         return Inferred::Type { to, fitting, of };
     }
-    let forms: [(&'static str, fn(&str) -> bool); 4] = [("uuid", uuid), ("e-mail", email), ("URL", url), ("IP address", address)];
+    let forms: [(&'static str, Looks); 4] = [("uuid", uuid), ("e-mail", email), ("URL", url), ("IP address", address)];
     let counted = forms.into_iter().map(|(format, form)| (format, known.iter().filter(|text| form(text)).count()));
     match counted.filter(|(_, fitting)| enough(*fitting)).max_by_key(|(_, fitting)| *fitting) {
         Some((format, fitting)) => Inferred::Format { format, fitting, of },
@@ -53,14 +56,14 @@ pub(super) fn column(values: &ArrayRef, confidence: f64) -> Inferred {
 }
 
 /// The types to try with the form that a value must have, the narrowest first.
-fn candidates(known: &[&str]) -> Vec<(TypeWord, fn(&str) -> bool)> {
+fn candidates(known: &[&str]) -> Vec<(TypeWord, Looks)> {
     let plain = |data_type| TypeWord { data_type, json: false };
     let micros = |zone: Option<&str>| plain(DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)));
-    let mut all: Vec<(TypeWord, fn(&str) -> bool)> = vec![(plain(DataType::Boolean), truth), (plain(DataType::Int64), whole)];
+    let mut all: Vec<(TypeWord, Looks)> = vec![(plain(DataType::Boolean), truth), (plain(DataType::Int64), whole)];
     if let Some(decimal) = decimal(known) {
         all.push((plain(decimal), digits));
     }
-    let others: [(TypeWord, fn(&str) -> bool); 6] = [
+    let others: [(TypeWord, Looks); 6] = [
         (plain(DataType::Float64), number),
         (plain(DataType::Date32), date),
         (plain(DataType::Time64(TimeUnit::Microsecond)), time),
