@@ -1,7 +1,8 @@
 //! `cargo xtask service`: real servers without containers, built or installed once into the cache.
 
 use anyhow::Result;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use weir_testkit::services::Service;
 
 #[derive(clap::Args)]
@@ -13,50 +14,35 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Action {
     /// Gets the server's program ready, downloading or building it when it is missing
-    Install { name: Name },
+    Install {
+        #[arg(value_parser = named())]
+        name: Service,
+    },
     /// Starts it on a free port of 127.0.0.1 and says how to reach it
-    Start { name: Name },
+    Start {
+        #[arg(value_parser = named())]
+        name: Service,
+    },
     /// Stops it and throws its data away
-    Stop { name: Name },
+    Stop {
+        #[arg(value_parser = named())]
+        name: Service,
+    },
     /// What runs
     List,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Name {
-    Postgres,
-    Postgres18,
-    Mariadb,
-    Mysql,
-    Minio,
-    Pulsar,
-    Ignite,
-    Vault,
-    OtelCollector,
-}
-
-impl From<Name> for Service {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Postgres => Self::Postgres,
-            Name::Postgres18 => Self::Postgres18,
-            Name::Mariadb => Self::Mariadb,
-            Name::Mysql => Self::Mysql,
-            Name::Minio => Self::Minio,
-            Name::Pulsar => Self::Pulsar,
-            Name::Ignite => Self::Ignite,
-            Name::Vault => Self::Vault,
-            Name::OtelCollector => Self::OtelCollector,
-        }
-    }
+fn named() -> impl TypedValueParser<Value = Service> {
+    PossibleValuesParser::new(Service::ALL.map(Service::name))
+        .try_map(|name| Service::ALL.into_iter().find(|service| service.name() == name).ok_or("no such service"))
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match args.action {
-        Action::Install { name } => println!("{}", Service::from(name).install()?.display()),
-        Action::Start { name } => println!("{}", Service::from(name).start()?.address),
+        Action::Install { name } => println!("{}", name.install()?.display()),
+        Action::Start { name } => println!("{}", name.start()?.address),
         Action::Stop { name } => {
-            let said = if Service::from(name).stop()? { "stopped" } else { "did not run" };
+            let said = if name.stop()? { "stopped" } else { "did not run" };
             println!("{said}");
         }
         Action::List => {

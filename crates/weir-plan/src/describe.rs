@@ -67,7 +67,7 @@ pub fn json(plan: &Plan) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut told = json!({
         "pipeline": plan.pipeline.name,
         "mode": mode(plan.pipeline.mode),
         "engine": "native",
@@ -77,9 +77,12 @@ pub fn json(plan: &Plan) -> Value {
         "flows": flows,
         "columns": plan.columns,
         "actions": plan.actions,
-        "streaming": (plan.pipeline.mode == Mode::Streaming).then(|| streaming::told(&plan.pipeline, &plan.flows)),
         "warnings": plan.warnings,
-    })
+    });
+    if plan.pipeline.mode == Mode::Streaming {
+        told["streaming"] = json!(streaming::told(&plan.pipeline, &plan.flows));
+    }
+    told
 }
 
 fn input_json(input: &FlowInput) -> Value {
