@@ -58,7 +58,11 @@ fn every_available_template_passes_weir_check_with_its_examples() {
             .collect();
         if !connections.is_empty() {
             spec.push_str("connections:\n");
-            connections.iter().for_each(|(name, kind)| spec.push_str(&format!("  {name}: {{{kind}: {{}}}}\n")));
+            for (name, kind) in &connections {
+                // What has no default.
+                let needs = if *kind == "kafka" { "bootstrap_servers: 'broker:9092'" } else { "" };
+                spec.push_str(&format!("  {name}: {{{kind}: {{{needs}}}}}\n"));
+            }
         }
         std::fs::write(folder.path().join("t.yaml"), &spec).unwrap();
         let output = weir(folder.path(), &["check", "t.yaml"]);
