@@ -68,7 +68,9 @@ fn is_asked(data: &Database, spec: &str, here: bool, api: &dyn Fn(&str, &str, Va
     assert_eq!((status, &refused["code"]), (404, &json!("WEIR-JOURNAL-015")), "{refused:#}");
     let approved = ask("POST", &path("journal/approve"), json!({"stream": "public.a"}));
     assert_eq!((&approved["running"], &approved["approved"][0]["sink"]), (&json!(true), &json!("sink")), "{approved:#}");
-    until("what waits comes", &|| data.value("SELECT coalesce((SELECT to_jsonb(a)->>'note' FROM copied.a WHERE id = 5000), '')").unwrap() == "new");
+    until("what waits comes", &|| {
+        data.value("SELECT coalesce((SELECT to_jsonb(a)->>'note' FROM copied.a WHERE id = 5000), '')").unwrap() == "new"
+    });
     until("nothing waits", &|| held().as_array().is_some_and(Vec::is_empty));
 
     // Somebody was at the target.

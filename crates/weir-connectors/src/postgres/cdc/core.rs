@@ -311,15 +311,16 @@ impl Core {
         if self.current.is_some() {
             return self.change(messages::OID, Op::Create, Old::None, row, None);
         }
-        // It stands for itself, as a transaction of one change would.
-        if lsn < self.processed {
+        // It stands for itself, as a transaction of one change would. Its position is that of its end: the commit of another transaction may
+        // begin right there.
+        if lsn <= self.processed {
             return Ok(Step::Go);
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let at_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         self.current = Some(Current { commit: lsn, at_us, xid: 0, marks: None, changes: 0, skip: 0 });
         let step = self.change(messages::OID, Op::Create, Old::None, row, None)?;
-        match self.commit(lsn + 1)? {
+        match self.commit(lsn)? {
             Step::Go => Ok(step),
             // Whatever waits is handed out with it.
             boundary => Ok(boundary),

@@ -127,7 +127,7 @@ pub enum Message {
     Logical {
         /// Part of the transaction; else it stands for itself.
         transactional: bool,
-        /// Where it stands.
+        /// Where it ends in the log.
         lsn: Lsn,
         /// Whose it is.
         prefix: Cell,

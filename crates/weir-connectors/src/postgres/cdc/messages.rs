@@ -45,7 +45,7 @@ impl Prefixes {
     }
 }
 
-/// The table that the messages are rows of. `lsn` is where a message stands in the log: unique, and later ones are larger.
+/// The table that the messages are rows of. `lsn` is where a message ends in the log: unique, and later ones are larger.
 pub fn table() -> Table {
     let column = |name: &str, type_oid, type_name: &str, attnum| CatalogColumn {
         raw: RawColumn {

@@ -57,16 +57,10 @@ async fn messages_come_once_in_order_and_with_their_transactions() {
         client.batch_execute(&format!("{}; {}", emit(true, "weir", "ours"), emit(true, "other", "not wanted"))).await.unwrap();
         follow.run().await;
         follow.expect("public.t");
-        // The server orders the log by where a message stands; what a message was sent for does not change that.
+        // In the order of the log. One that is in no transaction may end where the commit of another begins: that one is not lost for it.
         assert_eq!(
             heard(&follow),
-            [
-                "outbox 31 true",
-                "audit.t 32 true",
-                "outbox 33 false",
-                "outbox  false",
-                "outbox 6e6f742074616b656e206261636b false"
-            ]
+            ["outbox 1 true", "audit.t 2 true", "outbox 3 false", "outbox  false", "outbox not taken back false"]
         );
         // Nothing comes again, whether or not the server had heard of it.
         follow.run().await;
@@ -100,7 +94,7 @@ async fn a_message_of_a_savepoint_that_is_taken_back_does_not_come_however_large
         .unwrap();
     follow.run().await;
     follow.expect("public.t");
-    assert_eq!(heard(&follow), ["p 6669727374 true", "p 6c617374 true"]);
+    assert_eq!(heard(&follow), ["p first true", "p last true"]);
 }
 
 #[tokio::test]
