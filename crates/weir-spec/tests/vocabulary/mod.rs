@@ -121,6 +121,8 @@ struct PostgresSource {
 struct PostgresSink {
     table: String,
     create: Option<bool>,
+    /// Schema of the table.
+    schema: Option<String>,
 }
 
 #[derive(JsonSchema)]
