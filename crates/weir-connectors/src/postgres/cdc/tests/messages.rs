@@ -64,7 +64,8 @@ async fn messages_come_once_in_order_and_with_their_transactions() {
         );
         // Nothing comes again, whether or not the server had heard of it.
         follow.run().await;
-        client.batch_execute(&emit(false, "audit.x", "9")).await.unwrap();
+        // Only a commit makes the server write its log out.
+        client.batch_execute(&format!("{}; {}", emit(false, "audit.x", "9"), emit(true, "other", ""))).await.unwrap();
         follow.run().await;
         assert_eq!(heard(&follow).len(), 6);
     }
