@@ -85,7 +85,11 @@ impl Bus {
         let lines = BufReader::new(child.stdout.take().context("a reader without output")?).lines();
         let count = Arc::new(AtomicUsize::new(0));
         let told = count.clone();
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|_| drop(told.fetch_add(1, Ordering::SeqCst))));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|_| {
+                told.fetch_add(1, Ordering::SeqCst);
+            })
+        });
         Ok(Watch { child, count })
     }
 
