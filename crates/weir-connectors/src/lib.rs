@@ -14,6 +14,18 @@ mod guarded;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(any(
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "pulsar",
+    feature = "rabbitmq",
+    feature = "redis",
+    feature = "sse",
+    feature = "webhook",
+    feature = "websocket"
+))]
+pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 #[cfg(feature = "mysql")]
