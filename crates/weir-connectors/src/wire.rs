@@ -72,7 +72,9 @@ impl Tls {
         };
         for cert in CertificateDer::pem_slice_iter(&read_pem(path)?) {
             let added = cert.map_err(|error| error.to_string()).and_then(|cert| roots.add(cert).map_err(|e| e.to_string()));
-            added.map_err(|error| tls_error(code, place, error).hint("`ssl_root_cert` must hold certificates of authorities, as PEM"))?;
+            added.map_err(|error| {
+                tls_error(code, place, error).hint("`ssl_root_cert` must hold certificates of authorities, as PEM")
+            })?;
         }
         Ok(roots)
     }

@@ -67,8 +67,10 @@ impl Address {
         let found = found.map_err(|error| error.at(place.clone()))?;
         let stream = TcpStream::connect(found.as_slice()).await.map_err(|error| unreachable(&place, error))?;
         stream.set_nodelay(true).map_err(|error| unreachable(&place, error))?;
-        let stream: Box<dyn Wire> = if self.options.encrypted() { Box::new(self.encrypt(stream).await?) } else { Box::new(stream) };
-        let mut info = RedisConnectionInfo::default().set_db(i64::from(self.options.database.unwrap_or(0))).set_skip_set_lib_name();
+        let stream: Box<dyn Wire> =
+            if self.options.encrypted() { Box::new(self.encrypt(stream).await?) } else { Box::new(stream) };
+        let mut info =
+            RedisConnectionInfo::default().set_db(i64::from(self.options.database.unwrap_or(0))).set_skip_set_lib_name();
         if let Some(user) = &self.options.user {
             info = info.set_username(user);
         }
@@ -91,7 +93,8 @@ impl Address {
             key: self.options.ssl_key.clone(),
             verify: self.options.verify_tls.unwrap_or(true),
         };
-        let name = ServerName::try_from(self.host().to_owned()).map_err(|error| tls_error(TLS, &place, error).hint("check `host`"))?;
+        let name =
+            ServerName::try_from(self.host().to_owned()).map_err(|error| tls_error(TLS, &place, error).hint("check `host`"))?;
         let connector = tokio_rustls::TlsConnector::from(tls.config(TLS, &place)?);
         connector.connect(name, stream).await.map_err(|error| match error.kind() {
             // It went away in the middle: that says nothing about certificates.

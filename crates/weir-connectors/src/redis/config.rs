@@ -155,7 +155,10 @@ impl SourceOptions {
             return Err(wrong("`format` needs `field`", "name the field that holds the payload"));
         }
         if self.format != Format::Json && (!self.columns.is_empty() || self.only_columns) {
-            return Err(wrong("`columns` is for fields and `format: json`", "other formats say themselves what their columns are"));
+            return Err(wrong(
+                "`columns` is for fields and `format: json`",
+                "other formats say themselves what their columns are",
+            ));
         }
         declared(&self.columns).map(drop)
     }

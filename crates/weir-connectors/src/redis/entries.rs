@@ -114,7 +114,10 @@ impl Entry {
             let utf8 = |bytes: &[u8], what: &str| {
                 std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| {
                     let name = String::from_utf8_lossy(name);
-                    refused("WEIR-REDIS-022", format!("the {what} `{name}` is not valid UTF-8; `field` and `format: raw` take bytes"))
+                    refused(
+                        "WEIR-REDIS-022",
+                        format!("the {what} `{name}` is not valid UTF-8; `field` and `format: raw` take bytes"),
+                    )
                 })
             };
             let (name, value) = (utf8(name, "name of the field")?, utf8(value, "field")?);

@@ -86,9 +86,10 @@ impl Place {
             }
             _ if !self.delivered || facts.last == self.id => None,
             // Whether the entry itself is the only one that is gone cannot be known.
-            _ => facts.first.is_none_or(|first| first > self.id).then(|| {
-                format!("the last entry that was read, {}, was trimmed, and perhaps others after it", self.id)
-            }),
+            _ => facts
+                .first
+                .is_none_or(|first| first > self.id)
+                .then(|| format!("the last entry that was read, {}, was trimmed, and perhaps others after it", self.id)),
         }
     }
 }
