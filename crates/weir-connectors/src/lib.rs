@@ -12,6 +12,8 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
+mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(any(

@@ -17,6 +17,8 @@ use crate::certificates::placed;
 use crate::wire::{Tls, tls_error};
 
 const TLS: &str = "WEIR-REDIS-008";
+/// How long a reader lets the server wait for an entry before it says that there is none.
+pub const BLOCK: Duration = Duration::from_secs(1);
 
 /// A connection, not yet made.
 #[derive(Debug, Clone)]
@@ -77,7 +79,7 @@ impl Address {
         if let Some(password) = &self.options.password {
             info = info.set_password(password.expose());
         }
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.patience()));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.patience() + BLOCK));
         let (inner, driver) =
             MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(|error| shown(&error, &place))?;
         // It ends with the last handle of the connection.

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
 use weir_formats::Refusal;
 
-use super::client::{Address, Facts, Link};
+use super::client::{Address, BLOCK, Facts, Link};
 use super::config::{Metadata, OnDataLoss, SourceOptions};
 use super::entries::{Entry, Id};
 use super::errors::{data_loss, is_missing, shown, unexpected};
@@ -27,8 +27,6 @@ pub const DEAD_BYTES: usize = 1 << 20;
 const FIRST_COUNT: u64 = 64;
 /// Entries that are asked for at most.
 const MOST_COUNT: u64 = 16 * 1024;
-/// How long the server waits for an entry before it says that there is none.
-const BLOCK_MS: u64 = 1000;
 
 /// What one reader does.
 pub struct Job {
@@ -262,7 +260,7 @@ impl Reader {
     async fn wait(&mut self) -> Result<()> {
         let key = self.job.key.clone();
         let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(1).arg("BLOCK").arg(BLOCK_MS).arg("STREAMS").arg(&key).arg(self.at.id.to_string());
+        command.arg("COUNT").arg(1).arg("BLOCK").arg(BLOCK.as_secs() * 1000).arg("STREAMS").arg(&key).arg(self.at.id.to_string());
         let _came: redis::Value = self.link.ask(&command, &key).await?;
         Ok(())
     }
