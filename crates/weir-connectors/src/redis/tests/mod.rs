@@ -8,7 +8,7 @@ mod writing;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::StreamExt;
 use redis::Commands;
