@@ -159,6 +159,11 @@ impl Link {
         }
     }
 
+    /// Whether it is still there, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.connection.status().connected()
+    }
+
     /// Why the broker takes no messages, if it does not.
     pub fn blocked(&self) -> Option<String> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use lapin::Consumer;
@@ -27,6 +27,8 @@ pub const DEAD_BYTES: usize = 1 << 20;
 const FIRST_WINDOW: u16 = 64;
 /// How long nothing must come before the broker is asked whether there is anything; it grows up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How long messages may be on their way back into the queue; nobody tells when they are there.
+const ON_THEIR_WAY: Duration = Duration::from_secs(5);
 /// How long the end of a consumer that was cancelled may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub struct Job {
     pub after: u64,
     /// How many to read; `None`: for ever.
     pub count: Option<u64>,
+    /// So many were in the queue, some perhaps on their way back into it: it is not empty before they have come.
+    pub expected: u64,
     /// Wanted size of batches; 0: our own.
     pub batch_bytes: usize,
 }
@@ -65,6 +69,7 @@ pub async fn start(job: Job) -> Result<EventStream> {
         largest: 1,
         read: 0,
         pause: PAUSE.0,
+        empty_since: None,
         cancelling: false,
         idle: false,
         over: false,
@@ -97,6 +102,8 @@ struct Reader {
     /// Messages so far.
     read: u64,
     pause: Duration,
+    /// Since when the queue looks empty although messages are expected.
+    empty_since: Option<Instant>,
     /// The consumer was told to end.
     cancelling: bool,
     /// That the queue is empty was told since the last message.
@@ -135,7 +142,7 @@ impl Reader {
     async fn item(&mut self, item: Option<lapin::Result<Delivery>>) -> Result<()> {
         match item {
             Some(Ok(delivery)) => {
-                (self.pause, self.idle) = (PAUSE.0, false);
+                (self.pause, self.idle, self.empty_since) = (PAUSE.0, false, None);
                 self.message(&delivery)
             }
             Some(Err(error)) => Err(shown(&error, &self.place())),
@@ -192,6 +199,9 @@ impl Reader {
         // What was given before that was asked is here by now.
         if let Some(item) = self.consumer.next().now_or_never() {
             return self.item(item).await;
+        }
+        if self.read < self.job.expected && self.empty_since.get_or_insert_with(Instant::now).elapsed() < ON_THEIR_WAY {
+            return Ok(());
         }
         match self.job.count {
             // Somebody else took the others.

@@ -165,35 +165,47 @@ impl Session {
             .collect();
         for (channel, base, tag) in due {
             self.answer(channel.basic_ack(tag, BasicAckOptions { multiple: true })).await?;
-            let done = {
-                let mut windows = self.windows();
-                let Some(at) = windows.iter().position(|window| window.base == base) else { continue };
-                windows[at].acknowledged = tag;
-                let all = windows[at].over && windows[at].taken == tag;
-                if all { windows.remove(at) } else { None }
-            };
-            match done {
-                Some(window) => self.answer(window.channel.close(200, "OK".into())).await?,
-                // An acknowledgement has no answer; what comes after it on the same channel has.
-                None => self.ready(&channel).await.map(drop)?,
+            // An acknowledgement has no answer; what comes after it on the same channel has.
+            self.ready(&channel).await?;
+            if let Some(window) = self.windows().iter_mut().find(|window| window.base == base) {
+                window.acknowledged = tag;
             }
+        }
+        let mut done = Vec::new();
+        self.windows().retain(|window| {
+            let finished = window.over && window.acknowledged == window.taken;
+            if finished {
+                done.push(window.channel.clone());
+            }
+            !finished
+        });
+        for channel in done {
+            self.answer(channel.close(200, "OK".into())).await?;
         }
         self.freed.notify_one();
         Ok(())
     }
 
-    /// Gives everything that is not acknowledged back to the queue and closes the connection. What fails on the way is done by the broker when
+    /// Messages that are not acknowledged: those that were taken, and as many as the broker may have given at most. None once the connection is gone:
+    /// they are back in the queue.
+    pub fn held(&self) -> (u64, u64) {
+        if !self.link.is_connected() {
+            return (0, 0);
+        }
+        self.windows().iter().fold((0, 0), |(taken, given), window| {
+            let open = window.taken - window.acknowledged;
+            (taken + open, given + if window.over { open } else { window.size })
+        })
+    }
+
+    /// Gives everything that is not acknowledged back to the queue and closes the connection. When it is there again is not told. What fails on the way is done by the broker when
     /// the connection ends.
     pub async fn give_back(&self) {
         let windows = std::mem::take(&mut *self.windows());
         for window in windows {
             let options = BasicNackOptions { multiple: true, requeue: true };
-            let told = async {
-                // The tag 0 means all.
-                self.answer(window.channel.basic_nack(0, options)).await?;
-                self.ready(&window.channel).await
-            };
-            if let Err(error) = told.await {
+            // The tag 0 means all.
+            if let Err(error) = self.answer(window.channel.basic_nack(0, options)).await {
                 tracing::debug!(target: "weir::rabbitmq", "queue {}: {error}", self.queue);
                 break;
             }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use weir_connect::{
-    Batch, DeadLetter, Event, EventStream, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities, Split,
-    SplitProgress, StreamInfo, StreamReader,
+    Batch, DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
+    Split, SplitProgress, StreamInfo, StreamReader,
 };
 
 use super::client::{Address, Link};
@@ -109,6 +109,8 @@ impl RabbitmqSource {
     /// What batches look like, and how many messages wait.
     async fn look(&self, link: &Link) -> Result<(Arc<Shape>, u64)> {
         let channel = link.channel().await?;
+        // Before some are taken for the sample: when they are back is not told.
+        let waiting = self.waiting(&channel).await?;
         let mut known = self.shape.lock().await;
         let shape = match &*known {
             Some(shape) => shape.clone(),
@@ -126,8 +128,6 @@ impl RabbitmqSource {
                 shape
             }
         };
-        // Behind the giving back of the sample, on the same channel.
-        let waiting = self.waiting(&channel).await?;
         self.answer(channel.close(200, "OK".into())).await?;
         Ok((shape, waiting))
     }
@@ -201,14 +201,20 @@ impl Source for RabbitmqSource {
     }
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
-        let mut held = self.session.lock().await;
-        if let Some(before) = held.take() {
-            // What an earlier attempt was given belongs to the queue again before it is counted.
-            before.give_back().await;
+        if request.stream != self.options.queue {
+            let what = format!("there is no stream `{}`", request.stream);
+            return Err(Error::new("WEIR-RABBITMQ-005", Kind::NotFound, what).at(self.place()));
         }
+        let mut held = self.session.lock().await;
         let link = self.address.connect().await?;
         self.declare(&link).await?;
         let (shape, waiting) = self.look(&link).await?;
+        let (mut taken, mut given) = (0, 0);
+        if let Some(before) = held.take() {
+            // What an earlier attempt was given belongs to the queue again.
+            (taken, given) = before.held();
+            before.give_back().await;
+        }
         let session = Arc::new(Session::new(link, short("queue", &self.options.queue)?));
         *held = Some(session.clone());
         let done = request.resume.as_ref().is_some_and(|resume| resume.progress.iter().any(|part| part.done));
@@ -218,7 +224,8 @@ impl Source for RabbitmqSource {
             shape,
             verdict: if request.resume.is_some() { ResumeVerdict::Continued } else { ResumeVerdict::Fresh },
             batch_bytes: request.batch_bytes,
-            count: (!request.unbounded).then_some(waiting),
+            count: (!request.unbounded).then_some(waiting + given),
+            expected: waiting + taken,
             done,
         }))
     }
@@ -275,6 +282,8 @@ struct RabbitmqReader {
     verdict: ResumeVerdict,
     batch_bytes: usize,
     count: Option<u64>,
+    /// So many were there at least, if nobody else took them.
+    expected: u64,
     done: bool,
 }
 
@@ -308,6 +317,7 @@ impl StreamReader for RabbitmqReader {
             session: self.session.clone(),
             after: from.map(mark).transpose()?.map_or(0, |mark| mark.message),
             count: self.count,
+            expected: self.expected,
             batch_bytes: self.batch_bytes,
         };
         read::start(job).await

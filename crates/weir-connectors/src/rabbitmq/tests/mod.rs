@@ -94,8 +94,7 @@ impl Lab {
             found.push(message.delivery);
         }
         channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true }).await.unwrap();
-        // The answer says that they are back.
-        assert_eq!(Self::waiting_in(&channel, queue).await as usize, found.len());
+        self.until_waiting(queue, u32::try_from(found.len()).unwrap()).await;
         found
     }
 
