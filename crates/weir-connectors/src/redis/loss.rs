@@ -59,6 +59,12 @@ impl Place {
         Self { id: Id::before(millis), counted: None, delivered: false }
     }
 
+    /// With the count, where the server lets it be known at a beginning: nothing older is there any more, so all that is gone was before it.
+    pub fn anchored(self, facts: &Facts) -> Self {
+        let first = facts.first.is_none_or(|first| first > self.id);
+        if self.counted.is_none() && !self.delivered && first { Self { counted: gone(facts), ..self } } else { self }
+    }
+
     /// One more entry was delivered.
     pub fn past(self, id: Id) -> Self {
         Self { id, counted: self.counted.map(|counted| counted + 1), delivered: true }
@@ -134,6 +140,15 @@ mod tests {
         let latest = Place::latest(&facts(4, 9));
         assert_eq!(latest.lost(Some(&facts(10, 12))), None);
         assert!(latest.lost(Some(&facts(11, 12))).is_some());
+    }
+
+    #[test]
+    fn a_beginning_in_time_is_counted_once_nothing_older_is_there() {
+        let older = Place::at(7).anchored(&facts(4, 9));
+        assert_eq!(older.counted, None);
+        let begin = Place::at(7).anchored(&facts(7, 9));
+        assert_eq!(begin.lost(Some(&facts(8, 9))).unwrap(), "1 entries after 6-18446744073709551615 were trimmed or deleted");
+        assert_eq!(begin.past(id(7)).lost(Some(&facts(8, 9))), None);
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Reader {
                 return Ok(None);
             }
             let (facts, entries) = self.fetch().await?;
+            if let Some(facts) = &facts {
+                self.at = self.at.anchored(facts);
+            }
             if self.judge(facts.as_ref())? {
                 continue;
             }
