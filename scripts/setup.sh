@@ -27,6 +27,8 @@ if [ "$want" = test ]; then
   [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
   [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
   ls /usr/include/curl/curl.h /usr/include/*/curl/curl.h >/dev/null 2>&1 || missing+=(libcurl4-openssl-dev)
+  [ -x /usr/bin/redis-server ] || missing+=(redis-server redis-tools)
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
   have protoc || missing+=(protobuf-compiler)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi

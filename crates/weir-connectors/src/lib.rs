@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -12,6 +12,8 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
+mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(any(
@@ -34,4 +36,10 @@ pub mod mysql;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod quiet;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod registry;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod wire;

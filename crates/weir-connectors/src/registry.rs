@@ -19,6 +19,10 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
+    #[cfg(feature = "rabbitmq")]
+    registry.add(Arc::new(crate::rabbitmq::Rabbitmq::default()));
+    #[cfg(feature = "redis")]
+    registry.add(Arc::new(crate::redis::Redis::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }

@@ -6,6 +6,7 @@
 //! | MariaDB, MySQL | [`MysqlServer::shared`] ([`mysql::Flavor`]), then [`MysqlServer::create_database`] |
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
 //! | Apache Kafka, Apache Pulsar, Apache Ignite | [`Kafka::shared`], [`Pulsar::shared`], [`Ignite::shared`] |
+//! | RabbitMQ, Redis | [`Rabbitmq::shared`], then [`Rabbitmq::create_virtual_host`]; [`Redis::shared`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
@@ -33,6 +34,8 @@ pub mod otel_collector;
 pub mod postgres;
 pub mod process;
 pub mod pulsar;
+pub mod rabbitmq;
+pub mod redis;
 pub mod seeds;
 pub mod services;
 mod shared;
@@ -47,6 +50,8 @@ pub use mysql::{MysqlDatabase, MysqlServer};
 pub use otel_collector::OtelCollector;
 pub use postgres::{Database, PostgresServer};
 pub use pulsar::Pulsar;
+pub use rabbitmq::Rabbitmq;
+pub use redis::Redis;
 pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};
