@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mqtt", feature = "mysql", feature = "nats", feature = "postgres"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -30,8 +30,12 @@ pub mod messages;
 pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod quiet;
 pub mod registry;
+#[cfg(any(feature = "mqtt", feature = "nats"))]
+mod trust;
