@@ -28,6 +28,8 @@ pub mod kafka;
 pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "nats")]

@@ -314,7 +314,7 @@ impl Reader {
         Ok(Some(Stop))
     }
 
-    async fn now(&self) -> Result<Now> {
+    async fn now(&mut self) -> Result<Now> {
         let info = self.job.stream.get_info().await.map_err(|error| self.job.link.shown(&error))?;
         Ok(Now::of(&info))
     }
@@ -324,7 +324,7 @@ impl Reader {
         loss(&self.job.name, why, now.low, self.job.on_data_loss).map(drop)
     }
 
-    async fn send(&self, event: Event) -> Option<Stop> {
+    async fn send(&mut self, event: Event) -> Option<Stop> {
         self.events.send(Ok(event)).await.is_err().then_some(Stop)
     }
 

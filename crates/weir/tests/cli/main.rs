@@ -3,6 +3,7 @@
 
 mod ask;
 mod asked;
+mod brokers;
 mod changes_into_files;
 mod changes_transformed;
 mod examples;
