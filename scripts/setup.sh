@@ -17,6 +17,8 @@ if [ "$want" = test ]; then
   [ -x /usr/sbin/mariadbd ] || have mariadbd || missing+=(mariadb-server libaio1 libnuma1)
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
+  [ -x /usr/sbin/nats-server ] || have nats-server || missing+=(nats-server)
+  [ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
   have python3 || missing+=(python3 python3-venv)
   # Apache Ignite, Apache Kafka and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)

@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "mqtt", feature = "mysql", feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -30,8 +30,12 @@ pub mod kafka;
 pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
@@ -41,5 +45,7 @@ pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+#[cfg(any(feature = "mqtt", feature = "nats"))]
+mod trust;
 #[cfg(any(feature = "rabbitmq", feature = "redis"))]
 mod wire;

@@ -15,8 +15,12 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::kafka::Kafka::default()));
     #[cfg(feature = "mongodb")]
     registry.add(Arc::new(crate::mongodb::Mongodb::default())).add(Arc::new(crate::mongodb::cdc::MongodbCdc::default()));
+    #[cfg(feature = "mqtt")]
+    registry.add(Arc::new(crate::mqtt::Mqtt::default()));
     #[cfg(feature = "mysql")]
     registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
+    #[cfg(feature = "nats")]
+    registry.add(Arc::new(crate::nats::Nats::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
     #[cfg(feature = "rabbitmq")]

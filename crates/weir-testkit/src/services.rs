@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, otel_collector, process, pulsar, rabbitmq, redis, vault};
+use crate::{ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Service {
     Rabbitmq,
     /// Redis.
     Redis,
+    /// NATS with JetStream.
+    Nats,
+    /// Mosquitto, a broker of MQTT.
+    Mosquitto,
     /// Apache Ignite.
     Ignite,
     /// HashiCorp Vault.
@@ -63,6 +67,8 @@ impl Service {
         Self::Pulsar,
         Self::Rabbitmq,
         Self::Redis,
+        Self::Nats,
+        Self::Mosquitto,
         Self::Ignite,
         Self::Vault,
         Self::OtelCollector,
@@ -80,6 +86,8 @@ impl Service {
             Self::Pulsar => "pulsar",
             Self::Rabbitmq => "rabbitmq",
             Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::Mosquitto => "mosquitto",
             Self::Ignite => "ignite",
             Self::Vault => "vault",
             Self::OtelCollector => "otel-collector",
@@ -98,6 +106,8 @@ impl Service {
             Self::Pulsar => pulsar::install::home(),
             Self::Rabbitmq => rabbitmq::binary(),
             Self::Redis => redis::binary(),
+            Self::Nats => nats::binary(),
+            Self::Mosquitto => mqtt::binary(),
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
             Self::OtelCollector => otel_collector::install::binary(),
@@ -126,6 +136,8 @@ impl Service {
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Rabbitmq => rabbitmq::start_detached(&home)?,
             Self::Redis => redis::start_detached(&home)?,
+            Self::Nats => nats::start_detached(&home)?,
+            Self::Mosquitto => mqtt::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
             Self::OtelCollector => otel_collector::start_detached(&home)?,
