@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "websocket"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -12,6 +12,8 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "inbox")]
+mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "mongodb")]
@@ -22,4 +24,12 @@ pub mod mysql;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod quiet;
+#[cfg(any(feature = "sse", feature = "websocket"))]
+mod reconnect;
 pub mod registry;
+#[cfg(feature = "sse")]
+pub mod sse;
+#[cfg(feature = "webhook")]
+pub mod webhook;
+#[cfg(feature = "websocket")]
+pub mod websocket;

@@ -19,6 +19,12 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
+    #[cfg(feature = "sse")]
+    registry.add(Arc::new(crate::sse::Sse::default()));
+    #[cfg(feature = "webhook")]
+    registry.add(Arc::new(crate::webhook::Webhook::default()));
+    #[cfg(feature = "websocket")]
+    registry.add(Arc::new(crate::websocket::Websocket::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }
