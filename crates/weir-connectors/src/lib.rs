@@ -16,6 +16,18 @@ pub mod http;
 mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(any(
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "pulsar",
+    feature = "rabbitmq",
+    feature = "redis",
+    feature = "sse",
+    feature = "webhook",
+    feature = "websocket"
+))]
+pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 #[cfg(feature = "mysql")]
