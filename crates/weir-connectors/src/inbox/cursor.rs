@@ -66,45 +66,54 @@ impl Cursor {
     fn frame(&mut self) -> Result<()> {
         loop {
             let wanted = self.open.as_ref().map_or(self.next, |open| open.at);
-            let Some((path, first, _)) = self.queue.file_of(wanted) else { return Err(self.gone()) };
-            let open = match self.open.take() {
-                Some(open) if open.first == first => open,
-                _ => {
-                    let fail = |error| io(error, &path);
-                    let mut file = File::open(&path).map_err(fail)?;
-                    file.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(fail)?;
-                    Opened { file: BufReader::with_capacity(1 << 18, file), at: first, first, path }
-                }
+            let Some((path, first)) = self.queue.file_of(wanted) else { return Err(lost(&self.queue, self.next)) };
+            let (mut open, fresh) = match self.open.take() {
+                Some(open) if open.first == first => (open, false),
+                _ => (Opened::new(path, first)?, true),
             };
-            let open = self.open.insert(open);
-            let fail = |error: std::io::Error| corrupt(&open.path, &error.to_string());
-            let mut bytes = [0; HEAD];
-            open.file.read_exact(&mut bytes).map_err(fail)?;
-            let head = Head::read(&bytes).ok_or_else(|| corrupt(&open.path, &format!("no record {} is there", open.at)))?;
-            let here = open.at;
-            if here + u64::from(head.count) <= self.next {
-                open.file.seek_relative(head.length as i64).map_err(fail)?;
-                open.at += u64::from(head.count);
-                continue;
+            match open.frame(self.next) {
+                Ok(Some(records)) => {
+                    self.rest = records.into_iter();
+                    self.open = Some(open);
+                    return Ok(());
+                }
+                Ok(None) => self.open = Some(open),
+                // What was read ahead may have been taken back since, by an append that failed.
+                Err(_) if !fresh => {}
+                Err(error) => return Err(error),
             }
-            let mut body = vec![0; head.length];
-            open.file.read_exact(&mut body).map_err(fail)?;
-            if !head.fits(here, &body) {
-                return Err(corrupt(&open.path, &format!("the checksum of record {here} is wrong")));
-            }
-            open.at += u64::from(head.count);
-            let records = records_of(Bytes::from(body), head.count)
-                .ok_or_else(|| corrupt(&open.path, &format!("record {here} is none")))?;
-            self.rest = records.into_iter();
-            for _ in here..self.next {
-                self.rest.next();
-            }
-            return Ok(());
         }
     }
+}
 
-    fn gone(&self) -> Error {
-        lost(&self.queue, self.next)
+impl Opened {
+    fn new(path: PathBuf, first: u64) -> Result<Self> {
+        let fail = |error| io(error, &path);
+        let mut file = File::open(&path).map_err(fail)?;
+        file.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(fail)?;
+        Ok(Self { file: BufReader::with_capacity(1 << 18, file), at: first, first, path })
+    }
+
+    /// The records of the next frame from `next` on; `None` if it ends before.
+    fn frame(&mut self, next: u64) -> Result<Option<Vec<Record>>> {
+        let here = self.at;
+        let broken = |why: &str| corrupt(&self.path, &format!("record {here}: {why}"));
+        let mut bytes = [0; HEAD];
+        self.file.read_exact(&mut bytes).map_err(|error| broken(&error.to_string()))?;
+        let head = Head::read(&bytes).ok_or_else(|| broken("none is there"))?;
+        self.at += u64::from(head.count);
+        if self.at <= next {
+            self.file.seek_relative(head.length as i64).map_err(|error| broken(&error.to_string()))?;
+            return Ok(None);
+        }
+        let mut body = vec![0; head.length];
+        self.file.read_exact(&mut body).map_err(|error| broken(&error.to_string()))?;
+        if !head.fits(here, &body) {
+            return Err(broken("the checksum is wrong"));
+        }
+        let mut records = records_of(Bytes::from(body), head.count).ok_or_else(|| broken("it cannot be read"))?;
+        records.drain(..usize::try_from(next.saturating_sub(here)).unwrap_or(0).min(records.len()));
+        Ok(Some(records))
     }
 }
 
@@ -114,4 +123,17 @@ pub(crate) fn lost(queue: &Queue, next: u64) -> Error {
         .at(queue.place())
         .because(format!("it holds those from {} up to {}", queue.oldest(), queue.end()))
         .hint("the folder is another one, or was emptied; bring it back, or begin anew with `weir state reset`")
+}
+
+/// A field of the last record, if there is one.
+pub(crate) async fn last_field(queue: &Arc<Queue>, field: usize) -> Result<Option<Bytes>> {
+    let queue = queue.clone();
+    let read = move || {
+        if queue.end() == queue.oldest() {
+            return Ok(None);
+        }
+        let record = Cursor::new(queue.clone(), queue.end() - 1).read(1)?.pop();
+        Ok(record.and_then(|record| record.fields.get(field).cloned().flatten()))
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| Error::internal("work on the inbox died").caused_by(error))?
 }

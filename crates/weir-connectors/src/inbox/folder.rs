@@ -5,14 +5,18 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weir_connect::{Error, Kind, Result};
 
+use super::io;
 use super::options::tame;
 use super::queue::Queue;
 use super::segments::{corrupt, sync_folder};
-use super::io;
+
+/// How long a lock may take to become free.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An inbox that is open to append.
 pub(crate) struct Inbox {
@@ -36,7 +40,13 @@ impl Inbox {
         fs::create_dir_all(folder).map_err(|error| io(error, folder))?;
         let path = folder.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(|error| io(error, &path))?;
-        if lock.try_lock().is_err() {
+        // Who had it may be on its way out: a process that was told to stop, or an attempt that was given up.
+        let end = Instant::now() + PATIENCE;
+        while lock.try_lock().is_err() {
+            if Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
             return Err(Error::new("WEIR-INBOX-009", Kind::Conflict, "another process has this inbox open")
                 .at(folder.display().to_string())
                 .hint("stop the other run, or give this source an inbox of its own: `inbox: {path: …}`"));
@@ -93,7 +103,11 @@ fn about(folder: &Path) -> Result<Option<About>> {
 /// Names a new queue. Without its name files of records mean nothing, so it is on the disk before them.
 fn begin(folder: &Path, stream: &str) -> Result<About> {
     let path = about_path(folder);
-    if fs::read_dir(folder).map_err(|error| io(error, folder))?.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".inbox")) {
+    if fs::read_dir(folder)
+        .map_err(|error| io(error, folder))?
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().ends_with(".inbox"))
+    {
         return Err(corrupt(&path, "there are messages, but the file that names the inbox is gone"));
     }
     let about = About { version: 1, id: uuid::Uuid::new_v4().simple().to_string(), stream: stream.to_owned() };

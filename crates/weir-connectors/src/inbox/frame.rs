@@ -41,6 +41,16 @@ impl Record {
         self
     }
 
+    /// A record that is no message, and gives no row: it only keeps fields.
+    pub fn marker(fields: Vec<Option<Bytes>>) -> Self {
+        Self { refused: Some(Bytes::new()), ..Self::now(Bytes::new(), fields) }
+    }
+
+    /// Whether it is no message.
+    pub fn is_marker(&self) -> bool {
+        self.refused.as_ref().is_some_and(Bytes::is_empty)
+    }
+
     /// Bytes that it takes in a frame.
     pub fn size(&self) -> usize {
         let text = |text: &Option<Bytes>| 4 + text.as_ref().map_or(0, Bytes::len);

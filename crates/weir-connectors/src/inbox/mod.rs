@@ -5,7 +5,7 @@
 //! replayable from the inbox on. What was lost before it came into the inbox is the peer's to know.
 //!
 //! * `options`: where the folder is and how large it may become. [`frame`]: records as bytes. `segments`: the files. [`queue`]: one named queue,
-//!   append and forget. [`cursor`]: reading. [`folder`]: the folder with its lock and its queues.
+//!   append and forget. [`cursor`]: reading. `gathered`: what is on its way to the disk. [`folder`]: the folder with its lock and its queues.
 //! * [`source`]: the `Source` over a peer, and [`reading`]: records into rows; the same for all connectors that have an inbox.
 //!
 //! Not here: how messages come (`websocket`, `webhook`, `sse`).
@@ -13,6 +13,7 @@
 pub(crate) mod cursor;
 pub(crate) mod folder;
 pub(crate) mod frame;
+mod gathered;
 pub(crate) mod options;
 pub(crate) mod queue;
 pub(crate) mod reading;
@@ -23,6 +24,7 @@ mod tests;
 
 pub(crate) use folder::Inbox;
 pub(crate) use frame::Record;
+pub(crate) use gathered::Gathered;
 pub(crate) use options::InboxOptions;
 pub(crate) use queue::Queue;
 pub(crate) use reading::{Column, Taken};

@@ -230,12 +230,12 @@ impl Queue {
         Ok(())
     }
 
-    /// The file that holds a record, as path, the number of its first record and the one behind its last.
-    pub(super) fn file_of(&self, number: u64) -> Option<(PathBuf, u64, u64)> {
+    /// The file that holds a record, with the number of its first one.
+    pub(super) fn file_of(&self, number: u64) -> Option<(PathBuf, u64)> {
         let state = locked(&self.state);
         let at = state.segments.partition_point(|segment| segment.end <= number);
         let segment = state.segments.get(at).filter(|segment| segment.first <= number)?;
-        Some((segment.path.clone(), segment.first, segment.end))
+        Some((segment.path.clone(), segment.first))
     }
 }
 

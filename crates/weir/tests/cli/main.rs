@@ -22,6 +22,7 @@ mod secrets;
 mod serving;
 mod settings;
 mod snapshot_again;
+mod sockets;
 mod starter;
 mod stopping;
 mod streaming;
