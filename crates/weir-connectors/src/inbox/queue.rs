@@ -348,7 +348,9 @@ impl Writer {
                 .at(self.path.display().to_string())
                 .because(error);
             if full { error.hint("the disk is full").transient() } else { error }
-        })
+        })?;
+        weir_connect::failpoint!("inbox.written");
+        Ok(())
     }
 }
 

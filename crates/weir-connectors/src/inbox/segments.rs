@@ -108,8 +108,10 @@ pub(super) fn recover(folder: &Path) -> Result<(Vec<Segment>, File)> {
         if length > last.bytes {
             let cut = length - last.bytes;
             tracing::warn!(target: "weir::inbox", "{}: the last {cut} bytes were not finished being written and are cut off", path.display());
-            file.set_len(last.bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+            file.set_len(last.bytes).map_err(fail)?;
         }
+        // Whole frames may be there that nobody has synced: from now on they are read as what lasts.
+        file.sync_all().map_err(fail)?;
         file.seek(SeekFrom::Start(last.bytes)).map_err(fail)?;
         return Ok((segments, file));
     }

@@ -102,7 +102,7 @@ impl Session {
             let frame = match frame {
                 Some(frame) => frame,
                 None => {
-                    if !self.pending.is_empty() {
+                    if !self.pending.is_empty() || self.sequence.last() != self.kept {
                         self.flush().await?;
                         // Nothing could be heard meanwhile.
                         dead_at = dead_at.map(|at| at.max(Instant::now() + patience / 2));

@@ -134,7 +134,10 @@ async fn requests_become_rows_by_what_they_hold_and_by_their_path() {
     let lab = Lab::new(folder.path(), json!({}), options).await;
     let mut orders = lab.open("orders").await;
     let mut forms = lab.open("forms").await;
-    assert_eq!(status(lab.post("/orders", r#"{"id": 1}"#).header("x-own", "ä").header("authorization", "Bearer x")).await, 200);
+    assert_eq!(
+        status(lab.post("/orders", r#"{"id": 1}"#).header("x-own", "ä".as_bytes()).header("authorization", "Bearer x")).await,
+        200
+    );
     assert_eq!(
         status(lab.post("/orders?a=1&b", r#"[{"id": 2}, {"id": 3}]"#).header("content-type", "application/json")).await,
         200
