@@ -1,7 +1,15 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mqtt", feature = "mysql", feature = "nats", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "mqtt",
+    feature = "mysql",
+    feature = "nats",
+    feature = "postgres",
+    feature = "rabbitmq",
+    feature = "redis",
+    feature = "websocket"
+))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -12,6 +20,8 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "inbox")]
+mod inbox;
 #[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
 mod json_rows;
 #[cfg(feature = "kafka")]
@@ -42,10 +52,18 @@ pub mod postgres;
 mod quiet;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(any(feature = "sse", feature = "websocket"))]
+mod reconnect;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+#[cfg(feature = "sse")]
+pub mod sse;
 #[cfg(any(feature = "mqtt", feature = "nats"))]
 mod trust;
+#[cfg(feature = "webhook")]
+pub mod webhook;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 #[cfg(any(feature = "rabbitmq", feature = "redis"))]
 mod wire;

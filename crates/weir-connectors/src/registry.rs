@@ -27,6 +27,12 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::rabbitmq::Rabbitmq::default()));
     #[cfg(feature = "redis")]
     registry.add(Arc::new(crate::redis::Redis::default()));
+    #[cfg(feature = "sse")]
+    registry.add(Arc::new(crate::sse::Sse::default()));
+    #[cfg(feature = "webhook")]
+    registry.add(Arc::new(crate::webhook::Webhook::default()));
+    #[cfg(feature = "websocket")]
+    registry.add(Arc::new(crate::websocket::Websocket::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }

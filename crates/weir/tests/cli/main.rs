@@ -23,6 +23,7 @@ mod secrets;
 mod serving;
 mod settings;
 mod snapshot_again;
+mod sockets;
 mod starter;
 mod stopping;
 mod streaming;
