@@ -1,14 +1,14 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "pulsar"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
 pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;
-#[cfg(any(feature = "files", feature = "http", feature = "kafka"))]
+#[cfg(any(feature = "files", feature = "http", feature = "kafka", feature = "pulsar"))]
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
@@ -32,6 +32,8 @@ pub mod mongodb;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "pulsar")]
+pub mod pulsar;
 #[cfg(feature = "postgres")]
 mod quiet;
 pub mod registry;

@@ -19,6 +19,8 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
+    #[cfg(feature = "pulsar")]
+    registry.add(Arc::new(crate::pulsar::Pulsar::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }
