@@ -63,14 +63,16 @@ impl Queues {
         let rows = Rows::new(&job.shape)?;
         let unpack = Unpack::new(job.max_message_bytes, true);
         let queue = Queue {
-            subscription: options.subscription_name.clone().unwrap_or_default(),
-            kind: match options.subscription_type.unwrap_or_default() {
-                SubscriptionType::Exclusive => SubType::Exclusive,
-                SubscriptionType::Shared => SubType::Shared,
-                SubscriptionType::Failover => SubType::Failover,
-                SubscriptionType::KeyShared => SubType::KeyShared,
+            membership: Membership {
+                name: options.subscription_name.clone().unwrap_or_default(),
+                kind: match options.subscription_type.unwrap_or_default() {
+                    SubscriptionType::Exclusive => SubType::Exclusive,
+                    SubscriptionType::Shared => SubType::Shared,
+                    SubscriptionType::Failover => SubType::Failover,
+                    SubscriptionType::KeyShared => SubType::KeyShared,
+                },
+                latest: options.start_mode == StartMode::Latest,
             },
-            latest: options.start_mode == StartMode::Latest,
             job,
             events: Some(events),
             told,
@@ -112,6 +114,33 @@ enum Next {
     Over,
 }
 
+/// The subscription that is read.
+struct Membership {
+    name: String,
+    kind: SubType,
+    latest: bool,
+}
+
+impl Membership {
+    async fn join(&self, job: &Job) -> Result<Connection> {
+        let how = Subscribing {
+            topic: &job.topic,
+            name: &self.name,
+            kind: self.kind,
+            durable: true,
+            start: None,
+            rollback_secs: None,
+            latest: self.latest,
+        };
+        job.address.consumer(&how).await
+    }
+
+    /// Whether everything comes to us, in the order of the topic.
+    fn is_alone(&self) -> bool {
+        matches!(self.kind, SubType::Exclusive | SubType::Failover)
+    }
+}
+
 /// An entry that was given and is not acknowledged.
 struct Given {
     /// The delivery with which the last of it was given.
@@ -121,9 +150,7 @@ struct Given {
 
 struct Queue {
     job: Job,
-    subscription: String,
-    kind: SubType,
-    latest: bool,
+    membership: Membership,
     /// `None`: everything was given, or nobody listens any more.
     events: Option<mpsc::Sender<Result<Event>>>,
     told: mpsc::Receiver<Durable>,
@@ -148,7 +175,8 @@ struct Queue {
 impl Queue {
     async fn run(mut self) {
         loop {
-            let connected = self.job.address.persist(self.job.patience, || self.subscribe()).await;
+            let (job, membership) = (&self.job, &self.membership);
+            let connected = job.address.persist(job.patience, || membership.join(job)).await;
             let outcome = match connected {
                 Ok(mut connection) => self.follow(&mut connection).await,
                 Err(error) => {
@@ -175,19 +203,6 @@ impl Queue {
             }
             return;
         }
-    }
-
-    async fn subscribe(&self) -> Result<Connection> {
-        let how = Subscribing {
-            topic: &self.job.topic,
-            name: &self.subscription,
-            kind: self.kind,
-            durable: true,
-            start: None,
-            rollback_secs: None,
-            latest: self.latest,
-        };
-        self.job.address.consumer(&how).await
     }
 
     /// Gives and acknowledges, until the source is gone.
@@ -284,8 +299,7 @@ impl Queue {
             self.position(connection).await?;
         }
         // Only who gets everything sees the end come.
-        let all = matches!(self.kind, SubType::Exclusive | SubType::Failover);
-        if all && self.job.range.end.is_some_and(|end| at >= end) && self.unpack.open().is_none() {
+        if self.membership.is_alone() && self.job.range.end.is_some_and(|end| at >= end) && self.unpack.open().is_none() {
             self.position(connection).await?;
             self.events = None;
         }
@@ -323,8 +337,8 @@ impl Queue {
             return Ok(());
         }
         let (last, mark) = self.job.address.last(connection).await?;
-        let all = matches!(self.kind, SubType::Exclusive | SubType::Failover);
-        let nothing = !last.is_message() || mark.is_some_and(|mark| mark >= last) || (all && self.met >= Some(last));
+        let all = self.membership.is_alone() && self.met >= Some(last);
+        let nothing = !last.is_message() || mark.is_some_and(|mark| mark >= last) || all;
         if !nothing && heard.elapsed() < QUIET {
             return Ok(());
         }

@@ -108,6 +108,28 @@ enum Stop {
     Unheard,
 }
 
+/// A consumer behind a place; `None`: where the range begins.
+async fn subscribe(job: &Job, place: Option<Place>) -> Result<Connection> {
+    let name = reader_name();
+    let rollback_secs = match (place, job.range.start) {
+        (None, Start::Published(time)) => {
+            let age = Utc::now().timestamp_millis().saturating_sub(time).max(0);
+            Some(u64::try_from(age / 1000).unwrap_or_default() + SKEW_SECS)
+        }
+        _ => None,
+    };
+    let how = Subscribing {
+        topic: &job.topic,
+        name: &name,
+        kind: SubType::Exclusive,
+        durable: false,
+        start: Some(place.map_or_else(oldest, Place::to_wire)),
+        rollback_secs,
+        latest: false,
+    };
+    job.address.consumer(&how).await
+}
+
 struct Reader {
     job: Job,
     events: mpsc::Sender<Result<Event>>,
@@ -138,7 +160,8 @@ impl Reader {
     /// Reads, over lost connections and topics that move to other brokers.
     async fn run(&mut self) -> Result<()> {
         loop {
-            let subscribed = self.job.address.persist(self.job.patience, || self.subscribe()).await;
+            let (job, place) = (&self.job, self.place);
+            let subscribed = job.address.persist(job.patience, || subscribe(job, place)).await;
             let mut connection = subscribed.map_err(|error| error.at(self.job.topic.clone()))?;
             self.unpack.clear();
             match self.follow(&mut connection).await {
@@ -151,27 +174,6 @@ impl Reader {
                 Err(error) => return Err(error.at(self.job.topic.clone())),
             }
         }
-    }
-
-    async fn subscribe(&self) -> Result<Connection> {
-        let name = reader_name();
-        let rollback_secs = match (self.place, self.job.range.start) {
-            (None, Start::Published(time)) => {
-                let age = Utc::now().timestamp_millis().saturating_sub(time).max(0);
-                Some(u64::try_from(age / 1000).unwrap_or_default() + SKEW_SECS)
-            }
-            _ => None,
-        };
-        let how = Subscribing {
-            topic: &self.job.topic,
-            name: &name,
-            kind: SubType::Exclusive,
-            durable: false,
-            start: Some(self.place.map_or_else(oldest, Place::to_wire)),
-            rollback_secs,
-            latest: false,
-        };
-        self.job.address.consumer(&how).await
     }
 
     async fn follow(&mut self, connection: &mut Connection) -> Result<Stop> {
