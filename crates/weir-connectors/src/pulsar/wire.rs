@@ -226,7 +226,10 @@ impl Connection {
         if inbox.capacity() - inbox.len() < READ_BYTES / 4 {
             inbox.reserve(READ_BYTES);
         }
-        let (full, flush) = (!outbox.is_empty(), outbox.is_empty() && *unflushed);
+        let waits = !outbox.is_empty() || *unflushed;
+        let write = async {
+            if outbox.is_empty() { writer.flush().await.map(|()| None) } else { writer.write_buf(outbox).await.map(Some) }
+        };
         let due = self.heard + if self.asked { KEEP_ALIVE * 2 } else { KEEP_ALIVE };
         tokio::select! {
             read = reader.read_buf(inbox) => match read {
@@ -234,13 +237,9 @@ impl Connection {
                 Ok(_) => (self.heard, self.asked) = (Instant::now(), false),
                 Err(error) => return Err(unreachable(&self.place, error)),
             },
-            written = writer.write_buf(outbox), if full => match written {
-                Ok(0) => return Err(unreachable(&self.place, "the broker closed the connection")),
-                Ok(_) => self.unflushed = true,
-                Err(error) => return Err(unreachable(&self.place, error)),
-            },
-            flushed = writer.flush(), if flush => match flushed {
-                Ok(()) => self.unflushed = false,
+            written = write, if waits => match written {
+                Ok(Some(0)) => return Err(unreachable(&self.place, "the broker closed the connection")),
+                Ok(more) => self.unflushed = more.is_some(),
                 Err(error) => return Err(unreachable(&self.place, error)),
             },
             () = tokio::time::sleep_until(due) => {
