@@ -20,7 +20,7 @@ use weir_connect::Result;
 use super::errors::{garbled, told, unreachable};
 use super::tls::Wire;
 
-/// Silence after which the other side is asked whether it is there; twice as much, and it is not.
+/// Silence after which the other side is asked whether it is there; as much again, and it is not.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// What a broker takes as a message unless it says otherwise (`maxMessageSize`).
 const MESSAGE_BYTES: usize = 5 << 20;
@@ -60,7 +60,8 @@ pub struct Connection {
     /// Bytes of the messages in it.
     ahead_bytes: usize,
     heard: Instant,
-    asked: bool,
+    /// Since when an answer to our asking is waited for.
+    asked: Option<Instant>,
     next_request: u64,
     login: Login,
     place: String,
@@ -81,7 +82,7 @@ impl Connection {
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             heard: Instant::now(),
-            asked: false,
+            asked: None,
             next_request: 0,
             login: login.clone(),
             place,
@@ -230,11 +231,12 @@ impl Connection {
         let write = async {
             if outbox.is_empty() { writer.flush().await.map(|()| None) } else { writer.write_buf(outbox).await.map(Some) }
         };
-        let due = self.heard + if self.asked { KEEP_ALIVE * 2 } else { KEEP_ALIVE };
+        // Counted from the asking: while the owner did something else nobody listened.
+        let due = self.asked.unwrap_or(self.heard) + KEEP_ALIVE;
         tokio::select! {
             read = reader.read_buf(inbox) => match read {
                 Ok(0) => return Err(unreachable(&self.place, "the broker closed the connection")),
-                Ok(_) => (self.heard, self.asked) = (Instant::now(), false),
+                Ok(_) => (self.heard, self.asked) = (Instant::now(), None),
                 Err(error) => return Err(unreachable(&self.place, error)),
             },
             written = write, if waits => match written {
@@ -243,10 +245,10 @@ impl Connection {
                 Err(error) => return Err(unreachable(&self.place, error)),
             },
             () = tokio::time::sleep_until(due) => {
-                if self.asked {
-                    return Err(unreachable(&self.place, "nothing was heard for 50 s"));
+                if self.asked.is_some() {
+                    return Err(unreachable(&self.place, format!("no answer within {} s", KEEP_ALIVE.as_secs())));
                 }
-                self.asked = true;
+                self.asked = Some(Instant::now());
                 self.send(BaseCommand {
                     r#type: Type::Ping as i32,
                     ping: Some(CommandPing::default()),
