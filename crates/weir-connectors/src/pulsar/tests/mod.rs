@@ -84,12 +84,16 @@ impl Lab {
 
     async fn send_as(&self, topic: &str, options: ProducerOptions, messages: Vec<producer::Message>) {
         let client = self.client().await;
+        let batches = options.batch_size.is_some();
+        let options = ProducerOptions { block_queue_if_full: true, ..options };
         let mut producer = client.producer().with_topic(self.full(topic)).with_options(options).build().await.unwrap();
         let mut sent = Vec::new();
         for message in messages {
             sent.push(producer.send_non_blocking(message).await.unwrap());
         }
-        producer.send_batch().await.unwrap();
+        if batches {
+            producer.send_batch().await.unwrap();
+        }
         for receipt in sent {
             receipt.await.unwrap();
         }
