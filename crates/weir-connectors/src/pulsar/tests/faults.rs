@@ -127,6 +127,8 @@ async fn a_frame_without_bounds_and_a_server_that_is_none_are_errors() {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 stream.write_all(answer).await.unwrap();
+                // What it says is not cut off: it waits until the other side has gone.
+                let _gone = stream.read_to_end(&mut Vec::new()).await;
             }
         });
         let report = Pulsar::default().check(&json!({"service_url": url, "connect_timeout_secs": 5})).await.unwrap();

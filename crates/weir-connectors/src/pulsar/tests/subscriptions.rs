@@ -45,7 +45,7 @@ async fn only_what_is_durable_is_acknowledged_and_the_rest_comes_again() {
         source.committed("t", &[SplitProgress { split, position: None, done: true, rows: 3 }]).await.unwrap();
         drop(source);
         let source = lab.source(options(kind)).await.unwrap();
-        assert_eq!(given(source.as_ref()).await.1, [], "{kind}");
+        assert!(given(source.as_ref()).await.1.is_empty(), "{kind}");
     }
 }
 
