@@ -37,6 +37,8 @@ pub const LINGER: Duration = Duration::from_millis(5);
 const QUIET: Duration = Duration::from_millis(100);
 /// How long a run waits at its end for the rest of messages that come in chunks.
 const CHUNKS: Duration = Duration::from_secs(10);
+/// How long nothing may come of a topic that is read from a time on.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Attempts to read on without a single message before that is told as a failure.
 const FRUITLESS: u32 = 6;
 /// A broker's and our clock may differ by so much.
@@ -108,11 +110,11 @@ enum Stop {
     Unheard,
 }
 
-/// A consumer behind a place; `None`: where the range begins.
-async fn subscribe(job: &Job, place: Option<Place>) -> Result<Connection> {
+/// A consumer behind a place; `None`: where the range begins, or, not `by_time`, at the oldest message.
+async fn subscribe(job: &Job, place: Option<Place>, by_time: bool) -> Result<Connection> {
     let name = reader_name();
     let rollback_secs = match (place, job.range.start) {
-        (None, Start::Published(time)) => {
+        (None, Start::Published(time)) if by_time => {
             let age = Utc::now().timestamp_millis().saturating_sub(time).max(0);
             Some(u64::try_from(age / 1000).unwrap_or_default() + SKEW_SECS)
         }
@@ -144,6 +146,10 @@ struct Reader {
     /// That everything was given was told since the last message.
     idle: bool,
     fruitless: u32,
+    /// The broker is asked to begin near the time that reading begins at.
+    by_time: bool,
+    /// Since when only the rest of messages in chunks is read.
+    ending: Option<Instant>,
 }
 
 impl Reader {
@@ -154,14 +160,26 @@ impl Reader {
             Start::Behind(place) => Some(place),
             _ => None,
         };
-        Ok(Self { job, events, rows, unpack, place, told: place, bytes: 0, idle: false, fruitless: 0 })
+        Ok(Self {
+            job,
+            events,
+            rows,
+            unpack,
+            place,
+            told: place,
+            bytes: 0,
+            idle: false,
+            fruitless: 0,
+            by_time: true,
+            ending: None,
+        })
     }
 
     /// Reads, over lost connections and topics that move to other brokers.
     async fn run(&mut self) -> Result<()> {
         loop {
-            let (job, place) = (&self.job, self.place);
-            let subscribed = job.address.persist(job.patience, || subscribe(job, place)).await;
+            let (job, place, by_time) = (&self.job, self.place, self.by_time);
+            let subscribed = job.address.persist(job.patience, || subscribe(job, place, by_time)).await;
             let mut connection = subscribed.map_err(|error| error.at(self.job.topic.clone()))?;
             self.unpack.clear();
             match self.follow(&mut connection).await {
@@ -243,6 +261,9 @@ impl Reader {
         if beyond && self.unpack.open().is_none() {
             return Ok(self.position(connection).await?.or(Some(Stop::End)));
         }
+        if beyond && self.ending.get_or_insert_with(Instant::now).elapsed() > self.job.patience {
+            return self.give_up(connection, at).await.map(Some);
+        }
         self.bytes += payload.data.len();
         let wanted = match self.job.range.start {
             Start::Published(time) => payload.metadata.publish_time >= u64::try_from(time).unwrap_or_default(),
@@ -314,6 +335,12 @@ impl Reader {
         }
         let (last, _) = self.job.address.last(connection).await?;
         if last.is_message() && self.place.is_none_or(|place| place.at < last) {
+            let by_time = self.by_time && self.place.is_none() && matches!(self.job.range.start, Start::Published(_));
+            if by_time && heard.elapsed() > SILENCE {
+                // Nothing is as young as that, or the broker's clock is another one: everything is looked at.
+                self.by_time = false;
+                return Err(unreachable(&self.job.topic, "no message has come; the topic is read from its beginning"));
+            }
             return Ok(None);
         }
         let Some(end) = self.job.range.end else {
@@ -327,12 +354,17 @@ impl Reader {
         if heard.elapsed() < CHUNKS {
             return Ok(None);
         }
+        self.give_up(connection, last).await.map(Some)
+    }
+
+    /// The run ends; what is under way in chunks will not become whole.
+    async fn give_up(&mut self, connection: &mut Connection, at: Entry) -> Result<Stop> {
         for one in self.unpack.abandon("the rest did not come before the end of the run") {
-            if let Some(stop) = self.one(connection, last, one).await? {
-                return Ok(Some(stop));
+            if let Some(stop) = self.one(connection, at, one).await? {
+                return Ok(stop);
             }
         }
-        Ok(self.position(connection).await?.or(Some(Stop::End)))
+        Ok(self.position(connection).await?.unwrap_or(Stop::End))
     }
 
     fn position_is_due(&self) -> bool {
