@@ -1,22 +1,14 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(
-    feature = "mqtt",
-    feature = "mysql",
-    feature = "nats",
-    feature = "postgres",
-    feature = "rabbitmq",
-    feature = "redis",
-    feature = "websocket"
-))]
+#[cfg(feature = "tls")]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
 pub mod discard;
 #[cfg(feature = "files")]
 pub mod files;
-#[cfg(any(feature = "files", feature = "http", feature = "kafka"))]
+#[cfg(any(feature = "files", feature = "http", feature = "kafka", feature = "pulsar"))]
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
@@ -26,17 +18,7 @@ mod inbox;
 mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(any(
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "pulsar",
-    feature = "rabbitmq",
-    feature = "redis",
-    feature = "sse",
-    feature = "webhook",
-    feature = "websocket"
-))]
+#[cfg(feature = "messages")]
 pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
@@ -48,6 +30,8 @@ pub mod mysql;
 pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "pulsar")]
+pub mod pulsar;
 #[cfg(feature = "postgres")]
 mod quiet;
 #[cfg(feature = "rabbitmq")]

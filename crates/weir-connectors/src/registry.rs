@@ -23,6 +23,8 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::nats::Nats::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
+    #[cfg(feature = "pulsar")]
+    registry.add(Arc::new(crate::pulsar::Pulsar::default()));
     #[cfg(feature = "rabbitmq")]
     registry.add(Arc::new(crate::rabbitmq::Rabbitmq::default()));
     #[cfg(feature = "redis")]

@@ -50,6 +50,11 @@ impl Pulsar {
         format!("pulsar://127.0.0.1:{}", self.facts.broker)
     }
 
+    /// `http://127.0.0.1:PORT`: the admin interface.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.facts.admin)
+    }
+
     /// Makes the tenant and the namespace of `tenant/namespace`; what exists already is not an error.
     pub fn create_namespace(&self, name: &str) -> Result<()> {
         let (tenant, _) = name.split_once('/').context("a namespace is tenant/name")?;
