@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "kafka", feature = "mysql", feature = "postgres"))]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;

@@ -33,6 +33,7 @@ pub mod otel_collector;
 pub mod postgres;
 pub mod process;
 pub mod pulsar;
+pub mod schema_registry;
 pub mod seeds;
 pub mod services;
 mod shared;
@@ -47,6 +48,7 @@ pub use mysql::{MysqlDatabase, MysqlServer};
 pub use otel_collector::OtelCollector;
 pub use postgres::{Database, PostgresServer};
 pub use pulsar::Pulsar;
+pub use schema_registry::SchemaRegistry;
 pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, otel_collector, process, pulsar, vault};
+use crate::{ignite, kafka, minio, otel_collector, process, pulsar, schema_registry, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Service {
     Minio,
     /// Apache Kafka.
     Kafka,
+    /// A schema registry.
+    SchemaRegistry,
     /// Apache Pulsar.
     Pulsar,
     /// Apache Ignite.
@@ -49,13 +51,14 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
         Self::Mysql,
         Self::Minio,
         Self::Kafka,
+        Self::SchemaRegistry,
         Self::Pulsar,
         Self::Ignite,
         Self::Vault,
@@ -71,6 +74,7 @@ impl Service {
             Self::Mysql => "mysql",
             Self::Minio => "minio",
             Self::Kafka => "kafka",
+            Self::SchemaRegistry => "schema-registry",
             Self::Pulsar => "pulsar",
             Self::Ignite => "ignite",
             Self::Vault => "vault",
@@ -87,6 +91,7 @@ impl Service {
             Self::Mysql => mysql::install::programs(Flavor::MySql).map(|programs| programs.server),
             Self::Minio => minio::install::binary(),
             Self::Kafka => kafka::install::jars(),
+            Self::SchemaRegistry => schema_registry::install::jar(),
             Self::Pulsar => pulsar::install::home(),
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
@@ -113,6 +118,7 @@ impl Service {
             Self::Mysql => mysql::start_detached(Flavor::MySql, &home)?,
             Self::Minio => minio::start_detached(&home)?,
             Self::Kafka => kafka::start_detached(&home)?,
+            Self::SchemaRegistry => schema_registry::start_detached(&home)?,
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
