@@ -27,6 +27,6 @@ cargo check --workspace --locked --quiet
 step "house rules"
 cargo xtask lint
 step "services"
-for service in minio vault otel-collector ignite kafka pulsar mariadb mysql; do cargo xtask service install "$service"; done
+for service in minio vault otel-collector ignite kafka schema-registry pulsar mariadb mysql; do cargo xtask service install "$service"; done
 step "tests"
 exec cargo nextest run --workspace --locked "${features[@]}" --no-fail-fast --status-level fail --final-status-level slow "$@"

@@ -1,4 +1,5 @@
-//! Bytes ↔ Arrow batches: CSV, TSV, JSON, NDJSON, Parquet, Avro and ORC, with their compressions; and changes → Debezium's envelope ([`debezium`]).
+//! Bytes ↔ Arrow batches: CSV, TSV, JSON, NDJSON, Parquet, Avro and ORC, with their compressions; changes → Debezium's envelope ([`debezium`]);
+//! records whose schema a registry keeps ([`registered`]).
 //!
 //! No storage access lives here: a connector hands in an [`Input`] (random access to one object) and takes the
 //! encoder's bytes to wherever they belong.
@@ -27,6 +28,7 @@ mod columns;
 mod compress;
 mod conform;
 mod csv;
+mod csv_messages;
 pub mod debezium;
 mod declared;
 mod fidelity;
@@ -40,6 +42,7 @@ mod orc;
 mod out_buffer;
 mod parquet;
 mod read;
+pub mod registered;
 mod scalar;
 mod stored;
 mod text;
@@ -48,6 +51,7 @@ mod write;
 
 pub use cells::civil;
 pub use csv::layout::CsvLayout;
+pub use csv_messages::{CsvMessageOptions, CsvMessages};
 pub use declared::declared_type;
 pub use fidelity::{check_writable, sink_type};
 pub use format::{Compression, Format};

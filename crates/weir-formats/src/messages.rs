@@ -74,6 +74,11 @@ impl JsonMessages {
         })
     }
 
+    /// Takes the last row back that was taken.
+    pub fn take_back(&mut self) {
+        self.bad.push(self.rows.saturating_sub(1) as u32);
+    }
+
     /// A row of NULLs. The caller sees to it that every column may be NULL.
     pub fn push_nulls(&mut self) {
         self.columns.push_null();

@@ -39,6 +39,7 @@ pub mod process;
 pub mod pulsar;
 pub mod rabbitmq;
 pub mod redis;
+pub mod schema_registry;
 pub mod seeds;
 pub mod services;
 mod shared;
@@ -57,6 +58,7 @@ pub use postgres::{Database, PostgresServer};
 pub use pulsar::Pulsar;
 pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
+pub use schema_registry::SchemaRegistry;
 pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};

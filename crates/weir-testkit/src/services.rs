@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, vault};
+use crate::{ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Service {
     Minio,
     /// Apache Kafka.
     Kafka,
+    /// A schema registry.
+    SchemaRegistry,
     /// Apache Pulsar.
     Pulsar,
     /// RabbitMQ.
@@ -58,12 +60,14 @@ pub struct Running {
 impl Service {
     /// All of them.
     pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
         Self::Mysql,
         Self::Minio,
         Self::Kafka,
+        Self::SchemaRegistry,
         Self::Pulsar,
         Self::Rabbitmq,
         Self::Redis,
@@ -83,6 +87,7 @@ impl Service {
             Self::Mysql => "mysql",
             Self::Minio => "minio",
             Self::Kafka => "kafka",
+            Self::SchemaRegistry => "schema-registry",
             Self::Pulsar => "pulsar",
             Self::Rabbitmq => "rabbitmq",
             Self::Redis => "redis",
@@ -103,6 +108,7 @@ impl Service {
             Self::Mysql => mysql::install::programs(Flavor::MySql).map(|programs| programs.server),
             Self::Minio => minio::install::binary(),
             Self::Kafka => kafka::install::jars(),
+            Self::SchemaRegistry => schema_registry::install::jar(),
             Self::Pulsar => pulsar::install::home(),
             Self::Rabbitmq => rabbitmq::binary(),
             Self::Redis => redis::binary(),
@@ -133,6 +139,7 @@ impl Service {
             Self::Mysql => mysql::start_detached(Flavor::MySql, &home)?,
             Self::Minio => minio::start_detached(&home)?,
             Self::Kafka => kafka::start_detached(&home)?,
+            Self::SchemaRegistry => schema_registry::start_detached(&home)?,
             Self::Pulsar => pulsar::start_detached(&home)?,
             Self::Rabbitmq => rabbitmq::start_detached(&home)?,
             Self::Redis => redis::start_detached(&home)?,

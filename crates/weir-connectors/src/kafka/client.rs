@@ -2,7 +2,7 @@
 //!
 //! Everything here blocks; [`blocking`] takes it off the runtime.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -16,6 +16,7 @@ use weir_connect::{Error, Kind, Result, guard};
 
 use super::config::{ConnectionOptions, Isolation, SaslMechanism};
 use super::errors::{of_code, passes, shown, unreachable};
+use super::registry::client::Registry;
 
 /// What a client has said.
 #[derive(Debug, Default)]
@@ -102,22 +103,37 @@ fn undelivered(error: KafkaError, message: &BorrowedMessage<'_>) -> Undelivered 
 pub type Reading = BaseConsumer<Voice>;
 
 /// A connection, not yet made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Address {
     options: ConnectionOptions,
     base_dir: std::path::PathBuf,
+    /// One for all that use the connection: what was asked for is not asked for again.
+    registry: Arc<OnceLock<Arc<Registry>>>,
 }
 
 impl Address {
     /// By its options.
     pub fn new(options: ConnectionOptions, base_dir: std::path::PathBuf) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, base_dir })
+        Ok(Self { options, base_dir, registry: Arc::default() })
     }
 
     /// The brokers, for messages.
     pub fn place(&self) -> &str {
         &self.options.bootstrap_servers
+    }
+
+    /// The schema registry.
+    ///
+    /// # Errors
+    /// The connection names none; files of certificates that are none.
+    pub fn registry(&self) -> Result<Arc<Registry>> {
+        if let Some(known) = self.registry.get() {
+            return Ok(known.clone());
+        }
+        let options = self.options.registry.as_ref().ok_or_else(super::registry::missing)?;
+        let new = Arc::new(Registry::new(options, &self.base_dir)?);
+        Ok(self.registry.get_or_init(|| new).clone())
     }
 
     /// How long a broker may take to answer.

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_connect::{Error, Kind, Result, Secret, WriteMode};
-use weir_formats::{CsvWriteOptions, JsonOptions, declared_type};
+use weir_formats::registered::SchemaKind;
+use weir_formats::{CsvMessageOptions, CsvWriteOptions, JsonOptions};
+
+use crate::messages::declared;
+
+use super::registry::options::{RegistryOptions, SubjectNameStrategy, needs_record};
 
 /// Brokers and credentials.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -46,6 +51,9 @@ pub struct ConnectionOptions {
     /// Seconds to wait for a broker that answers. Default 20.
     #[schemars(extend("x-weir-unit" = "s"))]
     pub connect_timeout_secs: Option<u64>,
+    /// The schema registry, for `format: avro`, `protobuf` and `json_schema`.
+    #[schemars(extend("x-weir-aliases" = ["schema_registry"]))]
+    pub registry: Option<RegistryOptions>,
     /// Other settings of librdkafka, by its names: `{"socket.keepalive.enable": "true"}`. What exactness rests on is refused.
     #[schemars(extend("x-weir-aliases" = ["kafka.config", "config"]))]
     pub properties: BTreeMap<String, String>,
@@ -122,6 +130,9 @@ impl ConnectionOptions {
         }
         if self.ssl_cert.is_some() != self.ssl_key.is_some() {
             return Err(wrong("`ssl_cert` and `ssl_key` belong together", "give both or none"));
+        }
+        if let Some(registry) = &self.registry {
+            registry.validate()?;
         }
         let any = self.ssl_root_cert.is_some() || self.ssl_cert.is_some();
         if self.tls == Some(false) && any {
@@ -225,6 +236,28 @@ pub enum SourceFormat {
     Text,
     /// Bytes as they are: one column `value`.
     Raw,
+    /// Avro, with the number of its schema in front; a column per field.
+    Avro,
+    /// Protobuf, with the number of its schema in front; a column per field.
+    Protobuf,
+    /// JSON with the number of its JSON Schema in front; a column per property.
+    JsonSchema,
+    /// A record of CSV: the columns that `csv` names.
+    Csv,
+    /// Debezium's envelope, with or without a schema around it: a row per change, as it is after it (of a delete: before it), and `_op`: `c`, `u`, `d`, `r`.
+    DebeziumJson,
+}
+
+impl SourceFormat {
+    /// The language of the schema, if it is in a registry.
+    pub fn registered(self) -> Option<SchemaKind> {
+        match self {
+            Self::Avro => Some(SchemaKind::Avro),
+            Self::Protobuf => Some(SchemaKind::Protobuf),
+            Self::JsonSchema => Some(SchemaKind::Json),
+            Self::Json | Self::Text | Self::Raw | Self::Csv | Self::DebeziumJson => None,
+        }
+    }
 }
 
 /// What a key is.
@@ -236,6 +269,8 @@ pub enum KeyFormat {
     Text,
     /// Bytes as they are.
     Raw,
+    /// A JSON object: the columns that `key_columns` declares, each with `_key_` before its name. A record without key has NULLs there.
+    Json,
 }
 
 /// What is told of a record besides its value.
@@ -267,20 +302,31 @@ pub struct SourceOptions {
     /// Every topic whose whole name matches this regular expression, a stream each.
     #[schemars(extend("x-weir-aliases" = ["topic-pattern", "pattern"]))]
     pub topic_pattern: Option<String>,
-    /// What values are: `json` (default), `text`, `raw`.
+    /// What values are: `json` (default), `csv`, `text`, `raw`, `debezium_json`; with the connection's `registry` also `avro`, `protobuf`, `json_schema`.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
     pub format: SourceFormat,
-    /// `format: json`: columns that are declared and not inferred: `{price: "decimal(20,4)"}`.
+    /// `json`, `debezium_json`, `csv`: columns whose types are declared and not inferred: `{price: "decimal(20,4)"}`.
     pub columns: BTreeMap<String, String>,
-    /// `format: json`: only the declared columns; nothing is inferred from the records that are there.
+    /// `json`, `debezium_json`: only the declared columns; nothing is inferred from the records that are there.
     pub only_columns: bool,
-    /// `format: json`: how JSON is read.
+    /// `json`, `debezium_json`, `json_schema`, and keys of JSON: how JSON is read.
     pub json: JsonOptions,
+    /// `format: csv`: the names of the columns in their order, and how it is written.
+    pub csv: CsvMessageOptions,
+    /// The subject of the registry whose latest schema says what the columns are. Default: by `subject_name_strategy`.
+    pub subject: Option<String>,
+    /// How subjects are named: `topic_name` (default), `record_name`, `topic_record_name`.
+    pub subject_name_strategy: SubjectNameStrategy,
+    /// Full name of the record, for the strategies that use it; `format: protobuf`: the message that rows are made of. Default: the first of its file.
+    #[schemars(extend("x-weir-aliases" = ["message"]))]
+    pub record_name: Option<String>,
     /// Columns of the record itself: `key`, `headers`, `topic`, `partition`, `offset`, `timestamp`, each with `_` before its name.
     pub metadata: Vec<Metadata>,
-    /// What keys are: `text` (default) or `raw`.
+    /// What keys are: `text` (default), `raw` or `json`.
     #[schemars(extend("x-weir-aliases" = ["key.format"]))]
     pub key_format: KeyFormat,
+    /// `key_format: json`: the members of the key and their types: `{id: int64}`.
+    pub key_columns: BTreeMap<String, String>,
     /// A record without a value: `dead_letter` (default) or `keep`.
     pub tombstones: Tombstones,
     /// Where the first run begins: `earliest` (default), `latest`, `timestamp`, `specific_offsets`, `group_offsets`. Later runs go on where the last one ended.
@@ -329,25 +375,44 @@ impl SourceOptions {
         if self.start_mode == StartMode::GroupOffsets && self.group.is_none() {
             return Err(wrong("`start_mode: group_offsets` needs `group`", "name the consumer group"));
         }
-        if self.format != SourceFormat::Json && (!self.columns.is_empty() || self.only_columns) {
-            return Err(wrong("`columns` is for `format: json`", "other formats say themselves what their columns are"));
+        let inferred = matches!(self.format, SourceFormat::Json | SourceFormat::DebeziumJson);
+        if self.only_columns && !inferred || !self.columns.is_empty() && !inferred && self.format != SourceFormat::Csv {
+            let hint = "other formats say themselves what their columns are";
+            return Err(wrong("`columns` is for JSON and CSV, `only_columns` for JSON", hint));
+        }
+        if self.format == SourceFormat::Csv {
+            self.csv.schema(self.declared()?.as_ref())?;
+        } else if self.csv != CsvMessageOptions::default() {
+            return Err(wrong("`csv` is for `format: csv`", "drop it"));
+        }
+        if (self.key_format == KeyFormat::Json) == self.key_columns.is_empty() {
+            return Err(wrong("`key_format: json` and `key_columns` belong together", "`key_columns: {id: int64}`"));
+        }
+        if self.key_format == KeyFormat::Json && self.metadata.contains(&Metadata::Key) {
+            return Err(wrong(
+                "with `key_format: json` the key's columns are there without `metadata: [key]`",
+                "take `key` out of `metadata`",
+            ));
+        }
+        declared(&self.key_columns)?;
+        let registered = self.format.registered().is_some();
+        let named =
+            self.subject.is_some() || self.record_name.is_some() || self.subject_name_strategy != SubjectNameStrategy::TopicName;
+        if named && !registered {
+            return Err(wrong(
+                "`subject`, `subject_name_strategy` and `record_name` are for formats of the registry",
+                "drop them",
+            ));
+        }
+        if registered && self.subject.is_none() {
+            needs_record(self.subject_name_strategy, self.record_name.as_deref())?;
         }
         self.declared().map(drop)
     }
 
     /// The declared columns.
     pub fn declared(&self) -> Result<Option<SchemaRef>> {
-        if self.columns.is_empty() {
-            return Ok(None);
-        }
-        let fields: Vec<Field> = self
-            .columns
-            .iter()
-            .map(|(name, word)| {
-                Ok(Field::new(name, declared_type(word).map_err(|error| error.at(format!("column `{name}`")))?, true))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Some(std::sync::Arc::new(Schema::new(fields))))
+        declared(&self.columns)
     }
 
     /// Topics named one by one; empty with a pattern, or for all.
@@ -371,6 +436,24 @@ pub enum SinkFormat {
     Json,
     /// A line of CSV per row, without a header and without the line's end.
     Csv,
+    /// Avro, with the number of its schema in front.
+    Avro,
+    /// Protobuf, with the number of its schema in front.
+    Protobuf,
+    /// JSON with the number of its JSON Schema in front.
+    JsonSchema,
+}
+
+impl SinkFormat {
+    /// The language of the schema, if it is in a registry.
+    pub fn registered(self) -> Option<SchemaKind> {
+        match self {
+            Self::Avro => Some(SchemaKind::Avro),
+            Self::Protobuf => Some(SchemaKind::Protobuf),
+            Self::JsonSchema => Some(SchemaKind::Json),
+            Self::Json | Self::Csv => None,
+        }
+    }
 }
 
 /// What a sink writes as a key.
@@ -416,11 +499,21 @@ pub struct SinkOptions {
     /// The topic, with `{stream}`. Default `{stream}`.
     #[schemars(extend("x-weir-aliases" = ["kafka_topic", "table"]))]
     pub topic: Option<String>,
-    /// What values are: `json` (default) or `csv`.
+    /// What values are: `json` (default), `csv`; with the connection's `registry` also `avro`, `protobuf`, `json_schema`.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
     pub format: SinkFormat,
     /// `format: csv`: how it is written.
     pub csv: CsvWriteOptions,
+    /// The subject of the registry, with `{topic}`. Default: by `subject_name_strategy`.
+    pub subject: Option<String>,
+    /// How subjects are named: `topic_name` (default), `record_name`, `topic_record_name`.
+    pub subject_name_strategy: SubjectNameStrategy,
+    /// Full name of the record or message. Default `Row`.
+    #[schemars(extend("x-weir-aliases" = ["message"]))]
+    pub record_name: Option<String>,
+    /// Register a schema of the columns when the subject's latest is not theirs (default true), or refuse the run.
+    #[schemars(extend("x-weir-aliases" = ["auto.register.schemas"]))]
+    pub auto_register: Option<bool>,
     /// Columns of the key; default: none, and with `write_mode: upsert` the stream's key.
     #[schemars(extend("x-weir-aliases" = ["key_fields", "key.fields", "partition_key_fields", "kafka_key_field", "primary_key"]))]
     pub key: Vec<String>,
@@ -507,6 +600,13 @@ impl SinkOptions {
         }
         if self.key_format == Some(SinkKeyFormat::Text) && self.key.len() > 1 {
             return Err(wrong("`key_format: text` takes one key column", "write several as `key_format: json`"));
+        }
+        let named = self.subject.is_some() || self.record_name.is_some() || self.auto_register.is_some();
+        if self.format.registered().is_none() && named {
+            return Err(wrong("`subject`, `record_name` and `auto_register` are for formats of the registry", "drop them"));
+        }
+        if self.format.registered().is_some() && self.subject.is_none() {
+            needs_record(self.subject_name_strategy, self.record_name.as_deref())?;
         }
         if !matches!(self.write_mode, WriteMode::Append | WriteMode::Upsert) {
             return Err(wrong(

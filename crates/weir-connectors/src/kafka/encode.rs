@@ -1,43 +1,51 @@
 //! Rows into records: value, key, partition and time of each. Pure.
 
-use std::ops::Range;
-
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use weir_connect::{Error, Kind, Result, WriteMode};
-use weir_formats::{Compression, Format, WriteOptions, encoder};
+use weir_formats::registered;
 
 use super::config::{SinkFormat, SinkKeyFormat, SinkOptions};
+use super::registry::outgoing::Outgoing;
+use crate::messages::{self, Payloads};
 
 /// How the rows of one stream become records.
 #[derive(Debug, Clone)]
 pub struct Encoding {
     schema: SchemaRef,
-    options: WriteOptions,
+    values: Values,
     key: Vec<usize>,
-    key_format: SinkKeyFormat,
+    /// How columns become a key of JSON; `None`: the one column is the key.
+    keys: Option<messages::Encoding>,
     key_required: bool,
     partition: Option<usize>,
     timestamp: Option<usize>,
 }
 
-/// Pieces of one buffer.
-struct Pieces {
-    text: Vec<u8>,
-    ranges: Vec<Range<usize>>,
+/// How values are made.
+#[derive(Debug, Clone)]
+enum Values {
+    Plain(messages::Encoding),
+    /// By a schema of the registry.
+    Registered(Box<Outgoing>),
+}
+
+enum Made {
+    Plain(Payloads),
+    Registered(registered::Payloads),
 }
 
 enum Keys {
     None,
     Text(StringArray),
     Bytes(ArrayRef),
-    Json(Pieces),
+    Json(Payloads),
 }
 
 /// A batch, encoded.
 pub struct Records {
-    values: Pieces,
+    values: Made,
     keys: Keys,
     partitions: Option<Int32Array>,
     timestamps: Option<TimestampMillisecondArray>,
@@ -48,7 +56,13 @@ impl Encoding {
     ///
     /// # Errors
     /// A column that is not there, or that the format cannot hold.
-    pub fn new(options: &SinkOptions, schema: SchemaRef, key: &[String], mode: WriteMode) -> Result<Self> {
+    pub fn new(
+        options: &SinkOptions,
+        schema: SchemaRef,
+        key: &[String],
+        mode: WriteMode,
+        registered: Option<Outgoing>,
+    ) -> Result<Self> {
         let place = |name: &str, what: &str| {
             schema.index_of(name).map_err(|_| {
                 let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -62,20 +76,26 @@ impl Encoding {
             return Err(Error::new("WEIR-KAFKA-024", Kind::Schema, "`write_mode: upsert` needs a key")
                 .hint("name its columns under `key`"));
         }
-        let mut write = WriteOptions::new(match options.format {
-            SinkFormat::Json => Format::Ndjson,
-            SinkFormat::Csv => Format::Csv,
-        });
-        write.compression = Compression::None;
-        write.csv = options.csv.clone();
-        write.csv.header = false;
-        weir_formats::check_writable(write.format, &schema)?;
+        let values = match (registered, options.format) {
+            (Some(registered), _) => Values::Registered(Box::new(registered)),
+            (None, SinkFormat::Csv) => {
+                Values::Plain(messages::Encoding::with_csv(messages::SinkFormat::Csv, &schema, options.csv.clone())?)
+            }
+            (None, _) => Values::Plain(messages::Encoding::new(messages::SinkFormat::Json, &schema)?),
+        };
+        let keys = match options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }) {
+            SinkKeyFormat::Text => None,
+            SinkKeyFormat::Json => {
+                let only = schema.project(&key).map_err(unfit)?;
+                Some(messages::Encoding::new(messages::SinkFormat::Json, &only.into())?)
+            }
+        };
         Ok(Self {
-            key_format: options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }),
+            values,
+            keys,
             partition: options.partition_column.as_deref().map(|name| place(name, "`partition_column`")).transpose()?,
             timestamp: options.timestamp_column.as_deref().map(|name| place(name, "`timestamp_column`")).transpose()?,
             schema,
-            options: write,
             key,
             key_required,
         })
@@ -86,12 +106,12 @@ impl Encoding {
     /// # Errors
     /// A value that has no form in the format, a key that is NULL where one is needed.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Records> {
-        let values = match self.options.format {
-            Format::Csv => self.line_by_line(batch)?,
-            _ => lines(batch, self.schema.clone(), &self.options)?,
+        let values = match &self.values {
+            Values::Plain(values) => Made::Plain(values.encode(batch)?),
+            Values::Registered(values) => Made::Registered(values.encode(batch)?),
         };
-        if values.ranges.len() != batch.num_rows() {
-            return Err(Error::internal(format!("{} rows became {} records", batch.num_rows(), values.ranges.len())));
+        if values.count() != batch.num_rows() {
+            return Err(Error::internal(format!("{} rows became {} records", batch.num_rows(), values.count())));
         }
         if self.key_required {
             let nulls = |at: &usize| batch.column(*at).logical_null_count() > 0;
@@ -113,56 +133,27 @@ impl Encoding {
     }
 
     fn keys(&self, batch: &RecordBatch) -> Result<Keys> {
-        match (self.key.as_slice(), self.key_format) {
+        match (self.key.as_slice(), &self.keys) {
             ([], _) => Ok(Keys::None),
-            ([one], SinkKeyFormat::Text) => {
+            (key, Some(keys)) => Ok(Keys::Json(keys.encode(&batch.project(key).map_err(unfit)?)?)),
+            ([one, ..], None) => {
                 let column = batch.column(*one);
                 if matches!(column.data_type(), DataType::Binary) {
                     return Ok(Keys::Bytes(column.clone()));
                 }
                 Ok(Keys::Text(converted(column, &DataType::Utf8)?.as_string().clone()))
             }
-            (key, _) => {
-                let only = batch.project(key).map_err(unfit)?;
-                let schema = only.schema();
-                let mut options = WriteOptions::new(Format::Ndjson);
-                options.compression = Compression::None;
-                Ok(Keys::Json(lines(&only, schema, &options)?))
-            }
         }
-    }
-
-    /// A field of CSV may have line ends inside.
-    fn line_by_line(&self, batch: &RecordBatch) -> Result<Pieces> {
-        let mut encoder = encoder(self.schema.clone(), &self.options)?;
-        let mut pieces = Pieces { text: Vec::new(), ranges: Vec::with_capacity(batch.num_rows()) };
-        for row in 0..batch.num_rows() {
-            let start = pieces.text.len();
-            encoder.write(&batch.slice(row, 1))?;
-            for part in encoder.drain() {
-                pieces.text.extend_from_slice(&part);
-            }
-            let end = pieces.text.len() - usize::from(pieces.text.last() == Some(&b'\n'));
-            pieces.ranges.push(start..end);
-        }
-        Ok(pieces)
     }
 }
 
-/// Rows as JSON lines, in which a line end is always an end.
-fn lines(batch: &RecordBatch, schema: SchemaRef, options: &WriteOptions) -> Result<Pieces> {
-    let mut encoder = encoder(schema, options)?;
-    encoder.write(batch)?;
-    let mut parts = encoder.drain();
-    parts.extend(encoder.finish()?);
-    let text = parts.concat();
-    let mut ranges = Vec::with_capacity(batch.num_rows());
-    let mut from = 0;
-    for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-        ranges.push(from..at);
-        from = at + 1;
+impl Made {
+    fn count(&self) -> usize {
+        match self {
+            Self::Plain(values) => values.count(),
+            Self::Registered(values) => values.ranges.len(),
+        }
     }
-    Ok(Pieces { text, ranges })
 }
 
 fn unfit(error: arrow::error::ArrowError) -> Error {
@@ -187,12 +178,15 @@ fn without_zone(array: &ArrayRef, millis: &DataType) -> Result<ArrayRef> {
 impl Records {
     /// How many.
     pub fn count(&self) -> usize {
-        self.values.ranges.len()
+        self.values.count()
     }
 
     /// A record's value.
     pub fn value(&self, row: usize) -> &[u8] {
-        &self.values.text[self.values.ranges[row].clone()]
+        match &self.values {
+            Made::Plain(values) => values.slice(row),
+            Made::Registered(values) => &values.bytes[values.ranges[row].clone()],
+        }
     }
 
     /// A record's key.
@@ -201,7 +195,7 @@ impl Records {
             Keys::None => None,
             Keys::Text(keys) => keys.is_valid(row).then(|| keys.value(row).as_bytes()),
             Keys::Bytes(keys) => keys.is_valid(row).then(|| keys.as_binary::<i32>().value(row)),
-            Keys::Json(keys) => Some(&keys.text[keys.ranges[row].clone()]),
+            Keys::Json(keys) => Some(keys.slice(row)),
         }
     }
 
@@ -233,7 +227,7 @@ mod tests {
 
     fn encoded(options: SinkOptions, key: &[&str]) -> Vec<(Option<String>, String)> {
         let key: Vec<String> = key.iter().map(ToString::to_string).collect();
-        let encoding = Encoding::new(&options, batch().schema(), &key, WriteMode::Append).unwrap();
+        let encoding = Encoding::new(&options, batch().schema(), &key, WriteMode::Append, None).unwrap();
         let records = encoding.encode(&batch()).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (0..records.count()).map(|row| (records.key(row).map(text), text(records.value(row)))).collect()
@@ -260,9 +254,10 @@ mod tests {
 
     #[test]
     fn upsert_does_not_take_a_row_without_its_key() {
-        let encoding = Encoding::new(&SinkOptions::default(), batch().schema(), &["text".into()], WriteMode::Upsert).unwrap();
+        let encoding =
+            Encoding::new(&SinkOptions::default(), batch().schema(), &["text".into()], WriteMode::Upsert, None).unwrap();
         assert_eq!(encoding.encode(&batch()).err().unwrap().code(), "WEIR-KAFKA-032");
-        let none = Encoding::new(&SinkOptions::default(), batch().schema(), &[], WriteMode::Upsert);
+        let none = Encoding::new(&SinkOptions::default(), batch().schema(), &[], WriteMode::Upsert, None);
         assert_eq!(none.unwrap_err().code(), "WEIR-KAFKA-024");
     }
 }

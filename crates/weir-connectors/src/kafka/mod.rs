@@ -2,6 +2,7 @@
 //!
 //! * [`config`]: options. [`client`]: connections and what they say. [`errors`]: codes. [`topics`]: which topics there are.
 //! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition. [`source`]: the streams.
+//! * [`registry`]: values whose schema is in a schema registry.
 //! * [`encode`]: rows into records. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. [`sink`]: the two-step commit.
 //!
 //! Not here: what a value's bytes mean (`weir-formats`). What brokers must allow, and limits: `README.md`.
@@ -14,6 +15,7 @@ pub mod ledger;
 pub mod offsets;
 pub mod producer;
 pub mod read;
+pub mod registry;
 pub mod rows;
 pub mod sink;
 pub mod source;
@@ -69,11 +71,21 @@ impl Connector for Kafka {
         if !has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
-        match role {
-            "source" => parse::<SourceOptions>(role, options)?.validate(),
-            "sink" => parse::<SinkOptions>(role, options)?.validate(),
-            _ => Ok(()),
-        }
+        let registered = match role {
+            "source" => {
+                let options = parse::<SourceOptions>(role, options)?;
+                options.validate()?;
+                options.format.registered()
+            }
+            "sink" => {
+                let options = parse::<SinkOptions>(role, options)?;
+                options.validate()?;
+                options.format.registered()
+            }
+            _ => None,
+        };
+        let nowhere = connection.get("registry").is_none_or(Value::is_null) && connection.is_object();
+        if registered.is_some() && nowhere { Err(registry::missing()) } else { Ok(()) }
     }
 
     async fn check(&self, connection: &Value) -> Result<CheckReport> {

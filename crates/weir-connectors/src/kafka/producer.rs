@@ -106,7 +106,6 @@ impl Writing {
 
     /// Hands a record over; waits while the buffer is full.
     pub fn send(&mut self, record: &Record<'_>) -> Result<()> {
-        let place = self.place.clone();
         let sent = self.sent;
         let producer = self.producer()?;
         let mut next = BaseRecord::<[u8], [u8], ()>::to(record.topic);
@@ -141,7 +140,7 @@ impl Writing {
                         return Err(producer
                             .context()
                             .said()
-                            .map_or_else(|| unreachable(&place, why), |(code, reason)| of_code(code, &place, reason)));
+                            .map_or_else(|| unreachable(&self.place, why), |(code, reason)| of_code(code, &self.place, reason)));
                     }
                     next = back;
                 }

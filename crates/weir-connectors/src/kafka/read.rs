@@ -14,8 +14,10 @@ use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
 use weir_formats::Refusal;
 
 use super::client::Reading;
-use super::config::SourceFormat;
+use super::config::{SourceFormat, Tombstones};
 use super::errors::{data_loss, of_code, passes, shown, unreachable};
+use super::registry::frame;
+use super::registry::incoming::{Incoming, Known};
 use super::rows::{Rows, Shape};
 
 /// Batch size when the engine has no wish.
@@ -45,6 +47,8 @@ pub struct Job {
     pub end: Option<i64>,
     /// Wanted size of batches; 0: our own.
     pub batch_bytes: usize,
+    /// Where the registry is asked.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// Starts the reader. Dropping the stream ends it.
@@ -94,6 +98,8 @@ struct Reader {
     idle: bool,
     heard: Instant,
     trouble: Option<Error>,
+    /// The schema of the record before.
+    schema: Option<u32>,
 }
 
 /// Nobody listens any more, or the end is reached.
@@ -106,7 +112,18 @@ impl Reader {
         match Rows::new(&job.shape) {
             Ok(rows) => {
                 let next = job.start;
-                Ok(Self { job, events, rows, bytes: 0, next, told: next, idle: false, heard: Instant::now(), trouble: None })
+                Ok(Self {
+                    job,
+                    events,
+                    rows,
+                    bytes: 0,
+                    next,
+                    told: next,
+                    idle: false,
+                    heard: Instant::now(),
+                    trouble: None,
+                    schema: None,
+                })
             }
             Err(error) => Err((events, error)),
         }
@@ -174,6 +191,21 @@ impl Reader {
             return Err(Error::internal(format!("record {offset} came after {}", self.next)).at(self.place()));
         }
         (self.heard, self.trouble, self.idle) = (Instant::now(), None, false);
+        if let Some(schemas) = &self.job.shape.registered
+            && let Some(Ok((id, _))) = message.payload().map(frame)
+            && self.schema != Some(id)
+        {
+            let schemas = schemas.clone();
+            if self.schema(&schemas, id, offset)?.is_some() {
+                return Ok(Some(Stop));
+            }
+        }
+        let options = &self.job.shape.options;
+        if message.payload().is_none() && options.format == SourceFormat::DebeziumJson && options.tombstones != Tombstones::Keep {
+            // It follows each delete, which has been told, and says nothing more.
+            self.next = offset + 1;
+            return Ok(None);
+        }
         let bytes = message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
         match self.rows.push(message) {
             Ok(()) => {
@@ -195,6 +227,32 @@ impl Reader {
             return self.flush();
         }
         Ok(None)
+    }
+
+    /// Sees to it that something is known of a record's schema. One that came later and has other columns ends the reading.
+    fn schema(&mut self, schemas: &Incoming, id: u32, offset: i64) -> Result<Option<Stop>> {
+        if schemas.known(id).is_none() {
+            let asked = self.job.runtime.block_on(schemas.learn(id));
+            // The registry may have taken its time; that was not the brokers' fault.
+            self.heard = Instant::now();
+            asked.map_err(|error| error.at(format!("{} offset {offset}", self.place())))?;
+        }
+        match schemas.known(id) {
+            Some(Known::Changed(columns)) => {
+                self.next = offset;
+                if self.flush()?.is_some() {
+                    return Ok(Some(Stop));
+                }
+                let shape = Shape::new(columns, &self.job.shape.options, None)?;
+                self.send(Event::SchemaChange(shape.schema));
+                Ok(Some(Stop))
+            }
+            Some(Known::Way(_)) => {
+                self.schema = Some(id);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Everything that there is now was given.
@@ -248,9 +306,12 @@ impl Reader {
     fn dead(&self, message: &BorrowedMessage<'_>, refusal: Refusal) -> Result<Option<Stop>> {
         let payload = message.payload().unwrap_or_default();
         let media_type = match self.job.shape.options.format {
-            SourceFormat::Json => "application/json",
+            SourceFormat::Json | SourceFormat::DebeziumJson => "application/json",
+            SourceFormat::Csv => "text/csv",
             SourceFormat::Text => "text/plain",
-            SourceFormat::Raw => "application/octet-stream",
+            SourceFormat::Raw | SourceFormat::Avro | SourceFormat::Protobuf | SourceFormat::JsonSchema => {
+                "application/octet-stream"
+            }
         };
         Ok(self.send(Event::Dead(DeadLetter {
             stream: self.job.stream.clone(),

@@ -11,9 +11,15 @@ use base64::Engine;
 use rdkafka::message::{Headers, Message};
 use weir_connect::fidelity::LOGICAL_TYPE;
 use weir_connect::{Edge, Error, Kind, Result};
-use weir_formats::{JsonMessages, Refusal};
+use weir_formats::debezium::Opener;
+use weir_formats::registered::{RegisteredRows, Resolution};
+use weir_formats::{CsvMessages, JsonMessages, Refusal};
+
+use crate::messages::declared;
 
 use super::config::{KeyFormat, Metadata, SourceFormat, SourceOptions, Tombstones};
+use super::registry::frame;
+use super::registry::incoming::{Incoming, Known};
 
 /// Code of a record without a value.
 pub const TOMBSTONE: &str = "WEIR-KAFKA-022";
@@ -26,14 +32,21 @@ pub struct Shape {
     pub value: SchemaRef,
     /// The options that say how.
     pub options: SourceOptions,
+    /// The schemas of its values, if they are in a registry.
+    pub registered: Option<Arc<Incoming>>,
+    /// Members of the key, if it is JSON.
+    keys: Option<SchemaRef>,
 }
+
+/// The column of what a change was.
+pub const OP: &str = "_op";
 
 impl Shape {
     /// By the columns of the value.
     ///
     /// # Errors
     /// A column of the value with the name of one of the record's own.
-    pub fn new(value: SchemaRef, options: &SourceOptions) -> Result<Self> {
+    pub fn new(value: SchemaRef, options: &SourceOptions, registered: Option<Arc<Incoming>>) -> Result<Self> {
         let keep = options.tombstones == Tombstones::Keep;
         let mut fields: Vec<Field> = value
             .fields()
@@ -46,6 +59,10 @@ impl Shape {
         kinds.sort_unstable();
         kinds.dedup();
         fields.extend(kinds.iter().map(|kind| field_of(*kind, options.key_format)));
+        let keys = declared(&options.key_columns)?;
+        for key in keys.iter().flat_map(|keys| keys.fields()) {
+            fields.push(Edge::Exact.record(key.as_ref().clone().with_name(format!("_key_{}", key.name())), "key"));
+        }
         if keep {
             fields.push(Field::new("_tombstone", DataType::Boolean, false));
         }
@@ -56,7 +73,7 @@ impl Shape {
                     .hint("take it out of `metadata`, or leave the value's out with `columns`, `only_columns` and `json: {extra_keys: ignore}`"));
             }
         }
-        Ok(Self { schema: Arc::new(Schema::new(fields)), value, options: options.clone() })
+        Ok(Self { schema: Arc::new(Schema::new(fields)), value, options: options.clone(), registered, keys })
     }
 }
 
@@ -83,6 +100,40 @@ enum Value {
     Json(Box<JsonMessages>),
     Text(StringBuilder),
     Raw(BinaryBuilder),
+    Csv(Box<CsvMessages>),
+    Debezium { opener: Opener, rows: Box<JsonMessages>, ops: StringBuilder },
+    Registered(Box<Registered>),
+}
+
+/// Values whose schema is in a registry.
+struct Registered {
+    rows: RegisteredRows,
+    schemas: Arc<Incoming>,
+    /// The schema of the record before.
+    last: Option<(u32, Arc<Resolution>)>,
+}
+
+impl Registered {
+    fn push(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let (id, record) = frame(value)?;
+        if let Some((last, way)) = &self.last
+            && *last == id
+        {
+            return self.rows.push(way, record);
+        }
+        match self.schemas.known(id) {
+            Some(Known::Way(way)) => {
+                self.last = Some((id, way.clone()));
+                self.rows.push(&way, record)
+            }
+            Some(Known::Refused(refusal)) => Err(refusal),
+            Some(Known::Changed(_)) => {
+                let reason = format!("schema {id} came later than the stream's and has other columns; the next run reads it");
+                Err(Refusal { code: "WEIR-KAFKA-046", reason })
+            }
+            None => Err(Refusal { code: "WEIR-KAFKA-042", reason: format!("nothing is known of schema {id}") }),
+        }
+    }
 }
 
 enum Own {
@@ -100,8 +151,10 @@ pub struct Rows {
     schema: SchemaRef,
     value: Value,
     own: Vec<Own>,
+    keys: Option<Box<JsonMessages>>,
     tombstones: Option<BooleanBuilder>,
     rows: usize,
+    max_depth: usize,
 }
 
 impl Rows {
@@ -114,6 +167,18 @@ impl Rows {
             }
             SourceFormat::Text => Value::Text(StringBuilder::new()),
             SourceFormat::Raw => Value::Raw(BinaryBuilder::new()),
+            SourceFormat::Csv => Value::Csv(Box::new(CsvMessages::new(&shape.value, &options.csv)?)),
+            SourceFormat::DebeziumJson => {
+                // The last column is what the change was.
+                let row: Vec<_> = shape.value.fields().iter().filter(|field| field.name() != OP).cloned().collect();
+                let rows = JsonMessages::new(&Arc::new(Schema::new(row)), options.declared()?.as_ref(), &options.json)?;
+                Value::Debezium { opener: Opener::default(), rows: Box::new(rows), ops: StringBuilder::new() }
+            }
+            SourceFormat::Avro | SourceFormat::Protobuf | SourceFormat::JsonSchema => {
+                let schemas = shape.registered.clone().ok_or_else(|| Error::internal("a format of the registry without one"))?;
+                let rows = RegisteredRows::new(schemas.reader(), &shape.value, &options.json)?;
+                Value::Registered(Box::new(Registered { rows, schemas, last: None }))
+            }
         };
         let own = shape.schema.fields()[shape.value.fields().len()..]
             .iter()
@@ -131,7 +196,11 @@ impl Rows {
             })
             .collect();
         let tombstones = (options.tombstones == Tombstones::Keep).then(BooleanBuilder::new);
-        Ok(Self { schema: shape.schema.clone(), value, own, tombstones, rows: 0 })
+        let keys = match &shape.keys {
+            Some(keys) => Some(Box::new(JsonMessages::new(keys, Some(keys), &options.json)?)),
+            None => None,
+        };
+        Ok(Self { schema: shape.schema.clone(), value, own, keys, tombstones, rows: 0, max_depth: options.json.max_depth })
     }
 
     /// Rows so far.
@@ -151,23 +220,19 @@ impl Rows {
             let reason = "the key is not valid UTF-8; `key_format: raw` takes it as it is".to_owned();
             return Err(Refusal { code: "WEIR-KAFKA-021", reason });
         }
-        match (record.payload(), &mut self.value) {
-            (None, _) if self.tombstones.is_none() => {
-                let reason = "the record has no value (a tombstone); `tombstones: keep` makes a row of it".to_owned();
-                return Err(Refusal { code: TOMBSTONE, reason });
-            }
-            (None, Value::Json(json)) => json.push_nulls(),
-            (None, Value::Text(text)) => text.append_null(),
-            (None, Value::Raw(raw)) => raw.append_null(),
-            (Some(payload), Value::Json(json)) => json.push(payload)?,
-            (Some(payload), Value::Text(text)) => match std::str::from_utf8(payload) {
-                Ok(payload) => text.append_value(payload),
-                Err(_) => {
-                    let reason = "the value is not valid UTF-8; `format: raw` takes it as it is".to_owned();
-                    return Err(Refusal { code: "WEIR-KAFKA-021", reason });
+        if let Some(keys) = &mut self.keys {
+            match record.key() {
+                Some(key) => {
+                    keys.push(key).map_err(|refusal| Refusal { reason: format!("the key: {}", refusal.reason), ..refusal })?
                 }
-            },
-            (Some(payload), Value::Raw(raw)) => raw.append_value(payload),
+                None => keys.push_nulls(),
+            }
+        }
+        if let Err(refusal) = self.value(record.payload()) {
+            if let Some(keys) = &mut self.keys {
+                keys.take_back();
+            }
+            return Err(refusal);
         }
         if let Some(tombstones) = &mut self.tombstones {
             tombstones.append_value(record.payload().is_none());
@@ -187,6 +252,41 @@ impl Rows {
         Ok(())
     }
 
+    fn value(&mut self, payload: Option<&[u8]>) -> Result<(), Refusal> {
+        match (payload, &mut self.value) {
+            (None, _) if self.tombstones.is_none() => {
+                let reason = "the record has no value (a tombstone); `tombstones: keep` makes a row of it".to_owned();
+                return Err(Refusal { code: TOMBSTONE, reason });
+            }
+            (None, Value::Json(json)) => json.push_nulls(),
+            (None, Value::Text(text)) => text.append_null(),
+            (None, Value::Raw(raw)) => raw.append_null(),
+            (None, Value::Csv(rows)) => rows.push_nulls(),
+            (None, Value::Debezium { rows, ops, .. }) => {
+                rows.push_nulls();
+                ops.append_null();
+            }
+            (None, Value::Registered(values)) => values.rows.push_nulls(),
+            (Some(payload), Value::Json(json)) => json.push(payload)?,
+            (Some(payload), Value::Text(text)) => match std::str::from_utf8(payload) {
+                Ok(payload) => text.append_value(payload),
+                Err(_) => {
+                    let reason = "the value is not valid UTF-8; `format: raw` takes it as it is".to_owned();
+                    return Err(Refusal { code: "WEIR-KAFKA-021", reason });
+                }
+            },
+            (Some(payload), Value::Raw(raw)) => raw.append_value(payload),
+            (Some(payload), Value::Csv(rows)) => rows.push(payload)?,
+            (Some(payload), Value::Debezium { opener, rows, ops }) => {
+                let change = opener.open(payload, self.max_depth)?;
+                rows.push(change.row)?;
+                ops.append_value(change.op);
+            }
+            (Some(payload), Value::Registered(values)) => values.push(payload)?,
+        }
+        Ok(())
+    }
+
     /// The batch so far; the builders are empty afterwards.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
@@ -194,6 +294,13 @@ impl Rows {
             Value::Json(json) => json.finish()?,
             Value::Text(text) => vec![Arc::new(text.finish())],
             Value::Raw(raw) => vec![Arc::new(raw.finish())],
+            Value::Csv(rows) => rows.finish()?,
+            Value::Debezium { rows, ops, .. } => {
+                let mut columns = rows.finish()?;
+                columns.push(Arc::new(ops.finish()));
+                columns
+            }
+            Value::Registered(values) => values.rows.finish()?,
         };
         for own in &mut self.own {
             columns.push(match own {
@@ -203,6 +310,9 @@ impl Rows {
                 Own::Offset(builder) => Arc::new(builder.finish()),
                 Own::Timestamp(builder) => Arc::new(builder.finish()),
             });
+        }
+        if let Some(keys) = &mut self.keys {
+            columns.extend(keys.finish()?);
         }
         if let Some(tombstones) = &mut self.tombstones {
             columns.push(Arc::new(tombstones.finish()));

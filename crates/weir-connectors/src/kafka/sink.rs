@@ -22,6 +22,7 @@ use super::config::{Guarantee, Isolation, SinkFormat, SinkOptions};
 use super::encode::Encoding;
 use super::ledger::{Ledger, State};
 use super::producer::{Record, Writing};
+use super::registry::outgoing::{self, Outgoing};
 use super::topics;
 
 /// A configured sink.
@@ -91,11 +92,12 @@ impl Sink for KafkaSink {
     }
 
     fn sink_type(&self, field: &Field) -> SinkType {
-        let format = match self.options.format {
-            SinkFormat::Json => Format::Ndjson,
-            SinkFormat::Csv => Format::Csv,
-        };
-        weir_formats::sink_type(format, field)
+        match self.options.format {
+            SinkFormat::Json | SinkFormat::JsonSchema => weir_formats::sink_type(Format::Ndjson, field),
+            SinkFormat::Csv => weir_formats::sink_type(Format::Csv, field),
+            SinkFormat::Avro => weir_formats::sink_type(Format::Avro, field),
+            SinkFormat::Protobuf => weir_formats::registered::protobuf_type(field),
+        }
     }
 
     fn place(&self, stream: &str) -> String {
@@ -114,12 +116,22 @@ impl Sink for KafkaSink {
         if self.options.guarantee == Guarantee::ExactlyOnce && !self.exists(self.progress_topic()).await? {
             steps.push(format!("create the compacted topic {}", self.progress_topic()));
         }
+        if self.options.format.registered().is_some() {
+            steps.push(format!("values by a schema of subject {}", outgoing::subject(&self.options, &topic)));
+        }
         Ok(steps)
     }
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         let topic = self.options.topic_of(&target.stream);
-        let encoding = Encoding::new(&self.options, target.schema.clone(), self.key(&target), target.write_mode)?;
+        let registered = match self.options.format.registered() {
+            Some(_) => {
+                let registry = self.address.registry()?;
+                Some(Outgoing::new(&registry, &self.options, &topic, &target.schema).await?)
+            }
+            None => None,
+        };
+        let encoding = Encoding::new(&self.options, target.schema.clone(), self.key(&target), target.write_mode, registered)?;
         if self.options.create_topic == Some(false) {
             if !self.exists(&topic).await? {
                 return Err(missing(&topic));

@@ -15,15 +15,18 @@ use weir_connect::{
     Batch, DeadLetter, Edge, Error, Event, EventStream, Kind, Position, ReadRequest, Result, Resume, ResumeVerdict, Source,
     SourceCapabilities, Split, SplitProgress, StreamInfo, StreamReader,
 };
-use weir_formats::{Compression, Format, Input, MemoryInput, ReadOptions, infer_schema};
+use weir_formats::debezium::Opener;
 
 use super::client::{Address, Reading, blocking};
-use super::config::{Isolation, Metadata, SourceFormat, SourceOptions, whole};
+use super::config::{Isolation, KeyFormat, Metadata, SourceFormat, SourceOptions, whole};
 use super::errors::shown;
 use super::offsets::{self, Range, View};
 use super::read::{self, Job};
-use super::rows::{Rows, Shape, TOMBSTONE};
+use super::registry::frame;
+use super::registry::incoming::Incoming;
+use super::rows::{OP, Rows, Shape, TOMBSTONE};
 use super::topics;
+use crate::messages::{self, Payload};
 
 /// A configured source.
 pub struct KafkaSource {
@@ -77,14 +80,50 @@ impl KafkaSource {
         let one = |data_type, source: &str| {
             Arc::new(Schema::new(vec![Edge::Exact.record(Field::new("value", data_type, false), source)]))
         };
+        let mut registered = None;
         let value = match self.options.format {
             SourceFormat::Text => one(DataType::Utf8, "text"),
             SourceFormat::Raw => one(DataType::Binary, "bytes"),
             SourceFormat::Json => self.json_columns(topic).await?,
+            SourceFormat::DebeziumJson => {
+                let row = self.json_columns(topic).await?;
+                let mut fields: Vec<Field> = row.fields().iter().map(|field| field.as_ref().clone()).collect();
+                fields.push(Edge::Exact.record(Field::new(OP, DataType::Utf8, false), "op"));
+                Arc::new(Schema::new(fields))
+            }
+            SourceFormat::Csv => self.options.csv.schema(self.options.declared()?.as_ref())?,
+            SourceFormat::Avro | SourceFormat::Protobuf | SourceFormat::JsonSchema => {
+                let schemas = self.registered(topic).await?;
+                let columns = schemas.columns().clone();
+                registered = Some(Arc::new(schemas));
+                columns
+            }
         };
-        let shape = Arc::new(Shape::new(value, &self.options)?);
+        let shape = Arc::new(Shape::new(value, &self.options, registered)?);
         known.insert(topic.to_owned(), shape.clone());
         Ok(shape)
+    }
+
+    /// The schemas of a topic whose values are registered.
+    async fn registered(&self, topic: &str) -> Result<Incoming> {
+        let options = &self.options;
+        let kind = options.format.registered().ok_or_else(|| Error::internal("a format without schemas"))?;
+        let record = options.record_name.clone();
+        let subject = match &options.subject {
+            Some(subject) => subject.clone(),
+            None => options.subject_name_strategy.subject(topic, record.as_deref().unwrap_or_default()),
+        };
+        let registry = self.address.registry()?;
+        let latest = registry.latest(&subject).await?;
+        let mut sampled = None;
+        if latest.is_none() {
+            let (address, consumer, name) = (self.address.clone(), self.consumer(8 << 20)?, topic.to_owned());
+            let values = blocking(move || sample(&address, &consumer, &name, 1)).await?;
+            // The latest number that is there.
+            sampled = values.iter().filter_map(|value| frame(value).ok()).map(|(id, _)| id).max();
+        }
+        let schemas = Incoming::new(registry, kind, &subject, record, latest, sampled).await;
+        schemas.map_err(|error| error.at(format!("topic `{topic}`")))
     }
 
     async fn json_columns(&self, topic: &str) -> Result<SchemaRef> {
@@ -94,32 +133,27 @@ impl KafkaSource {
         }
         let (address, consumer, name) = (self.address.clone(), self.consumer(8 << 20)?, topic.to_owned());
         let wanted = self.options.sample_records.unwrap_or(1000).clamp(1, 1_000_000);
-        let sample = blocking(move || sample(&address, &consumer, &name, wanted)).await?;
-        if sample.is_empty() {
-            return declared.ok_or_else(|| {
-                Error::new("WEIR-KAFKA-023", Kind::Schema, format!("`{topic}` has no records, so its columns are not known"))
-                    .at(self.address.place())
-                    .hint("declare them under `columns`")
-            });
-        }
-        let mut read = ReadOptions::new(Format::Ndjson);
-        (read.compression, read.json, read.declared) = (Compression::None, self.options.json.clone(), declared);
-        let input: Arc<dyn Input> = Arc::new(MemoryInput::new(topic, sample));
-        let inferred = infer_schema(&input, &read).await.map_err(|error| {
-            if error.code() == "WEIR-FMT-028" {
-                return error.hint("values of `format: json` are objects; `format: text` and `raw` take others");
+        let envelopes = self.options.format == SourceFormat::DebeziumJson;
+        let (mut opener, mut rows) = (Opener::default(), Vec::<bytes::Bytes>::new());
+        for value in blocking(move || sample(&address, &consumer, &name, wanted)).await? {
+            if !envelopes {
+                rows.push(value.into());
+            } else if let Ok(change) = opener.open(&value, self.options.json.max_depth) {
+                rows.push(change.row.to_vec().into());
             }
-            error
-        })?;
-        Ok(inferred.schema)
+            // What is no envelope will be a dead letter; it says nothing of the columns.
+        }
+        let payload = Payload { declared, json: self.options.json.clone(), ..Payload::default() };
+        Ok(messages::Shape::of(payload, Vec::new(), &rows, topic).await?.value)
     }
 }
 
-/// The latest records, about so many over all partitions, a line each.
-fn sample(address: &Address, consumer: &Reading, topic: &str, wanted: u64) -> Result<Vec<u8>> {
-    /// Text that is enough to know types by.
+/// The values of the latest records, about so many over all partitions and one of each that has any.
+fn sample(address: &Address, consumer: &Reading, topic: &str, wanted: u64) -> Result<Vec<Vec<u8>>> {
+    /// Enough to know types by.
     const BYTES: usize = 8 << 20;
     let partitions = address.partitions(consumer, topic)?;
+    let most = wanted.saturating_add(partitions.len() as u64);
     let share = i64::try_from(wanted.div_ceil(partitions.len().max(1) as u64)).unwrap_or(i64::MAX).max(1);
     let mut assignment = TopicPartitionList::new();
     let mut open = 0;
@@ -132,21 +166,18 @@ fn sample(address: &Address, consumer: &Reading, topic: &str, wanted: u64) -> Re
                 .map_err(|error| shown(&error, topic))?;
         }
     }
-    let mut text = Vec::new();
+    let (mut values, mut bytes) = (Vec::new(), 0);
     if open == 0 {
-        return Ok(text);
+        return Ok(values);
     }
     consumer.assign(&assignment).map_err(|error| shown(&error, topic))?;
     let end = std::time::Instant::now() + address.patience();
-    let mut records = 0;
-    while open > 0 && records < wanted && text.len() < BYTES && std::time::Instant::now() < end {
+    while open > 0 && bytes < BYTES && (values.len() as u64) < most && std::time::Instant::now() < end {
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => {
                 let Some(payload) = message.payload() else { continue };
-                // Line ends can only stand between the parts of a JSON text.
-                text.extend(payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-                text.push(b'\n');
-                records += 1;
+                bytes += payload.len();
+                values.push(payload.to_vec());
             }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(super::errors::passes) => {}
@@ -155,7 +186,7 @@ fn sample(address: &Address, consumer: &Reading, topic: &str, wanted: u64) -> Re
         }
     }
     consumer.unassign().map_err(|error| shown(&error, topic))?;
-    Ok(text)
+    Ok(values)
 }
 
 #[async_trait]
@@ -195,7 +226,9 @@ impl Source for KafkaSource {
                 primary_key: Vec::new(),
                 estimated_rows: Some(records),
                 estimated_bytes: None,
-                reading: format!("{partitions} partitions by offset, up to their ends when the run begins"),
+                reading: format!(
+                    "{partitions} partitions by offset: a batch run up to their ends when it begins, a stream without end"
+                ),
             });
         }
         Ok(infos)
@@ -257,7 +290,7 @@ impl Source for KafkaSource {
             return still("only the beginning of the record was kept; correct it at the source and read that again");
         }
         let kept = [Metadata::Topic, Metadata::Partition, Metadata::Offset];
-        if self.options.metadata.iter().any(|kind| !kept.contains(kind)) {
+        if self.options.key_format == KeyFormat::Json || self.options.metadata.iter().any(|kind| !kept.contains(kind)) {
             return still("of the record only its value was kept, and the stream has its key, headers or time as columns too");
         }
         let Some((partition, offset)) = read::place_of(stream, &letter.place) else {
@@ -265,7 +298,14 @@ impl Source for KafkaSource {
         };
         let value = (letter.code != TOMBSTONE).then(|| letter.payload.clone());
         let record = OwnedMessage::new(value, None, stream.to_owned(), Timestamp::NotAvailable, partition, offset, None);
-        let mut rows = Rows::new(self.shape(stream).await?.as_ref())?;
+        let shape = self.shape(stream).await?;
+        if let Some(schemas) = &shape.registered
+            && let Ok((id, _)) = frame(&letter.payload)
+            && schemas.known(id).is_none()
+        {
+            schemas.learn(id).await?;
+        }
+        let mut rows = Rows::new(&shape)?;
         if let Err(refusal) = rows.push(&record) {
             return still(&refusal.reason);
         }
@@ -442,6 +482,7 @@ impl StreamReader for KafkaReader {
                 start,
                 end: range.end,
                 batch_bytes: self.batch_bytes,
+                runtime: tokio::runtime::Handle::current(),
             },
         )
     }

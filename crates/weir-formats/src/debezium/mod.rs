@@ -18,12 +18,14 @@
 //! * [`mysql`] what is MySQL's own; [`envelope`] the messages.
 
 mod envelope;
+mod incoming;
 mod kind;
 mod mysql;
 mod text;
 mod value;
 
 pub use envelope::{Context, Envelope, Message};
+pub use incoming::{Change, Opener};
 
 use arrow::datatypes::Field;
 use schemars::JsonSchema;

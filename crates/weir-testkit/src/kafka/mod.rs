@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub mod install;
+mod tls;
 
 use crate::java::java;
 use crate::process::{ServerProcess, Spawn, free_port, run_checked};
@@ -23,6 +24,8 @@ struct Facts {
     broker: u16,
     sasl: u16,
     controller: u16,
+    /// With TLS, and with TLS and passwords, if it was started so.
+    tls: Option<(u16, u16)>,
 }
 
 /// A running Kafka. One that this value started stops when it is dropped; the shared one stops with the run.
@@ -47,6 +50,30 @@ impl Kafka {
         let dir = open_tempdir("weir-kafka-")?;
         let (process, facts) = launch(dir.path(), false)?;
         Ok(Self { facts, owned: Some((Some(process), dir)) })
+    }
+
+    /// A broker of one's own that speaks TLS too, by the certificates in [`Kafka::certificates`].
+    pub fn start_tls() -> Result<Self> {
+        let dir = open_tempdir("weir-kafka-")?;
+        tls::make(&dir.path().join("certificates"))?;
+        let (process, facts) = launch(dir.path(), false)?;
+        Ok(Self { facts, owned: Some((Some(process), dir)) })
+    }
+
+    /// The folder with `ca.pem` (the broker's authority), `other-ca.pem` (another one), `client.pem` and `client.key` (a client that the broker trusts).
+    pub fn certificates(&self) -> Result<PathBuf> {
+        let (_, dir) = self.owned.as_ref().context("the shared broker has no certificates")?;
+        Ok(dir.path().join("certificates"))
+    }
+
+    /// The port that wants a client's certificate. The broker's own is for `localhost` alone: a client that comes by this address `127.0.0.1` must refuse it.
+    pub fn tls_port(&self) -> Result<u16> {
+        Ok(self.facts.tls.context("the broker was started without TLS")?.0)
+    }
+
+    /// The port with TLS that wants [`USER`] and [`PASSWORD`].
+    pub fn sasl_tls_port(&self) -> Result<u16> {
+        Ok(self.facts.tls.context("the broker was started without TLS")?.1)
     }
 
     /// `127.0.0.1:PORT`, without passwords.
@@ -86,7 +113,9 @@ impl Kafka {
 fn launch(home: &Path, detached: bool) -> Result<(ServerProcess, Facts)> {
     let mut last = None;
     for attempt in 0..3 {
-        let facts = Facts { broker: free_port()?, sasl: free_port()?, controller: free_port()? };
+        let certificates = home.join("certificates");
+        let tls = if certificates.is_dir() { Some((free_port()?, free_port()?)) } else { None };
+        let facts = Facts { broker: free_port()?, sasl: free_port()?, controller: free_port()?, tls };
         let home = home.join(format!("attempt-{attempt}"));
         std::fs::create_dir_all(&home)?;
         match format(&home, &facts).and_then(|()| run_broker(&home, &facts, detached)) {
@@ -125,15 +154,23 @@ fn properties(home: &Path) -> PathBuf {
 }
 
 fn format(home: &Path, facts: &Facts) -> Result<()> {
-    let Facts { broker, sasl, controller } = facts;
+    let Facts { broker, sasl, controller, tls } = facts;
     let one = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic", "default"];
     let replication: String = one.iter().map(|name| format!("{name}.replication.factor=1\n")).collect();
+    let (mut listeners, mut advertised, mut encrypted) = (String::new(), String::new(), String::new());
+    if let Some((plain, passwords)) = tls {
+        listeners = format!(",TLS://127.0.0.1:{plain},TLSPASSWORDS://127.0.0.1:{passwords}");
+        // A client goes by the name that it is told here.
+        advertised = format!(",TLS://localhost:{plain},TLSPASSWORDS://localhost:{passwords}");
+        let folder = home.parent().unwrap_or(home).join("certificates");
+        encrypted = tls::properties(&folder);
+    }
     let text = format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{broker},PASSWORDS://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{broker},PASSWORDS://127.0.0.1:{sasl}\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},PASSWORDS://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker},PASSWORDS://127.0.0.1:{sasl}{advertised}\n\
          controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PASSWORDS:SASL_PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PASSWORDS:SASL_PLAINTEXT,TLS:SSL,TLSPASSWORDS:SASL_SSL\n\
          sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
          listener.name.passwords.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
          listener.name.passwords.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n\
@@ -142,7 +179,7 @@ fn format(home: &Path, facts: &Facts) -> Result<()> {
          transaction.state.log.min.isr=1\nshare.coordinator.state.topic.num.partitions=1\nshare.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\nlog.retention.check.interval.ms=500\n\
          log.segment.delete.delay.ms=100\nlog.initial.task.delay.ms=100\nnum.network.threads=2\nnum.io.threads=4\nlog.cleaner.dedupe.buffer.size=8388608\n\
-         transaction.max.timeout.ms=900000\n{replication}",
+         transaction.max.timeout.ms=900000\n{replication}{encrypted}",
         data = home.join("data").display()
     );
     std::fs::write(properties(home), text)?;

@@ -3,6 +3,8 @@
 mod conformance;
 mod faults;
 mod reading;
+mod registered;
+mod tls;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ type Found = (i32, Option<Vec<u8>>, Option<Vec<u8>>);
 struct Lab {
     bootstrap: String,
     name: String,
+    /// Addresses of schema registries.
+    registry: Option<String>,
 }
 
 impl Lab {
@@ -44,7 +48,13 @@ impl Lab {
     }
 
     fn at(bootstrap: String, name: &str) -> Self {
-        Self { bootstrap, name: format!("{name}-{}", uuid::Uuid::new_v4().simple()) }
+        Self { bootstrap, name: format!("{name}-{}", uuid::Uuid::new_v4().simple()), registry: None }
+    }
+
+    /// With the registry of the run.
+    fn registered(name: &str) -> Self {
+        let registry = weir_testkit::SchemaRegistry::shared().unwrap();
+        Self { registry: Some(registry.url()), ..Self::new(name) }
     }
 
     fn topic(&self, name: &str) -> String {
@@ -52,7 +62,10 @@ impl Lab {
     }
 
     fn connection(&self) -> Value {
-        json!({"bootstrap_servers": self.bootstrap})
+        match &self.registry {
+            Some(url) => json!({"bootstrap_servers": self.bootstrap, "registry": {"url": url, "timeout_secs": 3}}),
+            None => json!({"bootstrap_servers": self.bootstrap}),
+        }
     }
 
     fn client(&self) -> ClientConfig {

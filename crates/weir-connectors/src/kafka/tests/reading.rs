@@ -267,3 +267,67 @@ async fn topics_are_chosen_by_name_and_by_pattern() {
     let missing = lab.source(json!({"topic": lab.topic("c")})).await.unwrap().streams().await.unwrap_err();
     assert_eq!(missing.code(), "WEIR-KAFKA-005");
 }
+
+fn strings(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    batch.column_by_name(name).unwrap().as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+async fn whole(lab: &Lab, options: Value, topic: &str) -> (RecordBatch, Vec<DeadLetter>) {
+    let reader = lab.open(options, topic, ReadRequest::default()).await.unwrap();
+    let read = drain(reader.as_ref()).await.unwrap();
+    (arrow::compute::concat_batches(&reader.schema(), read.rows()).unwrap(), read.dead)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_may_be_csv_and_keys_json() {
+    let lab = Lab::new("csv");
+    let topic = lab.topic("t");
+    lab.create(&topic, 1, &[]).await;
+    lab.put(
+        &topic,
+        &[
+            (0, Some(r#"{"shop": 7}"#), Some(b"1,\"a\nb\"")),
+            (0, None, Some(b"2,")),
+            (0, Some(r#"{"shop": "x"}"#), Some(b"3,c")),
+            (0, Some(r#"{"shop": 8}"#), Some(b"4")),
+            (0, Some(r#"{"shop": 9}"#), Some(b"5,e")),
+        ],
+    );
+    let options = json!({
+        "topic": topic, "format": "csv", "csv": {"columns": ["id", "name"]}, "columns": {"id": "int64"},
+        "key_format": "json", "key_columns": {"shop": "int64"}, "metadata": ["offset"],
+    });
+    let (rows, dead) = whole(&lab, options, &topic).await;
+    assert_eq!(rows.column_by_name("id").unwrap().as_primitive::<Int64Type>().values(), &[1, 2, 5]);
+    assert_eq!(strings(&rows, "name"), [Some("a\nb".into()), None, Some("e".into())]);
+    let shops: Vec<_> = rows.column_by_name("_key_shop").unwrap().as_primitive::<Int64Type>().iter().collect();
+    assert_eq!(shops, [Some(7), None, Some(9)]);
+    assert_eq!(rows.column_by_name("_offset").unwrap().as_primitive::<Int64Type>().values(), &[0, 1, 4]);
+    let dead: Vec<_> = dead.iter().map(|letter| (letter.code.as_str(), letter.reason.starts_with("the key"))).collect();
+    assert_eq!(dead, [("WEIR-FMT-103", true), ("WEIR-FMT-105", false)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envelope_of_debezium_is_a_row_with_what_happened_to_it() {
+    let lab = Lab::new("debezium");
+    let topic = lab.topic("t");
+    lab.create(&topic, 1, &[]).await;
+    lab.put(
+        &topic,
+        &[
+            (0, Some("k"), Some(br#"{"before": null, "after": {"id": 1, "name": "a"}, "source": {}, "op": "r", "ts_ms": 5}"#)),
+            (0, Some("k"), Some(br#"{"schema": {"type": "struct"}, "payload": {"before": {"id": 1, "name": "a"}, "after": {"id": 1, "name": "b"}, "op": "u"}}"#)),
+            (0, Some("k"), Some(br#"{"before": {"id": 1, "name": "b"}, "after": null, "op": "d"}"#)),
+            (0, Some("k"), None),
+            (0, None, Some(br#"{"before": null, "after": null, "op": "t"}"#)),
+            (0, None, Some(br#"{"id": 9}"#)),
+            (0, Some("k"), Some(br#"{"after": {"id": 2, "name": null}, "op": "c"}"#)),
+        ],
+    );
+    let (rows, dead) = whole(&lab, json!({"topic": topic, "format": "debezium_json"}), &topic).await;
+    assert_eq!(rows.column_by_name("id").unwrap().as_primitive::<Int64Type>().values(), &[1, 1, 1, 2]);
+    assert_eq!(strings(&rows, "_op"), ["r", "u", "d", "c"].map(|op| Some(op.to_owned())));
+    assert_eq!(strings(&rows, "name"), [Some("a".into()), Some("b".into()), Some("b".into()), None]);
+    // A tombstone behind a delete is none.
+    assert_eq!(dead.iter().map(|letter| letter.code.as_str()).collect::<Vec<_>>(), ["WEIR-FMT-044", "WEIR-FMT-044"]);
+}
