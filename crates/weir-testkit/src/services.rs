@@ -59,8 +59,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 12] = [
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
