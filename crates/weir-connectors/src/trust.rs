@@ -125,3 +125,89 @@ impl ServerCertVerifier for Named {
         self.strict.supported_verify_schemes()
     }
 }
+
+#[cfg(all(test, feature = "mqtt", feature = "nats"))]
+mod tests {
+    //! Brokers under a guard, which is for the whole process and for good: each test runs in a process of its own (nextest does that).
+
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::{Value, json};
+    use weir_connect::guard::{self, Files, Policy, scripted};
+    use weir_connect::{OnLoss, SourceContext};
+    use weir_testkit::mqtt::Door;
+
+    use super::*;
+    use crate::registry::registry;
+
+    fn guarded(allow: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        guard::install(Files::Below(root.path().to_owned()), Policy::public_and(&[allow.to_owned()]).unwrap()).unwrap();
+        root
+    }
+
+    async fn streams(kind: &str, connection: Value, options: Value) -> Result<usize> {
+        let context = SourceContext { connection, options, on_loss: OnLoss::default(), parallelism: 1, base_dir: ".".into() };
+        Ok(registry().get(kind).unwrap().source(context).await?.streams().await?.len())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_name_that_changes_its_address_leads_to_no_inner_broker() {
+        let _root = guarded("127.0.0.2");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, met) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
+        let count = met.clone();
+        std::thread::spawn(move || {
+            for _ in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let (allowed, private): (IpAddr, IpAddr) = ("127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap());
+        for turns in 0..4 {
+            let connections = [
+                (
+                    "nats",
+                    json!({"servers": format!("nats://rebind.test:{port}"), "connect_timeout_secs": 2}),
+                    json!({"stream": "S"}),
+                ),
+                (
+                    "mqtt",
+                    json!({"host": "rebind.test", "port": port, "connect_timeout_secs": 2}),
+                    json!({"topic": "a", "client_id": "c"}),
+                ),
+            ];
+            for (kind, connection, options) in connections {
+                // Good for a while, then inside.
+                scripted::name("rebind.test", (0..turns).map(|_| allowed).chain([private]));
+                let checked = registry().get(kind).unwrap().check(&connection).await;
+                assert!(!checked.is_ok_and(|report| report.ok()), "{kind} has reached something");
+                assert!(streams(kind, connection, options).await.is_err(), "{kind}");
+                assert!(scripted::asked("rebind.test") > 0, "{kind} resolves names past the guard");
+            }
+        }
+        assert_eq!(met.load(Ordering::SeqCst), 0, "an inner server was met");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn under_a_guard_the_certificate_is_checked_against_the_name_and_not_the_address() {
+        let tls = "tls { cert_file: \"{tls}/server.crt\", key_file: \"{tls}/server.key\", timeout: 5 }\n";
+        let (nats, mosquitto) =
+            (weir_testkit::Nats::start_with(tls).unwrap(), weir_testkit::Mosquitto::start(Door::Tls).unwrap());
+        let pem = |path: Option<std::path::PathBuf>| std::fs::read_to_string(path.unwrap()).unwrap();
+        let (of_nats, of_mqtt) = (pem(nats.authority()), pem(mosquitto.authority()));
+        let _root = guarded("127.0.0.1");
+        // `127.0.0.1` is in the certificates, so an address in the name's place would be let in.
+        for (host, good) in [("localhost", true), ("other.test", false)] {
+            scripted::name(host, ["127.0.0.1".parse().unwrap()]);
+            let connections = [
+                ("nats", json!({"servers": format!("tls://{host}:{}", nats.port()), "ssl_root_cert": of_nats})),
+                ("mqtt", json!({"host": host, "port": mosquitto.port(), "ssl_root_cert": of_mqtt})),
+            ];
+            for (kind, connection) in connections {
+                let report = registry().get(kind).unwrap().check(&connection).await.unwrap();
+                assert_eq!(report.ok(), good, "{kind} at {host}: {report:?}");
+            }
+        }
+    }
+}

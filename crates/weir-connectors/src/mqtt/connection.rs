@@ -1,6 +1,6 @@
 //! One connection to a broker: made under the guard of this process, packets in and out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Address {
         let trust = Trust {
             base: &self.base_dir,
             root_cert: self.options.ssl_root_cert.as_deref(),
-            cert: self.options.ssl_cert.as_deref().map(Path::new),
+            cert: self.options.ssl_cert.as_deref(),
             key: self.options.ssl_key.as_ref(),
             verify: self.options.verify_tls != Some(false),
             name: None,

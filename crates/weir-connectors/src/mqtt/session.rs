@@ -105,7 +105,7 @@ impl Session {
 
     /// Acknowledges everything up to a position. One of another session means nothing here: the broker gives that again.
     pub async fn acknowledge(&self, position: &Position) {
-        if position.get("session").and_then(Value::as_str) != Some(&self.id) {
+        if position.get("session").and_then(Value::as_str) != Some(self.id.as_str()) {
             return;
         }
         let Some(delivered) = delivered(position) else { return };
