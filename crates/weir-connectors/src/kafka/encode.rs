@@ -26,7 +26,7 @@ pub struct Encoding {
 /// How values are made.
 #[derive(Debug, Clone)]
 enum Values {
-    Plain(messages::Encoding),
+    Plain(Box<messages::Encoding>),
     /// By a schema of the registry.
     Registered(Box<Outgoing>),
 }
@@ -79,9 +79,10 @@ impl Encoding {
         let values = match (registered, options.format) {
             (Some(registered), _) => Values::Registered(Box::new(registered)),
             (None, SinkFormat::Csv) => {
-                Values::Plain(messages::Encoding::with_csv(messages::SinkFormat::Csv, &schema, options.csv.clone())?)
+                let csv = messages::Encoding::with_csv(messages::SinkFormat::Csv, &schema, options.csv.clone())?;
+                Values::Plain(Box::new(csv))
             }
-            (None, _) => Values::Plain(messages::Encoding::new(messages::SinkFormat::Json, &schema)?),
+            (None, _) => Values::Plain(Box::new(messages::Encoding::new(messages::SinkFormat::Json, &schema)?)),
         };
         let keys = match options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }) {
             SinkKeyFormat::Text => None,

@@ -187,6 +187,10 @@ impl Lab {
         if options.get("progress_topic").is_none() {
             options["progress_topic"] = json!(self.topic("progress"));
         }
+        // The tests' pipelines have one name, and run at the same time.
+        if options.get("transactional_id_prefix").is_none() {
+            options["transactional_id_prefix"] = json!(self.name);
+        }
         let context = SinkContext {
             connection: self.connection(),
             options,
