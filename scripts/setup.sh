@@ -17,6 +17,8 @@ if [ "$want" = test ]; then
   [ -x /usr/sbin/mariadbd ] || have mariadbd || missing+=(mariadb-server libaio1 libnuma1)
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
+  [ -x /usr/sbin/nats-server ] || have nats-server || missing+=(nats-server)
+  [ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
   have python3 || missing+=(python3 python3-venv)
   # Apache Ignite, Apache Kafka and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
@@ -27,6 +29,8 @@ if [ "$want" = test ]; then
   [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
   [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
   ls /usr/include/curl/curl.h /usr/include/*/curl/curl.h >/dev/null 2>&1 || missing+=(libcurl4-openssl-dev)
+  [ -x /usr/bin/redis-server ] || missing+=(redis-server redis-tools)
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
   have protoc || missing+=(protobuf-compiler)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large};
+use weir_testkit::crash::stream::{self, StreamOptions, To};
 use weir_testkit::crash::{CrashOptions, Suite, run as run_suite};
 
 use crate::results;
@@ -15,7 +16,8 @@ const OTHERS: [&str; 2] = ["platform", "large-transaction"];
 /// A suite's name, as it was written.
 fn suite(name: &str) -> std::result::Result<String, String> {
     let batch = Suite::ALL.iter().map(|suite| suite.name().to_owned());
-    let names: Vec<String> = batch.chain(Pair::all().map(Pair::name)).chain(OTHERS.map(str::to_owned)).collect();
+    let names: Vec<String> =
+        batch.chain(Pair::all().map(Pair::name)).chain(To::ALL.map(stream::name)).chain(OTHERS.map(str::to_owned)).collect();
     if names.iter().any(|known| known == name) { Ok(name.to_owned()) } else { Err(format!("there are {}", names.join(", "))) }
 }
 
@@ -24,16 +26,21 @@ pub struct Args {
     /// How many times each suite's run is killed
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// Of changes: how often a server is restarted, source and target in turn, half of the times by `kill -9` [default: a fifth of the kills]
+    /// Of changes: how often a server is restarted, source and target in turn, half of the times by `kill -9` [default: a fifth of the kills]. Of streams: how
+    /// often the broker is killed and started again [default: a sixth of the kills]
     #[arg(long)]
     restarts: Option<usize>,
     /// `pg-parquet`, `pg-pg`, `csv-s3` when not given. `platform`: runs of workers, killed with or without their worker. `cdc-SOURCE-TARGET`: changes.
+    /// `stream-BROKER-TARGET`: streams, by a program with the feature `kafka`.
     /// `large-transaction`: one transaction of `--rows` rows, without kills
     #[arg(long = "suite", value_name = "NAME", value_parser = suite)]
     suites: Vec<String>,
     /// Rows of the source [default: 300,000; of changes 20,000; of the large transaction 10,000,000]
     #[arg(long)]
     rows: Option<u64>,
+    /// Of streams: records a second
+    #[arg(long, default_value_t = 1_000)]
+    rate: u64,
     /// Decides the moments; drawn by chance when not given
     #[arg(long)]
     seed: Option<u64>,
@@ -60,6 +67,13 @@ pub fn run(args: Args) -> Result<()> {
         }
         if let Some(pair) = Pair::named(name) {
             if let Err(error) = changes(pair, &args, seed, &weir) {
+                println!("{name}: FAILED (seed {seed}): {error:#}");
+                failed.push(name.clone());
+            }
+            continue;
+        }
+        if let Some(to) = stream::named(name) {
+            if let Err(error) = streams(to, &args, seed, &weir) {
                 println!("{name}: FAILED (seed {seed}): {error:#}");
                 failed.push(name.clone());
             }
@@ -124,6 +138,35 @@ fn changes(pair: Pair, args: &Args, seed: u64, weir: &Path) -> Result<()> {
         r.restarts,
         r.changes,
         r.keys,
+        r.recovery_ms.p50,
+        r.recovery_ms.p99,
+        file.display()
+    );
+    Ok(())
+}
+
+fn streams(to: To, args: &Args, seed: u64, weir: &Path) -> Result<()> {
+    let options = StreamOptions {
+        weir: weir.to_owned(),
+        kills: args.kills,
+        restarts: args.restarts.unwrap_or(args.kills / 6),
+        rate: args.rate,
+        seed,
+        chatty: true,
+    };
+    let outcome = stream::run(to, &options);
+    let body = match &outcome {
+        Ok(report) => json!({"verdict": "the target has every record once", "report": report}),
+        Err(error) => json!({"verdict": "failed", "suite": stream::name(to), "seed": seed, "error": format!("{error:#}")}),
+    };
+    let file = keep(&args.results, &stream::name(to), weir, &body)?;
+    let r = outcome?;
+    println!(
+        "{}: {} kills, {} of the broker, {} records, each there once; recovery p50 {} ms, p99 {} ms; {}",
+        r.suite,
+        r.kills,
+        r.broker_kills,
+        r.records,
         r.recovery_ms.p50,
         r.recovery_ms.p99,
         file.display()

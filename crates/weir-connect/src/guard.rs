@@ -123,6 +123,25 @@ impl Guard {
         if self.egress.is_open() { Ok(()) } else { self.egress.permit_url(url) }
     }
 
+    /// Whether a port may be opened to receive on. Where the platform has a policy, only on an address of the machine or of a private network
+    /// that the policy allows with its port.
+    pub fn permit_listen(&self, address: SocketAddr) -> Result<()> {
+        if self.egress.is_open() {
+            return Ok(());
+        }
+        let ip = address.ip();
+        let inner = match ip {
+            std::net::IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
+            std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+        };
+        if inner && self.egress.permit(&ip.to_string(), ip, address.port()).is_ok() {
+            return Ok(());
+        }
+        Err(Error::new("WEIR-GUARD-004", Kind::Privilege, "the platform does not let pipelines open ports")
+            .at(address.to_string())
+            .hint("run the pipeline with `weir run`, or let an administrator allow this very address and port with WEIR_EGRESS_ALLOW"))
+    }
+
     /// The addresses of a host that may be connected to. The caller connects to these and does not resolve again.
     pub async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Result<Vec<SocketAddr>>> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -162,5 +181,28 @@ pub mod scripted {
         *asked += 1;
         let now = if addresses.len() > 1 { addresses.pop_front() } else { addresses.front().copied() };
         now.map(|address| vec![SocketAddr::new(address, port)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_opened_only_where_the_policy_says_so() {
+        let allow = ["127.0.0.1:8080".to_owned(), "10.0.0.0/8:9000".to_owned()];
+        let guard = Guard { files: Files::Anywhere, egress: Policy::public_and(&allow).unwrap() };
+        for (address, may) in [
+            ("127.0.0.1:8080", true),
+            ("127.0.0.1:8081", false),
+            ("10.1.2.3:9000", true),
+            ("192.168.1.1:9000", false),
+            ("0.0.0.0:8080", false),
+            // A public address may be connected to, and yet not be listened on.
+            ("93.184.216.34:8080", false),
+        ] {
+            assert_eq!(guard.permit_listen(address.parse().unwrap()).is_ok(), may, "{address}");
+            assert!(OPEN.permit_listen(address.parse().unwrap()).is_ok());
+        }
     }
 }

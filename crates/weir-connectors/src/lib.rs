@@ -1,7 +1,7 @@
 //! The connectors, one folder and one Cargo feature each; [`registry`] is the list.
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "pulsar"))]
+#[cfg(feature = "tls")]
 mod certificates;
 #[cfg(any(feature = "mongodb", feature = "mysql", feature = "postgres"))]
 mod changes;
@@ -12,28 +12,42 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "inbox")]
+mod inbox;
+#[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
+mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(any(
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "pulsar",
-    feature = "rabbitmq",
-    feature = "redis",
-    feature = "sse",
-    feature = "webhook",
-    feature = "websocket"
-))]
+#[cfg(feature = "messages")]
 pub mod messages;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "pulsar")]
 pub mod pulsar;
 #[cfg(feature = "postgres")]
 mod quiet;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(any(feature = "sse", feature = "websocket"))]
+mod reconnect;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod registry;
+#[cfg(feature = "sse")]
+pub mod sse;
+#[cfg(any(feature = "mqtt", feature = "nats"))]
+mod trust;
+#[cfg(feature = "webhook")]
+pub mod webhook;
+#[cfg(feature = "websocket")]
+pub mod websocket;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod wire;

@@ -15,12 +15,26 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(crate::kafka::Kafka::default()));
     #[cfg(feature = "mongodb")]
     registry.add(Arc::new(crate::mongodb::Mongodb::default())).add(Arc::new(crate::mongodb::cdc::MongodbCdc::default()));
+    #[cfg(feature = "mqtt")]
+    registry.add(Arc::new(crate::mqtt::Mqtt::default()));
     #[cfg(feature = "mysql")]
     registry.add(Arc::new(crate::mysql::Mysql::default())).add(Arc::new(crate::mysql::MysqlCdc::default()));
+    #[cfg(feature = "nats")]
+    registry.add(Arc::new(crate::nats::Nats::default()));
     #[cfg(feature = "postgres")]
     registry.add(Arc::new(crate::postgres::Postgres::default())).add(Arc::new(crate::postgres::PostgresCdc::default()));
     #[cfg(feature = "pulsar")]
     registry.add(Arc::new(crate::pulsar::Pulsar::default()));
+    #[cfg(feature = "rabbitmq")]
+    registry.add(Arc::new(crate::rabbitmq::Rabbitmq::default()));
+    #[cfg(feature = "redis")]
+    registry.add(Arc::new(crate::redis::Redis::default()));
+    #[cfg(feature = "sse")]
+    registry.add(Arc::new(crate::sse::Sse::default()));
+    #[cfg(feature = "webhook")]
+    registry.add(Arc::new(crate::webhook::Webhook::default()));
+    #[cfg(feature = "websocket")]
+    registry.add(Arc::new(crate::websocket::Websocket::default()));
     registry.add(Arc::new(crate::discard::Discard::default()));
     registry
 }

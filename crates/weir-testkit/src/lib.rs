@@ -6,6 +6,8 @@
 //! | MariaDB, MySQL | [`MysqlServer::shared`] ([`mysql::Flavor`]), then [`MysqlServer::create_database`] |
 //! | S3 | [`Minio::shared`], then [`Minio::create_bucket`] |
 //! | Apache Kafka, Apache Pulsar, Apache Ignite | [`Kafka::shared`], [`Pulsar::shared`], [`Ignite::shared`] |
+//! | RabbitMQ, Redis | [`Rabbitmq::shared`], then [`Rabbitmq::create_virtual_host`]; [`Redis::shared`] |
+//! | NATS with JetStream, Mosquitto (MQTT) | [`Nats::shared`], [`Mosquitto::shared`]; ones to kill: [`Nats::start`], [`Mosquitto::start`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
@@ -27,12 +29,16 @@ pub mod ignite;
 mod java;
 pub mod kafka;
 pub mod minio;
+pub mod mqtt;
 pub mod mysql;
+pub mod nats;
 pub mod oracle;
 pub mod otel_collector;
 pub mod postgres;
 pub mod process;
 pub mod pulsar;
+pub mod rabbitmq;
+pub mod redis;
 pub mod seeds;
 pub mod services;
 mod shared;
@@ -43,10 +49,14 @@ pub use http::{HttpFixture, Recorded, Reply};
 pub use ignite::Ignite;
 pub use kafka::Kafka;
 pub use minio::{Bucket, Minio};
+pub use mqtt::Mosquitto;
 pub use mysql::{MysqlDatabase, MysqlServer};
+pub use nats::Nats;
 pub use otel_collector::OtelCollector;
 pub use postgres::{Database, PostgresServer};
 pub use pulsar::Pulsar;
+pub use rabbitmq::Rabbitmq;
+pub use redis::Redis;
 pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};

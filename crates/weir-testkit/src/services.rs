@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, otel_collector, process, pulsar, vault};
+use crate::{ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub enum Service {
     Kafka,
     /// Apache Pulsar.
     Pulsar,
+    /// RabbitMQ.
+    Rabbitmq,
+    /// Redis.
+    Redis,
+    /// NATS with JetStream.
+    Nats,
+    /// Mosquitto, a broker of MQTT.
+    Mosquitto,
     /// Apache Ignite.
     Ignite,
     /// HashiCorp Vault.
@@ -49,7 +57,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
@@ -57,6 +65,10 @@ impl Service {
         Self::Minio,
         Self::Kafka,
         Self::Pulsar,
+        Self::Rabbitmq,
+        Self::Redis,
+        Self::Nats,
+        Self::Mosquitto,
         Self::Ignite,
         Self::Vault,
         Self::OtelCollector,
@@ -72,6 +84,10 @@ impl Service {
             Self::Minio => "minio",
             Self::Kafka => "kafka",
             Self::Pulsar => "pulsar",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::Mosquitto => "mosquitto",
             Self::Ignite => "ignite",
             Self::Vault => "vault",
             Self::OtelCollector => "otel-collector",
@@ -88,6 +104,10 @@ impl Service {
             Self::Minio => minio::install::binary(),
             Self::Kafka => kafka::install::jars(),
             Self::Pulsar => pulsar::install::home(),
+            Self::Rabbitmq => rabbitmq::binary(),
+            Self::Redis => redis::binary(),
+            Self::Nats => nats::binary(),
+            Self::Mosquitto => mqtt::binary(),
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
             Self::OtelCollector => otel_collector::install::binary(),
@@ -114,6 +134,10 @@ impl Service {
             Self::Minio => minio::start_detached(&home)?,
             Self::Kafka => kafka::start_detached(&home)?,
             Self::Pulsar => pulsar::start_detached(&home)?,
+            Self::Rabbitmq => rabbitmq::start_detached(&home)?,
+            Self::Redis => redis::start_detached(&home)?,
+            Self::Nats => nats::start_detached(&home)?,
+            Self::Mosquitto => mqtt::start_detached(&home)?,
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
             Self::OtelCollector => otel_collector::start_detached(&home)?,

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use weir_control::telemetry::logs::Veiled;
+use weir_control::telemetry::logs::{NO_DATA, Veiled};
 use weir_error::{Error, Result};
 
 use crate::show::style::Style;
@@ -19,8 +19,8 @@ pub fn start_logging(verbose: u8) {
         (_, _) => "debug,weir=trace".into(),
     };
     // Targets are crate paths: `weir=…` also matches weir_engine, weir_plan and the others, by prefix.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(|| Veiled(std::io::stderr())).try_init();
+    let filter = EnvFilter::new(format!("{filter},{NO_DATA}"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Veiled(std::io::stderr())).try_init();
 }
 
 /// Runs a future to its end on a runtime made for it, with the TLS provider installed.

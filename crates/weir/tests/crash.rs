@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large, soak};
+#[cfg(feature = "kafka")]
+use weir_testkit::crash::stream::{self, StreamOptions};
 use weir_testkit::crash::{CrashOptions, Suite, run};
 
 fn survives(suite: Suite) {
@@ -69,6 +71,33 @@ fn changes_of_mariadb_are_in_the_files_once_over_kills() {
 #[test]
 fn changes_of_mariadb_arrive_in_mysql_once_and_in_order_over_kills() {
     follows("cdc-mariadb-mysql", 3);
+}
+
+/// A few kills, one of the broker.
+#[cfg(feature = "kafka")]
+fn streams(name: &str, kills: usize) {
+    let options =
+        StreamOptions { weir: env!("CARGO_BIN_EXE_weir").into(), kills, restarts: 1, rate: 500, seed: 20_130_101, chatty: true };
+    let report = stream::run(stream::named(name).unwrap(), &options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.kills == kills && report.broker_kills == 1 && report.records > 500, "{report:?}");
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn records_of_kafka_are_in_the_files_once_over_kills() {
+    streams("stream-kafka-parquet", 6);
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn records_of_kafka_are_in_postgres_once_over_kills() {
+    streams("stream-kafka-pg", 6);
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn records_of_kafka_are_in_another_topic_once_and_in_order_over_kills() {
+    streams("stream-kafka-kafka", 6);
 }
 
 #[test]

@@ -25,9 +25,13 @@ impl<W: Write> Write for Veiled<W> {
     }
 }
 
+/// What no filter lets through: RabbitMQ's client logs whole messages that the broker has returned.
+pub const NO_DATA: &str = "lapin::returned_messages=off";
+
 /// Starts logging; a second call changes nothing. `LOG_LEVEL` is a level or a filter (`info,weir_store=debug`).
 pub fn start(settings: &Settings) {
-    let filter = EnvFilter::try_new(&settings.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{},{NO_DATA}", settings.log_level));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(format!("info,{NO_DATA}")));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Veiled(std::io::stderr()));
     // An error means that somebody else has started it already.
     let _ = match settings.log_format {

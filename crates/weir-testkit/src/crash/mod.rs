@@ -15,7 +15,9 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 pub mod cdc;
+mod program;
 mod rows;
+pub mod stream;
 mod suites;
 
 pub use rows::{Difference, compare};

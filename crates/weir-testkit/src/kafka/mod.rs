@@ -59,6 +59,13 @@ impl Kafka {
         format!("127.0.0.1:{}", self.facts.sasl)
     }
 
+    /// One of Kafka's own tools, by its class; what it needs lies in `folder`. Its log goes to standard error.
+    pub fn tool(&self, folder: &Path, class: &str) -> Result<Command> {
+        let mut command = command(folder, "128m")?;
+        command.arg(class);
+        Ok(command)
+    }
+
     /// Kills it at once.
     pub fn kill_9(&mut self) -> Result<()> {
         let (process, _) = self.owned.as_mut().context("the shared broker is not this test's to stop")?;
@@ -102,7 +109,7 @@ fn command(home: &Path, heap: &str) -> Result<Command> {
     let logging = home.join("log4j2.xml");
     std::fs::write(
         &logging,
-        r#"<Configuration status="WARN"><Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
+        r#"<Configuration status="WARN"><Appenders><Console name="out" target="SYSTEM_ERR"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
 <Loggers><Root level="WARN"><AppenderRef ref="out"/></Root><Logger name="kafka.server.KafkaRaftServer" level="INFO"/></Loggers></Configuration>
 "#,
     )?;

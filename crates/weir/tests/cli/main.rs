@@ -3,6 +3,7 @@
 
 mod ask;
 mod asked;
+mod brokers;
 mod changes_into_files;
 mod changes_transformed;
 mod examples;
@@ -24,6 +25,7 @@ mod secrets;
 mod serving;
 mod settings;
 mod snapshot_again;
+mod sockets;
 mod starter;
 mod stopping;
 mod streaming;

@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::fresh_folder;
-use super::program::Weir;
 use super::soak::size_of;
 use crate::PostgresServer;
+use crate::crash::program::Weir;
 
 /// What to do.
 #[derive(Debug, Clone)]

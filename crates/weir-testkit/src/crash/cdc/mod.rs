@@ -21,7 +21,6 @@ use serde::Serialize;
 mod files;
 mod history;
 pub mod large;
-mod program;
 mod sink;
 mod site;
 pub mod soak;
@@ -30,7 +29,7 @@ mod writer;
 pub use sink::To;
 pub use site::System;
 
-use program::Weir;
+use super::program::Weir;
 use sink::Sink;
 use site::Site;
 use writer::Writers;
@@ -132,7 +131,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<u64>) -> Self {
+    pub(in crate::crash) fn of(mut values: Vec<u64>) -> Self {
         values.sort_unstable();
         let at = |part: usize| values.get((values.len().max(1) - 1) * part / 100).copied().unwrap_or(0);
         Self { count: values.len(), p50: at(50), p99: at(99), max: at(100) }

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::history::same_rows;
-use super::program::Weir;
 use super::site::{Site, System};
 use super::writer::Writers;
 use super::{PATIENCE, Spread, fresh_folder, millis, pipeline};
+use crate::crash::program::Weir;
 
 /// The first tenth is not looked at when a slope is fitted: caches fill.
 const WARM_UP: usize = 10;

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""Streams out of Kafka: Weir beside its floor, librdkafka's own benchmark program, in one run.
+
+Usage: bench/stream.py [parquet|kafka|latency|all] [--records 1000000] [--reps 3] [--partitions 2] [--seconds 30] [--rate 10000]
+
+parquet   records of 1 KB JSON that wait in a topic into Parquet files, exactly once, against `rdkafka_performance` as a consumer of the same topic.
+kafka     the same records into another topic, in transactions, against `rdkafka_performance` as a producer of as many records of that size.
+latency   so many records a second for so long: from the producer's clock to the moment a reader has them out of the target topic; once at least
+          once, once in transactions (`read_committed`).
+
+The broker is a Kafka of the bench's own on the same cores as everything else (`cargo xtask service install kafka` brings it). `rdkafka_performance` is compiled from the
+sources of librdkafka that Weir's own client is made of, with its library. Wall time, CPU seconds and peak memory come from the kernel (wait4). Before a time counts
+every record must be there: rows of the files, records of the topic. Results go to bench/results/.
+"""
+import argparse, contextlib, datetime, json, os, pathlib, platform, signal, subprocess, sys, time
+
+from run import CACHE, HERE, PY, ROOT, VENV, WEIR, fresh, measure
+
+KAFKA = CACHE / "kafka-4.3.1" / "libs"
+PORT = int(os.environ.get("BENCH_KAFKA_PORT", "19292"))
+BROKER = f"127.0.0.1:{PORT}"
+PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={dir}/data
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+LOG = """<Configuration status="WARN"><Appenders><Console name="C" target="SYSTEM_ERR"><PatternLayout pattern="[%d] %p %m (%c)%n"/></Console></Appenders>
+<Loggers><Root level="info"><AppenderRef ref="C"/></Root></Loggers></Configuration>"""
+COLUMNS = "{id: bigint, account: text, region: text, amount: double, quantity: int, status: text, at: timestamp, note: text}"
+# About 1 KB each; the numbers differ, so that nothing compresses to nothing.
+PRODUCE = """
+import sys, json, random
+from confluent_kafka import Producer
+topic, count, broker = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+producer = Producer({'bootstrap.servers': broker, 'linger.ms': 20, 'compression.type': 'none', 'queue.buffering.max.messages': 200000, 'queue.buffering.max.kbytes': 400000})
+draw = random.Random(7)
+letters = ''.join(draw.choice('abcdefghijklmnopqrstuvwxyz ') for _ in range(100000))
+for i in range(count):
+    at = draw.randrange(99000)
+    value = '{"id":%d,"account":"acc-%06d","region":"%s","amount":%.2f,"quantity":%d,"status":"open","at":"2026-11-22T%02d:%02d:%02d.%03d","note":"%s"}' % (
+        i, draw.randrange(1000000), ('eu', 'us', 'ap')[i % 3], draw.random() * 10000, draw.randrange(100), i // 3600000 % 24, i // 60000 % 60, i // 1000 % 60, i % 1000, letters[at:at + 850])
+    while True:
+        try: producer.produce(topic, value, key=b'%d' % (i % 1000)); break
+        except BufferError: producer.poll(0.1)
+    if i % 1000 == 0: producer.poll(0)
+producer.flush()
+"""
+COUNT = """
+import sys, json
+from confluent_kafka import Consumer, TopicPartition
+topic, broker, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
+consumer = Consumer({'bootstrap.servers': broker, 'group.id': 'count', 'enable.auto.commit': False, 'isolation.level': 'read_committed', 'enable.partition.eof': True})
+parts = list(consumer.list_topics(topic).topics[topic].partitions)
+consumer.assign([TopicPartition(topic, part, 0) for part in parts])
+seen, total, open_parts = bytearray(wanted), 0, set(parts)
+while open_parts:
+    for message in consumer.consume(10000, 5):
+        if message.error(): open_parts.discard(message.partition()); continue
+        seen[json.loads(message.value())['id']] += 1; total += 1
+print(total, sum(1 for n in seen if n != 1))
+"""
+LATENCY = """
+import sys, json, time, threading
+from confluent_kafka import Producer, Consumer, TopicPartition
+source, target, broker, rate, seconds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+consumer = Consumer({'bootstrap.servers': broker, 'group.id': 'latency', 'enable.auto.commit': False, 'isolation.level': 'read_committed', 'fetch.wait.max.ms': 5})
+parts = list(consumer.list_topics(target).topics[target].partitions)
+consumer.assign([TopicPartition(target, part, 0) for part in parts])
+producer = Producer({'bootstrap.servers': broker, 'linger.ms': 1})
+wanted, took = rate * seconds, []
+def write():
+    begin = time.time()
+    for i in range(wanted):
+        due = begin + i / rate
+        while (wait := due - time.time()) > 0: time.sleep(min(wait, 0.001))
+        producer.produce(source, '{"id":%d,"sent":%d}' % (i, time.time_ns() // 1000)); producer.poll(0)
+    producer.flush()
+threading.Thread(target=write).start()
+end = time.time() + seconds + 60
+while len(took) < wanted and time.time() < end:
+    for message in consumer.consume(1000, 0.05):
+        if not message.error(): took.append(time.time_ns() // 1000 - json.loads(message.value())['sent'])
+took = sorted(took[len(took) // 10:])
+print(json.dumps({'records': wanted, 'arrived': len(took), 'p50_ms': took[len(took) // 2] / 1000, 'p99_ms': took[len(took) * 99 // 100] / 1000, 'max_ms': took[-1] / 1000}))
+"""
+
+
+def say(text):
+    print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def python(code, *words):
+    return subprocess.run([PY, "-c", code, *map(str, words)], capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Broker:
+    def __init__(self, work):
+        self.work = work
+
+    def tool(self, *words):
+        return subprocess.run(["java", f"-Dlog4j2.configurationFile={self.work}/log4j2.xml", "-cp", f"{KAFKA}/*", *words], cwd=self.work, capture_output=True, text=True, check=True)
+
+    def topic(self, name, partitions):
+        self.tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", BROKER, "--create", "--topic", name, "--partitions", str(partitions))
+        return name
+
+    @contextlib.contextmanager
+    def running(self):
+        fresh(self.work).mkdir(parents=True)
+        (self.work / "server.properties").write_text(PROPERTIES.format(dir=self.work, port=PORT, controller=PORT + 1))
+        (self.work / "log4j2.xml").write_text(LOG)
+        self.tool("kafka.tools.StorageTool", "format", "-t", "wAirWeirBenchQ0x1Mnpw", "-c", "server.properties")
+        log = open(self.work / "broker.log", "wb")
+        process = subprocess.Popen(["java", "-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", f"-Dlog4j2.configurationFile={self.work}/log4j2.xml", "-cp", f"{KAFKA}/*", "kafka.Kafka", "server.properties"],
+                                   cwd=self.work, stdout=log, stderr=log)
+        try:
+            limit = time.monotonic() + 180
+            while "Kafka Server started" not in (self.work / "broker.log").read_text(errors="replace"):
+                if process.poll() is not None or time.monotonic() > limit:
+                    raise RuntimeError(f"the broker does not come up, see {self.work}/broker.log")
+                time.sleep(0.2)
+            yield self
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def rdkafka_performance():
+    """librdkafka's own benchmark, with the library that was built for Weir."""
+    out = CACHE / "rdkafka_performance"
+    if out.exists():
+        return str(out)
+    target = pathlib.Path(WEIR).resolve().parent
+    built = sorted(target.glob("build/rdkafka-sys-*/out"), key=lambda path: path.stat().st_mtime)
+    libraries = [path for path in built if list(path.glob("**/librdkafka.a"))]
+    sources = sorted(pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo")).glob("registry/src/*/rdkafka-sys-*/librdkafka"))
+    if not libraries or not sources:
+        raise RuntimeError("librdkafka was not built for this program: build `weir` with the feature `kafka`")
+    library, source = next(libraries[-1].glob("**/librdkafka.a")), sources[-1]
+    zstd = list(target.glob("build/zstd-sys-*/out/libzstd.a"))
+    subprocess.run(["cc", "-O2", "-o", str(out), str(source / "examples/rdkafka_performance.c"), f"-I{source}/src", str(library), *map(str, zstd[:1]), "-lssl", "-lcrypto", "-lz", "-lpthread", "-lm", "-ldl", "-lrt"],
+                   check=True)
+    return str(out)
+
+
+def pipeline(work, name, text):
+    state = fresh(work / f"state-{name}")
+    file = work / f"{name}.yaml"
+    file.write_text(f"pipeline: {name}\nmode: streaming\n{text}")
+    return [WEIR, "run", "--progress", "none", "--state-dir", str(state), str(file)]
+
+
+def source(topic, columns=COLUMNS):
+    return f"source: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {topic}, columns: {columns}, only_columns: true}}}}\n"
+
+
+def rows_of(folder):
+    return int(subprocess.run([PY, "-c", "import sys, glob, pyarrow.parquet as p; print(sum(p.ParquetFile(f).metadata.num_rows for f in glob.glob(sys.argv[1] + '/**/*.parquet', recursive=True)))", str(folder)],
+                              capture_output=True, text=True, check=True).stdout)
+
+
+def throughput(broker, work, case, args, topic):
+    """Weir and its floor in turn."""
+    figures = {}
+
+    def keep(name, figure):
+        figure["records_per_s"] = round(args.records / figure["wall_s"])
+        figures.setdefault(name, []).append(figure)
+        say(f"  {case:8} {name:20} {figure['wall_s']:7.2f} s  {figure['records_per_s']:9} records/s  cpu {figure['cpu_s']:6.2f} s  {figure['rss_mb']:6.0f} MB")
+
+    floor = rdkafka_performance()
+    for rep in range(args.reps):
+        if case == "parquet":
+            keep("rdkafka_performance", measure([floor, "-G", f"floor-{rep}", "-t", topic, "-b", BROKER, "-c", str(args.records), "-o", "beginning", "-q"]))
+            out = fresh(work / "out")
+            keep("weir", measure(pipeline(work, f"parquet_{rep}", source(topic) + f"sink: {{file: {{path: '{out}', format: parquet}}}}\n") + ["--until-caught-up"]))
+            if (rows := rows_of(out)) != args.records:
+                raise RuntimeError(f"{rows} rows in the files, not {args.records}")
+        else:
+            into = broker.topic(f"floor_{rep}", args.partitions)
+            keep("rdkafka_performance", measure([floor, "-P", "-t", into, "-b", BROKER, "-c", str(args.records), "-s", "1000", "-a", "-1", "-z", "lz4", "-q"]))
+            into = broker.topic(f"target_{rep}", args.partitions)
+            keep("weir", measure(pipeline(work, f"kafka_{rep}", source(topic) + f"sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {into}}}}}\n") + ["--until-caught-up"]))
+            total, wrong = map(int, python(COUNT, into, BROKER, args.records).split())
+            if (total, wrong) != (args.records, 0):
+                raise RuntimeError(f"{total} records in the target, {wrong} of them not once")
+    return {"case": case, "records": args.records, "partitions": args.partitions, "median": {
+        name: {key: median([figure[key] for figure in of]) for key in ("wall_s", "cpu_s", "rss_mb", "records_per_s")} for name, of in figures.items()}, "runs": figures}
+
+
+def latency(broker, work, guarantee, args):
+    topic, target = broker.topic(f"from_{guarantee}", args.partitions), broker.topic(f"to_{guarantee}", args.partitions)
+    text = f"checkpoint_interval_ms: 1000\n{source(topic, '{id: bigint, sent: bigint}')}sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {target}, guarantee: {guarantee}, linger_ms: 1}}}}\n"
+    log = open(work / f"{guarantee}.log", "wb")
+    weir = subprocess.Popen(pipeline(work, f"latency_{guarantee}", text), stdout=log, stderr=log)
+    try:
+        found = json.loads(python(LATENCY, topic, target, BROKER, args.rate, args.seconds))
+    finally:
+        weir.send_signal(signal.SIGINT)
+        weir.wait(60)
+    say(f"  latency  {guarantee:15} p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms")
+    return {"case": f"latency {guarantee}", "rate": args.rate, "checkpoint_interval_ms": 1000, **found}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="?", default="all", choices=["parquet", "kafka", "latency", "all"])
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--partitions", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--rate", type=int, default=10_000)
+    args = parser.parse_args()
+    if not VENV.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    if subprocess.run([PY, "-c", "import confluent_kafka, pyarrow"], capture_output=True).returncode:
+        subprocess.run([str(VENV / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "requirements.txt")], check=True)
+    work = CACHE / "bench-out" / "stream"
+    fresh(work).mkdir(parents=True)
+    chosen = lambda name: args.case in (name, "all")
+    results, load, failed = [], os.getloadavg()[0], None
+    try:
+        with Broker(work / "kafka").running() as broker:
+            if chosen("parquet") or chosen("kafka"):
+                topic = broker.topic("records", args.partitions)
+                python(PRODUCE, topic, args.records, BROKER)
+                say(f"{args.records} records are there")
+                for case in filter(chosen, ("parquet", "kafka")):
+                    results.append(throughput(broker, work, case, args, topic))
+            if chosen("latency"):
+                for guarantee in ("at_least_once", "exactly_once"):
+                    results.append(latency(broker, work, guarantee, args))
+    except Exception as error:  # what was measured is kept
+        failed = error
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H%MZ")
+    machine = {
+        "cpus": os.cpu_count(), "processor": next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine()),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1), "kernel": platform.release(), "load_before": load,
+    }
+    if results:
+        out = HERE / "results" / f"stream-{stamp}.json"
+        out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": ["rdkafka_performance"], "command": sys.argv[1:], "results": results}, indent=1) + "\n")
+        print(f"kept in {out.relative_to(ROOT)}")
+    if failed:
+        raise failed
+
+
+if __name__ == "__main__":
+    main()

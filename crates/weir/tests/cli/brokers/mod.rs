@@ -1,0 +1,4 @@
+//! Brokers through the program: rows arrive as promised although servers, connections and the program itself are killed.
+
+mod nats_mqtt;
+mod redis_rabbitmq;
