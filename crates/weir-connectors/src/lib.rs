@@ -14,7 +14,7 @@ mod guarded;
 pub mod http;
 #[cfg(feature = "inbox")]
 mod inbox;
-#[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
+#[cfg(all(test, feature = "http", any(feature = "pulsar", feature = "rabbitmq", feature = "redis")))]
 mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -43,7 +43,7 @@ pub mod redis;
 pub mod registry;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(any(feature = "mqtt", feature = "nats"))]
+#[cfg(any(feature = "mqtt", feature = "nats", feature = "pulsar"))]
 mod trust;
 #[cfg(feature = "webhook")]
 pub mod webhook;

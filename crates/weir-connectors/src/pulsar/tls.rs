@@ -3,19 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use weir_connect::{Error, Kind, Result, guard};
 
 use super::config::ConnectionOptions;
 use super::errors::unreachable;
-use crate::certificates::{Lenient, placed, read_pem};
+use crate::trust::Trust;
 
 /// What a connection talks through.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -52,40 +48,13 @@ pub async fn open(host: &str, port: u16, tls: Option<&Arc<ClientConfig>>) -> Res
 
 /// What TLS sessions of a connection have in common.
 pub fn config(options: &ConnectionOptions, base_dir: &Path) -> Result<ClientConfig> {
-    let place = &options.service_url;
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(place, error, "this build of Weir has no TLS"))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if options.verify_tls == Some(false) {
-        Arc::new(Lenient { provider, chain: None })
-    } else {
-        verifier(options, base_dir, &provider)?
+    let trust = Trust {
+        base: base_dir,
+        root_cert: options.ssl_root_cert.as_deref(),
+        cert: options.ssl_cert.as_deref(),
+        key: options.ssl_key.as_ref(),
+        verify: options.verify_tls != Some(false),
+        name: None,
     };
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let (Some(cert), Some(key)) = (&options.ssl_cert, &options.ssl_key) else { return Ok(builder.with_no_client_auth()) };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_pem(&placed(base_dir, cert))?)
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| failed(place, error, "`ssl_cert` must be a PEM file"))?;
-    let key = PrivateKeyDer::from_pem_slice(&read_pem(&placed(base_dir, Path::new(key.expose())))?)
-        .map_err(|error| failed(place, error, "`ssl_key` must be a PEM file"))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| failed(place, error, "`ssl_cert` and `ssl_key` must belong together"))
-}
-
-fn verifier(options: &ConnectionOptions, base_dir: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>> {
-    let place = &options.service_url;
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &options.ssl_root_cert {
-        for cert in CertificateDer::pem_slice_iter(&read_pem(&placed(base_dir, path))?) {
-            let cert = cert.map_err(|error| failed(place, error, "`ssl_root_cert` must be a PEM file"))?;
-            roots.add(cert).map_err(|error| failed(place, error, "`ssl_root_cert` must hold certificates of authorities"))?;
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| failed(place, error, "give the authority of the brokers' certificates as `ssl_root_cert`"))
+    trust.config().map_err(|error| error.at(options.service_url.clone()))
 }

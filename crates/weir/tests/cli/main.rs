@@ -18,8 +18,6 @@ mod journal_suite;
 mod machines;
 mod mistakes;
 mod plans;
-#[cfg(feature = "pulsar")]
-mod pulsar;
 mod quality;
 mod secrets;
 mod serving;

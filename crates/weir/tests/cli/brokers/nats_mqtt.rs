@@ -8,17 +8,17 @@ use weir_testkit::{Database, Mosquitto, Nats, PostgresServer, wait_until};
 
 use crate::harness::Folder;
 
-const EACH: i64 = 3000;
+pub const EACH: i64 = 3000;
 
-struct Scene {
-    folder: Folder,
+pub struct Scene {
+    pub folder: Folder,
     database: Database,
     /// `{nats: {…}}` without a role's own options.
     broker: String,
 }
 
 impl Scene {
-    fn new(broker: String, top: &str, source: &str, sink: &str) -> Self {
+    pub fn new(broker: String, top: &str, source: &str, sink: &str) -> Self {
         let database = PostgresServer::shared().unwrap().create_database().unwrap();
         let scene = Self { folder: Folder::new(), database, broker };
         let sink = sink.replace("{url}", scene.database.url());
@@ -33,7 +33,7 @@ impl Scene {
     }
 
     /// Writes ids into the broker.
-    fn load(&self, ids: Range<i64>, sink: &str) {
+    pub fn load(&self, ids: Range<i64>, sink: &str) {
         let lines: String = ids.map(|id| format!("{{\"id\": {id}}}\n")).collect();
         self.folder.write("in.ndjson", lines);
         let text = format!("pipeline: load\nsource: {{file: {{path: in.ndjson}}}}\nsink: {{{}, {sink}}}}}\n", self.broker);
@@ -41,26 +41,26 @@ impl Scene {
         self.folder.weir(&["run", "--progress", "none", "load.yaml"]).ok();
     }
 
-    fn number(&self, what: &str) -> i64 {
+    pub fn number(&self, what: &str) -> i64 {
         // Before the first run there is no table.
         let rows = self.database.rows(&format!("SELECT {what} FROM events")).unwrap_or_default();
         rows.first().and_then(|row| row[0].as_deref()?.parse().ok()).unwrap_or(0)
     }
 
-    fn rows(&self) -> i64 {
+    pub fn rows(&self) -> i64 {
         self.number("count(*)")
     }
 
-    fn different(&self) -> i64 {
+    pub fn different(&self) -> i64 {
         self.number("count(DISTINCT id)")
     }
 
-    fn catch_up(&self) {
+    pub fn catch_up(&self) {
         self.folder.weir(&["run", "--progress", "none", "--until-caught-up", "follow.yaml"]).ok();
     }
 }
 
-fn until(what: &str, is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
     wait_until(what, Duration::from_secs(90), is_so).unwrap();
 }
 
