@@ -12,7 +12,8 @@ pub mod files;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(all(test, feature = "http", any(feature = "rabbitmq", feature = "redis")))]
+#[cfg(test)]
+#[cfg(all(feature = "http", any(feature = "rabbitmq", feature = "redis")))]
 mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;
