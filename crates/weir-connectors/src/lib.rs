@@ -14,7 +14,8 @@ mod guarded;
 pub mod http;
 #[cfg(feature = "inbox")]
 mod inbox;
-#[cfg(all(test, feature = "http", any(feature = "pulsar", feature = "rabbitmq", feature = "redis")))]
+#[cfg(test)]
+#[cfg(all(feature = "http", any(feature = "pulsar", feature = "rabbitmq", feature = "redis")))]
 mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -21,6 +21,9 @@ use weir_testkit::Redis as Server;
 
 use super::Redis;
 
+/// An entry that is there: its id, and its fields in their order.
+type Found = (String, Vec<(String, Vec<u8>)>);
+
 /// A server, and a name that no other test has.
 struct Lab {
     server: Server,
@@ -76,11 +79,9 @@ impl Lab {
         let _: i64 = self.plain().del(key).unwrap();
     }
 
-    /// All entries: id, and fields in their order.
-    fn entries(&self, key: &str) -> Vec<(String, Vec<(String, Vec<u8>)>)> {
-        let found: Vec<(String, Vec<(String, Vec<u8>)>)> =
-            redis::cmd("XRANGE").arg(key).arg("-").arg("+").query(&mut self.plain()).unwrap();
-        found
+    /// All entries.
+    fn entries(&self, key: &str) -> Vec<Found> {
+        redis::cmd("XRANGE").arg(key).arg("-").arg("+").query(&mut self.plain()).unwrap()
     }
 
     async fn source(&self, options: Value) -> Result<Arc<dyn Source>> {

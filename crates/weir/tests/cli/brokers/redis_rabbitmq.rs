@@ -36,12 +36,8 @@ fn in_lake(folder: &Folder) -> (u64, u64) {
     (rows.parse().unwrap(), different.parse().unwrap())
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until(what: &str, is_so: impl FnMut() -> bool) {
+    weir_testkit::wait_until(what, Duration::from_secs(60), is_so).unwrap();
 }
 
 /// Kills the program and cuts its connections, again and again, while entries come.
