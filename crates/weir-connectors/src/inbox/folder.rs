@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_connect::{Error, Kind, Result};
 
 use super::io;
-use super::options::tame;
+use super::options::{MIN_BYTES, tame};
 use super::queue::Queue;
 use super::segments::{corrupt, sync_folder};
 
@@ -52,7 +52,8 @@ impl Inbox {
                 .hint("stop the other run, or give this source an inbox of its own: `inbox: {path: …}`"));
         }
         let lock = Arc::new(lock);
-        let share = max_bytes / streams.len().max(1) as u64;
+        // Below this a queue that is all delivered might have no room for the next message.
+        let share = (max_bytes / streams.len().max(1) as u64).max(MIN_BYTES);
         let mut queues = BTreeMap::new();
         for stream in streams {
             let folder = folder.join(tame(stream));

@@ -13,13 +13,13 @@ use weir_connect::{Error, Kind, Result};
 pub struct InboxOptions {
     /// The folder; a relative path starts at the pipeline file. It must survive a restart. Default: a folder of its own below `.weir/inbox`.
     pub path: Option<PathBuf>,
-    /// Bytes that may wait on the disk. When they do, no more is taken from the peer. Default 1 GiB, at least 1 MiB.
+    /// Bytes that may wait on the disk. When they do, no more is taken from the peer. Default 1 GiB, at least 1 MiB for each stream.
     #[schemars(extend("x-weir-unit" = "bytes"))]
     pub max_bytes: Option<u64>,
 }
 
-/// The smallest inbox.
-const MIN_BYTES: u64 = 1 << 20;
+/// The smallest inbox of a stream.
+pub(super) const MIN_BYTES: u64 = 1 << 20;
 
 impl InboxOptions {
     /// What the JSON Schema cannot say.

@@ -81,11 +81,11 @@ impl Open {
                 }
             }
             // After a letter comes a position.
-            if got.rows.is_empty() || got.position.is_none() {
-                if let Event::Batch(batch) = self.events.next().await.expect("a batch")? {
-                    got.rows.push(batch.records);
-                    got.position = batch.position;
-                }
+            if (got.rows.is_empty() || got.position.is_none())
+                && let Event::Batch(batch) = self.events.next().await.expect("a batch")?
+            {
+                got.rows.push(batch.records);
+                got.position = batch.position;
             }
             Ok(())
         };
