@@ -16,12 +16,12 @@ use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use weir_connect::{Batch, DeadLetter, Event, EventStream, Position, Result};
+use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Kind, Position, Result};
 use weir_formats::Refusal;
 
 use super::config::Metadata;
 use super::connection::Connection;
-use super::errors::{lost, unreachable};
+use super::errors::{lost, rejected, unreachable};
 use super::packet::{self, Ack, Incoming, Publish, Qos};
 use crate::messages::{Format, OwnValue, Rows, Shape};
 
@@ -38,6 +38,10 @@ const AHEAD: usize = 2;
 pub struct Job {
     /// The stream's name, for dead letters.
     pub stream: String,
+    /// The topics that were asked for. What the broker kept for them may come before its answer.
+    pub filters: Vec<String>,
+    /// The quality that was asked for.
+    pub qos: Qos,
     /// What batches look like.
     pub shape: Arc<Shape>,
     /// The message's own columns, in the shape's order.
@@ -64,8 +68,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins to read; `early` came already. The events end with the read; the session when it is closed or dropped.
-    pub fn start(connection: Connection, early: Vec<Incoming>, job: Job) -> Result<(Self, EventStream)> {
+    /// Begins to read. The events end with the read; the session when it is closed or dropped.
+    pub fn start(connection: Connection, job: Job) -> Result<(Self, EventStream)> {
         let (events, receiver) = mpsc::channel(AHEAD);
         let (durable, told) = mpsc::unbounded_channel();
         let id = uuid::Uuid::new_v4().simple().to_string();
@@ -89,7 +93,7 @@ impl Session {
             heard: Instant::now(),
         };
         let task = tokio::spawn(async move {
-            match reader.run(early, told).await {
+            match reader.run(told).await {
                 Ok(()) => reader.connection.close(false).await,
                 Err(error) => {
                     if let Some(events) = reader.events {
@@ -121,6 +125,22 @@ impl Session {
         drop(self.durable);
         let _gone = tokio::time::timeout(Duration::from_secs(5), self.task).await;
     }
+}
+
+/// Whether a broker gives what was asked for: its answer has a code per topic.
+pub fn granted(place: &str, filters: &[String], qos: Qos, codes: &[u8]) -> Result<()> {
+    for (filter, code) in filters.iter().zip(codes) {
+        if *code >= 0x80 {
+            return Err(rejected(place, &format!("the topic `{filter}`"), *code));
+        }
+        if *code < qos as u8 {
+            let what = format!("the broker offers only quality {code} for `{filter}`");
+            return Err(Error::new("WEIR-MQTT-006", Kind::Unsupported, what)
+                .at(place.to_owned())
+                .hint("lower `qos`, and read in the README what that means"));
+        }
+    }
+    Ok(())
 }
 
 /// The number of a position.
@@ -167,13 +187,10 @@ enum Turn {
 }
 
 impl Reader {
-    async fn run(&mut self, early: Vec<Incoming>, mut told: mpsc::UnboundedReceiver<Told>) -> Result<()> {
+    async fn run(&mut self, mut told: mpsc::UnboundedReceiver<Told>) -> Result<()> {
         let every = (self.job.keep_alive / 2).clamp(Duration::from_millis(500), Duration::from_secs(30));
         let mut tick = tokio::time::interval(every.min(Duration::from_secs(5)));
         let mut spoken = Instant::now();
-        for packet in early {
-            self.packet(packet)?;
-        }
         loop {
             if self.waiting.is_empty() && self.events.is_some() {
                 self.more().await?;
@@ -306,7 +323,8 @@ impl Reader {
             Incoming::Disconnect(code) => {
                 Err(lost(self.connection.place(), format!("the broker ended it with code {code:#04x}")))
             }
-            // Of subscriptions and answers nothing else concerns us here.
+            Incoming::Subscribed { codes, .. } => granted(self.connection.place(), &self.job.filters, self.job.qos, &codes),
+            // No other answer concerns us here.
             _ => Ok(()),
         }
     }

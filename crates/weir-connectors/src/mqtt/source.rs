@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 use weir_connect::{
-    Batch, DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
+    Batch, DeadLetter, Error, Event, EventStream, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
     Split, SplitProgress, StreamInfo, StreamReader,
 };
 
 use super::config::{Metadata, OnDataLoss, SourceOptions};
 use super::connection::{Address, Connection, Hello};
-use super::errors::{data_loss, rejected, unreachable};
+use super::errors::{data_loss, unreachable};
 use super::packet::{self, Incoming, Qos, Version};
 use super::session::{self, DEAD_BYTES, Job, Session};
 use crate::messages::{Format, Own, OwnValue, Rows, Shape};
@@ -75,23 +75,23 @@ impl MqttSource {
         const BYTES: usize = 8 << 20;
         let mut connection = self.address.connect(&Hello::guest(), largest(&self.options)).await?;
         let (mut sample, mut bytes) = (Vec::new(), 0);
+        let filters = self.options.filters();
         let looked = tokio::time::timeout(self.address.patience(), async {
-            let mut early = subscribe(&mut connection, &self.options.filters(), Qos::AtMostOnce, true).await?.into_iter();
             let mut out = BytesMut::new();
+            packet::subscribe(&mut out, connection.version(), 1, &filters, Qos::AtMostOnce, true);
             packet::ping(&mut out);
             connection.send(&mut out).await?;
             loop {
-                let packet = match early.next() {
-                    Some(packet) => packet,
-                    None => connection.next().await?,
-                };
-                match packet {
+                match connection.next().await? {
                     Incoming::Publish(message) => {
                         bytes += message.payload.len();
                         sample.push(message.payload);
                         if bytes >= BYTES || sample.len() >= 1000 {
                             return Ok::<_, Error>(());
                         }
+                    }
+                    Incoming::Subscribed { codes, .. } => {
+                        session::granted(connection.place(), &filters, Qos::AtMostOnce, &codes)?;
                     }
                     Incoming::Pong => return Ok(()),
                     _ => {}
@@ -116,33 +116,6 @@ fn column(kind: Metadata) -> Own {
         Metadata::Qos => own("_qos", DataType::Int32, false, "qos"),
         Metadata::Retained => own("_retained", DataType::Boolean, false, "retain"),
         Metadata::Duplicate => own("_duplicate", DataType::Boolean, false, "dup"),
-    }
-}
-
-/// Subscribes and waits for the answer; gives what came before it.
-async fn subscribe(connection: &mut Connection, filters: &[String], qos: Qos, retained: bool) -> Result<Vec<Incoming>> {
-    let mut out = BytesMut::new();
-    packet::subscribe(&mut out, connection.version(), 1, filters, qos, retained);
-    connection.send(&mut out).await?;
-    let mut early = Vec::new();
-    loop {
-        match connection.next().await? {
-            Incoming::Subscribed { codes, .. } => {
-                for (filter, code) in filters.iter().zip(&codes) {
-                    if *code >= 0x80 {
-                        return Err(rejected(connection.place(), &format!("the topic `{filter}`"), *code));
-                    }
-                    if *code < qos as u8 {
-                        let what = format!("the broker offers only quality {code} for `{filter}`");
-                        return Err(Error::new("WEIR-MQTT-006", Kind::Unsupported, what)
-                            .at(connection.place().to_owned())
-                            .hint("lower `qos`, and read in the README what that means"));
-                    }
-                }
-                return Ok(early);
-            }
-            other => early.push(other),
-        }
     }
 }
 
@@ -326,16 +299,16 @@ impl StreamReader for MqttReader {
         }
         let mut connection = self.connect().await?;
         let (filters, qos) = (self.options.filters(), self.options.quality());
-        let subscribing = subscribe(&mut connection, &filters, qos, self.options.retained != Some(false));
-        let early = tokio::time::timeout(self.address.patience(), subscribing)
-            .await
-            .map_err(|_| unreachable(&self.address.place(), "no answer to a subscription"))??;
+        let mut out = BytesMut::new();
+        packet::subscribe(&mut out, connection.version(), 1, &filters, qos, self.options.retained != Some(false));
+        connection.send(&mut out).await?;
         let keep_alive = connection.limits.keep_alive_secs.unwrap_or(KEEP_ALIVE_SECS).max(1);
         let (session, events) = Session::start(
             connection,
-            early,
             Job {
                 stream: self.options.name(),
+                filters,
+                qos,
                 shape: self.shape.clone(),
                 metadata: self.metadata.clone(),
                 bounded: !self.unbounded,

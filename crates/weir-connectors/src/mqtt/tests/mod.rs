@@ -64,9 +64,8 @@ impl Lab {
         });
         let mut confirmed = 0;
         while confirmed < wanted {
-            match events.poll().await.unwrap() {
-                PeerEvent::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) => confirmed += 1,
-                _ => {}
+            if let PeerEvent::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) = events.poll().await.unwrap() {
+                confirmed += 1;
             }
         }
         sending.await.unwrap();
