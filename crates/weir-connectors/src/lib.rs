@@ -44,11 +44,9 @@ pub mod redis;
 pub mod registry;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(any(feature = "mqtt", feature = "nats", feature = "pulsar"))]
+#[cfg(any(feature = "mqtt", feature = "nats", feature = "pulsar", feature = "rabbitmq", feature = "redis"))]
 mod trust;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
-mod wire;

@@ -33,6 +33,15 @@ fn refused(what: &str, why: impl std::fmt::Display) -> Error {
     Error::new("WEIR-TLS-001", Kind::Spec, what.to_owned()).because(why)
 }
 
+/// A TLS session that could not be set up; `code` is the connector's own.
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+pub(crate) fn unsettled(code: &'static str, place: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(code, Kind::Connect, "the TLS session could not be set up")
+        .at(place)
+        .because(why)
+        .hint("give the authority of the server's certificate as `ssl_root_cert`; the certificate must name `host`")
+}
+
 impl Trust<'_> {
     /// The configuration.
     ///

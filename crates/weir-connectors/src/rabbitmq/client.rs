@@ -11,9 +11,8 @@ use lapin::{Channel, Connection, ConnectionProperties, Event};
 use weir_connect::{Result, guard};
 
 use super::config::ConnectionOptions;
-use super::errors::{TLS, not_connected, shown, unreachable};
-use crate::certificates::placed;
-use crate::wire::Tls;
+use super::errors::{not_connected, shown, unreachable};
+use crate::trust::Trust;
 
 /// A connection, not yet made.
 #[derive(Debug, Clone)]
@@ -66,13 +65,15 @@ impl Address {
         let tls = match options.encrypted() {
             false => None,
             true => {
-                let tls = Tls {
-                    root_cert: options.ssl_root_cert.as_deref().map(|path| placed(&self.base_dir, path)),
-                    cert: options.ssl_cert.as_deref().map(|path| placed(&self.base_dir, path)),
-                    key: options.ssl_key.clone(),
+                let trust = Trust {
+                    base: &self.base_dir,
+                    root_cert: options.ssl_root_cert.as_deref(),
+                    cert: options.ssl_cert.as_deref(),
+                    key: options.ssl_key.as_ref(),
                     verify: options.verify_tls.unwrap_or(true),
+                    name: None,
                 };
-                Some(RustlsConnector::from(tls.config(TLS, &place)?))
+                Some(RustlsConnector::from(Arc::new(trust.config().map_err(|error| error.at(place.clone()))?)))
             }
         };
         let uri = AMQPUri {

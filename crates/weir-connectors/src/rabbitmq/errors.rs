@@ -63,7 +63,7 @@ pub fn not_connected(error: &lapin::Error, place: &str) -> Error {
                 .hint("check `user` and `password`; `guest` may only come from the broker's own machine")
         }
         ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::InvalidData => {
-            crate::wire::tls_error(TLS, place, weir_error::chain(io.as_ref()))
+            crate::trust::unsettled(TLS, place, weir_error::chain(io.as_ref()))
         }
         _ => shown(error, place),
     }

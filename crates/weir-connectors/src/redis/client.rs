@@ -1,6 +1,7 @@
 //! The connection: an address that the guard allows, TLS on top, and the commands that are asked of the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,8 +14,7 @@ use weir_connect::{Result, guard};
 use super::config::ConnectionOptions;
 use super::entries::Id;
 use super::errors::{is_missing, shown, unexpected, unreachable};
-use crate::certificates::placed;
-use crate::wire::{Tls, tls_error};
+use crate::trust::{Trust, unsettled};
 
 const TLS: &str = "WEIR-REDIS-008";
 /// How long a reader lets the server wait for an entry before it says that there is none.
@@ -89,21 +89,23 @@ impl Address {
 
     async fn encrypt(&self, stream: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let place = self.place();
-        let tls = Tls {
-            root_cert: self.options.ssl_root_cert.as_deref().map(|path| placed(&self.base_dir, path)),
-            cert: self.options.ssl_cert.as_deref().map(|path| placed(&self.base_dir, path)),
-            key: self.options.ssl_key.clone(),
+        let trust = Trust {
+            base: &self.base_dir,
+            root_cert: self.options.ssl_root_cert.as_deref(),
+            cert: self.options.ssl_cert.as_deref(),
+            key: self.options.ssl_key.as_ref(),
             verify: self.options.verify_tls.unwrap_or(true),
+            name: None,
         };
         let name =
-            ServerName::try_from(self.host().to_owned()).map_err(|error| tls_error(TLS, &place, error).hint("check `host`"))?;
-        let connector = tokio_rustls::TlsConnector::from(tls.config(TLS, &place)?);
+            ServerName::try_from(self.host().to_owned()).map_err(|error| unsettled(TLS, &place, error).hint("check `host`"))?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(trust.config().map_err(|error| error.at(place.clone()))?));
         connector.connect(name, stream).await.map_err(|error| match error.kind() {
             // It went away in the middle: that says nothing about certificates.
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
                 unreachable(&place, error)
             }
-            _ => tls_error(TLS, &place, weir_error::chain(&error)),
+            _ => unsettled(TLS, &place, weir_error::chain(&error)),
         })
     }
 }
