@@ -30,6 +30,8 @@ pub(super) enum Means {
     Last(Assign, OfTime),
     /// Computed from an edge that is not yet what it will be.
     Spoilt,
+    /// The result of an operator: what is computed from it is what the plan means.
+    Given,
 }
 
 /// Whether a window is one of the event time.
@@ -39,7 +41,7 @@ impl Means {
     /// Whether the value is not what the plan means by it.
     pub(super) fn unfinished(&self) -> bool {
         match self {
-            Self::Time => false,
+            Self::Time | Self::Given => false,
             Self::Window(assign, _) | Self::Start(assign, _) | Self::End(assign, _) | Self::Last(assign, _) => match assign.shape
             {
                 Shape::Hop { size, step } => size != step,
@@ -67,6 +69,8 @@ fn of_function(function: &ScalarFunction, schema: &DFSchema, below: &[Option<Mea
         return Some(match inner {
             // The window of a session, from its own edge.
             Some(Means::Start(session, of_time)) if session.shape == assign.shape => Means::Window(assign.clone(), of_time),
+            // The end of a session that is there.
+            Some(Means::Given) if matches!(assign.shape, Shape::Session { .. }) => Means::Given,
             inner => Means::Window(assign.clone(), inner == Some(Means::Time)),
         });
     }
@@ -75,6 +79,7 @@ fn of_function(function: &ScalarFunction, schema: &DFSchema, below: &[Option<Mea
     }
     let part = function.func.inner().downcast_ref::<Part>()?;
     match (inner?, part.name.as_str()) {
+        (Means::Given, _) => Some(Means::Given),
         (Means::Window(assign, of_time), "start") => Some(Means::Start(assign, of_time)),
         (Means::Window(assign, of_time), "end") => Some(Means::End(assign, of_time)),
         _ => None,

@@ -398,7 +398,7 @@ impl Translation<'_> {
         };
         self.rules.push(Arc::new(rule));
         self.windows.insert(node.into(), self.rules.len() - 1);
-        let means = vec![None; output.fields().len()];
+        let means = vec![Some(Means::Given); output.fields().len()];
         let kind = Kind::Operator { from, rule: self.rules.len() - 1 };
         Ok(self.draft(Draft { node: node.into(), kind, schema: output, means }))
     }

@@ -183,7 +183,8 @@ async fn windows_come_out_when_the_watermark_has_passed_them_in_the_order_of_the
 async fn a_nanosecond_belongs_to_the_window_that_it_is_in() {
     let at = TimestampNanosecondArray::from(vec![999_999_999, 1_000_000_000]);
     let bench = Bench::default().table("t", vec![("ts", Arc::new(at.clone()) as ArrayRef)]);
-    let plan = bench.plan(&stream(0, "- window: {tumble: 1s, on: ts, select: {n: count(*)}}")).await;
+    let stream = stream(0, "- window: {tumble: 1s, on: ts, select: {n: count(*)}}");
+    let plan = bench.plan(&format!("on_loss: {{window_start: accept, window_end: accept}}\n{stream}")).await;
     let mut engine = Engine::new(&plan);
     let batch = RecordBatch::try_from_iter_with_nullable([("ts", Arc::new(at) as ArrayRef, true)]).unwrap();
     engine.feed(0, &batch);
@@ -434,7 +435,7 @@ proptest! {
         for piece in rows.chunks(3) {
             for (at, key, value) in piece {
                 let end = at.div_euclid(4_000) * 4_000 + 4_000;
-                if newest > i64::MIN && end - 1 <= newest - 2_000 - 1 {
+                if newest > i64::MIN && end <= newest - 2_000 {
                     late += 1;
                 } else {
                     *windows.entry((end, *key)).or_default() += value;
