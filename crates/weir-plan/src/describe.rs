@@ -57,6 +57,7 @@ pub fn json(plan: &Plan) -> Value {
                 Program::RowLocal(program) if program.is_identity() => ("identity", None),
                 Program::RowLocal(_) => ("row_local", None),
                 Program::Relational(program) => ("relational", Some(program.reason())),
+                Program::Keyed(program) => ("keyed", Some(program.reason())),
             };
             json!({
                 "name": flow.name,
