@@ -127,15 +127,15 @@ pub struct Rig {
     pub other: Option<Arc<Topic>>,
     /// Rows are counted per window instead of filtered.
     pub counts: Option<keyed::Counts>,
-    sinks: Vec<(Arc<dyn Sink>, Shown)>,
+    pub sinks: Vec<(Arc<dyn Sink>, Shown)>,
     /// Name of the first sink's node.
-    node: String,
-    kinds: Vec<Way>,
+    pub node: String,
+    pub kinds: Vec<Way>,
     pub faults: Arc<Faults>,
     pub folder: tempfile::TempDir,
-    times: Times,
+    pub times: Times,
     pub lanes: usize,
-    refuses: Option<usize>,
+    pub refuses: Option<usize>,
     pub wire: bool,
 }
 
@@ -335,8 +335,13 @@ impl Rig {
     }
 }
 
-/// Crashes a fresh rig at each of its operations in turn, then once more on the way back, and compares.
 pub async fn survives(make: impl Fn() -> Rig) {
+    let crashes = crashes_survived(make).await;
+    assert!(crashes > 40, "only {crashes} places to crash at");
+}
+
+/// Crashes a fresh rig at each of its operations in turn, then once more on the way back, and compares. Returns the number of crashes.
+pub async fn crashes_survived(make: impl Fn() -> Rig) -> usize {
     let mut crashes = 0;
     for after in [false, true] {
         for nth in 1.. {
@@ -362,7 +367,7 @@ pub async fn survives(make: impl Fn() -> Rig) {
             }
         }
     }
-    assert!(crashes > 40, "only {crashes} places to crash at");
+    crashes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
