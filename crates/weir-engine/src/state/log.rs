@@ -181,6 +181,12 @@ impl Log {
         Ok(())
     }
 
+    /// Goes on in another file, as if it were this one.
+    #[cfg(test)]
+    pub(super) fn goes_to(&mut self, path: &Path) {
+        self.file = OpenOptions::new().write(true).open(path).unwrap();
+    }
+
     /// Bytes of records.
     pub(super) fn bytes(&self) -> u64 {
         self.length - self.head

@@ -239,6 +239,23 @@ async fn a_copy_is_whole_and_needs_nothing_else() {
     assert_eq!(all(&open(&to, "one", Some(&copied)).unwrap()), BTreeMap::new());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_is_told_and_what_was_there_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = open(folder.path(), "one", None).unwrap();
+    let (mark, content) = epochs(&mut state, 2).await.pop().unwrap();
+    state.log.lock().unwrap().goes_to(Path::new("/dev/full"));
+    let error = state.append(20, Vec::new(), vec![put("k", "v")]).await.unwrap_err();
+    assert_eq!(error.code(), "WEIR-IO-028");
+    drop(state);
+    let mut state = open(folder.path(), "one", Some(&mark)).unwrap();
+    assert_eq!(all(&state), content);
+    state.append(20, Vec::new(), vec![put("k", "v")]).await.unwrap();
+    state.apply().await.unwrap();
+    assert_eq!(all(&state)["k"], "v");
+}
+
 #[test]
 fn folders_of_two_names_are_two() {
     let state = Path::new("s");
