@@ -19,7 +19,7 @@ use weir_plan::keyed::{Emitted, EventTime, KeyedProgram, Operators, StateChange,
 use weir_plan::{RowOutput, RowProgram};
 
 use crate::memory::schema;
-use crate::stream::{AtOnce, CoCommitted, EPOCHS, HURRY, Rig, Staged, TURNS, Times, Way, crashes_survived, survives};
+use crate::stream::{AtOnce, CoCommitted, EPOCHS, HURRY, Rig, Staged, TURNS, Times, Way, crashes_survived};
 use crate::topic::{Topic, broken};
 
 const SECOND: i64 = 1_000_000;
@@ -225,6 +225,12 @@ fn two_inputs(kinds: &[Way], times: Times) -> Rig {
     rig
 }
 
+async fn survives(make: impl Fn() -> Rig) {
+    let crashes = crashes_survived(make).await;
+    // One lane has fewer moments than several; what is between them is in `every_step_of_the_state_may_fail`.
+    assert!(crashes > 20, "only {crashes} places to crash at");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn windows_into_a_staged_sink_survive_a_crash_at_every_operation() {
     survives(|| rig(&[Staged], TURNS)).await;
@@ -248,8 +254,7 @@ async fn windows_of_two_inputs_survive_a_crash_at_every_operation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn windows_into_a_sink_that_shows_rows_at_once_are_not_lost() {
     survives(|| rig(&[AtOnce], EPOCHS)).await;
-    let crashes = crashes_survived(|| rig(&[AtOnce], HURRY)).await;
-    assert!(crashes > 20, "only {crashes} places to crash at");
+    survives(|| rig(&[AtOnce], HURRY)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -404,6 +409,35 @@ async fn state_that_is_lost_or_of_another_program_is_refused_until_it_is_given_u
     // One stream of several: its state goes, too.
     assert_eq!(store.reset("numbers", Some("numbers")).await.unwrap(), 1);
     assert!(folder.exists() && !folder.join("numbers").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_from_a_backup_does_not_go_with_rows_that_it_does_not_know() {
+    let rig = Rig { wire: false, ..rig(&[CoCommitted], EPOCHS) };
+    let checkpoints = |from: &std::path::Path, to: &std::path::Path| {
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(to.join(name));
+            if from.join(name).exists() {
+                std::fs::copy(from.join(name), to.join(name)).unwrap();
+            }
+        }
+    };
+    let crash = async || {
+        rig.faults.arm(8, false);
+        assert_eq!(rig.attempt().await.status, RunStatus::Failed);
+        rig.faults.arm(-1, false);
+    };
+    let backup = tempfile::tempdir().unwrap();
+    crash().await;
+    checkpoints(rig.folder.path(), backup.path());
+    crash().await;
+    let now = tempfile::tempdir().unwrap();
+    checkpoints(rig.folder.path(), now.path());
+    checkpoints(backup.path(), rig.folder.path());
+    assert_eq!(rig.attempt().await.error.unwrap().code, "WEIR-STATE-012");
+    // As it was, it goes on.
+    checkpoints(now.path(), rig.folder.path());
+    rig.check(&rig.attempt().await, "as it was").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
