@@ -4,7 +4,7 @@
 //! * [`planner`]: how one is made; [`vocabulary`]: the words that a pipeline file may use.
 //! * `transforms`: what users write; each lowers to queries and checked casts (`chain`), whose columns are traced back to
 //!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
-//! * [`keyed`]: programs that keep state over event time.
+//! * [`keyed`]: programs that keep state over event time (`mode: streaming`).
 //! * [`changes`]: what `mode: cdc` needs beyond that: columns about changes, and programs for other shapes.
 //! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
 //!

@@ -93,7 +93,7 @@ pub enum Program {
     RowLocal(Arc<dyn RowProgram>),
     /// Needs to see rows together (join, aggregate, sort, distinct, window, limit): runs once over everything in DataFusion with spilling.
     Relational(Arc<dyn RelationalProgram>),
-    /// Keeps state over event time, without end: one lane owns its operators (`docs/adr/0009`).
+    /// Keeps state over event time (`mode: streaming`): runs without end in one lane, its state is part of each epoch.
     Keyed(Arc<dyn KeyedProgram>),
 }
 
