@@ -54,11 +54,7 @@ impl Scene {
         let start = chrono::DateTime::from_timestamp_millis(1_767_225_600_000).unwrap();
         let line = |id: i64| {
             let at = start + chrono::TimeDelta::milliseconds(id * STEP);
-            format!(
-                "{{\"id\":{id},\"kind\":\"k{}\",\"at\":\"{}\"}}\n",
-                id % 7,
-                at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-            )
+            format!("{{\"id\":{id},\"kind\":\"k{}\",\"at\":\"{}\"}}\n", id % 7, at.format("%Y-%m-%dT%H:%M:%S%.3f"))
         };
         let text: String = (round * PART..(round + 1) * PART).map(line).collect();
         self.folder.write(&format!("in/{round:03}.ndjson"), text);
