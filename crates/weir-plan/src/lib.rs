@@ -44,5 +44,5 @@ pub use planner::{PlanFailure, Planner};
 pub use problem::code;
 pub use program::checked_table::Aside;
 pub use program::prepared::prepared;
-pub use program::record::decode_record;
+pub use program::record::{decode_record, encode as encode_record};
 pub use vocabulary::{Words, vocabulary};
