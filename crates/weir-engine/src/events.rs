@@ -104,6 +104,24 @@ pub struct Progress {
     /// Of a log: its journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalProgress>,
+    /// Of a stream that keeps state over event time: how far time is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTimeProgress>,
+}
+
+/// Event time of a stream at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EventTimeProgress {
+    /// No row older than this is expected: milliseconds since 1970. `None`: not every split has given a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark_ms: Option<i64>,
+    /// How far it is behind the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<i64>,
+    /// Bytes of state in memory.
+    pub state_bytes: u64,
+    /// Rows that came behind the watermark.
+    pub rows_late: u64,
 }
 
 /// The journal of a log at one moment.

@@ -1,7 +1,7 @@
 //! One flow, from recovery over reading to commit.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -66,6 +66,12 @@ pub(crate) struct Gauges {
     pub(crate) bytes: AtomicU64,
     pub(crate) dead: AtomicU64,
     pub(crate) durable: AtomicU64,
+    /// Rows behind the watermark.
+    pub(crate) late: AtomicU64,
+    /// Of a flow that keeps state: bytes of it in memory.
+    pub(crate) state_bytes: AtomicU64,
+    /// And its watermark; `i64::MIN`: there is none yet.
+    pub(crate) watermark: AtomicI64,
 }
 
 /// What the lanes of a flow share.
@@ -321,6 +327,10 @@ async fn read(
             (Program::Relational(program), Some(last)) => {
                 readers.push(last);
                 crate::relational::run(shared, flow, program.as_ref(), readers, &states).await
+            }
+            (Program::Keyed(_), Some(_)) => {
+                Err(Error::new("WEIR-STREAM-004", Kind::Unsupported, "state over time is kept in `mode: streaming` only")
+                    .at(format!("stream `{}`", flow.name)))
             }
             (_, None) => Err(Error::internal(format!("flow `{}` has no input", flow.name))),
         }

@@ -22,6 +22,7 @@ use crate::writing::{Rows, Writing};
 pub(crate) struct Lane {
     shared: Arc<FlowShared>,
     writing: Writing,
+    program: Arc<dyn RowProgram>,
     tracker: Option<CursorTracker>,
     /// Splits, whole or up to a position, whose rows are in the writers.
     pending: Vec<SplitProgress>,
@@ -45,8 +46,8 @@ impl Lane {
         program: Arc<dyn RowProgram>,
         tracker: Option<CursorTracker>,
     ) -> Result<Self> {
-        let writing = Writing::open(index, shared.clone(), program).await?;
-        Ok(Self { shared, writing, tracker, pending: Vec::new(), last_flush: Instant::now() })
+        let writing = Writing::open(index, shared.clone()).await?;
+        Ok(Self { shared, writing, program, tracker, pending: Vec::new(), last_flush: Instant::now() })
     }
 
     /// Works until no split is left or the run stops.
@@ -155,7 +156,8 @@ impl Lane {
             None => (batch.records, 0),
         };
         let (active, quiet) = (Some(todo.active.as_slice()), todo.quiet);
-        self.writing.rows(Rows { records, read, delivered, source_bytes: batch.source_bytes, active, quiet }).await
+        let rows = Rows { records, read, delivered, source_bytes: batch.source_bytes, active, quiet };
+        self.writing.rows(self.program.as_ref(), rows).await
     }
 
     /// Ends an epoch, if there is anything to end.

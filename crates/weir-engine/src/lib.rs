@@ -7,6 +7,7 @@
 //! * `flow`: one flow from recovery over reading to commit.
 //! * `lane`: one lane: split → queue → `writing`: row program → writers → epoch.
 //! * `streaming`: the same without end, in turns.
+//! * `state`: what flows over event time keep.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
 //! * `cdc`: a log of changes, through a journal, into sinks.
 //! * [`replay`]: dead letters, once more through their pipeline.
@@ -26,6 +27,7 @@ mod relational;
 pub mod replay;
 pub mod report;
 mod run;
+mod state;
 pub mod store;
 mod streaming;
 pub mod verify;
@@ -33,6 +35,7 @@ mod writing;
 
 pub use cdc::hold::HeldStream;
 pub use cdc::{again, back, codec, hold, journal, look};
-pub use events::{JournalProgress, Progress, Reporter, RunEvent, Silent};
+pub use events::{EventTimeProgress, JournalProgress, Progress, Reporter, RunEvent, Silent};
 pub use report::{RunReport, RunStatus, StreamReport};
 pub use run::{RunOptions, run};
+pub use streaming::savepoint;

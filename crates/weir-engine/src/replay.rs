@@ -248,6 +248,7 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
         Program::RowLocal(program) if outputs.len() == flow.outputs.len() => Program::RowLocal(program.clone()),
         Program::RowLocal(program) => Program::RowLocal(Arc::new(Chosen { inner: program.clone(), outputs: outputs.to_vec() })),
         Program::Relational(program) => Program::Relational(program.clone()),
+        Program::Keyed(program) => Program::Keyed(program.clone()),
     };
     Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: chosen.collect(), replan: flow.replan.clone() }
 }

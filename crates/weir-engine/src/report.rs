@@ -29,13 +29,16 @@ pub struct StreamReport {
     pub rows_read: u64,
     /// Rows visible in the sink(s), by the sinks' own count.
     pub rows_written: u64,
-    /// Rows taken out by filters, or absorbed by joins and aggregates.
+    /// Rows taken out by filters, or absorbed by joins, aggregates and windows.
     pub rows_filtered: u64,
     /// Rows in the dead letters.
     pub rows_dead: u64,
     /// Rows that the program made beyond those it read (a join that multiplies, several sinks); 0 in a plain stream.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows_derived: u64,
+    /// Rows that came behind the watermark, whatever became of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows_late: u64,
     /// Bytes at the target.
     pub bytes_written: u64,
     /// Where the rows are.

@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub journal: Option<Arc<dyn Objects>>,
     /// `mode: cdc`: end when everything that was committed at the source when the run began is in the sinks.
     pub until_caught_up: bool,
+    /// `mode: streaming`: begin where this savepoint is; the pipeline must not have a state of its own.
+    pub from_savepoint: Option<PathBuf>,
     /// `on_schema_change: hold`: how often it is looked whether what waits was approved.
     pub look_again: Duration,
 }
@@ -63,6 +65,7 @@ impl RunOptions {
             max_retries: 5,
             journal: None,
             until_caught_up: false,
+            from_savepoint: None,
             look_again: Duration::from_secs(5),
         }
     }
@@ -248,6 +251,7 @@ async fn execute(
         let store = options.state.open().await?;
         let lock = lock(options.state.folder(), &pipeline)?;
         let fingerprint = fingerprint(plan)?;
+        streaming::savepoint::begin(plan, &store, &fingerprint, options.from_savepoint.as_deref()).await?;
         let (run_id, resumed) = choose_run(plan, &store, &fingerprint).await?;
         let attempt = store.begin(&run_id, &pipeline, &fingerprint, options.name.as_deref()).await?;
         Ok::<_, Error>((store, lock, run_id, resumed, attempt))
@@ -258,7 +262,7 @@ async fn execute(
     };
     // Streams without end are read side by side.
     let side_by_side = if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 };
-    let budget = Budget::new(options.max_memory_bytes, options.parallelism * side_by_side);
+    let budget = Budget::new(options.max_memory_bytes, options.parallelism * side_by_side, side_by_side);
     let context = Arc::new(RunContext {
         dead_letters_of: letters_of,
         identity: RunIdentity { pipeline, run_id: run_id.clone() },
@@ -487,7 +491,9 @@ pub(crate) fn reconcile(
             (totals.filtered, derived)
         }
         // A join or aggregate absorbs rows and makes others; what it did is not row by row.
-        Program::Relational(_) => (totals.read.saturating_sub(written + totals.dead), out.saturating_sub(totals.read)),
+        Program::Relational(_) | Program::Keyed(_) => {
+            (totals.read.saturating_sub(written + totals.dead), out.saturating_sub(totals.read))
+        }
     };
     Ok(StreamReport {
         name: flow.name.clone(),
@@ -496,6 +502,7 @@ pub(crate) fn reconcile(
         rows_filtered: filtered,
         rows_dead: totals.dead,
         rows_derived: derived,
+        rows_late: totals.late,
         bytes_written: reports.iter().map(|report| report.bytes).sum(),
         places: reports.iter().map(|report| report.place.clone()).collect(),
         objects: reports.iter().map(|report| report.objects).sum(),

@@ -9,17 +9,18 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, SplitProgress, StreamWriter};
-use weir_error::Result;
-use weir_plan::{RowProgram, RuleCount};
+use weir_error::{Error, Result};
+use weir_plan::keyed::Emitted;
+use weir_plan::{RowProgram, RuleCount, add_rules};
 
 use crate::cursor::CursorState;
 use crate::flow::FlowShared;
+use crate::state::StateMark;
 use crate::store::{Counts, EpochBody, SetAside};
 
 pub(crate) struct Writing {
     lane: usize,
     pub(crate) shared: Arc<FlowShared>,
-    program: Arc<dyn RowProgram>,
     writers: Vec<Box<dyn StreamWriter>>,
     counts: Counts,
     dead: Vec<SetAside>,
@@ -44,24 +45,24 @@ pub(crate) struct Rows<'a> {
     pub(crate) quiet: bool,
 }
 
+/// The end of an epoch.
+pub(crate) struct Ending {
+    /// Its number.
+    pub(crate) number: u64,
+    pub(crate) progress: Vec<SplitProgress>,
+    pub(crate) cursor: Option<CursorState>,
+    /// Of a flow that keeps state: the one that belongs to the progress; durable already.
+    pub(crate) state: Option<StateMark>,
+}
+
 impl Writing {
-    pub(crate) async fn open(lane: usize, shared: Arc<FlowShared>, program: Arc<dyn RowProgram>) -> Result<Self> {
+    pub(crate) async fn open(lane: usize, shared: Arc<FlowShared>) -> Result<Self> {
         let mut writers = Vec::new();
         for target in &shared.targets {
             writers.push(target.sink.writer(lane).await?);
         }
         let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
-        Ok(Self {
-            lane,
-            shared,
-            program,
-            writers,
-            counts,
-            dead: Vec::new(),
-            letter_bytes: 0,
-            early: Vec::new(),
-            hidden_since: None,
-        })
+        Ok(Self { lane, shared, writers, counts, dead: Vec::new(), letter_bytes: 0, early: Vec::new(), hidden_since: None })
     }
 
     pub(crate) fn outputs(&self) -> usize {
@@ -85,17 +86,17 @@ impl Writing {
         }
     }
 
-    pub(crate) async fn rows(&mut self, rows: Rows<'_>) -> Result<()> {
-        let gauges = &self.shared.gauges;
+    /// Rows, through a program whose outputs are the writers.
+    pub(crate) async fn rows(&mut self, program: &dyn RowProgram, rows: Rows<'_>) -> Result<()> {
         let mut counts = Counts { read: rows.read, bytes_read: rows.source_bytes, ..Counts::default() };
         counts.filtered = rows.delivered * self.writers.len() as u64;
         counts.written = vec![0; self.writers.len()];
         let mut dead = Vec::new();
-        if self.program.is_identity() && self.writers.len() == 1 {
+        if program.is_identity() && self.writers.len() == 1 {
             counts.written[0] = rows.records.num_rows() as u64;
             self.writers[0].write(rows.records).await?;
         } else {
-            for (index, output) in self.program.apply(&rows.records)?.into_iter().enumerate() {
+            for (index, output) in program.apply(&rows.records)?.into_iter().enumerate() {
                 let count = output.batch.num_rows() as u64;
                 counts.written[index] = count;
                 counts.filtered += output.filtered;
@@ -111,17 +112,48 @@ impl Writing {
                 }
             }
         }
+        self.wrote(&counts);
+        if !rows.quiet {
+            self.counts.add(&counts);
+            self.set_aside(dead);
+        }
+        Ok(())
+    }
+
+    /// What operators gave, with what was counted, and set aside, on the way to them.
+    pub(crate) async fn emitted(&mut self, out: Emitted, mut counts: Counts, mut dead: Vec<SetAside>) -> Result<()> {
+        counts.written = vec![0; self.writers.len()];
+        for (index, batch) in out.batches {
+            let (Some(writer), Some(count)) = (self.writers.get_mut(index), counts.written.get_mut(index)) else {
+                return Err(Error::internal("operators gave an output that there is not"));
+            };
+            if batch.num_rows() > 0 {
+                *count += batch.num_rows() as u64;
+                writer.write(batch).await?;
+            }
+        }
+        for (index, letter) in out.dead {
+            dead.push(SetAside { sink: self.shared.sinks.get(index).cloned(), letter });
+        }
+        counts.dead += dead.len() as u64;
+        counts.filtered += out.absorbed;
+        counts.late += out.late;
+        add_rules(&mut counts.rules, &out.rules);
+        self.wrote(&counts);
+        self.counts.add(&counts);
+        self.set_aside(dead);
+        Ok(())
+    }
+
+    fn wrote(&mut self, counts: &Counts) {
+        let gauges = &self.shared.gauges;
         let hides = |(count, target): (&u64, &crate::flow::Target)| *count > 0 && target.at_once;
         if self.hidden_since.is_none() && counts.written.iter().zip(&self.shared.targets).any(hides) {
             self.hidden_since = Some(Instant::now());
         }
         gauges.written.fetch_add(counts.written.iter().sum(), Ordering::Relaxed);
         gauges.dead.fetch_add(counts.dead, Ordering::Relaxed);
-        if !rows.quiet {
-            self.counts.add(&counts);
-            self.set_aside(dead);
-        }
-        Ok(())
+        gauges.late.fetch_add(counts.late, Ordering::Relaxed);
     }
 
     /// A record that the source could not read.
@@ -151,9 +183,15 @@ impl Writing {
     /// Ends an epoch: staged sinks first (their receipts belong into the checkpoint), then the checkpoint, then the sinks that
     /// commit rows and positions together.
     pub(crate) async fn flush(&mut self, progress: Vec<SplitProgress>, cursor: Option<CursorState>) -> Result<()> {
+        let number = self.shared.next_epoch();
+        self.end(Ending { number, progress, cursor, state: None }).await
+    }
+
+    /// The same, of an epoch that has its number already.
+    pub(crate) async fn end(&mut self, ending: Ending) -> Result<()> {
         self.hidden_since = None;
         let shared = self.shared.clone();
-        let barrier = Barrier { epoch: shared.next_epoch(), lane: self.lane, progress };
+        let barrier = Barrier { epoch: ending.number, lane: self.lane, progress: ending.progress };
         let mut tokens = vec![Value::Null; self.writers.len()];
         for (index, target) in shared.targets.iter().enumerate() {
             if !target.co_committed {
@@ -167,7 +205,8 @@ impl Writing {
             tokens,
             early: std::mem::take(&mut self.early),
             counts: std::mem::replace(&mut self.counts, empty),
-            cursor,
+            cursor: ending.cursor,
+            state: ending.state,
             ..EpochBody::default()
         };
         let dead = std::mem::take(&mut self.dead);

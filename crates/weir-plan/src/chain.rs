@@ -14,6 +14,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use weir_connect::Edge;
 use weir_connect::fidelity::{LOGICAL_TYPE, SOURCE_TYPE};
 
+use crate::keyed::{DedupeRule, TimeMark};
 use crate::lineage::{self, Origin};
 use crate::model::RowProgram;
 use crate::program::cast::CheckedCast;
@@ -101,6 +102,14 @@ pub(crate) struct Graph {
     /// Some rows of each input, where a transform wants to see them.
     pub(crate) samples: Vec<Option<RecordBatch>>,
     pub(crate) ops: Vec<Op>,
+    /// `mode: streaming`: what keeps state has to do so over event time.
+    pub(crate) streaming: bool,
+    /// Where rows have their event time.
+    pub(crate) times: Vec<TimeMark>,
+    /// Operations that give the late rows of the window of their node. A batch has none.
+    pub(crate) late: BTreeSet<usize>,
+    /// Operations that are a `dedupe`.
+    pub(crate) dedupes: BTreeMap<usize, DedupeRule>,
 }
 
 impl Graph {
@@ -173,6 +182,37 @@ impl<'a> Chain<'a> {
         let end = std::mem::replace(&mut self.current, before);
         self.ports.extend(end.first().map(|(upstream, _)| (name.to_string(), *upstream)));
         Ok(())
+    }
+
+    /// Appends an output for rows of the one input that came too late for what follows. Only a stream has some.
+    pub(crate) fn late_port(&mut self, name: &str) -> Result<()> {
+        self.port(name, |_, input| LogicalPlanBuilder::from(input).filter(datafusion::logical_expr::lit(false))?.build())?;
+        if let Some((_, Upstream::Op(op))) = self.ports.last() {
+            self.graph.late.insert(*op);
+            // Nothing for each row: that is row by row.
+            self.graph.ops[*op].steps = Ok(vec![Step::Filter { predicate: datafusion::physical_expr::expressions::lit(false) }]);
+        }
+        Ok(())
+    }
+
+    /// Whether the flow is a stream.
+    pub(crate) fn streaming(&self) -> bool {
+        self.graph.streaming
+    }
+
+    /// Says that a column of the one input is its event time.
+    pub(crate) fn mark_time(&mut self, column: usize, max_lateness: i64, idle_after: Option<i64>) {
+        if let Some((at, _)) = self.current.first() {
+            let mark = TimeMark { node: self.node.clone(), at: *at, column, max_lateness, idle_after };
+            self.graph.times.push(mark);
+        }
+    }
+
+    /// Says what the last operation means for a stream.
+    pub(crate) fn mark_dedupe(&mut self, rule: DedupeRule) {
+        if let Some((Upstream::Op(op), _)) = self.current.first() {
+            self.graph.dedupes.insert(*op, rule);
+        }
     }
 
     /// What the node gives at each of its outputs, if it has several.

@@ -120,7 +120,7 @@ fn system(pipeline: &Pipeline, registry: &Registry, node: &Node, places: &Places
         found.push(places.in_node(&node.name, refused(&error)));
     }
     if node.role == Role::Source {
-        if let Err(problem) = options::lag(node) {
+        for problem in [options::lag(node).err(), options::event_time(node).err()].into_iter().flatten() {
             found.push(places.in_node(&node.name, problem));
         }
         return;

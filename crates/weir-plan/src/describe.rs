@@ -57,6 +57,7 @@ pub fn json(plan: &Plan) -> Value {
                 Program::RowLocal(program) if program.is_identity() => ("identity", None),
                 Program::RowLocal(_) => ("row_local", None),
                 Program::Relational(program) => ("relational", Some(program.reason())),
+                Program::Keyed(program) => ("keyed", Some(program.reason())),
             };
             json!({
                 "name": flow.name,
@@ -226,27 +227,35 @@ fn transforms(plan: &Plan, page: &mut Page) {
             if plan.pipeline.of(Role::Source).count() > 1 { format!("{} ({})", node.name, node.kind) } else { node.kind.clone() }
         })
         .collect();
-    let relational: Vec<&Flow> = plan.flows.iter().filter(|flow| matches!(flow.program, Program::Relational(_))).collect();
-    if nodes.is_empty() && relational.is_empty() {
+    let reasons = reasons(&plan.flows);
+    if nodes.is_empty() && reasons.is_empty() {
         return;
     }
     let chain = nodes.join(" → ");
-    if relational.is_empty() {
+    if reasons.is_empty() {
         page.wrapped("  transforms ", &format!("{chain} · streaming, bounded memory"));
         return;
     }
     page.wrapped("  transforms ", &chain);
-    let mut reasons: Vec<String> = Vec::new();
-    for flow in relational {
-        if let Program::Relational(program) = &flow.program
-            && !reasons.contains(&program.reason())
-        {
-            reasons.push(program.reason());
+    for (label, reason) in reasons {
+        page.wrapped(label, &reason);
+    }
+}
+
+/// Why a flow is more than row by row; each reason once.
+fn reasons(flows: &[Flow]) -> Vec<(&'static str, String)> {
+    let mut told: Vec<(&'static str, String)> = Vec::new();
+    for flow in flows {
+        let reason = match &flow.program {
+            Program::RowLocal(_) => continue,
+            Program::Relational(program) => ("    not streaming: ", program.reason()),
+            Program::Keyed(program) => ("    keeps state: ", program.reason()),
+        };
+        if !told.contains(&reason) {
+            told.push(reason);
         }
     }
-    for reason in reasons {
-        page.wrapped("    not streaming: ", &reason);
-    }
+    told
 }
 
 /// The sink's `partition_by` as it is written.

@@ -13,6 +13,7 @@ use weir_spec::model::{Mode, Node};
 use crate::chain::{Body, Chain, Graph, InputTable, Upstream};
 use crate::changes::{reads_log, with_metadata};
 use crate::check::{no_key, refused};
+use crate::keyed::{self, TimeMark};
 use crate::loss::{self, Verdict};
 use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Program};
 use crate::options::{self, Lag};
@@ -59,7 +60,7 @@ impl FlowBuilder<'_> {
         told: &mut Told,
     ) -> Result<Option<(Flow, Vec<ColumnReport>)>> {
         let before = told.problems.len();
-        let mut graph = Graph::default();
+        let mut graph = Graph { streaming: self.policies.mode == Mode::Streaming, ..Graph::default() };
         let mut ends: BTreeMap<String, Upstream> = BTreeMap::new();
         let mut inputs = Vec::new();
         for (index, (open, stream)) in choice.iter().enumerate() {
@@ -67,6 +68,7 @@ impl FlowBuilder<'_> {
             told.columns.extend(stream.schema.fields().iter().map(|field| field.name().clone()));
             graph.inputs.push(InputTable::new(index, &open.node.name, &stream.name, &stream.schema));
             graph.samples.push(self.samples.get(&(open.node.name.clone(), stream.name.clone())).cloned());
+            graph.times.extend(self.event_time(index, open, stream, told));
             inputs.extend(self.input(index, open, stream, told));
         }
         for node in &component.transforms {
@@ -109,6 +111,7 @@ impl FlowBuilder<'_> {
             None => return Ok(None),
         };
         let row_local = matches!(program, Program::RowLocal(_));
+        let together = matches!(program, Program::Relational(_));
         let endless = matches!(self.policies.mode, Mode::Cdc | Mode::Streaming);
         if endless
             && let Some(check) = graph.ops.iter().find_map(|op| match &op.body {
@@ -124,7 +127,7 @@ impl FlowBuilder<'_> {
             told.problems.push(self.places.in_node(check.node(), problem));
             return Ok(None);
         }
-        if endless && !row_local {
+        if endless && together {
             told.problems.push(self.together(&graph, choice));
             return Ok(None);
         }
@@ -158,7 +161,7 @@ impl FlowBuilder<'_> {
         if told.problems.len() > before {
             return Ok(None);
         }
-        if !row_local && self.policies.mode == Mode::Incremental {
+        if together && self.policies.mode == Mode::Incremental {
             told.warnings.push(format!(
                 "`{name}` sees rows together, and of a source that is read incrementally only the new rows are there to be seen"
             ));
@@ -201,6 +204,45 @@ impl FlowBuilder<'_> {
             table: table_name(index, &node.name),
             cursor,
             cursor_lag,
+        })
+    }
+
+    /// Where a source says that its rows have their time.
+    fn event_time(&self, index: usize, open: &OpenSource, stream: &StreamInfo, told: &mut Told) -> Option<TimeMark> {
+        let node = &open.node.name;
+        // What cannot be read was told before.
+        let written = options::event_time(&open.node).ok().flatten()?;
+        if self.policies.mode != Mode::Streaming {
+            told.warnings.push(format!(
+                "`event_time` of `{node}` is for `mode: streaming`: here every row is seen before anything is counted"
+            ));
+            return None;
+        }
+        let mut tell = |problem: Problem| told.problems.push(self.places.in_node(node, problem));
+        let Some((column, field)) = stream.schema.column_with_name(&written.column) else {
+            let names: Vec<String> = stream.schema.fields().iter().map(|field| field.name().clone()).collect();
+            let mut problem = Problem::no_column(&written.column, "event_time/column", &names);
+            problem.code = code::EVENT_TIME;
+            problem.message = format!("stream `{}` has no column `{}` to be the event time", stream.name, written.column);
+            tell(problem);
+            return None;
+        };
+        if !matches!(field.data_type(), DataType::Timestamp(..)) {
+            let kind = crate::types::show(field.data_type());
+            let message = format!("`{}` of `{}` is {kind}, no timestamp", written.column, stream.name);
+            tell(
+                Problem::new(code::EVENT_TIME, message)
+                    .option("event_time/column")
+                    .help("declare it as a timestamp at the source, or `cast` it and say `watermark: {column: …}` after that"),
+            );
+            return None;
+        }
+        Some(TimeMark {
+            node: node.clone(),
+            at: Upstream::Input(index),
+            column,
+            max_lateness: i64::from(written.max_lateness_ms) * 1_000,
+            idle_after: written.idle_after_ms.map(|ms| i64::from(ms) * 1_000),
         })
     }
 
@@ -322,6 +364,16 @@ impl FlowBuilder<'_> {
         {
             return Some((Program::RowLocal(Arc::new(tree)), Arc::new(graph)));
         }
+        if graph.streaming && !graph.ops.iter().any(|op| matches!(&op.body, Body::Check(check) if check.needs_the_end())) {
+            let streams: Vec<String> = inputs.iter().map(|input| input.stream.name.clone()).collect();
+            return match keyed::translate(self.session, &graph, tails, &streams) {
+                Ok(program) => Some((Program::Keyed(program), Arc::new(graph))),
+                Err((node, problem)) => {
+                    told.problems.push(self.places.in_node(&node, problem));
+                    None
+                }
+            };
+        }
         let graph = Arc::new(graph);
         let prepared: Vec<Option<Prepared>> =
             inputs.iter().enumerate().map(|(index, input)| prepare(index, &input.stream.name, &graph, tails)).collect();
@@ -364,25 +416,15 @@ impl FlowBuilder<'_> {
 
     /// `mode: cdc` with something that a row alone does not decide.
     fn together(&self, graph: &Graph, choice: &[(&OpenSource, &StreamInfo)]) -> Diagnostic {
-        let (mode, help) = match self.policies.mode {
-            Mode::Streaming => (
-                "streaming",
-                "rows of a stream pass one by one: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates; windows and joins are to come",
-            ),
-            _ => (
-                "cdc",
-                "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates",
-            ),
-        };
+        let help = "changes pass row by row: filter, field_mapper, cast, mask, split, flatten, json_path, or sql without joins and aggregates";
         for op in &graph.ops {
             if let Err(why) = &op.steps {
-                let message = format!("`mode: {mode}` has no place for `{}`: it sees rows together ({why})", op.node);
+                let message = format!("`mode: cdc` has no place for `{}`: it sees rows together ({why})", op.node);
                 return self.places.in_node(&op.node, Problem::new(code::MODE, message).help(help));
             }
         }
         let nodes: Vec<&str> = choice.iter().map(|(open, _)| open.node.name.as_str()).collect();
-        let what = if mode == "cdc" { "logs" } else { "rows" };
-        let message = format!("`mode: {mode}` cannot bring the {what} of `{}` together", nodes.join("`, `"));
+        let message = format!("`mode: cdc` cannot bring the logs of `{}` together", nodes.join("`, `"));
         self.places.in_node(nodes.first().copied().unwrap_or_default(), Problem::new(code::MODE, message).help(help))
     }
 

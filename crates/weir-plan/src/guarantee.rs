@@ -20,6 +20,7 @@ pub(crate) fn word(delivery: Delivery) -> &'static str {
 /// | --- | --- | --- | --- |
 /// | row-local | yes | staged, co-committed | exactly once |
 /// | row-local | no | staged, co-committed | at least once: a second read of an unfinished split may differ |
+/// | keyed | as row-local: its state is part of each epoch, and goes back with the positions | | |
 /// | relational (one epoch) | either | staged, co-committed | exactly once: an interrupted attempt leaves nothing |
 /// | any | either | idempotent | effectively once; a source that does not re-read the same rows: at least once |
 /// | any | either | append | at least once |
@@ -36,6 +37,9 @@ pub(crate) fn of(flows: &[Flow]) -> Guarantee {
             add(format!("`{}` runs as one epoch: an interrupted attempt leaves nothing behind", flow.name));
         } else {
             flow.inputs.iter().for_each(|input| add(clause(&input.connector, &input.source.capabilities().replay_note)));
+            if matches!(flow.program, Program::Keyed(_)) {
+                add(format!("the state of `{}` is part of each checkpoint", flow.name));
+            }
         }
         for output in &flow.outputs {
             delivery = delivery.min(promise(flow, output));

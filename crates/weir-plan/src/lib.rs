@@ -4,6 +4,7 @@
 //! * [`planner`]: how one is made; [`vocabulary`]: the words that a pipeline file may use.
 //! * `transforms`: what users write; each lowers to queries and checked casts (`chain`), whose columns are traced back to
 //!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
+//! * [`keyed`]: programs that keep state over event time (`mode: streaming`).
 //! * [`changes`]: what `mode: cdc` needs beyond that: columns about changes, and programs for other shapes.
 //! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
 //!
@@ -20,6 +21,7 @@ mod convert;
 pub mod describe;
 mod flow;
 mod guarantee;
+pub mod keyed;
 mod lineage;
 mod loss;
 pub mod model;
@@ -42,5 +44,5 @@ pub use planner::{PlanFailure, Planner};
 pub use problem::code;
 pub use program::checked_table::Aside;
 pub use program::prepared::prepared;
-pub use program::record::decode_record;
+pub use program::record::{decode_record, encode as encode_record};
 pub use vocabulary::{Words, vocabulary};

@@ -11,6 +11,7 @@ use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePol
 use weir_spec::model::{Delivery, Pipeline};
 
 use crate::changes::{MetadataColumn, OutputWay, Replan};
+use crate::keyed::KeyedProgram;
 
 /// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
 pub struct Plan {
@@ -92,6 +93,8 @@ pub enum Program {
     RowLocal(Arc<dyn RowProgram>),
     /// Needs to see rows together (join, aggregate, sort, distinct, window, limit): runs once over everything in DataFusion with spilling.
     Relational(Arc<dyn RelationalProgram>),
+    /// Keeps state over event time (`mode: streaming`): runs without end in one lane, its state is part of each epoch.
+    Keyed(Arc<dyn KeyedProgram>),
 }
 
 /// A row-local program. Pure and shared by all lanes.

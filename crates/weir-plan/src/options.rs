@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use weir_connect::stream::LossChoice;
 use weir_connect::{Connector, DeleteMode, OnLoss, Registry, SchemaChangePolicy, WriteMode};
@@ -12,7 +13,7 @@ use crate::changes::MetadataColumn;
 use crate::problem::{Problem, code, nearest};
 
 /// Options of the plan itself: a connector that does not list them in its schema does not get them.
-const GENERIC: [&str; 6] = ["write_mode", "key", "cursor", "lag", "delete_mode", "metadata_columns"];
+const GENERIC: [&str; 7] = ["write_mode", "key", "cursor", "lag", "event_time", "delete_mode", "metadata_columns"];
 
 /// Turns references in option values into what they stand for.
 pub trait ResolveReferences: Send + Sync {
@@ -42,7 +43,7 @@ pub struct Divided {
 
 /// Divides a node's options by the connector's schemas; a named connection comes from the pipeline. A property that both
 /// schemas know goes to both. Options that neither knows stay with the node, so that parsing them complains; only those
-/// that belong to the plan itself (`write_mode`, `key`, `cursor`, `lag`) are left out then.
+/// that belong to the plan itself (`write_mode`, `key`, `cursor`, `lag`, `event_time`) are left out then.
 pub fn divide(pipeline: &Pipeline, node: &Node, connector: &dyn Connector) -> Result<Divided> {
     split(pipeline, node, connector).map_err(|problem| {
         let error = Error::new(problem.code, Kind::Spec, problem.message);
@@ -235,6 +236,27 @@ pub(crate) fn lag(node: &Node) -> Result<Option<Lag>, Problem> {
         }
         Some(other) => Err(wrong(&other.to_string())),
     }
+}
+
+/// The `event_time` of a source, as it is written.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenTime {
+    pub(crate) column: String,
+    #[serde(default)]
+    pub(crate) max_lateness_ms: u32,
+    #[serde(default)]
+    pub(crate) idle_after_ms: Option<u32>,
+}
+
+/// The `event_time` option.
+pub(crate) fn event_time(node: &Node) -> Result<Option<WrittenTime>, Problem> {
+    let Some(value) = node.options.get("event_time").filter(|value| !value.is_null()) else { return Ok(None) };
+    serde_json::from_value(value.clone()).map(Some).map_err(|error| {
+        Problem::new(code::EVENT_TIME, format!("`event_time`: {error}"))
+            .option("event_time")
+            .expected("{column: ts, max_lateness_ms: 5000, idle_after_ms: 60000}")
+    })
 }
 
 /// A duration in microseconds: one whole number and one unit.

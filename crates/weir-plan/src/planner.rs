@@ -435,7 +435,7 @@ async fn discard_rows(
         Program::RowLocal(inner) if flow.replan.is_none() && !adds => inner.clone(),
         program => {
             let why = match program {
-                Program::Relational(_) => format!("`{}` sees rows together", flow.name),
+                Program::Relational(_) | Program::Keyed(_) => format!("`{}` sees rows together", flow.name),
                 Program::RowLocal(_) if adds => "they get `metadata_columns`".into(),
                 Program::RowLocal(_) => "changes go through transforms on the way".into(),
             };

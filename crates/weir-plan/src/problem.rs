@@ -45,6 +45,8 @@ pub mod code {
     pub const DEAD_LETTERS: &str = "WEIR-PLAN-018";
     /// `metadata_columns` that do not exist, stand at the wrong place, or have the name of another column.
     pub const METADATA: &str = "WEIR-PLAN-021";
+    /// The time of rows is not said, no timestamp, or not what a window counts on; or something keeps state without end.
+    pub const EVENT_TIME: &str = "WEIR-PLAN-022";
     /// A mask that can be guessed.
     pub const WEAK_MASK: &str = "WEIR-PLAN-020";
 }

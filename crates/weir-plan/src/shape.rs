@@ -99,7 +99,11 @@ pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
                     Problem::new(code::SHAPE, format!("`{}` reads from `{}`, which is a sink", node.name, input.node))
                 }
                 Some(upstream) => match (&input.port, outputs(upstream)) {
+                    (Some(port), Some(_)) if upstream.role == Role::Transform && Kind::side_outputs(upstream).contains(port) => {
+                        continue;
+                    }
                     (Some(port), Some(known)) if !known.contains(port) => {
+                        let known = [known, Kind::side_outputs(upstream)].concat();
                         let problem = Problem::new(code::SHAPE, format!("`{}` has no output `{port}`", input.node))
                             .nearest(port, known.iter().map(String::as_str));
                         match known.is_empty() {

@@ -14,8 +14,10 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
@@ -110,6 +112,16 @@ impl Session {
     /// Analysed and optimised, to see what a query really needs.
     pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         self.state.optimize(plan)
+    }
+
+    /// An analysed expression as the optimiser leaves it: some functions compute only then.
+    pub(crate) fn simplified(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(self.state.config_options().clone())
+            .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+            .build();
+        ExprSimplifier::new(context).simplify(expr.clone())
     }
 
     /// For the compilation of expressions.

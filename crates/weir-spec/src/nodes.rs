@@ -17,7 +17,7 @@ use crate::problems::{Path, nearest, one_of, short};
 use crate::tree::{Entry, Tree, Value};
 use crate::vocabulary::{ConnectorWords, TransformWords, Vocabulary};
 
-/// Options that every source takes: `cursor` and `lag` belong to the engine, `connection` to the spec.
+/// Options that every source takes: `cursor`, `lag` and `event_time` belong to the engine, `connection` to the spec.
 /// A connector that declares one of them itself has the say.
 pub(crate) static SOURCE_OPTIONS: LazyLock<Json> = LazyLock::new(|| {
     json!({"type": "object", "properties": {
@@ -25,6 +25,15 @@ pub(crate) static SOURCE_OPTIONS: LazyLock<Json> = LazyLock::new(|| {
         "cursor": {"type": "string", "description": "Column by which `mode: incremental` knows what is new."},
         "lag": {"anyOf": [{"type": "string", "x-weir-format": "duration"}, {"type": "integer", "minimum": 0}],
                 "description": "How far behind the last cursor an incremental read starts, for rows that arrive late."},
+        "event_time": {"type": "object", "additionalProperties": false, "required": ["column"],
+                "description": "`mode: streaming`: the time of each row, for windows and whatever else keeps state.",
+                "properties": {
+            "column": {"type": "string", "description": "The column with the time: a timestamp."},
+            "max_lateness_ms": {"type": "integer", "minimum": 0, "maximum": 4294967295u32, "default": 0,
+                "description": "How much older than the newest row of its split a row may be without being late. Milliseconds."},
+            "idle_after_ms": {"type": "integer", "minimum": 1, "maximum": 4294967295u32,
+                "description": "A split that gives nothing for so long does not hold the others back. Milliseconds; absent: it always does."},
+        }},
     }})
 });
 

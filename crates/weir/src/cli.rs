@@ -60,6 +60,8 @@ pub enum Command {
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
+    /// Copy where a stopped stream is, and what it keeps, into a folder (`mode: streaming`)
+    Savepoint(Savepoint),
     /// List, show or replay records that could not be processed
     #[command(subcommand)]
     Dead(Dead),
@@ -111,6 +113,7 @@ impl Command {
             Self::Verify(args) => args.json,
             Self::Snapshot(args) => args.json,
             Self::State(State::Show(args)) => args.json,
+            Self::Savepoint(args) => args.json,
             Self::Dead(Dead::List(args)) => args.json,
             Self::Dead(Dead::Show(args)) => args.json,
             Self::Dead(Dead::Replay(args)) => args.json,
@@ -235,6 +238,9 @@ pub struct Run {
     /// `mode: cdc` and `streaming`: end when everything that is at the source by now has arrived, instead of waiting for more
     #[arg(long)]
     pub until_caught_up: bool,
+    /// `mode: streaming`: begin where this savepoint is; the pipeline must have no state of its own
+    #[arg(long, value_name = "DIR")]
+    pub from_savepoint: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -303,6 +309,20 @@ pub struct StateReset {
     pub stream: Option<String>,
     #[command(flatten)]
     pub state: StateDir,
+}
+
+#[derive(Debug, Args)]
+pub struct Savepoint {
+    /// The pipeline's name, or its file
+    pub pipeline: String,
+    /// The folder to write; it must not be there yet [default: PIPELINE-TIME in `savepoints` of the state folder]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print the manifest as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

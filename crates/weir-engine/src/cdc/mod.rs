@@ -449,6 +449,7 @@ impl Log<'_> {
                     rows_written: written,
                     rows_filtered: counts.filtered,
                     rows_dead: counts.dead,
+                    rows_late: 0,
                     rows_derived: (written + counts.filtered + counts.dead).saturating_sub(counts.read),
                     bytes_written: own.iter().map(|report| report.bytes).sum(),
                     places: own.iter().map(|report| report.place.clone()).collect(),

@@ -31,8 +31,15 @@ pub(super) enum Stay {
 /// The way of a letter.
 pub(super) fn find(plan: &Plan, history: &History, letter: &DeadView) -> Result<Way, Stay> {
     let (at, flow) = flow_of(plan, letter)?;
-    if let Program::Relational(program) = &flow.program {
-        return Err(Stay::Broken(run_again(plan, flow, &program.reason())));
+    match &flow.program {
+        Program::RowLocal(_) => {}
+        Program::Relational(program) => return Err(Stay::Broken(run_again(plan, flow, &program.reason()))),
+        Program::Keyed(program) => {
+            return Err(Stay::Broken(format!(
+                "rows are seen together here ({}), and time has gone on since: correct the record at its source, which then sends it again",
+                program.reason()
+            )));
+        }
     }
     let (mut outputs, by_program) = outputs_of(flow, letter)?;
     let past = history.flows.get(&(letter.run_id.clone(), letter.flow.clone()));

@@ -9,6 +9,7 @@ use weir_error::{Error, Result};
 
 use super::tables::{failed, now, parse};
 use super::{EpochBody, Phase, ReaderRecord, StateStore};
+use crate::streaming::STATE_SPLIT;
 
 /// The state of one source node of one flow, for people.
 #[derive(Debug, Clone, Serialize)]
@@ -61,6 +62,17 @@ pub struct SplitView {
     pub done: bool,
 }
 
+/// What a stream keeps over event time, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KeptView {
+    /// Flow (stream).
+    pub stream: String,
+    /// The epoch that it is of.
+    pub epoch: u64,
+    /// What it takes on disk.
+    pub bytes: u64,
+}
+
 /// All that is known of a pipeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct PipelineView {
@@ -69,6 +81,9 @@ pub struct PipelineView {
     /// How far the splits of a stream without end are durable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitView>,
+    /// What its streams keep over event time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptView>,
     /// The last runs, newest first.
     pub runs: Vec<RunView>,
     /// Dead letters not yet replayed.
@@ -172,12 +187,12 @@ impl StateStore {
             .fetch_one(&self.tables()?.pool)
             .await
             .map_err(failed)?;
-        let splits = self.splits(pipeline).await?;
-        Ok(PipelineView { streams, splits, runs, dead_letters })
+        let (splits, kept) = self.splits(pipeline).await?;
+        Ok(PipelineView { streams, splits, kept, runs, dead_letters })
     }
 
-    /// The splits of a stream without end, by flow and id: what the epochs of its run say last.
-    async fn splits(&self, pipeline: &str) -> Result<Vec<SplitView>> {
+    /// The splits of a stream without end, by flow and id, and what it keeps: what the epochs of its run say last.
+    async fn splits(&self, pipeline: &str) -> Result<(Vec<SplitView>, Vec<KeptView>)> {
         let rows = sqlx::query(
             "SELECT epoch.flow, epoch.body FROM run JOIN epoch ON epoch.run_id = run.run_id
              WHERE run.pipeline = $1 AND run.status NOT IN ('succeeded', 'abandoned') ORDER BY epoch.flow, epoch.epoch",
@@ -187,20 +202,26 @@ impl StateStore {
         .await
         .map_err(failed)?;
         let mut splits = BTreeMap::new();
-        let mut streams = HashSet::new();
+        let (mut streams, mut kept) = (HashSet::new(), BTreeMap::new());
         for row in &rows {
             let (stream, body): (String, EpochBody) = (row.get(0), parse(&row.get::<String, _>(1))?);
             if body.turn.is_some() {
                 streams.insert(stream.clone());
             }
+            if let Some(mark) = &body.state {
+                kept.insert(stream.clone(), mark.point.epoch);
+            }
             // Epochs of other modes are not told split by split: there are as many as the source has parts.
-            for part in body.progress.into_iter().filter(|_| streams.contains(&stream)) {
+            for part in body.progress.into_iter().filter(|part| streams.contains(&stream) && part.split.id != STATE_SPLIT) {
                 let (split, position, done) = (part.split.id, part.position, part.done);
                 let view = SplitView { stream: stream.clone(), split: split.clone(), rows: part.rows, position, done };
                 splits.insert((stream.clone(), split), view);
             }
         }
-        Ok(splits.into_values().collect())
+        let folder = |stream: &str| crate::state::folder_of_flow(self.folder(), pipeline, stream);
+        let kept =
+            kept.into_iter().map(|(stream, epoch)| KeptView { bytes: crate::state::bytes_of(&folder(&stream)), stream, epoch });
+        Ok((splits.into_values().collect(), kept.collect()))
     }
 
     /// Forgets where a pipeline (or one of its streams) stands: the next run starts from the beginning. An unfinished run
@@ -219,7 +240,7 @@ impl StateStore {
             }
         }
         if let Some(stream) = stream
-            && !self.splits(pipeline).await?.is_empty()
+            && !self.splits(pipeline).await?.0.is_empty()
         {
             // Of streams without end the run holds the others, too: it goes on.
             let sql = "DELETE FROM epoch WHERE flow = $1 AND run_id IN
@@ -227,6 +248,7 @@ impl StateStore {
             let mut tx = self.tables()?.begin_writing().await?;
             let epochs = sqlx::query(sql).bind(stream).bind(pipeline).execute(&mut *tx).await.map_err(failed)?.rows_affected();
             tx.commit().await.map_err(failed)?;
+            crate::state::clear(&crate::state::folder_of_flow(self.folder(), pipeline, stream))?;
             return Ok(epochs.min(1));
         }
         let mut tx = self.tables()?.begin_writing().await?;
@@ -256,7 +278,20 @@ impl StateStore {
             sqlx::query("DELETE FROM wish WHERE pipeline = $1").bind(pipeline).execute(&mut *tx).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
+        if stream.is_none() {
+            // After: without a checkpoint that names it nobody takes it for anything.
+            crate::state::clear(&crate::state::folder_of(self.folder(), pipeline))?;
+        }
         Ok(forgotten + abandoned)
+    }
+
+    /// The flows of a run that have checkpoints.
+    pub(crate) async fn flows(&self, run_id: &str) -> Result<Vec<String>> {
+        sqlx::query_scalar("SELECT DISTINCT flow FROM epoch WHERE run_id = $1 ORDER BY flow")
+            .bind(run_id)
+            .fetch_all(&self.tables()?.pool)
+            .await
+            .map_err(failed)
     }
 
     /// Waiting dead letters, by stream and code.

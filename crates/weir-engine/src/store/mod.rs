@@ -23,6 +23,7 @@ use weir_error::{Error, Result};
 use weir_plan::{RuleCount, add_rules};
 
 use crate::cursor::CursorState;
+pub use crate::state::{Point, StateMark};
 use link::{StateCall, StateLink};
 use tables::Tables;
 
@@ -45,6 +46,9 @@ pub struct Counts {
     /// What the rules of `data_quality` nodes counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleCount>,
+    /// Rows that came behind the watermark.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -59,6 +63,7 @@ impl Counts {
         self.dead += other.dead;
         self.bytes_read += other.bytes_read;
         self.set_aside += other.set_aside;
+        self.late += other.late;
         add_rules(&mut self.rules, &other.rules);
         if self.written.len() < other.written.len() {
             self.written.resize(other.written.len(), 0);
@@ -91,6 +96,9 @@ pub struct EpochBody {
     /// Of a stream without end: this epoch begins or closes a turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<TurnMark>,
+    /// Of a flow that keeps state: the one that belongs to the progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateMark>,
 }
 
 /// See `docs/adr/0008`.

@@ -7,19 +7,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use weir_connect::{ReadRequest, Resume, ResumeVerdict, SplitProgress, StreamReader};
+use weir_connect::SplitProgress;
 use weir_error::{Error, Kind, Result};
 use weir_plan::streaming::Pace;
-use weir_plan::{Flow, FlowInput, Program, RowProgram};
+use weir_plan::{Flow, Program};
 
-use super::lane::{Common, Happening, StreamLane};
+use super::inputs::{Inputs, Named};
+use super::keyed::{self, Keyed};
+use super::lane::{Common, Happening, StreamLane, Work};
 use super::turn::{Base, Turn};
-use crate::events::{Progress, RunEvent};
+use crate::events::{EventTimeProgress, Progress, RunEvent};
 use crate::flow::{FlowOutcome, Gauges};
 use crate::memory;
 use crate::report::StreamReport;
 use crate::run::RunContext;
-use crate::store::{Counts, ReaderRecord};
+use crate::state::StateMark;
+use crate::store::Counts;
 use crate::writing::Writing;
 
 /// How often a source is asked for new splits.
@@ -36,61 +39,48 @@ enum End {
 
 /// Executes a flow until it is stopped, or everything that was there has arrived, going on from whatever an earlier attempt left.
 pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) -> Result<FlowOutcome> {
-    let ([input], Program::RowLocal(program)) = (flow.inputs.as_slice(), &flow.program) else {
-        return Err(Error::new("WEIR-STREAM-004", Kind::Unsupported, "this stream sees rows together")
-            .at(format!("stream `{}`", flow.name)));
-    };
     let gauges = Arc::new(Gauges::default());
     let mut found = Turn::find(context, flow, &gauges).await?;
     let before = context.store.flow(&context.identity.run_id, &flow.name).await?;
-    let resume = found.known.then(|| Resume {
-        reader_state: before.and_then(|record| record.readers.into_iter().next()).map(|reader| reader.state).unwrap_or_default(),
-        progress: found.progress.values().cloned().collect(),
-    });
-    let reader: Arc<dyn StreamReader> = Arc::from(input.source.open(request(context, input, resume)).await?);
-    if let ResumeVerdict::StartOver { reason } = reader.verdict() {
-        return Err(Error::new("WEIR-STREAM-002", Kind::Conflict, format!("the stream cannot be gone on with: {reason}"))
-            .at(format!("stream `{}`", flow.name))
-            .hint("`weir state reset` begins anew, and gives the sinks again what the source still has"));
-    }
-    let readers = [ReaderRecord { node: input.node.clone(), state: reader.state(), next_state: None, as_of: reader.as_of() }];
-    context.store.open_flow(&context.identity.run_id, &flow.name, &readers).await?;
+    let works = works(context, flow, found.state.take(), &gauges).await?;
+    let inputs = Inputs::open(context, flow, before, &found.progress, found.known).await?;
+    context.store.open_flow(&context.identity.run_id, &flow.name, &inputs.records(flow)).await?;
     let mut todo = Vec::new();
-    for split in reader.splits() {
-        let fresh = SplitProgress { split, position: None, done: false, rows: 0 };
-        let known = found.progress.entry(fresh.split.id.clone()).or_insert(fresh);
+    for mut split in inputs.splits() {
+        let known = found.progress.entry(split.name.clone()).or_insert_with(|| split.progress());
+        split.go_on(known);
         if !known.done {
-            todo.push(known.clone());
+            todo.push(split);
         }
     }
     found.turn.begin(&found.progress).await?;
     tell_sums(&gauges, &found.turn.base, &found.counts);
     context.tell(RunEvent::StreamStarted { stream: flow.name.clone(), estimated_rows: None, estimated_bytes: None });
-    let durable: Vec<SplitProgress> =
-        found.progress.values().filter(|part| part.position.is_some() || part.done).cloned().collect();
-    if !durable.is_empty() {
-        // Durable, perhaps never told.
-        input.source.committed(&input.stream.name, &durable).await?;
-    }
+    // Durable, perhaps never told.
+    inputs.committed(found.progress.values().filter(|part| part.position.is_some() || part.done)).await?;
     let (send, durable) = mpsc::unbounded_channel();
     let common = Arc::new(Common {
         context: context.clone(),
         flow: flow.name.clone(),
         pace,
-        reader,
+        preparations: match &flow.program {
+            Program::Keyed(program) => keyed::preparations(program.as_ref(), flow),
+            _ => Vec::new(),
+        },
+        inputs,
         behind: AtomicUsize::new(0),
         caught_up: Notify::new(),
         durable: send,
     });
-    let mut stream = Stream::new(common.clone(), flow, program.clone(), found.progress.into_keys().collect());
+    let mut stream = Stream::new(common.clone(), flow, works, found.progress.into_keys().collect());
     todo.into_iter().for_each(|split| stream.deal(split));
     let started = Instant::now();
     let tell = || tell_progress(&common, &gauges, started);
     let work = async {
-        let acknowledging = acknowledge(input, durable, &common);
+        let acknowledging = acknowledge(durable, &common);
         tokio::pin!(acknowledging);
         let base = tokio::select! {
-            base = stream.turns(found.turn, found.counts.read) => base,
+            base = stream.turns(found.turn, found.counts.read.max(found.counts.written.iter().sum())) => base,
             told = &mut acknowledging => Err(told.err().unwrap_or_else(|| Error::internal("nobody tells what is durable"))),
         };
         // After an error nothing of this attempt may still be on its way when the next one begins.
@@ -115,23 +105,31 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
     Ok(FlowOutcome { report })
 }
 
-fn request(context: &RunContext, input: &FlowInput, resume: Option<Resume>) -> ReadRequest {
-    ReadRequest {
-        stream: input.stream.name.clone(),
-        resume,
-        parallelism: context.options.parallelism,
-        batch_bytes: context.budget.batch,
-        unbounded: true,
-        ..ReadRequest::default()
+/// What each lane of the flow is to do: as many lanes as the run has, or the one that owns the state.
+async fn works(context: &RunContext, flow: &Flow, state: Option<StateMark>, gauges: &Arc<Gauges>) -> Result<Vec<Work>> {
+    match (&flow.program, flow.inputs.as_slice()) {
+        (Program::RowLocal(_), [_]) if state.is_some() => Err(Error::new(
+            "WEIR-STREAM-007",
+            Kind::Conflict,
+            "the stream kept state, and the pipeline does not ask for it any more",
+        )
+        .at(format!("stream `{}`", flow.name))
+        .because("what is in open windows would never be written")
+        .hint("run it with the old file until they are closed; or give them up with `weir state reset PIPELINE`")),
+        (Program::RowLocal(program), [_]) => {
+            Ok((0..context.options.parallelism.max(1)).map(|_| Work::Rows(program.clone())).collect())
+        }
+        (Program::Keyed(program), [_, ..]) => {
+            let keyed = Keyed::open(context, flow, program.as_ref(), state, gauges.clone()).await?;
+            Ok(vec![Work::Keyed(Box::new(keyed))])
+        }
+        _ => Err(Error::new("WEIR-STREAM-004", Kind::Unsupported, "this stream sees rows together")
+            .at(format!("stream `{}`", flow.name))),
     }
 }
 
 /// Tells the source what it may forget.
-async fn acknowledge(
-    input: &FlowInput,
-    mut durable: mpsc::UnboundedReceiver<Option<Vec<SplitProgress>>>,
-    common: &Common,
-) -> Result<()> {
+async fn acknowledge(mut durable: mpsc::UnboundedReceiver<Option<Vec<SplitProgress>>>, common: &Common) -> Result<()> {
     while let Some(Some(first)) = durable.recv().await {
         let mut latest = BTreeMap::new();
         let (mut next, mut over) = (Some(first), false);
@@ -146,8 +144,7 @@ async fn acknowledge(
                 Err(_) => None,
             };
         }
-        let progress: Vec<SplitProgress> = latest.into_values().collect();
-        let told = input.source.committed(&input.stream.name, &progress).await;
+        let told = common.inputs.committed(latest.values()).await;
         told.map_err(|error| error.at(format!("stream `{}`", common.flow)))?;
         if over {
             break;
@@ -160,27 +157,26 @@ async fn acknowledge(
 struct Stream<'f> {
     common: Arc<Common>,
     flow: &'f Flow,
-    program: Arc<dyn RowProgram>,
     lanes: Vec<StreamLane>,
     /// Each lane's letter box, with the number of its splits.
-    boxes: Vec<(mpsc::UnboundedSender<SplitProgress>, usize)>,
+    boxes: Vec<(mpsc::UnboundedSender<Named>, usize)>,
     running: JoinSet<Result<StreamLane>>,
     known: HashSet<String>,
 }
 
 impl<'f> Stream<'f> {
-    fn new(common: Arc<Common>, flow: &'f Flow, program: Arc<dyn RowProgram>, known: HashSet<String>) -> Self {
+    fn new(common: Arc<Common>, flow: &'f Flow, works: Vec<Work>, known: HashSet<String>) -> Self {
         let (mut lanes, mut boxes) = (Vec::new(), Vec::new());
-        for index in 0..common.context.options.parallelism.max(1) {
-            let (lane, give) = StreamLane::new(index, common.clone());
+        for (index, work) in works.into_iter().enumerate() {
+            let (lane, give) = StreamLane::new(index, common.clone(), work);
             lanes.push(lane);
             boxes.push((give, 0));
         }
-        Self { common, flow, program, lanes, boxes, running: JoinSet::new(), known }
+        Self { common, flow, lanes, boxes, running: JoinSet::new(), known }
     }
 
     /// Gives a split to the lane that has the fewest.
-    fn deal(&mut self, split: SplitProgress) {
+    fn deal(&mut self, split: Named) {
         let Some((give, count)) = self.boxes.iter_mut().min_by_key(|(_, count)| *count) else { return };
         *count += 1;
         self.common.behind.fetch_add(1, Ordering::SeqCst);
@@ -193,7 +189,7 @@ impl<'f> Stream<'f> {
         loop {
             let happening = Arc::new(Happening::new(rows, self.common.pace.roll_bytes));
             for lane in std::mem::take(&mut self.lanes) {
-                let writing = Writing::open(lane.index(), turn.shared.clone(), self.program.clone()).await?;
+                let writing = Writing::open(lane.index(), turn.shared.clone()).await?;
                 self.running.spawn(lane.turn(writing, happening.clone()));
             }
             let end = self.until_over(&happening).await?;
@@ -243,9 +239,9 @@ impl<'f> Stream<'f> {
     }
 
     async fn look(&mut self) -> Result<()> {
-        for split in self.common.reader.look().await? {
-            if self.known.insert(split.id.clone()) {
-                self.deal(SplitProgress { split, position: None, done: false, rows: 0 });
+        for split in self.common.inputs.look().await? {
+            if self.known.insert(split.name.clone()) {
+                self.deal(split);
             }
         }
         Ok(())
@@ -259,6 +255,7 @@ fn tell_sums(gauges: &Gauges, base: &Base, turn: &Counts) {
     gauges.read.store(sums.read, Ordering::Relaxed);
     gauges.durable.store(sums.read, Ordering::Relaxed);
     gauges.dead.store(sums.dead, Ordering::Relaxed);
+    gauges.late.store(sums.late, Ordering::Relaxed);
     gauges.written.store(sums.written.iter().sum(), Ordering::Relaxed);
     gauges.bytes.store(sums.bytes_read, Ordering::Relaxed);
 }
@@ -273,9 +270,21 @@ fn tell_progress(common: &Common, gauges: &Gauges, started: Instant) {
         memory_bytes: memory::resident_bytes(),
         memory_limit_bytes: common.context.budget.total as u64,
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        lag_rows: common.reader.lag(),
+        lag_rows: common.inputs.lag(),
+        event_time: (!common.preparations.is_empty()).then(|| event_time(gauges)),
         ..Progress::default()
     }));
+}
+
+fn event_time(gauges: &Gauges) -> EventTimeProgress {
+    let watermark = Some(gauges.watermark.load(Ordering::Relaxed)).filter(|at| *at != i64::MIN);
+    let now = chrono::Utc::now().timestamp_micros();
+    EventTimeProgress {
+        watermark_ms: watermark.map(|at| at.div_euclid(1_000)),
+        lag_ms: watermark.map(|at| now.saturating_sub(at).div_euclid(1_000)),
+        state_bytes: gauges.state_bytes.load(Ordering::Relaxed),
+        rows_late: gauges.late.load(Ordering::Relaxed),
+    }
 }
 
 /// The sums since the run began.
@@ -288,6 +297,7 @@ fn report(flow: &Flow, base: &Base) -> StreamReport {
         rows_written: written,
         rows_filtered: counts.filtered,
         rows_dead: counts.dead,
+        rows_late: counts.late,
         rows_derived: (written + counts.filtered + counts.dead).saturating_sub(counts.read),
         bytes_written: base.reports.iter().map(|report| report.bytes).sum(),
         places: base.reports.iter().map(|report| report.place.clone()).collect(),

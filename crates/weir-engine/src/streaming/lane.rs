@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_connect::{Batch, Event, Split, SplitProgress, StreamReader};
+use weir_connect::{Batch, Event, SplitProgress};
 use weir_error::{Error, Kind, Result};
+use weir_plan::RowProgram;
 use weir_plan::streaming::Pace;
 
+use super::inputs::{Inputs, Named};
+use super::keyed::Keyed;
+use super::keyed::prepare::{Preparation, Prepared};
+use super::reading::{self, Signal, Way};
 use crate::queue;
 use crate::run::{PATIENCE, RunContext};
 use crate::writing::{Rows, Writing};
@@ -23,7 +27,9 @@ pub(super) struct Common {
     pub(super) context: Arc<RunContext>,
     pub(super) flow: String,
     pub(super) pace: Pace,
-    pub(super) reader: Arc<dyn StreamReader>,
+    pub(super) inputs: Inputs,
+    /// What is done to batches beside the lane, by input; empty if nothing is.
+    pub(super) preparations: Vec<Arc<Preparation>>,
     /// Splits that have not said that nothing more is there.
     pub(super) behind: AtomicUsize,
     /// Told when there are none.
@@ -71,19 +77,19 @@ impl Happening {
     }
 }
 
-/// What a split's task says.
-enum Signal {
-    Event(Result<Event>),
-    /// The split is closed for good.
-    End,
+/// What a lane does with what comes.
+pub(super) enum Work {
+    /// Each batch for itself.
+    Rows(Arc<dyn RowProgram>),
+    /// All batches of the flow together: it has one lane.
+    Keyed(Box<Keyed>),
 }
 
 /// A split of this lane.
 struct Slot {
-    split: Split,
-    position: Option<Value>,
-    rows: u64,
-    done: bool,
+    input: usize,
+    /// As the checkpoint knows it.
+    at: SplitProgress,
     /// Something came since the last epoch.
     moved: bool,
     /// What came last is not at a position: nothing may become durable here.
@@ -94,7 +100,8 @@ struct Slot {
 pub(super) struct StreamLane {
     index: usize,
     common: Arc<Common>,
-    inbox: mpsc::UnboundedReceiver<SplitProgress>,
+    work: Work,
+    inbox: mpsc::UnboundedReceiver<Named>,
     send: Arc<queue::Sender<(usize, Signal)>>,
     events: queue::Receiver<(usize, Signal)>,
     /// One per split; they end with the lane.
@@ -110,12 +117,13 @@ pub(super) struct StreamLane {
 
 impl StreamLane {
     /// A lane without splits; they come through the sender.
-    pub(super) fn new(index: usize, common: Arc<Common>) -> (Self, mpsc::UnboundedSender<SplitProgress>) {
+    pub(super) fn new(index: usize, common: Arc<Common>, work: Work) -> (Self, mpsc::UnboundedSender<Named>) {
         let (send, events) = queue::bounded(common.context.budget.queue);
         let (give, inbox) = mpsc::unbounded_channel();
         let lane = Self {
             index,
             common,
+            work,
             inbox,
             send: Arc::new(send),
             events,
@@ -135,6 +143,8 @@ impl StreamLane {
     /// Works until the turn is over, then makes everything durable.
     pub(super) async fn turn(mut self, mut writing: Writing, happening: Arc<Happening>) -> Result<Self> {
         let mut asked: Option<Instant> = None;
+        // Operators that were given back know the time before the first row.
+        self.whatever_is_due(&mut writing, &happening).await?;
         loop {
             let over = happening.over.is_cancelled();
             if over && self.between == 0 {
@@ -157,7 +167,7 @@ impl StreamLane {
             };
             if let Some((slot, signal)) = next.and_then(|at| self.held.remove(at)) {
                 self.signal(slot, signal, &mut writing, &happening).await?;
-                self.whatever_is_due(&mut writing).await?;
+                self.whatever_is_due(&mut writing, &happening).await?;
                 continue;
             }
             let stop = self.common.context.options.stop.clone();
@@ -167,7 +177,7 @@ impl StreamLane {
                 biased;
                 () = happening.over.cancelled(), if !over => {}
                 () = stop.cancelled(), if over && !stop.is_cancelled() => {}
-                Some(split) = self.inbox.recv() => self.take(split),
+                Some(split) = self.inbox.recv() => self.take(split)?,
                 Some(joined) = self.tasks.join_next() => {
                     // A panic in a decoder must not look like a split that is quiet.
                     joined.map_err(|error| Error::internal("reading died").caused_by(error))?;
@@ -178,7 +188,7 @@ impl StreamLane {
                 },
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             }
-            self.whatever_is_due(&mut writing).await?;
+            self.whatever_is_due(&mut writing, &happening).await?;
         }
     }
 
@@ -187,16 +197,30 @@ impl StreamLane {
         let pace = &self.common.pace;
         let shown = writing.hidden_since().map(|since| since + pace.latency);
         let epoch = self.pending_since.zip(pace.checkpoint).filter(|_| self.between == 0).map(|(since, after)| since + after);
-        shown.into_iter().chain(epoch).min()
+        let time = match &self.work {
+            Work::Rows(_) => None,
+            Work::Keyed(keyed) => keyed.due(),
+        };
+        [shown, epoch, time].into_iter().flatten().min()
     }
 
     fn epoch_is_due(&self, writing: &Writing) -> bool {
         let old = |after: Duration| self.pending_since.is_some_and(|since| since.elapsed() >= after);
-        // Letters are kept in memory until the epoch ends.
-        writing.letter_bytes() > self.common.context.budget.queue || self.common.pace.checkpoint.is_some_and(old)
+        // Letters are kept in memory until the epoch ends; state that is too large goes to disk with it.
+        writing.letter_bytes() > self.common.context.budget.queue
+            || self.common.pace.checkpoint.is_some_and(old)
+            || matches!(&self.work, Work::Keyed(keyed) if keyed.urgent())
     }
 
-    async fn whatever_is_due(&mut self, writing: &mut Writing) -> Result<()> {
+    async fn whatever_is_due(&mut self, writing: &mut Writing, happening: &Happening) -> Result<()> {
+        // Splits that are still to be taken have their say in what time it is.
+        if let Work::Keyed(keyed) = &mut self.work
+            && self.inbox.is_empty()
+            && let Some(rows) = keyed.pass_time(writing).await?
+        {
+            happening.took(rows, 0);
+            self.pending_since.get_or_insert_with(Instant::now);
+        }
         if self.between == 0 && self.epoch_is_due(writing) {
             return self.flush(writing).await;
         }
@@ -207,56 +231,41 @@ impl StreamLane {
     }
 
     /// Begins to read a split; it stays open over all turns of the attempt.
-    fn take(&mut self, todo: SplitProgress) {
+    fn take(&mut self, todo: Named) -> Result<()> {
         let slot = self.slots.len();
-        let (reader, send) = (self.common.reader.clone(), self.send.clone());
-        let (split, from) = (todo.split.clone(), todo.position.clone());
-        self.slots.push(Slot {
-            split: todo.split,
-            position: todo.position,
-            rows: todo.rows,
-            done: false,
-            moved: false,
-            between: false,
-            caught_up: false,
-        });
-        self.tasks.spawn(async move {
-            let mut stream = match reader.read(&split, from).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    send.send((slot, Signal::Event(Err(error))), 1).await;
-                    return;
-                }
-            };
-            while let Some(event) = stream.next().await {
-                let bytes = match &event {
-                    Ok(Event::Batch(batch)) => batch.records.get_array_memory_size(),
-                    Ok(Event::Dead(letter)) => letter.payload.len() + 256,
-                    _ => 1,
-                };
-                let failed = event.is_err();
-                if !send.send((slot, Signal::Event(event)), bytes).await || failed {
-                    return;
-                }
-            }
-            send.send((slot, Signal::End), 1).await;
-        });
+        let (input, reader) = (todo.input, self.common.inputs.reader(todo.input)?);
+        if let Work::Keyed(keyed) = &mut self.work {
+            keyed.take(input, &todo.name);
+        }
+        self.slots.push(Slot { input, at: todo.progress(), moved: false, between: false, caught_up: false });
+        let preparation = self.common.preparations.get(input).cloned();
+        self.tasks.spawn(reading::read(reader, todo, Way { slot, queue: self.send.clone(), preparation }));
+        Ok(())
     }
 
     async fn signal(&mut self, slot: usize, signal: Signal, writing: &mut Writing, happening: &Happening) -> Result<()> {
         match signal {
             Signal::Event(Err(error)) => return Err(error),
             Signal::Event(Ok(Event::Batch(batch))) => self.batch(slot, batch, writing, happening).await?,
+            Signal::Prepared(batch) => self.prepared(slot, batch, writing, happening).await?,
             Signal::Event(Ok(Event::Dead(letter))) => {
                 happening.took(1, letter.payload.len() as u64);
                 writing.dead(letter);
-                self.slots[slot].rows += 1;
+                if let Work::Keyed(keyed) = &mut self.work {
+                    keyed.broken(slot);
+                }
+                self.slots[slot].at.rows += 1;
                 self.came(slot, false);
             }
             Signal::Event(Ok(Event::Idle)) if self.slots[slot].between => {
                 return Err(Error::internal("a source waits without a position behind what it gave").at(self.place(slot)));
             }
-            Signal::Event(Ok(Event::Idle)) => self.nothing_more(slot),
+            Signal::Event(Ok(Event::Idle)) => {
+                if let Work::Keyed(keyed) = &mut self.work {
+                    keyed.waits(slot);
+                }
+                self.nothing_more(slot);
+            }
             Signal::Event(Ok(Event::SchemaChange(_))) => {
                 return Err(Error::new("WEIR-STREAM-003", Kind::Schema, "the schema of the stream changed while it was read")
                     .at(self.place(slot))
@@ -264,9 +273,16 @@ impl StreamLane {
                         "run again: the new schema is checked against the contract at the start, and reading goes on from here",
                     ));
             }
-            Signal::Event(Ok(Event::Watermark(_))) => {}
+            Signal::Event(Ok(Event::Watermark(time))) => {
+                if let Work::Keyed(keyed) = &mut self.work {
+                    keyed.told(slot, time);
+                }
+            }
             Signal::End => {
-                self.slots[slot].done = true;
+                self.slots[slot].at.done = true;
+                if let Work::Keyed(keyed) = &mut self.work {
+                    keyed.closed(slot);
+                }
                 self.came(slot, true);
                 self.nothing_more(slot);
             }
@@ -280,22 +296,44 @@ impl StreamLane {
             0 if read > 0 => batch.records.get_array_memory_size() as u64,
             bytes => bytes,
         };
-        let gauges = &writing.shared.gauges;
-        gauges.read.fetch_add(read, Ordering::Relaxed);
-        gauges.bytes.fetch_add(bytes, Ordering::Relaxed);
-        happening.took(read, bytes);
-        let here = &mut self.slots[slot];
-        here.rows += read;
-        let at_position = batch.position.is_some();
-        if at_position {
-            here.position = batch.position;
-        }
-        self.came(slot, at_position);
+        self.read(slot, (read, bytes), batch.position, writing, happening);
+        let Work::Rows(program) = &self.work else { return Err(Error::internal("a batch was not prepared")) };
         if read == 0 {
             return Ok(());
         }
-        let records = batch.records;
-        writing.rows(Rows { records, read, delivered: 0, source_bytes: bytes, active: None, quiet: false }).await
+        let rows = Rows { records: batch.records, read, delivered: 0, source_bytes: bytes, active: None, quiet: false };
+        writing.rows(program.as_ref(), rows).await
+    }
+
+    async fn prepared(&mut self, slot: usize, mut batch: Prepared, writing: &mut Writing, happening: &Happening) -> Result<()> {
+        self.read(slot, (batch.read, batch.source_bytes), batch.position.take(), writing, happening);
+        let input = self.slots[slot].input;
+        let Work::Keyed(keyed) = &mut self.work else { return Err(Error::internal("a batch was prepared for nobody")) };
+        let rows = keyed.rows(slot, input, batch, writing).await?;
+        happening.took(rows, 0);
+        Ok(())
+    }
+
+    /// So many rows and bytes came, up to a position perhaps.
+    fn read(
+        &mut self,
+        slot: usize,
+        (rows, bytes): (u64, u64),
+        position: Option<Value>,
+        writing: &Writing,
+        happening: &Happening,
+    ) {
+        let gauges = &writing.shared.gauges;
+        gauges.read.fetch_add(rows, Ordering::Relaxed);
+        gauges.bytes.fetch_add(bytes, Ordering::Relaxed);
+        happening.took(rows, bytes);
+        let here = &mut self.slots[slot].at;
+        here.rows += rows;
+        let at_position = position.is_some();
+        if at_position {
+            here.position = position;
+        }
+        self.came(slot, at_position);
     }
 
     fn came(&mut self, slot: usize, at_position: bool) {
@@ -319,25 +357,20 @@ impl StreamLane {
 
     async fn flush(&mut self, writing: &mut Writing) -> Result<()> {
         self.pending_since = None;
-        let told = |slot: &mut Slot| {
-            std::mem::take(&mut slot.moved).then(|| SplitProgress {
-                split: slot.split.clone(),
-                position: slot.position.clone(),
-                done: slot.done,
-                rows: slot.rows,
-            })
-        };
+        let told = |slot: &mut Slot| std::mem::take(&mut slot.moved).then(|| slot.at.clone());
         let progress: Vec<SplitProgress> = self.slots.iter_mut().filter_map(told).collect();
-        if progress.is_empty() {
-            return Ok(());
+        match &mut self.work {
+            Work::Rows(_) if progress.is_empty() => return Ok(()),
+            Work::Rows(_) => writing.flush(progress.clone(), None).await?,
+            Work::Keyed(keyed) if progress.is_empty() && !keyed.dirty() => return Ok(()),
+            Work::Keyed(keyed) => keyed.end_epoch(progress.clone(), writing).await?,
         }
-        writing.flush(progress.clone(), None).await?;
         // Nobody listens any more when the attempt is over.
         let _ = self.common.durable.send(Some(progress));
         Ok(())
     }
 
     fn place(&self, slot: usize) -> String {
-        format!("stream `{}`, split {}", self.common.flow, self.slots[slot].split.id)
+        format!("stream `{}`, split {}", self.common.flow, self.slots[slot].at.split.id)
     }
 }

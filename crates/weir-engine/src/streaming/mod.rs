@@ -6,13 +6,21 @@
 //! ```
 //!
 //! * `turn`: where a turn begins, how it closes, and what is done about one that a crash left;
-//! * `lane`: one lane with its splits: what comes is written, and made durable at its pace;
+//! * `lane`: one lane with its splits: what comes is written, and made durable at its pace; `reading`: the task of a split;
+//! * `keyed`: operators with state, which one lane owns (`docs/adr/0009`);
+//! * `inputs`: what a flow reads;
 //! * `flow`: one flow: opens its stream, deals out splits, and turns over.
 //!
-//! What is not here: programs that see rows together, and event time.
+//! * [`savepoint`]: positions and state in a folder of their own, and back.
+//!
+//! What is not here: where state is kept (`crate::state`).
 
 mod flow;
+mod inputs;
+mod keyed;
 mod lane;
+mod reading;
+pub mod savepoint;
 mod turn;
 
 use std::sync::Arc;
@@ -20,6 +28,8 @@ use std::sync::Arc;
 use weir_error::Result;
 use weir_plan::Plan;
 use weir_plan::streaming::Pace;
+
+pub(crate) use keyed::STATE_SPLIT;
 
 use crate::flow::FlowOutcome;
 use crate::run::{RunContext, with_retries};

@@ -11,8 +11,10 @@ use weir_connect::{CommitReport, Recovery, RunIdentity, SplitProgress, failpoint
 use weir_error::{Error, Kind, Result};
 use weir_plan::Flow;
 
+use super::keyed::STATE_SPLIT;
 use crate::flow::{FlowShared, Gauges, Target, kept_epochs, tokens, totals};
 use crate::run::{RunContext, reconcile};
+use crate::state::StateMark;
 use crate::store::{Counts, Epoch, EpochBody, Keep, TurnMark};
 
 /// Where a turn begins.
@@ -25,6 +27,8 @@ pub(super) struct Base {
     sinks: String,
     /// All splits, by id.
     pub(super) progress: BTreeMap<String, SplitProgress>,
+    /// The state that belongs to it, of a flow that keeps some.
+    pub(super) state: Option<StateMark>,
     /// Sums before the turn.
     pub(super) counts: Counts,
     /// What the sinks have shown before it.
@@ -32,7 +36,15 @@ pub(super) struct Base {
 }
 
 impl Base {
-    fn of(epoch: &Epoch) -> Option<Self> {
+    /// A first turn that begins with what another run has left.
+    pub(super) fn first(flow: &Flow, progress: Vec<SplitProgress>, state: Option<StateMark>) -> Self {
+        let progress = progress.into_iter().map(|part| (part.split.id.clone(), part)).collect();
+        // Epochs of the run come after the one that the state is of.
+        let number = state.as_ref().map_or(1, |state| state.point.epoch.max(1));
+        Self { number, id: new_id(), sinks: sinks(flow), progress, state, counts: Counts::default(), reports: Vec::new() }
+    }
+
+    pub(super) fn of(epoch: &Epoch) -> Option<Self> {
         let Some(TurnMark::Begins { id, sinks, reports }) = &epoch.body.turn else { return None };
         let progress = epoch.body.progress.iter().map(|part| (part.split.id.clone(), part.clone())).collect();
         Some(Self {
@@ -40,17 +52,19 @@ impl Base {
             id: id.clone(),
             sinks: sinks.clone(),
             progress,
+            state: epoch.body.state.clone(),
             counts: epoch.body.counts.clone(),
             reports: reports.clone(),
         })
     }
 
-    fn epoch(&self) -> Epoch {
+    pub(super) fn epoch(&self) -> Epoch {
         let mark = TurnMark::Begins { id: self.id.clone(), sinks: self.sinks.clone(), reports: self.reports.clone() };
         let body = EpochBody {
             progress: self.progress.values().cloned().collect(),
             counts: self.counts.clone(),
             turn: Some(mark),
+            state: self.state.clone(),
             ..EpochBody::default()
         };
         Epoch { number: self.number, prepared: false, body }
@@ -72,6 +86,8 @@ pub(super) struct Found {
     pub(super) known: bool,
     /// How far every split is durable.
     pub(super) progress: BTreeMap<String, SplitProgress>,
+    /// The state that belongs to it.
+    pub(super) state: Option<StateMark>,
     /// What is durable in the open turn.
     pub(super) counts: Counts,
 }
@@ -90,9 +106,9 @@ impl Turn {
             Some(base) if base.sinks == sinks => base,
             Some(base) if epochs.last().is_some_and(|last| last.number > base.number) => return Err(changed(context, flow)),
             before => {
-                let (progress, counts) = before.map(|base| (base.progress, base.counts)).unwrap_or_default();
+                let (progress, state, counts) = before.map(|base| (base.progress, base.state, base.counts)).unwrap_or_default();
                 // The sums of other sinks are not theirs.
-                Base { number: 0, id: new_id(), sinks, progress, counts, reports: Vec::new() }
+                Base { number: 0, id: new_id(), sinks, progress, state, counts, reports: Vec::new() }
             }
         };
         let begun = base.number > 0;
@@ -109,13 +125,21 @@ impl Turn {
         for part in kept.iter().flat_map(|epoch| &epoch.body.progress).chain(of_sinks) {
             progress.insert(part.split.id.clone(), part.clone());
         }
+        let state = last_state(&kept).or_else(|| turn.base.state.clone());
+        let of_rows = progress.remove(STATE_SPLIT).map(|part| part.rows);
+        if let Some(epoch) = of_rows.filter(|epoch| state.as_ref().is_none_or(|state| state.point.epoch != *epoch)) {
+            return Err(Error::new("WEIR-STATE-012", Kind::Conflict, "the checkpoint does not know the state that belongs to the rows of the sinks")
+                .at(format!("stream `{}`", flow.name))
+                .because(format!("the sinks have epoch {epoch}, which the checkpoint has not"))
+                .hint("was the state folder brought back from a backup? bring the target back from the same moment, or `weir state reset`"));
+        }
         for (index, target) in turn.shared.targets.iter().enumerate() {
             // A sink that keeps its own positions knows itself what of the turn is valid.
             if recoveries[index].progress.as_ref().is_none_or(Vec::is_empty) {
                 target.sink.discard(&tokens(&kept, index)).await?;
             }
         }
-        Ok(Found { turn, known, progress, counts: totals(&kept) })
+        Ok(Found { turn, known, progress, state, counts: totals(&kept) })
     }
 
     async fn open(
@@ -182,7 +206,8 @@ impl Turn {
         let totals = totals(&epochs);
         reconcile(flow, &totals, &reports)?;
         let base = &mut self.base;
-        for part in epochs.into_iter().flat_map(|epoch| epoch.body.progress) {
+        base.state = last_state(&epochs).or_else(|| base.state.take());
+        for part in epochs.into_iter().flat_map(|epoch| epoch.body.progress).filter(|part| part.split.id != STATE_SPLIT) {
             base.progress.insert(part.split.id.clone(), part);
         }
         base.counts.add(&totals);
@@ -205,6 +230,11 @@ impl Turn {
         let (context, gauges) = (self.shared.context.clone(), self.shared.gauges.clone());
         Ok(Self::open(&context, flow, &gauges, self.base, true).await?.0)
     }
+}
+
+/// The state as of the last of these epochs that has one.
+fn last_state(epochs: &[Epoch]) -> Option<StateMark> {
+    epochs.iter().rev().find_map(|epoch| epoch.body.state.clone())
 }
 
 fn closes(epoch: &Epoch) -> bool {

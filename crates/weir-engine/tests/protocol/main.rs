@@ -8,6 +8,7 @@ mod changes;
 mod hold;
 mod journal;
 mod journal_suite;
+mod keyed;
 mod memory;
 mod objects;
 mod store;

@@ -64,7 +64,8 @@ async fn process(tables: &Tables, tenant: &str, job: &str) -> (StateStore, tempf
 fn epoch(number: u64, prepared: bool, read: u64) -> Epoch {
     let split = Split { id: "s".into(), descriptor: json!({"n": 1}), estimated_rows: None, estimated_bytes: None };
     let progress = SplitProgress { split, position: Some(json!({"lsn": "0/1"})), done: false, rows: read };
-    let counts = Counts { read, filtered: 1, dead: 1, written: vec![read - 2], bytes_read: 10, set_aside: 0, rules: vec![] };
+    let counts =
+        Counts { read, filtered: 1, dead: 1, written: vec![read - 2], bytes_read: 10, set_aside: 0, rules: vec![], late: 0 };
     Epoch {
         number,
         prepared,

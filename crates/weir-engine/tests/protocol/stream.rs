@@ -17,6 +17,7 @@ use weir_engine::{Reporter, RunEvent, RunOptions, RunReport, RunStatus, Silent, 
 use weir_plan::{Flow, FlowInput, FlowOutput, Guarantee, Plan, Program};
 use weir_spec::{Delivery, Pipeline};
 
+use crate::keyed;
 use crate::memory::{Faults, MemorySink, World, info, schema};
 use crate::store::Wire;
 use crate::topic::{Broker, Topic, broken};
@@ -92,50 +93,54 @@ impl StreamWriter for PostWriter {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+pub enum Way {
     Staged,
     CoCommitted,
     AtOnce,
 }
-use Way::{AtOnce, CoCommitted, Staged};
+pub use Way::{AtOnce, CoCommitted, Staged};
 
 /// Milliseconds.
 #[derive(Clone, Copy)]
-struct Times {
-    checkpoint: u64,
-    roll: u64,
-    latency: u64,
+pub struct Times {
+    pub checkpoint: u64,
+    pub roll: u64,
+    pub latency: u64,
 }
 
-const NEVER: u64 = 3_600_000;
+pub const NEVER: u64 = 3_600_000;
 /// Every position ends a turn.
-const TURNS: Times = Times { checkpoint: 0, roll: 0, latency: 0 };
+pub const TURNS: Times = Times { checkpoint: 0, roll: 0, latency: 0 };
 /// Every position ends an epoch, and the stop the only turn.
-const EPOCHS: Times = Times { checkpoint: 0, roll: NEVER, latency: 0 };
+pub const EPOCHS: Times = Times { checkpoint: 0, roll: NEVER, latency: 0 };
 /// Sinks are hurried, and the stop ends the only epoch.
-const HURRY: Times = Times { checkpoint: NEVER, roll: NEVER, latency: 0 };
+pub const HURRY: Times = Times { checkpoint: NEVER, roll: NEVER, latency: 0 };
 
-enum Shown {
+pub enum Shown {
     World(Arc<Mutex<World>>),
     Post(Arc<Mutex<Vec<i64>>>),
 }
 
-struct Rig {
-    topic: Arc<Topic>,
-    sinks: Vec<(Arc<dyn Sink>, Shown)>,
+pub struct Rig {
+    pub topic: Arc<Topic>,
+    /// A second input, of a program with state.
+    pub other: Option<Arc<Topic>>,
+    /// Rows are counted per window instead of filtered.
+    pub counts: Option<keyed::Counts>,
+    pub sinks: Vec<(Arc<dyn Sink>, Shown)>,
     /// Name of the first sink's node.
-    node: String,
-    kinds: Vec<Way>,
-    faults: Arc<Faults>,
-    folder: tempfile::TempDir,
-    times: Times,
-    lanes: usize,
-    refuses: Option<usize>,
-    wire: bool,
+    pub node: String,
+    pub kinds: Vec<Way>,
+    pub faults: Arc<Faults>,
+    pub folder: tempfile::TempDir,
+    pub times: Times,
+    pub lanes: usize,
+    pub refuses: Option<usize>,
+    pub wire: bool,
 }
 
 impl Rig {
-    fn new(kinds: &[Way], times: Times) -> Self {
+    pub fn new(kinds: &[Way], times: Times) -> Self {
         let faults = Arc::new(Faults::default());
         let make = |kind: &Way| -> (Arc<dyn Sink>, Shown) {
             match kind {
@@ -153,6 +158,8 @@ impl Rig {
         };
         Self {
             topic: Arc::new(Topic::new(faults.clone(), 3, 9, true)),
+            other: None,
+            counts: None,
             sinks: kinds.iter().map(make).collect(),
             node: "sink0".into(),
             kinds: kinds.to_vec(),
@@ -165,7 +172,7 @@ impl Rig {
         }
     }
 
-    fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         let pipeline: Pipeline = serde_json::from_value(json!({
             "name": "numbers", "mode": "streaming", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
             "dead_letters": {"allow": 100}, "max_latency_ms": self.times.latency,
@@ -185,18 +192,22 @@ impl Rig {
             deletes: DeleteMode::Hard,
             metadata: vec![],
         };
+        let input = |(topic, node): (&Arc<Topic>, &str)| FlowInput {
+            node: node.into(),
+            connector: "topic".into(),
+            source: Arc::new(Broker(topic.clone())),
+            stream: info(),
+            table: "input".into(),
+            cursor: None,
+            cursor_lag: None,
+        };
         let flow = Flow {
             name: "numbers".into(),
-            inputs: vec![FlowInput {
-                node: "source".into(),
-                connector: "topic".into(),
-                source: Arc::new(Broker(self.topic.clone())),
-                stream: info(),
-                table: "input".into(),
-                cursor: None,
-                cursor_lag: None,
-            }],
-            program: Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses })),
+            inputs: self.topics().into_iter().zip(["source", "other"]).map(input).collect(),
+            program: match &self.counts {
+                Some(counts) => Program::Keyed(Arc::new(counts.clone())),
+                None => Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses })),
+            },
             outputs: self.sinks.iter().enumerate().map(output).collect(),
             replan: None,
         };
@@ -210,7 +221,16 @@ impl Rig {
         }
     }
 
-    fn options(&self) -> RunOptions {
+    pub fn topics(&self) -> Vec<&Arc<Topic>> {
+        std::iter::once(&self.topic).chain(&self.other).collect()
+    }
+
+    /// All that is in the inputs.
+    pub fn ids(&self) -> Vec<i64> {
+        self.topics().iter().flat_map(|topic| topic.ids()).collect()
+    }
+
+    pub fn options(&self) -> RunOptions {
         RunOptions {
             parallelism: self.lanes,
             checkpoint_interval: Duration::from_millis(self.times.checkpoint),
@@ -220,7 +240,7 @@ impl Rig {
         }
     }
 
-    async fn attempt(&self) -> RunReport {
+    pub async fn attempt(&self) -> RunReport {
         let mut options = self.options();
         if self.wire {
             let wire = Wire { tables: Tables::file(self.folder.path()).await.unwrap(), faults: self.faults.clone() };
@@ -230,7 +250,7 @@ impl Rig {
     }
 
     /// Runs until so many rows are durable, and then stops it.
-    async fn follow(&self, rows: u64) -> RunReport {
+    pub async fn follow(&self, rows: u64) -> RunReport {
         struct StopAt(u64, CancellationToken);
         impl Reporter for StopAt {
             fn event(&mut self, event: &RunEvent) {
@@ -244,11 +264,11 @@ impl Rig {
         run(self.plan(), options, &mut StopAt(rows, stop)).await
     }
 
-    async fn store(&self) -> StateStore {
+    pub async fn store(&self) -> StateStore {
         StateStore::open(self.folder.path()).await.unwrap()
     }
 
-    fn shown(&self, sink: usize) -> Vec<i64> {
+    pub fn shown(&self, sink: usize) -> Vec<i64> {
         let mut rows = match &self.sinks[sink].1 {
             Shown::World(world) => world.lock().unwrap().visible.clone(),
             Shown::Post(shown) => shown.lock().unwrap().clone(),
@@ -257,7 +277,10 @@ impl Rig {
         rows
     }
 
-    fn expected(&self, sink: usize) -> Vec<i64> {
+    pub fn expected(&self, sink: usize) -> Vec<i64> {
+        if self.counts.is_some() {
+            return keyed::expected(&self.topics());
+        }
         let refused = |id: &i64| self.refuses == Some(sink) && id % 10 == 5;
         let mut ids: Vec<i64> = self.topic.ids();
         ids.retain(|id| !broken(*id) && id % 2 == 1 && !refused(id));
@@ -266,7 +289,7 @@ impl Rig {
     }
 
     /// Everything is where it belongs, and the checkpoint is no larger than it has to be.
-    async fn check(&self, report: &RunReport, told: &str) {
+    pub async fn check(&self, report: &RunReport, told: &str) {
         assert!(matches!(report.status, RunStatus::Succeeded) || report.clean_stop, "{told}: {:?}", report.error);
         for (sink, kind) in self.kinds.iter().enumerate() {
             match kind {
@@ -277,9 +300,8 @@ impl Rig {
                 _ => assert_eq!(self.shown(sink), self.expected(sink), "{told}, sink {sink}"),
             }
         }
-        let mut dead: Vec<String> =
-            self.topic.ids().into_iter().filter(|id| broken(*id)).map(|id| format!("number {id}")).collect();
-        let all = self.topic.ids().into_iter().filter(|id| !broken(*id) && id % 10 == 5);
+        let mut dead: Vec<String> = self.ids().into_iter().filter(|id| broken(*id)).map(|id| format!("number {id}")).collect();
+        let all = self.ids().into_iter().filter(|id| !broken(*id) && id % 10 == 5);
         dead.extend(all.filter(|_| self.refuses.is_some()).map(|id| refused(id).place));
         dead.sort();
         let store = self.store().await;
@@ -288,7 +310,7 @@ impl Rig {
         found.sort();
         assert_eq!(found, dead, "{told}");
         let stream = &report.streams[0];
-        assert_eq!(stream.rows_read, self.topic.ids().len() as u64, "{told}: {stream:?}");
+        assert_eq!(stream.rows_read, self.ids().len() as u64, "{told}: {stream:?}");
         assert_eq!(
             stream.rows_read + stream.rows_derived,
             stream.rows_written + stream.rows_filtered + stream.rows_dead,
@@ -301,14 +323,25 @@ impl Rig {
         let splits = store.show("numbers").await.unwrap().splits;
         let rows: Vec<(String, i64)> =
             splits.iter().map(|part| (part.split.clone(), part.position.as_ref().unwrap().as_i64().unwrap())).collect();
-        let ends: Vec<(String, i64)> = self.topic.ends().into_iter().collect();
-        assert_eq!(rows, ends, "{told}");
-        assert_eq!(self.topic.acknowledged.lock().unwrap().clone().into_iter().collect::<Vec<_>>(), ends, "{told}");
+        let mut all = Vec::new();
+        for (topic, node) in self.topics().into_iter().zip(["source", "other"]) {
+            let ends: Vec<(String, i64)> = topic.ends().into_iter().collect();
+            assert_eq!(topic.acknowledged.lock().unwrap().clone().into_iter().collect::<Vec<_>>(), ends, "{told}");
+            let name = |id: String| if self.other.is_some() { format!("{node}/{id}") } else { id };
+            all.extend(ends.into_iter().map(|(id, end)| (name(id), end)));
+        }
+        all.sort();
+        assert_eq!(rows, all, "{told}");
     }
 }
 
-/// Crashes a fresh rig at each of its operations in turn, then once more on the way back, and compares.
-async fn survives(make: impl Fn() -> Rig) {
+pub async fn survives(make: impl Fn() -> Rig) {
+    let crashes = crashes_survived(make).await;
+    assert!(crashes > 40, "only {crashes} places to crash at");
+}
+
+/// Crashes a fresh rig at each of its operations in turn, then once more on the way back, and compares. Returns the number of crashes.
+pub async fn crashes_survived(make: impl Fn() -> Rig) -> usize {
     let mut crashes = 0;
     for after in [false, true] {
         for nth in 1.. {
@@ -334,7 +367,7 @@ async fn survives(make: impl Fn() -> Rig) {
             }
         }
     }
-    assert!(crashes > 40, "only {crashes} places to crash at");
+    crashes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

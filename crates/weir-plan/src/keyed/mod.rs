@@ -4,7 +4,22 @@
 //! changes of the state at every epoch, and makes positions, changes and sinks durable as one moment. After a crash it makes new operators, gives them the state
 //! of the last durable epoch, and reads on from its positions: the same rows then give the same results.
 //!
+//! * `translate`: from the operations of a flow to operators and what runs row by row between them; `run`: these, running.
+//! * `spans`: what in a plan is event time and a window of it.
+//! * `windows` (tumble, hop, cumulate), `sessions`, `dedupe`: the operators; each says what it writes into the state.
+//! * `groups`: keys as numbers; `totals`: aggregates over them; `state`: both as bytes.
+//!
 //! What is not here: where state is kept, watermarks of splits (`weir-engine`), and how rows are made before the first operator ([`RowProgram`]).
+
+mod dedupe;
+mod groups;
+mod run;
+mod sessions;
+mod spans;
+mod state;
+mod totals;
+mod translate;
+mod windows;
 
 use std::sync::Arc;
 
@@ -12,6 +27,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use weir_connect::{DeadLetter, Result};
+
+pub(crate) use dedupe::Keep;
+pub(crate) use translate::{DedupeRule, TimeMark, translate};
 
 use crate::model::{RowProgram, RuleCount};
 

@@ -9,7 +9,7 @@ const JSON: &str = "application/json";
 
 /// One row as a JSON object, with the columns that are NULL; if that would not give back the row (NaN, a type without a JSON form),
 /// as `column=value` text.
-pub(crate) fn encode(batch: &RecordBatch, row: usize) -> (Vec<u8>, &'static str) {
+pub fn encode(batch: &RecordBatch, row: usize) -> (Vec<u8>, &'static str) {
     let one = batch.slice(row, 1);
     let mut bytes = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);

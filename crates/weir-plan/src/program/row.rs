@@ -53,7 +53,7 @@ pub(crate) fn compile(
 ) -> datafusion::error::Result<Result<Vec<Step>, String>> {
     let optimized = session.optimize(plan)?;
     let mut steps = Vec::new();
-    if !lower(session, &optimized, &mut steps)? {
+    if !matches!(lower(session, &optimized, &mut steps)?, Some(LogicalPlan::TableScan(_))) {
         let why = why_relational(analyzed).or_else(|| why_relational(&optimized));
         return Ok(Err(why.unwrap_or_else(|| "it does not read its input row by row".into())));
     }
@@ -65,18 +65,23 @@ pub(crate) fn compile(
     Ok(Ok(steps))
 }
 
-/// Appends the steps of a plan; false if some part of it is not row-local.
-fn lower(session: &Session, plan: &LogicalPlan, steps: &mut Vec<Step>) -> datafusion::error::Result<bool> {
+/// Appends the steps of a plan down to what it reads: a table, or something that sees rows together, which is given back. `None` if
+/// what lies above that is not row-local.
+pub(crate) fn lower<'p>(
+    session: &Session,
+    plan: &'p LogicalPlan,
+    steps: &mut Vec<Step>,
+) -> datafusion::error::Result<Option<&'p LogicalPlan>> {
     Ok(match plan {
         LogicalPlan::TableScan(scan) => {
             if scan.fetch.is_some() {
-                return Ok(false);
+                return Ok(None);
             }
             // Predicates that the optimiser left to the scan see all of its columns.
             let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
             for predicate in &scan.filters {
                 if !row_wise(predicate)? {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 steps.push(Step::Filter { predicate: physical(session, predicate, &all)? });
             }
@@ -84,25 +89,24 @@ fn lower(session: &Session, plan: &LogicalPlan, steps: &mut Vec<Step>) -> datafu
                 let schema = Arc::new(scan.projected_schema.as_arrow().clone());
                 steps.push(Step::Pick { columns: projection.clone(), schema });
             }
-            true
+            Some(plan)
         }
         LogicalPlan::SubqueryAlias(alias) => lower(session, &alias.input, steps)?,
         LogicalPlan::Filter(filter) => {
-            if !row_wise(&filter.predicate)? || !lower(session, &filter.input, steps)? {
-                return Ok(false);
+            if !row_wise(&filter.predicate)? {
+                return Ok(None);
             }
+            let Some(leaf) = lower(session, &filter.input, steps)? else { return Ok(None) };
             steps.push(Step::Filter { predicate: physical(session, &filter.predicate, filter.input.schema())? });
-            true
+            Some(leaf)
         }
         LogicalPlan::Projection(projection) => {
             for expr in &projection.expr {
                 if !row_wise(expr)? {
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
-            if !lower(session, &projection.input, steps)? {
-                return Ok(false);
-            }
+            let Some(leaf) = lower(session, &projection.input, steps)? else { return Ok(None) };
             let below = projection.input.schema();
             let schema = Arc::new(projection.schema.as_arrow().clone());
             let plain: Option<Vec<usize>> = projection.expr.iter().map(|expr| column_index(expr, below)).collect();
@@ -113,9 +117,9 @@ fn lower(session: &Session, plan: &LogicalPlan, steps: &mut Vec<Step>) -> datafu
                     Step::Project { columns, schema }
                 }
             });
-            true
+            Some(leaf)
         }
-        _ => false,
+        other => Some(other),
     })
 }
 
@@ -127,11 +131,11 @@ fn column_index(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     }
 }
 
-fn physical(session: &Session, expr: &Expr, schema: &DFSchema) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
-    create_physical_expr(expr, schema, session.state().execution_props())
+pub(crate) fn physical(session: &Session, expr: &Expr, schema: &DFSchema) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
+    create_physical_expr(&session.simplified(expr, schema)?, schema, session.state().execution_props())
 }
 
-fn row_wise(expr: &Expr) -> datafusion::error::Result<bool> {
+pub(crate) fn row_wise(expr: &Expr) -> datafusion::error::Result<bool> {
     let mut fine = true;
     expr.apply(|part| {
         fine &= why_expression(part).is_none();
@@ -242,6 +246,21 @@ impl RowTree {
         Some(Self { stream: stream.into(), branches, outputs, identity })
     }
 
+    /// The program of steps one after another, each under its node.
+    pub(crate) fn line(stream: &str, before: &SchemaRef, parts: &[(String, Vec<Step>)]) -> Self {
+        let mut branches: Vec<Branch> = Vec::new();
+        let mut schema = before.clone();
+        for (node, steps) in parts {
+            let kept = simplified(steps, &schema);
+            schema = after(steps, &schema);
+            if !kept.is_empty() {
+                branches.push(Branch { input: branches.len().checked_sub(1), node: node.clone(), steps: kept });
+            }
+        }
+        let last = branches.len().checked_sub(1);
+        Self { stream: stream.into(), branches, outputs: vec![last], identity: last.is_none() }
+    }
+
     /// The program of one way through a graph: `ops`, each reading from the one before, the first from `input`.
     pub(crate) fn along(stream: &str, graph: &Graph, input: usize, ops: &[usize]) -> Option<Self> {
         let mut branches: Vec<Branch> = Vec::new();
@@ -257,6 +276,20 @@ impl RowTree {
         let last = branches.len().checked_sub(1);
         Some(Self { stream: stream.into(), branches, outputs: vec![last], identity: last.is_none() })
     }
+}
+
+/// The schema that steps leave.
+pub(crate) fn after(steps: &[Step], before: &SchemaRef) -> SchemaRef {
+    let mut schema = before;
+    for step in steps {
+        schema = match step {
+            Step::Pick { schema, .. } | Step::Project { schema, .. } => schema,
+            Step::Cast(cast) => cast.schema(),
+            Step::Check(check) => check.schema(),
+            Step::Filter { .. } => schema,
+        };
+    }
+    schema.clone()
 }
 
 /// Without steps that change nothing.
@@ -493,7 +526,7 @@ fn rebuilt(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<Re
 }
 
 /// Our own error, if that is what an evaluation failed with.
-fn own(error: DataFusionError) -> Result<Error, DataFusionError> {
+pub(crate) fn own(error: DataFusionError) -> Result<Error, DataFusionError> {
     match error {
         DataFusionError::External(inner) => inner.downcast::<Error>().map(|ours| *ours).map_err(DataFusionError::External),
         DataFusionError::Context(context, inner) => {

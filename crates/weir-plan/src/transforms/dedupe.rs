@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::chain::{Chain, quoted};
+use crate::keyed::{DedupeRule, Keep};
 use crate::problem::{Problem, code};
 use crate::sql::parse_query;
 
@@ -25,19 +26,24 @@ pub(crate) struct Dedupe {
     /// Which row of the order stays; `first` if absent. Only with `key`.
     #[serde(default)]
     keep: Option<Keep>,
-}
-
-/// Which row stays.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Keep {
-    /// The first in the order.
-    First,
-    /// The last in the order.
-    Last,
+    /// `mode: streaming`: for how many milliseconds of event time after its row a key is remembered. There `keep: first` passes the first row that
+    /// comes, and `keep: last` every row that is not older than the one before.
+    #[serde(default)]
+    #[schemars(extend("x-weir-aliases" = ["ttl", "state_ttl_ms"]))]
+    ttl_ms: Option<u32>,
 }
 
 impl Dedupe {
+    /// What it means for a stream.
+    fn mark(&self, chain: &mut Chain<'_>, keys: Vec<usize>, columns: &[String]) {
+        if let (Some(_), false) = (self.ttl_ms, chain.streaming()) {
+            chain.notes.push(format!("`ttl_ms` of `{}` is for `mode: streaming`: here every row is seen anyway", chain.node()));
+        }
+        // An order is the event time if it is that column and nothing else; which one is, the stream knows.
+        let order = self.order_by.as_ref().map(|order| columns.iter().position(|name| name == order.trim()));
+        chain.mark_dedupe(DedupeRule { keys, keep: self.keep.unwrap_or(Keep::First), order, ttl_ms: self.ttl_ms });
+    }
+
     fn query(&self, columns: &[String], sortable: &[String]) -> String {
         const RANK: &str = "__weir_rank";
         let names = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
@@ -138,15 +144,20 @@ impl Transform for Dedupe {
             return;
         }
         if self.key.is_empty() {
-            if let Err(error) = chain.query("SELECT DISTINCT * FROM input") {
-                problems.push(Problem::query(&error, "key"));
+            match chain.query("SELECT DISTINCT * FROM input") {
+                Ok(()) => self.mark(chain, (0..columns.len()).collect(), &columns),
+                Err(error) => problems.push(Problem::query(&error, "key")),
             }
             return;
         }
         let sortable: Vec<String> =
             schema.fields().iter().filter(|f| !f.data_type().is_nested()).map(|f| f.name().clone()).collect();
-        if let Err(error) = chain.query(&self.query(&columns, &sortable)) {
-            problems.push(Problem::query(&error, "order_by"));
+        match chain.query(&self.query(&columns, &sortable)) {
+            Ok(()) => {
+                let place = |name: &String| columns.iter().position(|column| column == name);
+                self.mark(chain, self.key.iter().filter_map(place).collect(), &columns);
+            }
+            Err(error) => problems.push(Problem::query(&error, "order_by")),
         }
     }
 }

@@ -27,9 +27,12 @@ mod sql;
 mod token;
 mod unpivot;
 mod values;
+mod watermark;
 mod window;
 
 pub(crate) use cast::{OnError, Policy};
+pub(crate) use part::Part;
+pub(crate) use window::{Assign, Shape, times};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,6 +55,10 @@ pub(crate) trait Transform: Send + Sync {
     }
     /// The names of its outputs, if it has several: `input: node.output` reads one of them.
     fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The names of outputs that it has beside its own: `input: node.output` reads one of them, `input: node` what the node is for.
+    fn side_outputs(&self) -> Vec<String> {
         Vec::new()
     }
     /// What can be said without knowing any column.
@@ -105,6 +112,7 @@ pub(crate) const ALL: &[Kind] = &[
     kind::<pivot::Pivot>("pivot", &[], None),
     kind::<json_path::JsonPath>("json_path", &["jsonpath"], None),
     kind::<lookup::Lookup>("lookup", &[], None),
+    kind::<watermark::Watermark>("watermark", &[], Some("column")),
     kind::<window::Window>("window", &[], None),
     kind::<schema_inference::SchemaInference>(SAMPLING, &["infer_schema"], None),
     kind::<nlp::Nlp>("nlp", &["nlp_enrichment"], None),
@@ -127,6 +135,11 @@ impl Kind {
     /// The outputs of a transform node: none for a node with one. `None`: its options cannot be read, which is told elsewhere.
     pub(crate) fn outputs(node: &Node) -> Option<Vec<String>> {
         Some(Self::of(&node.kind)?.read(&node.options).ok()?.outputs())
+    }
+
+    /// The outputs that a transform node has beside its own.
+    pub(crate) fn side_outputs(node: &Node) -> Vec<String> {
+        Self::of(&node.kind).and_then(|kind| kind.read(&node.options).ok()).map(|read| read.side_outputs()).unwrap_or_default()
     }
 
     /// Reads the options of a node.

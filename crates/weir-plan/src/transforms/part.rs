@@ -17,9 +17,10 @@ pub(super) fn part(of: Expr, name: impl Into<String>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![of]))
 }
 
+/// The function behind it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Part {
-    name: String,
+pub(crate) struct Part {
+    pub(crate) name: String,
     signature: Signature,
 }
 

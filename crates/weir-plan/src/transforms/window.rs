@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimeUnit};
-use datafusion::common::{Column, exec_datafusion_err, exec_err};
+use datafusion::common::{Column, DataFusionError, exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -62,6 +62,11 @@ pub(crate) struct Window {
     /// A row without a time: `error` (if absent) ends the run, `drop` leaves it out.
     #[serde(default)]
     nulls: Nulls,
+    /// `mode: streaming`: for how many milliseconds of event time a closed window takes rows that come late, and is given out again, corrected. A sink
+    /// with a key takes that as an upsert. Not for sessions.
+    #[serde(default)]
+    #[schemars(extend("x-weir-aliases" = ["allowed_lateness"]))]
+    allowed_lateness_ms: u32,
 }
 
 /// A sliding window.
@@ -98,7 +103,7 @@ enum Nulls {
 
 /// Durations in one unit of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Shape {
+pub(crate) enum Shape {
     /// `step` is the distance of beginnings; a tumbling window has `step == size`.
     Hop {
         size: i64,
@@ -115,6 +120,8 @@ enum Shape {
 
 const START: &str = "window_start";
 const END: &str = "window_end";
+/// The output for rows that came too late.
+const LATE: &str = "late";
 /// A row in more windows than this is a mistake of the pipeline.
 const MOST_WINDOWS: i64 = 100_000;
 
@@ -199,7 +206,7 @@ impl Shape {
     }
 
     /// The windows of one moment, earliest beginning first and shortest first; `None`: beyond the range of the type.
-    fn windows(self, at: i64, offset: i64, found: &mut Vec<(i64, i64)>) -> Option<()> {
+    pub(crate) fn windows(self, at: i64, offset: i64, found: &mut Vec<(i64, i64)>) -> Option<()> {
         let floor = |step: i64| at.checked_sub(at.checked_sub(offset)?.rem_euclid(step));
         match self {
             Self::Hop { size, step } => {
@@ -225,8 +232,16 @@ impl Shape {
 }
 
 impl Transform for Window {
+    fn side_outputs(&self) -> Vec<String> {
+        vec![LATE.into()]
+    }
+
     fn check(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.shape().err().into_iter().chain(self.offset().err()).collect();
+        if self.session.is_some() && self.allowed_lateness_ms > 0 {
+            let message = "a late row could bring sessions together that were given out already: they take no corrections";
+            problems.push(Problem::new(code::TRANSFORM_OPTIONS, message).option("allowed_lateness_ms"));
+        }
         match self.select() {
             Err(problem) => problems.push(problem),
             Ok(select) => {
@@ -274,10 +289,19 @@ impl Transform for Window {
         if problems.len() > before {
             return;
         }
-        let lowered = match shape {
-            Shape::Session { .. } => self.session(chain, shape, at, &select),
-            _ => self.fixed(chain, Assign { shape, offset, nulls: self.nulls, signature: signature(1) }, at, &select),
+        let assign = Assign {
+            shape,
+            offset,
+            nulls: self.nulls,
+            lateness: i64::from(self.allowed_lateness_ms) * 1_000,
+            slices: false,
+            signature: signature(1),
         };
+        let lowered = chain.late_port(LATE).and_then(|()| match shape {
+            Shape::Session { gap } if chain.streaming() => self.kept_session(chain, assign, gap, at, &select),
+            Shape::Session { gap } => self.session(chain, assign, gap, at, &select),
+            Shape::Hop { .. } | Shape::Cumulate { .. } => self.fixed(chain, assign, at, &select),
+        });
         if let Err(error) = lowered {
             problems.push(Problem::query(&error, "select"));
         }
@@ -319,16 +343,15 @@ impl Window {
     }
 
     /// Sessions: a row is the first of one if the row before it is too far away. Equal times are one moment.
-    fn session(&self, chain: &mut Chain<'_>, shape: Shape, at: usize, select: &[(&String, &str)]) -> Result<()> {
-        let Shape::Session { gap } = shape else { return Ok(()) };
+    fn session(&self, chain: &mut Chain<'_>, assign: Assign, gap: i64, at: usize, select: &[(&String, &str)]) -> Result<()> {
         let own = |name: &str| format!("{OWN}{name}");
         let (time, before, first, number) = (own("time"), own("before"), own("first"), own("number"));
         let group: Vec<String> = self.group_by.iter().map(|name| quoted(name)).collect();
         let partition = if group.is_empty() { String::new() } else { format!("PARTITION BY {} ", group.join(", ")) };
-        let checked = Assign { shape, offset: 0, nulls: self.nulls, signature: signature(1) };
+        let end = Assign { nulls: Nulls::Drop, ..assign.clone() };
         chain.plan(|_, input| {
             let columns = input.schema().columns();
-            let window = call(checked, vec![Expr::Column(columns[at].clone())]);
+            let window = call(assign, vec![Expr::Column(columns[at].clone())]);
             let mut after: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
             after.push(part(window, "start").alias(&time));
             LogicalPlanBuilder::from(input).project(after)?.build()
@@ -349,12 +372,32 @@ impl Window {
         chain.query(&format!(
             "SELECT *, sum({first}) OVER ({partition}ORDER BY {time} RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS {number} FROM input"
         ))?;
-        let (from, to) = (own("from"), own("to"));
+        self.sessions(chain, &time, &number, end, select)
+    }
+
+    /// Sessions of a stream: the operator brings rows together, and only has to know the time of each.
+    fn kept_session(&self, chain: &mut Chain<'_>, assign: Assign, gap: i64, at: usize, select: &[(&String, &str)]) -> Result<()> {
+        let (time, number) = (format!("{OWN}time"), format!("{OWN}number"));
+        let end = Assign { nulls: Nulls::Drop, shape: Shape::Session { gap }, ..assign.clone() };
+        chain.plan(|_, input| {
+            let columns = input.schema().columns();
+            let window = call(assign, vec![Expr::Column(columns[at].clone())]);
+            let mut after: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+            after.push(part(window.clone(), "start").alias(&time));
+            after.push(part(window, "start").alias(&number));
+            LogicalPlanBuilder::from(input).project(after)?.build()
+        })?;
+        self.sessions(chain, &time, &number, end, select)
+    }
+
+    /// One row for each session, whose rows have one number.
+    fn sessions(&self, chain: &mut Chain<'_>, time: &str, number: &str, end: Assign, select: &[(&String, &str)]) -> Result<()> {
+        let group: Vec<String> = self.group_by.iter().map(|name| quoted(name)).collect();
+        let (from, to) = (format!("{OWN}from"), format!("{OWN}to"));
         let list = |first: Vec<String>, last: Vec<String>| [first, group.clone(), last].concat().join(", ");
         let columns = list(vec![format!("min({time}) AS {from}"), format!("max({time}) AS {to}")], aggregates(select));
-        let grouping = list(Vec::new(), vec![number]);
-        chain.query(&format!("SELECT {columns} FROM input GROUP BY {grouping}"))?;
-        let end = Assign { shape, offset: 0, nulls: Nulls::Drop, signature: signature(1) };
+        let grouping = list(Vec::new(), vec![number.to_string()]);
+        chain.query(&format!("SELECT {columns} FROM input WHERE {time} IS NOT NULL GROUP BY {grouping}"))?;
         chain.plan(|_, input| {
             let columns = input.schema().columns();
             let mut after = Vec::new();
@@ -378,21 +421,59 @@ fn aggregates(select: &[(&String, &str)]) -> Vec<String> {
 
 /// The windows of a time: a struct if there is always one, else a list of structs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Assign {
-    shape: Shape,
-    offset: i64,
+pub(crate) struct Assign {
+    pub(crate) shape: Shape,
+    pub(crate) offset: i64,
     nulls: Nulls,
+    /// For how many microseconds a closed window takes corrections.
+    pub(crate) lateness: i64,
+    /// For a stream: in the place of the windows the one slice of them that has the time. The operator knows which windows have it.
+    slices: bool,
     signature: Signature,
 }
 
 impl Assign {
     fn one(&self) -> bool {
+        if self.slices {
+            return true;
+        }
         match self.shape {
             Shape::Hop { size, step } => size == step,
             Shape::Cumulate { .. } => false,
             Shape::Session { .. } => true,
         }
     }
+
+    /// The slice in the place of the windows.
+    pub(crate) fn sliced(&self) -> Self {
+        Self { slices: true, ..self.clone() }
+    }
+
+    /// The one window, or slice, of each time; NULL for NULL.
+    fn ones(&self, moments: &Int64Array) -> Result<(Int64Array, Int64Array)> {
+        if self.nulls == Nulls::Error && moments.null_count() > 0 {
+            return Err(timeless());
+        }
+        let start = |at: i64| match self.shape {
+            Shape::Hop { step, .. } | Shape::Cumulate { step, .. } => {
+                at.checked_sub(at.checked_sub(self.offset)?.rem_euclid(step))
+            }
+            Shape::Session { .. } => Some(at),
+        };
+        let (Shape::Hop { step: length, .. } | Shape::Cumulate { step: length, .. } | Shape::Session { gap: length }) =
+            self.shape;
+        let starts = moments.try_unary::<_, Int64Type, _>(|at| start(at).ok_or_else(beyond))?;
+        let ends = starts.try_unary::<_, Int64Type, _>(|start| start.checked_add(length).ok_or_else(beyond))?;
+        Ok((starts, ends))
+    }
+}
+
+fn timeless() -> DataFusionError {
+    unkept("a row has no time: filter it out before, or say `nulls: drop`")
+}
+
+fn beyond() -> DataFusionError {
+    exec_datafusion_err!("the window of a time is beyond the range of its type")
 }
 
 fn fields(time: &DataType) -> Vec<Field> {
@@ -404,7 +485,7 @@ fn numbers(array: &ArrayRef) -> Result<Int64Array> {
     Ok(arrow::compute::cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
-fn times(numbers: PrimitiveArray<Int64Type>, time: &DataType) -> Result<ArrayRef> {
+pub(crate) fn times(numbers: PrimitiveArray<Int64Type>, time: &DataType) -> Result<ArrayRef> {
     let data = numbers.into_data().into_builder().data_type(time.clone()).build()?;
     Ok(arrow::array::make_array(data))
 }
@@ -423,35 +504,31 @@ impl ScalarUDFImpl for Assign {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let array = args.args[0].to_array(args.number_rows)?;
         let moments = numbers(&array)?;
+        let time = array.data_type();
+        if self.one() {
+            let (starts, ends) = self.ones(&moments)?;
+            let parts = vec![times(starts, time)?, times(ends, time)?];
+            let windows = StructArray::try_new_with_length(Fields::from(fields(time)), parts, None, moments.len())?;
+            return Ok(ColumnarValue::Array(Arc::new(windows)));
+        }
         let (mut windows, mut lengths) = (Vec::new(), Vec::with_capacity(moments.len()));
         let (mut starts, mut ends): (Vec<Option<i64>>, Vec<Option<i64>>) = (Vec::new(), Vec::new());
         for row in 0..moments.len() {
             if moments.is_null(row) {
                 if self.nulls == Nulls::Error {
-                    return Err(unkept("a row has no time: filter it out before, or say `nulls: drop`"));
-                }
-                if self.one() {
-                    starts.push(None);
-                    ends.push(None);
+                    return Err(timeless());
                 }
                 lengths.push(0);
                 continue;
             }
             windows.clear();
-            self.shape
-                .windows(moments.value(row), self.offset, &mut windows)
-                .ok_or_else(|| exec_datafusion_err!("the window of a time is beyond the range of its type"))?;
+            self.shape.windows(moments.value(row), self.offset, &mut windows).ok_or_else(beyond)?;
             lengths.push(windows.len());
             starts.extend(windows.iter().map(|(start, _)| Some(*start)));
             ends.extend(windows.iter().map(|(_, end)| Some(*end)));
         }
-        let time = array.data_type();
         let parts = vec![times(Int64Array::from(starts), time)?, times(Int64Array::from(ends), time)?];
-        Ok(ColumnarValue::Array(if self.one() {
-            Arc::new(StructArray::try_new_with_length(Fields::from(fields(time)), parts, None, moments.len())?)
-        } else {
-            several::build(fields(time), parts, &lengths)?
-        }))
+        Ok(ColumnarValue::Array(several::build(fields(time), parts, &lengths)?))
     }
 }
 

@@ -189,6 +189,7 @@ impl Bench {
                 all[0].dead.extend(dead);
                 add_rules(&mut all[0].rules, &rules);
             }
+            Program::Keyed(_) => panic!("`{}` keeps state: `keyed` runs such flows", flow.name),
         }
         all
     }

@@ -8,6 +8,7 @@ mod inference;
 mod invariants;
 mod joins;
 mod json_path;
+mod keyed;
 mod lineage;
 mod lookup;
 mod memory;

@@ -18,6 +18,7 @@ mod preview;
 mod query;
 mod run;
 mod runner;
+mod savepoint;
 mod serve;
 mod snapshot;
 mod spec;
@@ -59,6 +60,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Snapshot(args) => snapshot::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),
         Command::State(State::Reset(args)) => state::reset(&args, context),
+        Command::Savepoint(args) => savepoint::execute(&args, context),
         Command::Dead(Dead::List(args)) => dead::list(&args, context),
         Command::Dead(Dead::Show(args)) => dead::show(&args, context),
         Command::Dead(Dead::Replay(args)) => dead::replay(&args, context),

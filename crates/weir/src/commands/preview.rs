@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use weir_connect::{Event, ReadRequest};
 use weir_error::{Error, Kind, Result};
+use weir_plan::keyed::KeyedProgram;
 use weir_plan::{Flow, Program, RelationalProgram, RowProgram};
 use weir_query::{QuerySession, TableName};
 
@@ -90,7 +91,15 @@ pub(super) async fn sample(flow: &Flow, limit: usize, lanes: usize) -> Result<Ve
     match &flow.program {
         Program::RowLocal(program) => row_local(flow, program.as_ref(), limit).await,
         Program::Relational(program) => relational(flow, program.as_ref(), limit, lanes).await,
+        Program::Keyed(program) => Err(endless(flow, program.as_ref())),
     }
+}
+
+/// What comes out depends on what has come before, and on a time that a few rows do not move.
+fn endless(flow: &Flow, program: &dyn KeyedProgram) -> Error {
+    Error::new("WEIR-CLI-076", Kind::Unsupported, format!("a few rows of `{}` would not show what comes out", flow.name))
+        .because(program.reason())
+        .hint("the same pipeline with `mode: batch` shows what all rows that are there amount to")
 }
 
 fn empty(flow: &Flow) -> Vec<Sample> {

@@ -20,6 +20,7 @@ pub fn execute(args: &Run, context: &Context) -> Outcome {
     options.parallelism = lanes;
     options.max_memory_bytes = args.max_memory;
     options.until_caught_up = args.until_caught_up;
+    options.from_savepoint = args.from_savepoint.clone();
     options.checkpoint_interval = interval.unwrap_or(options.checkpoint_interval);
     // Who wants to hear often of what is durable wants to hear soon of an approval.
     options.look_again = options.look_again.min(options.checkpoint_interval.max(Duration::from_millis(100)));

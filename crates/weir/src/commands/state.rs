@@ -100,6 +100,10 @@ fn text(name: &str, view: &PipelineView, context: &Context) -> String {
         }
         text.push_str(&table.render());
     }
+    for kept in &view.kept {
+        let bytes = number::bytes(kept.bytes);
+        text.push_str(&format!("  {} keeps state as of epoch {}, {bytes} on disk\n", kept.stream, kept.epoch));
+    }
     let mut table = Table::new(["run", "status", "attempts", "checkpoints", "started"]).right(2).right(3).indent(2);
     for run in &view.runs {
         table.row([

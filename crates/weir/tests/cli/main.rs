@@ -29,6 +29,8 @@ mod stopping;
 mod streaming;
 mod table_in_files;
 mod vault;
+#[cfg(feature = "kafka")]
+mod windows;
 
 /// Compares what a command said with the snapshot of that name.
 #[macro_export]
