@@ -18,7 +18,7 @@ if [ "$want" = test ]; then
   have setpriv || missing+=(util-linux)
   have openssl || missing+=(openssl)
   have python3 || missing+=(python3 python3-venv)
-  # Apache Ignite, Apache Kafka and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
+  # Apache Ignite, Apache Kafka, Apache Pulsar and Apache Flink are Java programs from Maven Central and PyPI; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
   have unzip || missing+=(unzip)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, otel_collector, process, pulsar, vault};
+use crate::{flink, ignite, kafka, minio, otel_collector, process, pulsar, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Service {
     Vault,
     /// The OpenTelemetry collector.
     OtelCollector,
+    /// Apache Flink's SQL gateway, for `crates/weir/tests/flink/goldens.py`.
+    Flink,
 }
 
 /// One that runs.
@@ -49,7 +51,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
@@ -60,6 +62,7 @@ impl Service {
         Self::Ignite,
         Self::Vault,
         Self::OtelCollector,
+        Self::Flink,
     ];
 
     /// Its name on the command line.
@@ -75,6 +78,7 @@ impl Service {
             Self::Ignite => "ignite",
             Self::Vault => "vault",
             Self::OtelCollector => "otel-collector",
+            Self::Flink => "flink",
         }
     }
 
@@ -91,6 +95,7 @@ impl Service {
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
             Self::OtelCollector => otel_collector::install::binary(),
+            Self::Flink => flink::install::jars(),
         }
     }
 
@@ -117,6 +122,7 @@ impl Service {
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
             Self::OtelCollector => otel_collector::start_detached(&home)?,
+            Self::Flink => flink::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;

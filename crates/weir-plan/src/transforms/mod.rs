@@ -28,6 +28,7 @@ mod token;
 mod unpivot;
 mod values;
 mod window;
+pub(crate) mod windowed;
 
 pub(crate) use cast::{OnError, Policy};
 

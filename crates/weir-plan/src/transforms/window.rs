@@ -90,7 +90,7 @@ struct Cumulate {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Nulls {
+pub(super) enum Nulls {
     #[default]
     Error,
     Drop,
@@ -98,7 +98,7 @@ enum Nulls {
 
 /// Durations in one unit of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Shape {
+pub(crate) enum Shape {
     /// `step` is the distance of beginnings; a tumbling window has `step == size`.
     Hop {
         size: i64,
@@ -113,10 +113,10 @@ enum Shape {
     },
 }
 
-const START: &str = "window_start";
-const END: &str = "window_end";
+pub(super) const START: &str = "window_start";
+pub(super) const END: &str = "window_end";
 /// A row in more windows than this is a mistake of the pipeline.
-const MOST_WINDOWS: i64 = 100_000;
+pub(super) const MOST_WINDOWS: i64 = 100_000;
 
 impl Window {
     /// The one kind of window, in microseconds.
@@ -179,7 +179,7 @@ impl Window {
 }
 
 /// How many microseconds a unit has, or how many units a microsecond has.
-fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
+pub(super) fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
     match unit {
         TimeUnit::Second => (span % 1_000_000 == 0).then_some(span / 1_000_000),
         TimeUnit::Millisecond => (span % 1_000 == 0).then_some(span / 1_000),
@@ -189,7 +189,7 @@ fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
 }
 
 impl Shape {
-    fn in_unit(self, unit: TimeUnit) -> Option<Self> {
+    pub(super) fn in_unit(self, unit: TimeUnit) -> Option<Self> {
         let of = |span| in_unit(span, unit);
         Some(match self {
             Self::Hop { size, step } => Self::Hop { size: of(size)?, step: of(step)? },
@@ -284,11 +284,11 @@ impl Transform for Window {
     }
 }
 
-fn signature(arguments: usize) -> Signature {
+pub(super) fn signature(arguments: usize) -> Signature {
     Signature::any(arguments, Volatility::Immutable)
 }
 
-fn call(function: impl ScalarUDFImpl + 'static, arguments: Vec<Expr>) -> Expr {
+pub(super) fn call(function: impl ScalarUDFImpl + 'static, arguments: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), arguments))
 }
 
@@ -378,15 +378,15 @@ fn aggregates(select: &[(&String, &str)]) -> Vec<String> {
 
 /// The windows of a time: a struct if there is always one, else a list of structs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Assign {
-    shape: Shape,
-    offset: i64,
-    nulls: Nulls,
-    signature: Signature,
+pub(super) struct Assign {
+    pub(super) shape: Shape,
+    pub(super) offset: i64,
+    pub(super) nulls: Nulls,
+    pub(super) signature: Signature,
 }
 
 impl Assign {
-    fn one(&self) -> bool {
+    pub(super) fn one(&self) -> bool {
         match self.shape {
             Shape::Hop { size, step } => size == step,
             Shape::Cumulate { .. } => false,
@@ -400,11 +400,11 @@ fn fields(time: &DataType) -> Vec<Field> {
 }
 
 /// The numbers behind timestamps of any unit.
-fn numbers(array: &ArrayRef) -> Result<Int64Array> {
+pub(super) fn numbers(array: &ArrayRef) -> Result<Int64Array> {
     Ok(arrow::compute::cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
-fn times(numbers: PrimitiveArray<Int64Type>, time: &DataType) -> Result<ArrayRef> {
+pub(super) fn times(numbers: PrimitiveArray<Int64Type>, time: &DataType) -> Result<ArrayRef> {
     let data = numbers.into_data().into_builder().data_type(time.clone()).build()?;
     Ok(arrow::array::make_array(data))
 }
@@ -428,7 +428,7 @@ impl ScalarUDFImpl for Assign {
         for row in 0..moments.len() {
             if moments.is_null(row) {
                 if self.nulls == Nulls::Error {
-                    return Err(unkept("a row has no time: filter it out before, or say `nulls: drop`"));
+                    return Err(unkept("a row has no time: filter such rows out before, or say `nulls: drop` in a `window`"));
                 }
                 if self.one() {
                     starts.push(None);
@@ -457,9 +457,9 @@ impl ScalarUDFImpl for Assign {
 
 /// 1 where the second time is more than `gap` after the first, or there is no first; else 0.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Apart {
-    gap: i64,
-    signature: Signature,
+pub(super) struct Apart {
+    pub(super) gap: i64,
+    pub(super) signature: Signature,
 }
 
 impl ScalarUDFImpl for Apart {

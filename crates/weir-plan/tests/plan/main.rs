@@ -16,6 +16,7 @@ mod planning;
 mod quality;
 mod reshape;
 mod split;
+mod sql_windows;
 mod streaming;
 mod transforms;
 mod window;
