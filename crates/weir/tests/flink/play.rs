@@ -68,7 +68,7 @@ fn streamed(case: &Case, text: &str, folder: &Path) -> Result<String> {
     let streams = file.replace_all(text, |table: &regex::Captures<'_>| {
         let stream = &case.described.streaming[&table[1]];
         format!(
-            "{{kafka: {{connection: bus, topic: {}, columns: {}, only_columns: true}}, event_time: {{column: {}, max_lateness_ms: {}}}}}",
+            "{{kafka: {{connection: bus, topic: {}, columns: {}, only_columns: true, event_time: {{column: {}, max_lateness_ms: {}}}}}}}",
             topic(case, &table[1]),
             &table[2],
             stream.column,
