@@ -4,6 +4,7 @@
 mod aggregates;
 mod bench;
 mod changes;
+mod flink;
 mod inference;
 mod invariants;
 mod joins;
