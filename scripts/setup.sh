@@ -20,7 +20,7 @@ if [ "$want" = test ]; then
   [ -x /usr/sbin/nats-server ] || have nats-server || missing+=(nats-server)
   [ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
   have python3 || missing+=(python3 python3-venv)
-  # Apache Ignite, Apache Kafka and Apache Pulsar are Java programs from Maven Central; the client of Pulsar is made with protoc.
+  # Apache Ignite, Apache Kafka, Apache Pulsar and Apache Flink are Java programs from Maven Central and PyPI; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
   have unzip || missing+=(unzip)

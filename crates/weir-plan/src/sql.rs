@@ -1,4 +1,7 @@
 //! DataFusion as a planner of SQL: functions, options and name resolution, without a catalogue and without executing.
+//! The window functions are in `windows`.
+
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +77,8 @@ pub fn exact(builder: SessionStateBuilder) -> SessionStateBuilder {
 
 impl Session {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        let mut state = exact(SessionStateBuilder::new().with_config(config()).with_default_features()).build();
+        let builder = SessionStateBuilder::new().with_config(config()).with_default_features();
+        let mut state = exact(builder.with_relation_planners(vec![Arc::new(windows::WindowFunctions)])).build();
         for function in clock::functions(now).into_iter().chain([Require::function()]) {
             // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
             let _ = state.register_udf(Arc::new(function));
@@ -136,7 +140,8 @@ impl Session {
 
 /// Parses one `SELECT` (or `WITH …`, `VALUES …`) and nothing else.
 pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
-    let mut statements = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
+    let mut statements =
+        DFParserBuilder::new(windows::tokens(sql)?).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
     if statements.len() > 1 {
         return plan_err!("one statement is expected, here are {}", statements.len());
     }

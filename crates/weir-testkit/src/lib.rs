@@ -24,6 +24,7 @@ mod blocking;
 pub mod cache;
 pub mod crash;
 pub mod fault;
+pub mod flink;
 pub mod http;
 pub mod ignite;
 mod java;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry, vault};
+use crate::{flink, ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry, vault};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub enum Service {
     Vault,
     /// The OpenTelemetry collector.
     OtelCollector,
+    /// Apache Flink's SQL gateway, for `crates/weir/tests/flink/goldens.py`.
+    Flink,
 }
 
 /// One that runs.
@@ -59,7 +61,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
@@ -75,6 +77,7 @@ impl Service {
         Self::Ignite,
         Self::Vault,
         Self::OtelCollector,
+        Self::Flink,
     ];
 
     /// Its name on the command line.
@@ -95,6 +98,7 @@ impl Service {
             Self::Ignite => "ignite",
             Self::Vault => "vault",
             Self::OtelCollector => "otel-collector",
+            Self::Flink => "flink",
         }
     }
 
@@ -116,6 +120,7 @@ impl Service {
             Self::Ignite => ignite::install::home(),
             Self::Vault => vault::install::binary(),
             Self::OtelCollector => otel_collector::install::binary(),
+            Self::Flink => flink::install::jars(),
         }
     }
 
@@ -147,6 +152,7 @@ impl Service {
             Self::Ignite => ignite::start_detached(&home)?,
             Self::Vault => vault::start_detached(&home)?,
             Self::OtelCollector => otel_collector::start_detached(&home)?,
+            Self::Flink => flink::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;

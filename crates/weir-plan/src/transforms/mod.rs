@@ -29,6 +29,7 @@ mod unpivot;
 mod values;
 mod watermark;
 mod window;
+pub(crate) mod windowed;
 
 pub(crate) use cast::{OnError, Policy};
 pub(crate) use part::Part;

@@ -95,7 +95,7 @@ struct Cumulate {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Nulls {
+pub(super) enum Nulls {
     #[default]
     Error,
     Drop,
@@ -118,12 +118,12 @@ pub(crate) enum Shape {
     },
 }
 
-const START: &str = "window_start";
-const END: &str = "window_end";
+pub(super) const START: &str = "window_start";
+pub(super) const END: &str = "window_end";
 /// The output for rows that came too late.
 const LATE: &str = "late";
 /// A row in more windows than this is a mistake of the pipeline.
-const MOST_WINDOWS: i64 = 100_000;
+pub(super) const MOST_WINDOWS: i64 = 100_000;
 
 impl Window {
     /// The one kind of window, in microseconds.
@@ -186,7 +186,7 @@ impl Window {
 }
 
 /// How many microseconds a unit has, or how many units a microsecond has.
-fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
+pub(super) fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
     match unit {
         TimeUnit::Second => (span % 1_000_000 == 0).then_some(span / 1_000_000),
         TimeUnit::Millisecond => (span % 1_000 == 0).then_some(span / 1_000),
@@ -196,7 +196,7 @@ fn in_unit(span: i64, unit: TimeUnit) -> Option<i64> {
 }
 
 impl Shape {
-    fn in_unit(self, unit: TimeUnit) -> Option<Self> {
+    pub(super) fn in_unit(self, unit: TimeUnit) -> Option<Self> {
         let of = |span| in_unit(span, unit);
         Some(match self {
             Self::Hop { size, step } => Self::Hop { size: of(size)?, step: of(step)? },
@@ -308,11 +308,11 @@ impl Transform for Window {
     }
 }
 
-fn signature(arguments: usize) -> Signature {
+pub(super) fn signature(arguments: usize) -> Signature {
     Signature::any(arguments, Volatility::Immutable)
 }
 
-fn call(function: impl ScalarUDFImpl + 'static, arguments: Vec<Expr>) -> Expr {
+pub(super) fn call(function: impl ScalarUDFImpl + 'static, arguments: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), arguments))
 }
 
@@ -424,16 +424,16 @@ fn aggregates(select: &[(&String, &str)]) -> Vec<String> {
 pub(crate) struct Assign {
     pub(crate) shape: Shape,
     pub(crate) offset: i64,
-    nulls: Nulls,
+    pub(super) nulls: Nulls,
     /// For how many microseconds a closed window takes corrections.
     pub(crate) lateness: i64,
     /// For a stream: in the place of the windows the one slice of them that has the time. The operator knows which windows have it.
-    slices: bool,
-    signature: Signature,
+    pub(super) slices: bool,
+    pub(super) signature: Signature,
 }
 
 impl Assign {
-    fn one(&self) -> bool {
+    pub(super) fn one(&self) -> bool {
         if self.slices {
             return true;
         }
@@ -469,7 +469,7 @@ impl Assign {
 }
 
 fn timeless() -> DataFusionError {
-    unkept("a row has no time: filter it out before, or say `nulls: drop`")
+    unkept("a row has no time: filter such rows out before, or say `nulls: drop` in a `window`")
 }
 
 fn beyond() -> DataFusionError {
@@ -481,7 +481,7 @@ fn fields(time: &DataType) -> Vec<Field> {
 }
 
 /// The numbers behind timestamps of any unit.
-fn numbers(array: &ArrayRef) -> Result<Int64Array> {
+pub(super) fn numbers(array: &ArrayRef) -> Result<Int64Array> {
     Ok(arrow::compute::cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
@@ -534,9 +534,9 @@ impl ScalarUDFImpl for Assign {
 
 /// 1 where the second time is more than `gap` after the first, or there is no first; else 0.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Apart {
-    gap: i64,
-    signature: Signature,
+pub(super) struct Apart {
+    pub(super) gap: i64,
+    pub(super) signature: Signature,
 }
 
 impl ScalarUDFImpl for Apart {

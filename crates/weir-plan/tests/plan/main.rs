@@ -4,6 +4,7 @@
 mod aggregates;
 mod bench;
 mod changes;
+mod flink;
 mod inference;
 mod invariants;
 mod joins;
@@ -17,6 +18,7 @@ mod planning;
 mod quality;
 mod reshape;
 mod split;
+mod sql_windows;
 mod streaming;
 mod transforms;
 mod window;

@@ -9,10 +9,10 @@ use weir_plan::Program;
 
 use crate::bench::Bench;
 
-type Row = (i64, Option<i64>, i64);
+pub type Row = (i64, Option<i64>, i64);
 
 /// Seconds, key, value.
-fn bench(rows: &[Row]) -> Bench {
+pub fn bench(rows: &[Row]) -> Bench {
     let at: TimestampSecondArray = rows.iter().map(|row| Some(row.0)).collect();
     let keys: Int64Array = rows.iter().map(|row| row.1).collect();
     let values: Int64Array = rows.iter().map(|row| Some(row.2)).collect();
@@ -23,7 +23,7 @@ fn bench(rows: &[Row]) -> Bench {
 }
 
 /// The bids of Flink's documentation of window table functions, on 2020-04-15.
-fn bids() -> Bench {
+pub fn bids() -> Bench {
     let times = ["08:05", "08:07", "08:09", "08:11", "08:13", "08:17"];
     let at: Vec<i64> = times
         .iter()
@@ -157,9 +157,9 @@ async fn mistakes_are_told_with_their_places() {
 }
 
 /// Start, end, key → sum and count, by a loop.
-type Windows = BTreeMap<(i64, i64, Option<i64>), (i64, i64)>;
+pub type Windows = BTreeMap<(i64, i64, Option<i64>), (i64, i64)>;
 
-fn fixed(rows: &[Row], windows: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
+pub fn fixed(rows: &[Row], windows: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
     let mut found = Windows::new();
     for (at, key, value) in rows {
         for (start, end) in windows(*at) {
@@ -171,7 +171,7 @@ fn fixed(rows: &[Row], windows: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
 }
 
 /// Each row has a window of the gap's length; windows that meet are one.
-fn sessions(rows: &[Row], gap: i64) -> Windows {
+pub fn sessions(rows: &[Row], gap: i64) -> Windows {
     let mut keys: BTreeMap<Option<i64>, Vec<(i64, i64)>> = BTreeMap::new();
     rows.iter().for_each(|(at, key, value)| keys.entry(*key).or_default().push((*at, *value)));
     let mut found = Windows::new();
@@ -195,7 +195,7 @@ fn sessions(rows: &[Row], gap: i64) -> Windows {
     found
 }
 
-fn shown(windows: &Windows) -> Vec<String> {
+pub fn shown(windows: &Windows) -> Vec<String> {
     let time = |at: i64| chrono::DateTime::from_timestamp(at, 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
     let mut rows: Vec<String> = windows
         .iter()

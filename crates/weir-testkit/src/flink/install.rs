@@ -1,0 +1,27 @@
+//! Gets Apache Flink: its jars from PyPI, where the whole distribution is, and the SQL gateway's from Maven Central.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cache::install_once;
+use crate::java::fetch_artifact;
+use crate::process::run_checked;
+
+/// The version.
+pub const VERSION: &str = "2.3.0";
+
+/// The folder with the jars; 330 MB are downloaded when it is missing.
+pub fn jars() -> Result<PathBuf> {
+    let dir = install_once(&format!("flink-{VERSION}"), |dir| {
+        let target = dir.join("site");
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--target"]);
+        run_checked(pip.arg(&target).arg(format!("apache-flink-libraries=={VERSION}")))?;
+        std::fs::rename(target.join("pyflink/lib"), dir.join("lib"))?;
+        std::fs::remove_dir_all(&target)?;
+        fetch_artifact(&dir.join("lib"), &format!("org.apache.flink:flink-sql-gateway:{VERSION}"))
+    })?;
+    Ok(dir.join("lib"))
+}
