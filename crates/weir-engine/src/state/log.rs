@@ -183,8 +183,9 @@ impl Log {
 
     /// Goes on in another file, as if it were this one.
     #[cfg(test)]
-    pub(super) fn goes_to(&mut self, path: &Path) {
-        self.file = OpenOptions::new().write(true).open(path).unwrap();
+    pub(super) fn goes_to(&mut self, path: &Path) -> std::io::Result<()> {
+        self.file = OpenOptions::new().write(true).open(path)?;
+        Ok(())
     }
 
     /// Bytes of records.

@@ -58,7 +58,7 @@ pub fn render(report: &RunReport, style: Style, again: &str) -> String {
     let late: u64 = report.streams.iter().map(|stream| stream.rows_late).sum();
     if late > 0 {
         let text = number::counted(late, "row came late", "rows came late");
-        out.push_str(&format!("  {} for its window (event_time.max_lateness_ms, allowed_lateness_ms)\n", style.yellow(&text)));
+        out.push_str(&format!("  {} (event_time.max_lateness_ms, allowed_lateness_ms)\n", style.yellow(&text)));
     }
     out
 }
