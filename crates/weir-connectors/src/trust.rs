@@ -135,7 +135,8 @@ impl ServerCertVerifier for Named {
     }
 }
 
-#[cfg(all(test, feature = "mqtt", feature = "nats"))]
+#[cfg(test)]
+#[cfg(all(feature = "mqtt", feature = "nats"))]
 mod tests {
     //! Brokers under a guard, which is for the whole process and for good: each test runs in a process of its own (nextest does that).
 

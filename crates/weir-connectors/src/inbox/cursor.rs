@@ -64,12 +64,14 @@ impl Cursor {
 
     /// Takes the next frame that has a record from `next` on.
     fn frame(&mut self) -> Result<()> {
+        // What was read ahead may have been taken back since, by an append that failed: then it is read once more.
+        let mut ahead = self.open.is_some();
         loop {
             let wanted = self.open.as_ref().map_or(self.next, |open| open.at);
             let Some((path, first)) = self.queue.file_of(wanted) else { return Err(lost(&self.queue, self.next)) };
-            let (mut open, fresh) = match self.open.take() {
-                Some(open) if open.first == first => (open, false),
-                _ => (Opened::new(path, first)?, true),
+            let mut open = match self.open.take() {
+                Some(open) if open.first == first => open,
+                _ => Opened::new(path, first)?,
             };
             match open.frame(self.next) {
                 Ok(Some(records)) => {
@@ -78,8 +80,7 @@ impl Cursor {
                     return Ok(());
                 }
                 Ok(None) => self.open = Some(open),
-                // What was read ahead may have been taken back since, by an append that failed.
-                Err(_) if !fresh => {}
+                Err(_) if ahead => ahead = false,
                 Err(error) => return Err(error),
             }
         }

@@ -272,7 +272,7 @@ fn push(rows: &mut Rows, columns: &[Column], number: u64, record: &Record) -> Re
                     return Err(("WEIR-INBOX-013".into(), reason));
                 }
             },
-            Taken::Int(at) => match field(at).map(|text| digits(text)) {
+            Taken::Int(at) => match field(at).map(digits) {
                 None => OwnValue::Null,
                 Some(Some(number)) => OwnValue::Int(number),
                 Some(None) => {

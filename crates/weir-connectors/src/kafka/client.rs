@@ -252,7 +252,12 @@ impl Address {
                 return Err(shown(&last, self.place()));
             }
             if Instant::now() >= end {
-                return Err(unreachable(self.place(), last));
+                let away = unreachable(self.place(), last);
+                // To the client a session that does not come about often is a broker that is away.
+                return Err(match self.options.encrypted() {
+                    true => away.hint("check `bootstrap_servers`, that the port speaks TLS, and that its certificate is of `ssl_root_cert` and names the host"),
+                    false => away,
+                });
             }
         }
     }

@@ -154,7 +154,7 @@ impl Producer {
             self.confirmed();
         }
         for sent in &self.pending {
-            connection.send_payload(command(sent.command.clone()), sent.payload.clone())?;
+            connection.send_payload(command(sent.command), sent.payload.clone())?;
         }
         self.connection = Some(connection);
         Ok(())
@@ -263,7 +263,7 @@ impl Producer {
         metadata.total_chunk_msg_size = i32::try_from(data.len()).ok();
         for (id, part) in (0..).zip(data.chunks(piece)) {
             let payload = Payload { metadata: MessageMetadata { chunk_id: Some(id), ..metadata.clone() }, data: part.to_vec() };
-            self.hand_over(Sent { command: CommandSend { is_chunk: Some(true), ..command.clone() }, payload }).await?;
+            self.hand_over(Sent { command: CommandSend { is_chunk: Some(true), ..command }, payload }).await?;
         }
         Ok(())
     }
@@ -272,7 +272,7 @@ impl Producer {
         while self.pending_bytes > 0 && self.pending_bytes + sent.bytes() > self.most_bytes {
             self.receipt().await?;
         }
-        let (order, payload) = (command(sent.command.clone()), sent.payload.clone());
+        let (order, payload) = (command(sent.command), sent.payload.clone());
         self.pending_bytes += sent.bytes();
         self.pending.push_back(sent);
         let delivered = match &mut self.connection {

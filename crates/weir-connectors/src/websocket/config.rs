@@ -227,7 +227,7 @@ impl SourceOptions {
 
     /// The stream's name.
     pub fn stream_name(&self, url: &Url) -> String {
-        let last = || url.path_segments().and_then(|parts| parts.filter(|part| !part.is_empty()).next_back());
+        let last = || url.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty()));
         self.stream.clone().or_else(|| last().map(str::to_owned)).unwrap_or_else(|| "messages".into())
     }
 

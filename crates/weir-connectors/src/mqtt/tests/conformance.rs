@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use base64::Engine;
 use weir_connect::WriteMode;
-use weir_connect::conformance::{Declared, Subject, TypeFamily};
+use weir_connect::conformance::{Declared, Subject, TypeFamily, assert_check};
 use weir_testkit::Mosquitto;
 use weir_testkit::mqtt::Door;
 
@@ -118,4 +118,22 @@ fn raw_members(text: &[u8]) -> Vec<(String, String)> {
     }
 }
 
-weir_connect::conformance!(Kit::new().await);
+macro_rules! checks {
+    ($($name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                assert_check(&Kit::new().await, stringify!($name)).await;
+            }
+        )*
+    };
+}
+
+checks! {
+    a_good_connection_checks_out bad_credentials_are_an_auth_error an_unreachable_host_is_a_connect_error
+    sink_holds_the_type_matrix_exactly sink_never_bends_special_values sink_takes_an_empty_stream sink_takes_a_wide_table
+    sink_takes_a_large_cell sink_appends_over_runs sink_shows_nothing_before_commit sink_survives_a_crash_before_flush
+    sink_survives_a_crash_after_flush sink_survives_a_crash_after_checkpoint sink_survives_a_crash_before_commit
+    sink_survives_a_crash_after_commit sink_survives_a_crash_in_every_attempt sink_commit_is_idempotent
+    sink_discards_what_is_not_kept sink_bounds_its_memory
+}

@@ -82,7 +82,7 @@ async fn streams_are_chosen_by_name_or_by_subject() {
     };
     let by = async |options: Value| Nats::default().source(context(options)).await.unwrap().streams().await;
     let found = by(json!({"subject": lab.subject("*")})).await.unwrap();
-    assert_eq!(found.iter().map(|info| info.name.clone()).collect::<Vec<_>>(), [lab.name.clone()]);
+    assert_eq!(found.iter().map(|info| info.name.clone()).collect::<Vec<_>>(), std::slice::from_ref(&lab.name));
     assert_eq!(by(json!({"subject": "nobody.has.this"})).await.unwrap_err().code(), "WEIR-NATS-005");
     assert_eq!(by(json!({"stream": "nowhere"})).await.unwrap_err().code(), "WEIR-NATS-005");
     let queue = Lab::new("queue").await;

@@ -150,8 +150,6 @@ async fn names_are_resolved_by_the_guard_and_checks_say_what_works() {
     assert!(report.ok(), "{report:?}");
     assert_eq!(report.items.iter().map(|item| item.name.as_str()).collect::<Vec<_>>(), ["reach", "auth", "topics", "admin"]);
     assert!(guard::scripted::asked("pulsar.weir.test") > 0);
-    let nowhere = Pulsar::default().check(&json!({"service_url": lab.url, "namespace": "no/such"})).await.unwrap();
-    assert!(!nowhere.ok(), "{nowhere:?}");
 }
 
 #[test]

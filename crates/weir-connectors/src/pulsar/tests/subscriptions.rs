@@ -35,7 +35,7 @@ async fn only_what_is_durable_is_acknowledged_and_the_rest_comes_again() {
         let (split, rows) = given(source.as_ref()).await;
         assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>(), "{kind}");
         // The eighth row is inside a batch: of that nothing is acknowledged.
-        let progress = SplitProgress { split, position: Some(rows[7].1.clone()), done: false, rows: 8 };
+        let progress = SplitProgress { split, position: Some(json!({"delivery": 8})), done: false, rows: 8 };
         source.committed("t", std::slice::from_ref(&progress)).await.unwrap();
         source.committed("t", &[progress]).await.unwrap();
         drop(source);

@@ -295,9 +295,8 @@ async fn slow_and_idle_connections_are_cut_off_and_make_room_for_others() {
     let mut slow = TcpStream::connect(&address).unwrap();
     let dripping = std::thread::spawn(move || {
         slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut sent = 0;
         let header = b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: ".iter().chain(std::iter::repeat(&b'x'));
-        for byte in header {
+        for (sent, byte) in header.enumerate() {
             // Reading is the clock: it waits a little, or says that the connection is gone.
             let mut answer = [0; 100];
             match slow.read(&mut answer) {
@@ -308,7 +307,6 @@ async fn slow_and_idle_connections_are_cut_off_and_make_room_for_others() {
             if slow.write_all(&[*byte]).is_err() {
                 return sent;
             }
-            sent += 1;
         }
         unreachable!("the header has no end")
     });

@@ -1,7 +1,7 @@
 //! A program with state in a lane (`docs/adr/0009`): its operators, its clock, and its state on disk.
 //!
-//! * [`prepare`]: what readers' tasks do before the lane sees a batch;
-//! * [`clock`]: watermarks;
+//! * `prepare`: what readers' tasks do before the lane sees a batch;
+//! * `clock`: watermarks;
 //! * this file: the operators between queue and writers, and what they keep, epoch by epoch.
 //!
 //! The lane calls everything here, one after another: whatever is computed is computed between two moments at which all of it may become durable.

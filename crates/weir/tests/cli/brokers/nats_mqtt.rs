@@ -43,7 +43,7 @@ impl Scene {
 
     pub fn number(&self, what: &str) -> i64 {
         // Before the first run there is no table.
-        let rows = self.database.rows(&format!("SELECT {what} FROM events")).unwrap_or_default();
+        let rows = self.database.rows(format!("SELECT {what} FROM events")).unwrap_or_default();
         rows.first().and_then(|row| row[0].as_deref()?.parse().ok()).unwrap_or(0)
     }
 
