@@ -29,7 +29,7 @@ impl Scene {
         folder.write(
             "fill.yaml",
             format!(
-                "pipeline: fill\nmode: incremental\nsource: {{file: {{path: 'in/*.ndjson', format: ndjson}}}}\n\
+                "pipeline: fill\nmode: incremental\nsource: {{file: {{path: 'in/*.ndjson', format: ndjson, new_files_only: true}}}}\n\
                  sink: {{kafka: {{bootstrap_servers: '{bootstrap}', topic: {topic}}}}}\n"
             ),
         );
