@@ -72,7 +72,17 @@ async fn without_a_limit_of_ours_the_broker_gives_thousands_before_the_first_ack
     assert_eq!(ids, whole(0..5000));
     reading.commit(&position).await;
     drop(reading);
-    assert_eq!(Following::of(lab.source(json!({})).await).await.until_idle().await.unwrap().0, whole(0..0));
+    // A session that is taken over at once may be given again what the broker has not got to yet.
+    for _ in 0..10 {
+        let mut reading = Following::of(lab.source(json!({})).await).await;
+        let (again, position) = reading.until_idle().await.unwrap();
+        if again.is_empty() {
+            return;
+        }
+        assert_eq!(again, whole(again[0]..5000));
+        reading.commit(&position).await;
+    }
+    panic!("what was acknowledged comes again and again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
