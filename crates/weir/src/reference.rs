@@ -93,7 +93,7 @@ fn all_connectors() -> String {
 }
 
 /// Connectors that the default build does not have, and the pages do.
-const OPTIONAL: [&str; 2] = ["mongodb", "mongodb-cdc"];
+const OPTIONAL: [&str; 4] = ["kafka", "mongodb", "mongodb-cdc", "pulsar"];
 
 fn in_this_build(name: &str) -> bool {
     weir_connectors::registry::registry().get(name).is_some()
@@ -113,7 +113,10 @@ fn without(page: &str, name: &str) -> String {
 fn compare(name: &str, page: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var_os("WEIR_UPDATE_REFERENCE").is_some() {
-        assert!(OPTIONAL.iter().all(|name| in_this_build(name)), "the pages show every connector: add --features weir/mongodb");
+        assert!(
+            OPTIONAL.iter().all(|name| in_this_build(name)),
+            "the pages show every connector: add --features weir/kafka,weir/mongodb,weir/pulsar"
+        );
         std::fs::write(&path, page).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();

@@ -26,12 +26,12 @@ impl Scene {
         let topic = format!("windows-{}", uuid::Uuid::new_v4().simple());
         let bootstrap = broker.bootstrap();
         let url = database.url();
-        // The tests share a broker, and their pipelines a name: each writes under ids of its own.
+        // The tests share a broker, and their pipelines a name: each writes under ids of its own. By key, so that the time goes on in both partitions.
         folder.write(
             "fill.yaml",
             format!(
                 "pipeline: fill\nmode: incremental\nsource: {{file: {{path: 'in/*.ndjson', format: ndjson, new_files_only: true}}}}\n\
-                 sink: {{kafka: {{bootstrap_servers: '{bootstrap}', topic: {topic}, transactional_id_prefix: {topic}}}}}\n"
+                 sink: {{kafka: {{bootstrap_servers: '{bootstrap}', topic: {topic}, key: [kind], partitions: 2, transactional_id_prefix: {topic}}}}}\n"
             ),
         );
         let pipeline = |name: &str, top: &str, sink: &str, event_time: &str| {
