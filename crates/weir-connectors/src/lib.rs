@@ -15,7 +15,7 @@ pub mod http;
 #[cfg(feature = "inbox")]
 mod inbox;
 #[cfg(test)]
-#[cfg(all(feature = "http", any(feature = "pulsar", feature = "rabbitmq", feature = "redis")))]
+#[cfg(all(feature = "http", feature = "messages"))]
 mod json_rows;
 #[cfg(feature = "kafka")]
 pub mod kafka;

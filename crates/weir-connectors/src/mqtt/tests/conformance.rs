@@ -1,17 +1,16 @@
 //! The kit over the sink. A session has one reader and forgets what was acknowledged, so the source's own tests stand in for the kit's, which read
 //! the same rows many times.
 
-use arrow::array::{Array, ArrayRef, BinaryArray, LargeStringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
 use async_trait::async_trait;
-use base64::Engine;
 use weir_connect::WriteMode;
 use weir_connect::conformance::{Declared, Subject, TypeFamily, assert_check};
 use weir_testkit::Mosquitto;
 use weir_testkit::mqtt::Door;
 
 use super::*;
-use crate::http::json::{JsonValue, parse};
+use crate::json_rows;
 
 struct Kit {
     lab: Lab,
@@ -55,7 +54,6 @@ impl Subject for Kit {
         json!({"topic": self.lab.topic(name), "max_buffer_bytes": 1 << 20})
     }
 
-    /// Every column as its JSON text, in a type that no source column has; what it means is for `map_back`.
     async fn read_back(&self, name: &str) -> Result<Vec<RecordBatch>> {
         // What the broker has confirmed before a mark, the listener hears before it.
         let (topic, mark) = (self.lab.topic(name), uuid::Uuid::new_v4().to_string());
@@ -65,56 +63,11 @@ impl Subject for Kit {
             .filter(|(of, _, _)| *of == topic)
             .map(|(_, payload, _)| payload.clone())
             .collect();
-        let mut names: Vec<String> = Vec::new();
-        let mut columns: Vec<Vec<Option<String>>> = Vec::new();
-        for payload in payloads {
-            let members = raw_members(&payload);
-            if names.is_empty() {
-                names = members.iter().map(|(name, _)| name.clone()).collect();
-                columns.resize(names.len(), Vec::new());
-            }
-            for (at, (name, raw)) in members.into_iter().enumerate() {
-                assert_eq!(names[at], name);
-                columns[at].push(Some(raw).filter(|raw| raw != "null"));
-            }
-        }
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let arrays = columns.into_iter().map(|column| Arc::new(LargeStringArray::from(column)) as ArrayRef);
-        Ok(vec![
-            RecordBatch::try_from_iter_with_nullable(names.iter().zip(arrays).map(|(name, array)| (name, array, true))).unwrap(),
-        ])
+        Ok(json_rows::read_back(&payloads))
     }
 
-    /// The JSON text as arrow-json understands it, which shares no code with the connector.
     fn map_back(&self, field: &Field, read: &ArrayRef) -> Result<ArrayRef> {
-        if read.data_type() != &DataType::LargeUtf8 {
-            return Ok(read.clone());
-        }
-        let bytes = field.data_type() == &DataType::Binary;
-        let wire = if bytes { DataType::Utf8 } else { field.data_type().clone() };
-        let schema = Arc::new(Schema::new(vec![Field::new("v", wire, true)]));
-        let mut decoder = arrow::json::ReaderBuilder::new(schema).with_batch_size(1 << 20).build_decoder().unwrap();
-        for text in read.as_string::<i64>() {
-            let line = format!("{{\"v\": {}}}\n", text.unwrap_or("null"));
-            decoder.decode(line.as_bytes()).map_err(|error| Error::internal("arrow-json refuses the value").because(error))?;
-        }
-        let batch = decoder.flush().map_err(|error| Error::internal("arrow-json refuses the values").because(error))?;
-        let column = batch.map_or_else(|| arrow::array::new_empty_array(field.data_type()), |batch| batch.column(0).clone());
-        if !bytes || column.is_empty() {
-            return Ok(column);
-        }
-        let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
-        Ok(Arc::new(column.as_string::<i32>().iter().map(|text| text.map(decode)).collect::<BinaryArray>()))
-    }
-}
-
-/// The members of an object with their texts as they stand there: numbers are not rounded.
-fn raw_members(text: &[u8]) -> Vec<(String, String)> {
-    match parse(std::str::from_utf8(text).unwrap()).unwrap().value {
-        JsonValue::Object(members) => members.iter().map(|(key, value)| (key.to_string(), value.raw.to_owned())).collect(),
-        other => panic!("{other:?}"),
+        json_rows::map_back(field, read)
     }
 }
 

@@ -16,7 +16,7 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event as PeerEvent, MqttOptions};
 use serde_json::{Value, json};
 use weir_connect::{
-    Connector, DeadLetter, Error, Event, EventStream, OnLoss, Position, ReadRequest, Result, SinkContext, Source, SourceContext,
+    Connector, DeadLetter, Event, EventStream, OnLoss, Position, ReadRequest, Result, SinkContext, Source, SourceContext,
     SplitProgress, StreamReader,
 };
 
