@@ -158,8 +158,11 @@ def rdkafka_performance():
     if not libraries or not sources:
         raise RuntimeError("librdkafka was not built for this program: build `weir` with the feature `kafka`")
     library, source = next(libraries[-1].glob("**/librdkafka.a")), sources[-1]
+    # The sources ask for `../config.h`, which the build has made elsewhere: a folder beside it leads there.
+    settings = next(libraries[-1].glob("**/config.h")).parent / "dummy"
+    settings.mkdir(exist_ok=True)
     zstd = list(target.glob("build/zstd-sys-*/out/libzstd.a"))
-    subprocess.run(["cc", "-O2", "-o", str(out), str(source / "examples/rdkafka_performance.c"), f"-I{source}/src", str(library), *map(str, zstd[:1]), "-lssl", "-lcrypto", "-lz", "-lpthread", "-lm", "-ldl", "-lrt"],
+    subprocess.run(["cc", "-O2", "-o", str(out), str(source / "examples/rdkafka_performance.c"), f"-I{source}/src", f"-I{settings}", str(library), *map(str, zstd[:1]), "-lssl", "-lcrypto", "-lz", "-lpthread", "-lm", "-ldl", "-lrt"],
                    check=True)
     return str(out)
 

@@ -47,7 +47,7 @@ pub struct Pace {
     pub checkpoint: Option<Duration>,
     /// A turn ends when its oldest row is so old.
     pub roll: Duration,
-    /// Or when so many bytes were read in it.
+    /// Or when so many bytes were read in it; `u64::MAX`: never, because no row waits for the turn.
     pub roll_bytes: u64,
     /// Sinks that show rows at once get them within this.
     pub latency: Duration,
@@ -66,7 +66,7 @@ impl Pace {
             // Each flush of a staged sink is a file of its own.
             checkpoint: (!staged && checkpoint < roll).then_some(checkpoint),
             roll,
-            roll_bytes: written.bytes.unwrap_or(ROLL_BYTES),
+            roll_bytes: written.bytes.unwrap_or(if with_turn { ROLL_BYTES } else { u64::MAX }),
             latency: pipeline.max_latency_ms.map_or(LATENCY, Duration::from_millis),
         }
     }

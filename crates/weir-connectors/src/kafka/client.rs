@@ -218,6 +218,10 @@ impl Address {
         if !own("queued.min.messages") {
             config.set("queued.min.messages", "1000000");
         }
+        // A full queue is asked for more after this time; the client's own second leaves a fast reader idle for most of it.
+        if !own("fetch.queue.backoff.ms") {
+            config.set("fetch.queue.backoff.ms", "5");
+        }
         if !own("fetch.wait.max.ms") {
             config.set("fetch.wait.max.ms", "100");
         }

@@ -72,6 +72,7 @@ async fn each_kind_of_sink_has_its_pace() {
     assert_eq!((rolled.checkpoint, rolled.roll, rolled.roll_bytes), (None, secs(5), 1 << 20));
     let table = pace(&endless("", "", ", commit: co_committed")).await;
     assert_eq!((table.checkpoint, table.roll), (Some(secs(1)), secs(60)));
+    assert_eq!(table.roll_bytes, u64::MAX, "no row waits for the turn");
     let merged =
         pace(&endless("checkpoint_interval_ms: 2s\n", "", ", commit: co_committed, write_mode: upsert, key: [id]")).await;
     assert_eq!((merged.checkpoint, merged.roll), (None, secs(2)), "rows are merged when the turn ends");
