@@ -182,6 +182,7 @@ pub(crate) fn live(shared: &Arc<Shared>, file: &TokenFile) -> LiveFile {
         run: shared.run.clone(),
         content: None,
         keys: None,
+        left: false,
     }
 }
 

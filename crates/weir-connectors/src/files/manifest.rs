@@ -100,6 +100,9 @@ pub(crate) struct LiveFile {
     /// Smallest and largest value of the first key column, if that is a whole number and they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<[i64; 2]>,
+    /// When it was written last, rows left it for files of other folders: its copy is shown before theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 impl LiveFile {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_connect::Result;
 use weir_connect::verify::{Comparison, Key, Line, Sums, VerifySink, VerifySource, VerifyView};
+use weir_connect::{Error, Kind, Result};
 
 use super::VerifyOptions;
 use super::progress::Progress;
@@ -20,6 +20,8 @@ const SUSPECTS: usize = 2_000;
 const SUSPECTS_OF_A_SCAN: usize = 20_000;
 /// Keys that are mended in one transaction: the pipeline's writer waits for so long.
 const MEND: usize = 500;
+/// How often it is tried again where the pipeline was faster.
+const TRIES: usize = 8;
 
 /// A stream's two sides.
 pub struct Pair {
@@ -130,16 +132,35 @@ impl Pair {
         }
         // A row without a key's value cannot be asked for.
         wrong.retain(|key| key.values.iter().all(Option::is_some));
-        for part in wrong.chunks(MEND.max(source.together().min(SUSPECTS_OF_A_SCAN))) {
+        let (at_once, mut left, mut tries) = (MEND.max(source.together()).min(SUSPECTS_OF_A_SCAN), wrong.as_slice(), 0);
+        while !left.is_empty() {
             options.stopped()?;
             let mut mending = sink.hold(&progress.pipeline, comparison).await?;
-            let (rows, there) = source.fetch(comparison, part).await?;
-            let gone: Vec<Key> = part.iter().filter(|key| !there.contains(&key.digest)).cloned().collect();
-            // First what is in the way of others.
-            mending.delete(&gone).await?;
-            mending.put(&rows).await?;
-            mending.commit().await?;
-            mended.keys += part.len() as u64;
+            let mut given = 0;
+            for part in left.chunks(at_once) {
+                let (rows, there) = source.fetch(comparison, part).await?;
+                let gone: Vec<Key> = part.iter().filter(|key| !there.contains(&key.digest)).cloned().collect();
+                // First what is in the way of others.
+                mending.delete(&gone).await?;
+                mending.put(&rows).await?;
+                given += part.len();
+                if mending.full() {
+                    break;
+                }
+            }
+            if mending.commit().await? {
+                (left, tries) = (&left[given..], 0);
+                mended.keys += given as u64;
+            } else if tries == TRIES {
+                let what = format!("the pipeline wrote {} times while its rows were to be mended", TRIES + 1);
+                return Err(Error::new("WEIR-VERIFY-002", Kind::Conflict, what)
+                    .at(sink.place())
+                    .because("nothing locks here, so rows are mended only if nobody has written since the source was asked")
+                    .hint("try again when there are fewer changes, let the sink flush less often (`roll_secs`), or stop the pipeline")
+                    .transient());
+            } else {
+                tries += 1;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A file of the state on its way to staging.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -21,6 +22,8 @@ pub(super) struct Output {
     first: usize,
     encoder: Box<dyn Encoder>,
     staged: Box<dyn StagedWriter>,
+    /// Values of its folder.
+    partition: BTreeMap<String, Option<String>>,
     rows: u64,
     /// Of the first key column; `None`: not known.
     keys: Option<[i64; 2]>,
@@ -28,13 +31,19 @@ pub(super) struct Output {
 
 impl Output {
     /// A file that readers will find as `path`, relative to the dataset's folder.
-    pub(super) async fn create(shared: &Arc<Shared>, area: &Arc<dyn StagingArea>, first: usize, path: &str) -> Result<Self> {
+    pub(super) async fn create(
+        shared: &Arc<Shared>,
+        area: &Arc<dyn StagingArea>,
+        first: usize,
+        (path, partition): (&str, &BTreeMap<String, Option<String>>),
+    ) -> Result<Self> {
         let nonce = format!("{:08x}", rand::random::<u32>());
         // Ends like no data file: not every reader leaves hidden folders out.
-        let content = join(&join(&shared.dataset.hidden, DATA), &format!("{path}.{nonce}"));
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let content = join(&join(&shared.dataset.hidden, DATA), &format!("{name}.{nonce}"));
         let staged = area.create(&nonce, &content).await?;
         let encoder = encoder(shared.contract.dataset.clone(), &shared.write)?;
-        Ok(Self { shared: shared.clone(), first, encoder, staged, rows: 0, keys: None })
+        Ok(Self { shared: shared.clone(), first, encoder, staged, partition: partition.clone(), rows: 0, keys: None })
     }
 
     /// Rows in the dataset's schema.
@@ -73,7 +82,7 @@ impl Output {
         }
         let staged = self.staged.finish().await?;
         let schema = fingerprint(&self.shared.contract.dataset);
-        Ok(Made { file: TokenFile { staged, rows: self.rows, partition: Default::default(), schema }, keys: self.keys })
+        Ok(Made { file: TokenFile { staged, rows: self.rows, partition: self.partition, schema }, keys: self.keys })
     }
 }
 

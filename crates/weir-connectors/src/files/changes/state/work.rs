@@ -1,6 +1,7 @@
 //! Changes against rows: which rows they mean, and what those become. No I/O.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::interleave;
@@ -25,6 +26,9 @@ pub(super) struct Work {
     pub deleted: Option<usize>,
     /// Values of the first key column, ascending, if they are whole numbers.
     firsts: Option<Vec<i64>>,
+    /// Rows are corrected from outside the log: of several rows with one key one stays, and a value that nobody knows is NULL. The slots whose row
+    /// was met.
+    mends: Option<Mutex<HashSet<usize>>>,
 }
 
 /// A row of the result.
@@ -39,7 +43,21 @@ enum Pick {
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
         let firsts = firsts(&pending);
-        Self { shared, pending, deleted, firsts }
+        Self { shared, pending, deleted, firsts, mends: None }
+    }
+
+    /// Rows as they are to be, instead of changes.
+    pub(super) fn mending(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
+        Self { mends: Some(Mutex::default()), ..Self::new(shared, pending, deleted) }
+    }
+
+    pub(super) fn mends(&self) -> bool {
+        self.mends.is_some()
+    }
+
+    /// Whether this is the row of the slot, and no second one.
+    fn is_first(&self, slot: usize) -> bool {
+        self.mends.as_ref().is_none_or(|met| met.lock().unwrap_or_else(PoisonError::into_inner).insert(slot))
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -71,7 +89,7 @@ impl Work {
         }
         let picks = slots.iter().enumerate().filter_map(|(row, slot)| match slot {
             None => Some(Pick::Old(row)),
-            Some(slot) if self.pending.slots()[*slot].fate == Fate::Gone => None,
+            Some(slot) if self.pending.slots()[*slot].fate == Fate::Gone || !self.is_first(*slot) => None,
             Some(slot) => Some(Pick::New(*slot, Some(row))),
         });
         self.compose(Some(&old), &picks.collect::<Vec<_>>())
@@ -137,7 +155,7 @@ impl Work {
         let mut missing: Vec<&Slot> = Vec::new();
         let mut fresh = Vec::new();
         for (at, slot) in self.pending.slots().iter().enumerate().filter(|(at, _)| !found[*at]) {
-            if self.needs_old(slot) {
+            if !self.mends() && self.needs_old(slot) {
                 missing.push(slot);
             }
             if slot.fate != Fate::Gone {
