@@ -497,6 +497,26 @@ async fn a_column_that_is_added_lost_renamed_or_widened_is_so_for_every_row() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_a_key_that_was_another_column_before() {
+    let place = Place::local();
+    let numbers = Arc::new(Schema::new(vec![field("id", DataType::Int64), field("n", DataType::Int64)]));
+    let target = StreamTarget { schema: numbers.clone(), ..state_target("r") };
+    let (_, mut writer) = open(&place, small(), target).await.unwrap();
+    let rows = |rows: &[(i64, i64)], op| {
+        let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as arrow::array::ArrayRef;
+        let columns = vec![column(rows.iter().map(|row| row.0).collect()), column(rows.iter().map(|row| row.1).collect())];
+        let batch = RecordBatch::try_new(numbers.clone(), columns).unwrap();
+        crate::changes::seeds::change_batch(batch, vec![op; rows.len()], vec![])
+    };
+    writer.apply(rows(&[(1, 100), (2, 200)], Op::Create)).await.unwrap();
+    writer.flush(&after(2)).await.unwrap();
+    writer.reshape(&shape(numbers.fields().iter().map(|f| f.as_ref().clone()).collect(), "n", &[])).await.unwrap();
+    writer.apply(rows(&[(7, 100)], Op::Update)).await.unwrap();
+    writer.flush(&after(3)).await.unwrap();
+    holds(&place, &["7|100", "2|200"]).await;
+}
+
+#[tokio::test]
 async fn a_column_without_a_value_for_older_rows_leaves_their_files_as_they_are_until_they_change() {
     let place = Place::local();
     let (_, mut writer) = open(&place, small(), state_target("r")).await.unwrap();

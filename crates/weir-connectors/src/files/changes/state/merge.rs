@@ -124,7 +124,9 @@ fn twice(work: &Work, slot: usize) -> Error {
 /// The slots whose row is in the file.
 async fn scan(work: Arc<Work>, part: Part) -> Result<Vec<usize>> {
     let shared = &work.shared;
-    let Some(path) = part.place(shared).filter(|_| part.rows() > 0 && work.may_hold(part.keys())) else { return Ok(vec![]) };
+    let Some(path) = part.place(shared).filter(|_| part.rows() > 0 && work.may_hold(part.bounds())) else {
+        return Ok(vec![]);
+    };
     let file = found(shared, &path).await?;
     let schema = key_schema(&work);
     let mut stream = rows(shared, &file, &schema).await?;

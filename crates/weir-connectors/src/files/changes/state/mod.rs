@@ -5,6 +5,7 @@
 //! | changes are collapsed to the last one per key | `crate::changes::pending` |
 //! | which rows they mean, and what those become; what a log left out comes from the row that is there | [`work`] |
 //! | files that hold such rows are written anew, hidden; new rows go to a small one, or to new ones | [`merge`], [`output`] |
+//! | which of them need not be read for it | [`bounds`] |
 //! | the same where `partition_by` divides them, and rows move between folders | [`divided`] |
 //! | rows that are corrected from outside the log | [`mend`] |
 //! | a new shape of the stream | [`shape`] |
@@ -15,6 +16,7 @@
 //!
 //! Not here: changes kept as rows (`super::append`).
 
+pub(in super::super) mod bounds;
 pub(in super::super) mod divided;
 pub(in super::super) mod mend;
 mod merge;

@@ -9,12 +9,13 @@ use super::super::super::sink::Shared;
 use super::super::super::storage::join;
 use super::super::super::writer::TokenFile;
 use super::super::ledger::Swap;
+use super::bounds::Bounds;
 
 /// A file that is complete and hidden.
 #[derive(Debug, Clone)]
 pub(super) struct Made {
     pub file: TokenFile,
-    pub keys: Option<[i64; 2]>,
+    pub bounds: Option<Bounds>,
 }
 
 /// What became of a file since the last flush.
@@ -86,11 +87,11 @@ impl Part {
         }
     }
 
-    pub(super) fn keys(&self) -> Option<[i64; 2]> {
+    pub(super) fn bounds(&self) -> Option<&Bounds> {
         match &self.fate {
             Fate::Gone => None,
-            Fate::Made(made) => made.keys,
-            Fate::Same => self.before.as_ref().and_then(|file| file.keys),
+            Fate::Made(made) => made.bounds.as_ref(),
+            Fate::Same => self.before.as_ref().and_then(|file| file.bounds.as_ref()),
         }
     }
 
@@ -110,7 +111,13 @@ impl Part {
             Fate::Gone => None,
             Fate::Made(made) => {
                 let live = commit::live(shared, &made.file);
-                Some(LiveFile { content: Some(live.path), path: self.path.clone(), keys: made.keys, left: self.left, ..live })
+                Some(LiveFile {
+                    content: Some(live.path),
+                    path: self.path.clone(),
+                    bounds: made.bounds.clone(),
+                    left: self.left,
+                    ..live
+                })
             }
         }
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::util::display::array_value_to_string;
 use weir_error::{Error, Kind, Result};
 
 use super::super::super::sink::Shared;
-use super::output::{broken, whole_numbers};
+use super::bounds::{Bounds, Firsts};
+use super::output::broken;
 use crate::changes::pending::{Fate, Pending, Slot};
 
 /// Rows that are put together at once.
@@ -24,8 +25,8 @@ pub(super) struct Work {
     pub pending: Pending,
     /// Position of the mark of soft deletes.
     pub deleted: Option<usize>,
-    /// Values of the first key column, ascending, if they are whole numbers.
-    firsts: Option<Vec<i64>>,
+    /// Values of the first key column, if they have an order.
+    firsts: Option<Firsts>,
     /// Rows are corrected from outside the log: of several rows with one key one stays, and a value that nobody knows is NULL. The slots whose row
     /// was met.
     mends: Option<Mutex<HashSet<usize>>>,
@@ -42,7 +43,7 @@ enum Pick {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
-        let firsts = firsts(&pending);
+        let firsts = firsts(&shared, &pending);
         Self { shared, pending, deleted, firsts, mends: None }
     }
 
@@ -68,10 +69,13 @@ impl Work {
         self.pending.key().first().copied().unwrap_or(0)
     }
 
-    /// Whether a file whose first key column is within these bounds may have a row that is meant.
-    pub(super) fn may_hold(&self, keys: Option<[i64; 2]>) -> bool {
-        let (Some([low, high]), Some(firsts)) = (keys, &self.firsts) else { return true };
-        firsts.get(firsts.partition_point(|first| *first < low)).is_some_and(|first| *first <= high)
+    /// Whether a file whose first key column is within these bounds may have a row that is meant. What is corrected may lie outside the bounds that a
+    /// file had.
+    pub(super) fn may_hold(&self, bounds: Option<&Bounds>) -> bool {
+        match (bounds, &self.firsts) {
+            (Some(bounds), Some(firsts)) if !self.mends() => bounds.may_hold(firsts),
+            _ => true,
+        }
     }
 
     /// The slots of these rows, whose key columns these are.
@@ -187,12 +191,9 @@ fn is_fresh(slot: &Slot) -> bool {
     matches!(slot.fate, Fate::Row { fresh: true, .. })
 }
 
-fn firsts(pending: &Pending) -> Option<Vec<i64>> {
+fn firsts(shared: &Shared, pending: &Pending) -> Option<Firsts> {
     let first = *pending.key().first()?;
-    let columns: Option<Vec<ArrayRef>> = pending.batches().iter().map(|held| whole_numbers(held.rows.column(first))).collect();
-    let columns = columns?;
-    let value = |slot: &Slot| columns[slot.last.batch as usize].as_primitive::<Int64Type>().value(slot.last.row as usize);
-    let mut firsts: Vec<i64> = pending.slots().iter().map(value).collect();
-    firsts.sort_unstable();
-    Some(firsts)
+    let columns: Vec<ArrayRef> = pending.batches().iter().map(|held| held.rows.column(first).clone()).collect();
+    let places = pending.slots().iter().map(|slot| (slot.last.batch as usize, slot.last.row as usize));
+    Firsts::new(shared.contract.dataset.field(first), &columns, places)
 }
