@@ -105,7 +105,8 @@ pub(super) async fn merge(
             held(&moved).add(shared, values, &rows)?;
         }
     }
-    let arrived = Arc::new(Arc::into_inner(moved).ok_or_else(|| broken("rows are still moving"))?.arrived()?);
+    let moved = Arc::into_inner(moved).ok_or_else(|| broken("rows are still moving"))?;
+    let arrived = Arc::new(moved.into_inner().unwrap_or_else(PoisonError::into_inner).arrived()?);
     let mut takers: HashMap<String, usize> = HashMap::new();
     for at in (0..parts.len()).filter(|at| is_small(work, &parts[*at]) && !parts[*at].left) {
         let taker = takers.entry(parts[at].folder().to_owned()).or_insert(at);

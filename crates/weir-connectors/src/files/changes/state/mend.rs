@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -142,7 +142,7 @@ pub(in super::super::super) async fn corrected(
     for rows in wanted.rows.iter().filter(|rows| rows.num_rows() > 0) {
         let change = fitted(rows, dataset, Op::Update, nothing.clone())?;
         let keys: Vec<ArrayRef> = pending.key().iter().map(|at| change.rows.column(*at).clone()).collect();
-        written.extend(pending.keys_of(&keys)?.iter().map(|key| Box::from(key.as_ref())));
+        written.extend(pending.keys_of(&keys)?.iter().map(|key| Box::<[u8]>::from(key.as_ref())));
         pending.add(change)?;
     }
     let there = known(shared, manifest, &wanted.key, &digests).await?;
