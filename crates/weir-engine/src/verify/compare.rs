@@ -132,13 +132,13 @@ impl Pair {
         }
         // A row without a key's value cannot be asked for.
         wrong.retain(|key| key.values.iter().all(Option::is_some));
-        mended.keys += mend(comparison, source.as_ref(), sink.as_ref(), &progress.pipeline, &wrong, options).await?;
+        mended.keys += resend(comparison, source.as_ref(), sink.as_ref(), &progress.pipeline, &wrong, options).await?;
         Ok(())
     }
 }
 
 /// Makes the rows of these keys at the sink those of the source; how many they were.
-pub(super) async fn mend(
+pub(super) async fn resend(
     comparison: &Comparison,
     source: &dyn VerifySource,
     sink: &dyn VerifySink,

@@ -15,7 +15,7 @@ use weir_connect::verify::{
 use weir_error::Error;
 
 use super::VerifyOptions;
-use super::compare::mend;
+use super::compare::resend;
 use super::progress::Progress;
 use super::report::DifferenceKind::{Differs, Extra, Missing, Repeated};
 use super::settle::{Verdict, settle};
@@ -223,7 +223,7 @@ async fn rows_are_mended_anew_where_the_pipeline_was_faster_and_not_for_ever() {
     ] {
         let sink = Scripted { takes: Mutex::new(takes.clone().into()), ..Scripted::new(&[&[]]) };
         let source = Scripted::new(&[&[]]);
-        let done = mend(&comparison(), &source, &sink, "p", &keys, &options).await;
+        let done = resend(&comparison(), &source, &sink, "p", &keys, &options).await;
         assert_eq!(done.map_err(|error| error.code()), expected, "{takes:?}");
     }
 }
