@@ -102,9 +102,10 @@ fn files_are_mended_while_their_pipeline_writes_them() {
     let done = AtomicBool::new(false);
     let said = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut turn = 0;
-            while !done.load(Ordering::Relaxed) {
-                turn += 1;
+            for turn in 1..5_000 {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
                 let id = 100 + turn % 300;
                 source.execute(format!("UPDATE t SET name = 'turn {turn}', flag = NOT flag WHERE id = {id}")).unwrap();
             }
