@@ -124,7 +124,7 @@ mod tests {
         let bounds = Bounds::of(&field(&file), &file).unwrap();
         let kept: Bounds = serde_json::from_str(&serde_json::to_string(&bounds).unwrap()).unwrap();
         assert_eq!(kept, bounds);
-        let one = |at: usize| Firsts::new(&field(&sought), &[sought.clone()], [(0, at)].into_iter()).unwrap();
+        let one = |at: usize| Firsts::new(&field(&sought), std::slice::from_ref(&sought), [(0, at)].into_iter()).unwrap();
         (0..sought.len()).map(|at| kept.may_hold(&one(at))).collect()
     }
 
@@ -169,8 +169,8 @@ mod tests {
         assert_eq!(both, Bounds::of(&field(&all), &all).unwrap());
         let sought = texts(vec!["z"]);
         let other = Field::new("other", DataType::Utf8, true);
-        assert!(both.may_hold(&Firsts::new(&other, &[sought.clone()], [(0, 0)].into_iter()).unwrap()));
-        assert!(!both.may_hold(&Firsts::new(&field(&sought), &[sought], [(0, 0)].into_iter()).unwrap()));
+        assert!(both.may_hold(&Firsts::new(&other, std::slice::from_ref(&sought), [(0, 0)].into_iter()).unwrap()));
+        assert!(!both.may_hold(&Firsts::new(&field(&sought), std::slice::from_ref(&sought), [(0, 0)].into_iter()).unwrap()));
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0]));
         assert!(Bounds::of(&field(&floats), &floats).is_none());
         let nulls: ArrayRef = Arc::new(StringArray::from(vec![None, Some("a")]));

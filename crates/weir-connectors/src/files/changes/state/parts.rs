@@ -23,7 +23,7 @@ pub(super) struct Made {
 pub(super) enum Fate {
     Same,
     Gone,
-    Made(Made),
+    Made(Box<Made>),
 }
 
 /// A file.
@@ -54,7 +54,7 @@ impl Part {
 
     pub(super) fn new(path: String, made: Made) -> Self {
         let partition = made.file.partition.clone();
-        Self { path, before: None, fate: Fate::Made(made), partition, left: false }
+        Self { path, before: None, fate: Fate::Made(Box::new(made)), partition, left: false }
     }
 
     /// The folder that it is in, with a slash at the end; empty for none.
@@ -101,7 +101,7 @@ impl Part {
 
     /// It is this now; a file without rows is none.
     pub(super) fn becomes(&mut self, made: Made) {
-        self.fate = if made.file.rows == 0 { Fate::Gone } else { Fate::Made(made) };
+        self.fate = if made.file.rows == 0 { Fate::Gone } else { Fate::Made(Box::new(made)) };
     }
 
     /// As the manifest will have it.

@@ -190,7 +190,7 @@ impl Pass {
             tasks.push(async move { Ok((at, pass.file(&before, &shared, &area, first_key, &place, &part).await?)) });
         }
         for (at, made) in side_by_side(tasks).await? {
-            parts[at].fate = Fate::Made(made);
+            parts[at].fate = Fate::Made(Box::new(made));
         }
         area.seal().await
     }
