@@ -346,8 +346,14 @@ pub trait Mend: Send {
     /// Deletes the rows of these keys, or marks them as deleted, as the pipeline does.
     async fn delete(&mut self, keys: &[Key]) -> Result<()>;
 
-    /// Makes it so, and lets the writer go on.
-    async fn commit(self: Box<Self>) -> Result<()>;
+    /// Whether what has come together is enough: it is committed before more is given. A writer waits for so long.
+    fn full(&self) -> bool {
+        true
+    }
+
+    /// Makes it so, and lets the writer go on. `false`: the writer has written meanwhile, so the rows may be older than its own. Then nothing was
+    /// changed, and all begins anew with [`VerifySink::hold`].
+    async fn commit(self: Box<Self>) -> Result<bool>;
 }
 
 /// A source whose streams can be compared.

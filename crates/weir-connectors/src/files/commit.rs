@@ -181,7 +181,8 @@ pub(crate) fn live(shared: &Arc<Shared>, file: &TokenFile) -> LiveFile {
         schema: file.schema.clone(),
         run: shared.run.clone(),
         content: None,
-        keys: None,
+        bounds: None,
+        left: false,
     }
 }
 

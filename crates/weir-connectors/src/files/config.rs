@@ -168,7 +168,7 @@ pub struct FileSink {
     pub orc: OrcOptions,
     /// Folders to divide the rows into, outermost first: a column (`country`), a part of a date or timestamp column (`year(c)`, `month(c)`, `day(c)`,
     /// `hour(c)`), or a bare `year`, `month`, `day`, `hour`: of the cursor column, else of the time when the run began (a column of that
-    /// name wins).
+    /// name wins). With `mode: cdc` and `upsert` columns only: a row whose value changes moves to the other folder.
     pub partition_by: Vec<String>,
     /// Files are closed when they have about this size. Default: `128MiB`; `32MiB` with `mode: cdc` and `upsert`, which writes whole files for a change.
     #[schemars(with = "Option<String>")]
@@ -179,8 +179,7 @@ pub struct FileSink {
     #[schemars(with = "Option<String>")]
     pub max_buffer: Option<Size>,
     /// How rows enter: `append`, `overwrite`, `upsert` (Parquet only: the files are rewritten at commit). With `mode: cdc`: `append`, every change is a
-    /// row, with `_op`, `_source_ts`, `_position`, `_absent` and `_seq`; or `upsert`, the files hold the table as it is now (Parquet only, without
-    /// `partition_by`).
+    /// row, with `_op`, `_source_ts`, `_position`, `_absent` and `_seq`; or `upsert`, the files hold the table as it is now (Parquet only).
     pub write_mode: WriteMode,
     /// Columns that identify a row, for `upsert`.
     #[schemars(extend("x-weir-aliases" = ["primary_key", "keys"]))]

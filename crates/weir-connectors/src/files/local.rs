@@ -463,9 +463,16 @@ pub(crate) fn conflict(path: &str) -> Error {
         .transient()
 }
 
+const LOST: &str = "WEIR-FILE-009";
+
+/// Whether an error is one of [`lost`].
+pub(crate) fn is_lost(error: &Error) -> bool {
+    error.code() == LOST
+}
+
 /// What a token names is neither staged nor visible.
 pub(crate) fn lost(path: &str) -> Error {
-    Error::new("WEIR-FILE-009", Kind::NotFound, "rows that an earlier attempt had staged are gone").at(path).hint(
+    Error::new(LOST, Kind::NotFound, "rows that an earlier attempt had staged are gone").at(path).hint(
         "someone removed the hidden `_weir/staging` data; reset the run's state (weir state reset) and run again from the start",
     )
 }

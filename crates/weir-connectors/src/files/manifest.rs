@@ -16,6 +16,7 @@ use weir_connect::{CommitReport, WriteMode};
 use weir_error::{Error, Kind, Result};
 
 use super::changes::ledger::LogRecord;
+use super::changes::state::bounds::Bounds;
 use super::storage::{Expect, Storage, join};
 
 /// The hidden folder of a dataset.
@@ -97,9 +98,12 @@ pub(crate) struct LiveFile {
     /// once; whoever changes the file writes another and lets it take the copy's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Smallest and largest value of the first key column, if that is a whole number and they are known.
+    /// Smallest and largest value of the first key column, if they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keys: Option<[i64; 2]>,
+    pub bounds: Option<Bounds>,
+    /// When it was written last, rows left it for files of other folders: its copy is shown before theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 impl LiveFile {

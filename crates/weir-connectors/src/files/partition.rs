@@ -157,6 +157,19 @@ impl Partitioner {
         self.parts.is_empty()
     }
 
+    /// Whether a folder depends on when the run began.
+    pub(crate) fn by_run(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Fixed { .. }))
+    }
+
+    /// Positions of the columns that folders depend on.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Column { index } | Part::Span { index, .. } | Part::Number { index, .. } => Some(*index),
+            Part::Fixed { .. } => None,
+        })
+    }
+
     /// The folder of these values, with a slash at the end; empty without partitions.
     pub(crate) fn folder(&self, values: &Values) -> String {
         self.names.iter().zip(values).map(|(name, value)| hive::segment(name, value.as_deref()) + "/").collect()

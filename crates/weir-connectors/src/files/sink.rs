@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use weir_connect::verify::VerifiableTarget;
+use weir_connect::verify::{VerifiableTarget, VerifyStream};
 use weir_connect::{
-    CommitKind, CommitReport, CommitToken, Recovery, Sink, SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter,
-    WriteMode,
+    CommitKind, CommitReport, CommitToken, Recovery, RunIdentity, SchemaChangePolicy, Sink, SinkCapabilities, SinkType,
+    StreamSink, StreamTarget, StreamWriter, WriteMode,
 };
 use weir_error::{Error, Kind, Result};
 use weir_formats::debezium::{self, Context};
@@ -151,7 +151,7 @@ impl FilesSink {
             let mode = target.write_mode.as_str();
             return Err(Error::new("WEIR-FILE-052", Kind::Unsupported, format!("`write_mode: {mode}` is not possible here"))
                 .because("files take changes as rows, or as the table as it is now in Parquet files of one folder")
-                .hint("set `write_mode: append`; or `upsert` with `format: parquet`, without `partition_by`"));
+                .hint("set `write_mode: append`; or `upsert` with `format: parquet`"));
         }
         if self.single_format().is_some() {
             return Err(Error::new("WEIR-FILE-095", Kind::Spec, "changes are not written into a single file")
@@ -269,6 +269,42 @@ impl FilesSink {
         Ok(Dataset { storage, folder, hidden, single, place })
     }
 
+    /// What the writers of a stream share, but for the way into folders.
+    fn shared(&self, target: &StreamTarget, dataset: Dataset, contract: Contract, writer: String) -> Result<Shared> {
+        let write = self.write_options();
+        let state = target.changes && target.write_mode == WriteMode::Upsert;
+        // The time of a change is when it was committed; a row that is changed again and again has none.
+        let cursor = match (target.changes, self.layout(target)) {
+            _ if state => None,
+            (true, Layout::Rows) => Some(changes::SOURCE_TS.to_owned()),
+            _ => target.cursor.clone(),
+        };
+        let stagings = join(&join(&dataset.hidden, "staging"), &slug(&writer));
+        Ok(Shared {
+            contract,
+            partitioner: Partitioner::default(),
+            partition_by: self.options.partition_by.clone(),
+            cursor,
+            started: run_time(&target.run.run_id).unwrap_or_else(Utc::now),
+            extension: write.format.extension(write.resolved_compression()?),
+            write,
+            mode: target.write_mode,
+            key: target.key.clone(),
+            overwrite_foreign: self.options.overwrite_foreign,
+            staging: join(&stagings, &slug(&target.run.run_id)),
+            run: target.run.run_id.clone(),
+            stem: slug(&target.run.run_id),
+            writer,
+            stagings,
+            nonce: format!("{:08x}", rand::random::<u32>()),
+            // What is rewritten for a change should not be large.
+            target_file_bytes: self.options.target_file_size.map_or(if state { 32 << 20 } else { 128 << 20 }, |size| size.0),
+            max_open_files: self.options.max_open_files.unwrap_or(64).max(1),
+            max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+            dataset,
+        })
+    }
+
     /// Everything that can be judged without writing.
     async fn plan(&self, target: &StreamTarget) -> Result<(Shared, Option<Manifest>, Vec<FileMeta>)> {
         let started = run_time(&target.run.run_id).unwrap_or_else(Utc::now);
@@ -277,23 +313,22 @@ impl FilesSink {
         let layout = self.layout(target);
         let dataset = self.dataset(&target.stream, started, &target.run.pipeline)?;
         let key = if target.key.is_empty() { self.options.key.clone() } else { target.key.clone() };
-        self.check_mode(target.write_mode, &key, true)?;
-        if let Some(missing) =
-            key.iter().find(|column| target.write_mode == WriteMode::Upsert && target.schema.index_of(column).is_err())
-        {
+        let target = &StreamTarget { key, ..target.clone() };
+        self.check_mode(target.write_mode, &target.key, true)?;
+        let missing = target.key.iter().find(|column| target.schema.index_of(column).is_err());
+        if let Some(missing) = missing.filter(|_| target.write_mode == WriteMode::Upsert) {
             return Err(Error::new("WEIR-FILE-053", Kind::Spec, format!("the key column `{missing}` is not in the stream")));
         }
         let manifest = Manifest::load(dataset.storage.as_ref(), &dataset.hidden).await?.map(|(manifest, _)| manifest);
-        let fresh =
-            target.write_mode == WriteMode::Overwrite && target.on_schema_change != weir_connect::SchemaChangePolicy::Freeze;
+        let fresh = target.write_mode == WriteMode::Overwrite && target.on_schema_change != SchemaChangePolicy::Freeze;
         let existing: Option<SchemaRef> = match &manifest {
             Some(manifest) if !fresh && !landing => manifest.arrow_schema()?,
             _ => None,
         };
-        let write = self.write_options();
+        let format = self.format();
         let joins = manifest.as_ref().filter(|manifest| !manifest.files.is_empty() && target.write_mode != WriteMode::Overwrite);
         if let Some(manifest) = joins
-            && manifest.format != write.format.as_str()
+            && manifest.format != format.as_str()
         {
             return Err(Error::new("WEIR-FILE-054", Kind::Conflict, format!("the dataset is made of {} files", manifest.format))
                 .at(dataset.place.clone())
@@ -303,45 +338,18 @@ impl FilesSink {
         let contract = if target.changes {
             manifest.as_ref().map_or(Ok(()), |manifest| not_the_other_kind(manifest, target.write_mode, &dataset.place))?;
             let before = manifest.iter().flat_map(|manifest| &manifest.logs).any(|log| log.writer == writer);
-            let target = StreamTarget { key: key.clone(), ..target.clone() };
-            changes::contract_of(existing, &target, &layout, self.options.delete_mode, before)
+            changes::contract_of(existing, target, &layout, self.options.delete_mode, before)
         } else {
             reconcile(existing, &target.schema, target.on_schema_change)
         };
         let contract = contract.map_err(|error| error.at(dataset.place.clone()))?;
-        check_writable(write.format, &contract.write)?;
-        // The time of a change is when it was committed.
-        let cursor =
-            if target.changes && layout == Layout::Rows { Some(changes::SOURCE_TS.to_owned()) } else { target.cursor.clone() };
-        let partitioner = Partitioner::new(&self.options.partition_by, &contract.write, cursor.as_deref(), started)?;
-        let stagings = join(&join(&dataset.hidden, "staging"), &slug(&writer));
-        let shared =
-            Shared {
-                contract,
-                partitioner,
-                partition_by: self.options.partition_by.clone(),
-                cursor,
-                started,
-                extension: write.format.extension(write.resolved_compression()?),
-                write,
-                mode: target.write_mode,
-                key,
-                overwrite_foreign: self.options.overwrite_foreign,
-                staging: join(&stagings, &slug(&target.run.run_id)),
-                run: target.run.run_id.clone(),
-                stem: slug(&target.run.run_id),
-                writer,
-                stagings,
-                nonce: format!("{:08x}", rand::random::<u32>()),
-                // What is rewritten for a change should not be large.
-                target_file_bytes: self.options.target_file_size.map_or(
-                    if target.changes && target.write_mode == WriteMode::Upsert { 32 << 20 } else { 128 << 20 },
-                    |size| size.0,
-                ),
-                max_open_files: self.options.max_open_files.unwrap_or(64).max(1),
-                max_buffer_bytes: self.options.max_buffer.map_or(128 << 20, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-                dataset,
-            };
+        check_writable(format, &contract.write)?;
+        let mut shared = self.shared(target, dataset, contract, writer)?;
+        shared.started = started;
+        shared.partitioner = shared.partitioner_of(&shared.contract.write)?;
+        if target.changes && target.write_mode == WriteMode::Upsert {
+            changes::state::divided::check(&shared, manifest.as_ref())?;
+        }
         // Beside messages nobody is in the way, and there may be very many of them.
         let foreign = if landing { vec![] } else { foreign_files(&shared, manifest.as_ref()).await? };
         if target.write_mode == WriteMode::Overwrite && !self.options.overwrite_foreign && !foreign.is_empty() {
@@ -426,7 +434,7 @@ impl Sink for FilesSink {
 
     fn change_modes(&self) -> Vec<WriteMode> {
         let mut modes = vec![WriteMode::Append];
-        if self.modes().contains(&WriteMode::Upsert) && self.options.partition_by.is_empty() {
+        if self.modes().contains(&WriteMode::Upsert) {
             modes.push(WriteMode::Upsert);
         }
         modes
@@ -522,12 +530,17 @@ impl StreamSink for FilesStream {
     }
 }
 
+/// The staging of those who mend rows: no pipeline has this name, because a writer's has dots.
+const MENDING: &str = "mend";
+
 /// What a comparison needs to know of a stream's place.
 pub(crate) struct Told {
     pub connection: Connection,
     /// For the reader.
     pub path: String,
     pub dataset: Dataset,
+    /// For a writer that is not the pipeline's; it has the columns of the files still to learn.
+    pub beside: Shared,
     pub node: String,
     pub format: Format,
     /// Every change is a message of its own.
@@ -538,12 +551,25 @@ pub(crate) struct Told {
 
 impl FilesSink {
     /// Where a stream is.
-    pub(crate) fn told(&self, stream: &str, pipeline: &str) -> Result<Told> {
+    pub(crate) fn told(&self, of: &VerifyStream) -> Result<Told> {
         let folder = divide(&self.options.path).0;
+        let dataset = self.dataset(&of.stream, Utc::now(), &of.pipeline)?;
+        let unknown = Contract { write: of.schema.clone(), dataset: of.schema.clone(), changes: Vec::new() };
+        let target = StreamTarget {
+            run: RunIdentity { pipeline: of.pipeline.clone(), run_id: MENDING.to_owned() },
+            stream: of.stream.clone(),
+            schema: of.schema.clone(),
+            key: of.key.clone(),
+            cursor: None,
+            write_mode: of.write_mode,
+            on_schema_change: SchemaChangePolicy::Freeze,
+            changes: of.changes,
+        };
         Ok(Told {
             connection: self.connection.clone(),
-            path: fill(&folder, stream, Utc::now(), pipeline)?,
-            dataset: self.dataset(stream, Utc::now(), pipeline)?,
+            path: fill(&folder, &of.stream, Utc::now(), &of.pipeline)?,
+            beside: self.shared(&target, dataset.clone(), unknown, MENDING.to_owned())?,
+            dataset,
             node: self.node.clone(),
             format: self.format(),
             messages: self.message().is_some() || self.is_debezium(),

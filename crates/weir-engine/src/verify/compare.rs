@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_connect::Result;
 use weir_connect::verify::{Comparison, Key, Line, Sums, VerifySink, VerifySource, VerifyView};
+use weir_connect::{Error, Kind, Result};
 
 use super::VerifyOptions;
 use super::progress::Progress;
@@ -20,6 +20,8 @@ const SUSPECTS: usize = 2_000;
 const SUSPECTS_OF_A_SCAN: usize = 20_000;
 /// Keys that are mended in one transaction: the pipeline's writer waits for so long.
 const MEND: usize = 500;
+/// How often it is tried where the pipeline may be faster.
+const TRIES: u32 = 8;
 
 /// A stream's two sides.
 pub struct Pair {
@@ -130,19 +132,52 @@ impl Pair {
         }
         // A row without a key's value cannot be asked for.
         wrong.retain(|key| key.values.iter().all(Option::is_some));
-        for part in wrong.chunks(MEND.max(source.together().min(SUSPECTS_OF_A_SCAN))) {
-            options.stopped()?;
-            let mut mending = sink.hold(&progress.pipeline, comparison).await?;
+        mended.keys += resend(comparison, source.as_ref(), sink.as_ref(), &progress.pipeline, &wrong, options).await?;
+        Ok(())
+    }
+}
+
+/// Makes the rows of these keys at the sink those of the source; how many they were.
+pub(super) async fn resend(
+    comparison: &Comparison,
+    source: &dyn VerifySource,
+    sink: &dyn VerifySink,
+    pipeline: &str,
+    wrong: &[Key],
+    options: &VerifyOptions,
+) -> Result<u64> {
+    let at_once = MEND.max(source.together()).min(SUSPECTS_OF_A_SCAN);
+    let (mut left, mut tries) = (wrong, 0);
+    while !left.is_empty() {
+        options.stopped()?;
+        let mut mending = sink.hold(pipeline, comparison).await?;
+        let mut given = 0;
+        for part in left.chunks(at_once) {
             let (rows, there) = source.fetch(comparison, part).await?;
             let gone: Vec<Key> = part.iter().filter(|key| !there.contains(&key.digest)).cloned().collect();
             // First what is in the way of others.
             mending.delete(&gone).await?;
             mending.put(&rows).await?;
-            mending.commit().await?;
-            mended.keys += part.len() as u64;
+            given += part.len();
+            if mending.full() {
+                break;
+            }
         }
-        Ok(())
+        if mending.commit().await? {
+            (left, tries) = (&left[given..], 0);
+            continue;
+        }
+        tries += 1;
+        if tries == TRIES {
+            let what = format!("the pipeline wrote {TRIES} times while its rows were to be mended");
+            return Err(Error::new("WEIR-VERIFY-002", Kind::Conflict, what)
+                .at(sink.place())
+                .because("nothing locks here, so rows are mended only if nobody has written since the source was asked")
+                .hint("try again when there are fewer changes, let the sink flush less often (`roll_secs`), or stop the pipeline")
+                .transient());
+        }
     }
+    Ok(wrong.len() as u64)
 }
 
 fn shown(comparison: &Comparison, key: &Key) -> BTreeMap<String, Option<String>> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_connect::Result;
@@ -13,6 +14,8 @@ use weir_connect::verify::{
 };
 use weir_error::Error;
 
+use super::VerifyOptions;
+use super::compare::resend;
 use super::progress::Progress;
 use super::report::DifferenceKind::{Differs, Extra, Missing, Repeated};
 use super::settle::{Verdict, settle};
@@ -22,18 +25,37 @@ struct Scripted {
     answers: Mutex<VecDeque<Vec<(&'static str, u32)>>>,
     reached: bool,
     versioned: bool,
+    /// What it says when rows are to be mended; the last answer stays.
+    takes: Mutex<VecDeque<bool>>,
+}
+
+/// Says whether the rows were taken.
+struct Scratch(bool);
+
+#[async_trait]
+impl Mend for Scratch {
+    async fn put(&mut self, _: &RecordBatch) -> Result<()> {
+        Ok(())
+    }
+    async fn delete(&mut self, _: &[Key]) -> Result<()> {
+        Ok(())
+    }
+    async fn commit(self: Box<Self>) -> Result<bool> {
+        Ok(self.0)
+    }
 }
 
 impl Scripted {
     fn new(answers: &[&[(&'static str, u32)]]) -> Self {
-        Self { answers: Mutex::new(answers.iter().map(|rows| rows.to_vec()).collect()), reached: true, versioned: true }
+        let answers: Vec<_> = answers.iter().map(|rows| rows.to_vec()).collect();
+        Self { answers: Mutex::new(answers.into()), reached: true, versioned: true, takes: Mutex::default() }
     }
 
     /// Of a system whose versions are the rows' hashes.
     fn bare(answers: &[&[&'static str]]) -> Self {
         let answers: Vec<Vec<(&'static str, u32)>> =
             answers.iter().map(|rows| rows.iter().map(|row| (*row, row.bytes().map(u32::from).sum())).collect()).collect();
-        Self { answers: Mutex::new(answers.into()), reached: true, versioned: false }
+        Self { answers: Mutex::new(answers.into()), reached: true, versioned: false, takes: Mutex::default() }
     }
 }
 
@@ -74,7 +96,7 @@ impl VerifySource for Scripted {
     }
     async fn nudge(&self) {}
     async fn fetch(&self, _: &Comparison, _: &[Key]) -> Result<(RecordBatch, Vec<u128>)> {
-        Err(Error::internal("not scripted"))
+        Ok((RecordBatch::new_empty(Arc::new(Schema::empty())), vec![]))
     }
 }
 
@@ -84,17 +106,18 @@ impl VerifySink for Scripted {
         Ok(vec![json!({"at": 1})])
     }
     async fn hold(&self, _: &str, _: &Comparison) -> Result<Box<dyn Mend>> {
-        Err(Error::internal("not scripted"))
+        let mut takes = self.takes.lock().unwrap();
+        Ok(Box::new(Scratch(if takes.len() > 1 { takes.pop_front().unwrap() } else { takes[0] })))
     }
 }
 
+fn comparison() -> Comparison {
+    let columns = vec![("id".into(), Form::Number), ("v".into(), Form::Text)];
+    Comparison { columns, key: vec![0], keyed: true, carried: Vec::new() }
+}
+
 async fn judge_with(source: Scripted, sink: Scripted, rounds: usize) -> Verdict {
-    let comparison = Comparison {
-        columns: vec![("id".into(), Form::Number), ("v".into(), Form::Text)],
-        key: vec![0],
-        keyed: true,
-        carried: Vec::new(),
-    };
+    let comparison = comparison();
     let mut progress = Progress {
         pipeline: "p".into(),
         nodes: ("source".into(), "sink".into()),
@@ -176,4 +199,31 @@ async fn without_versions_a_difference_must_be_seen_again_and_again() {
     assert_eq!(judge_with(Scripted::bare(&[&["a"]]), Scripted::new(&[&[("b", 1)]]), 2).await, Verdict::InMotion);
     assert_eq!(judge_with(Scripted::new(&[&[("a", 1)]]), Scripted::bare(&[&["b"]]), 1).await, differs());
     assert_eq!(judge_with(Scripted::new(&[&[]]), Scripted::bare(&[&["b"]]), 2).await, Verdict::InMotion);
+}
+
+#[tokio::test]
+async fn rows_are_mended_anew_where_the_pipeline_was_faster_and_not_for_ever() {
+    let options = VerifyOptions {
+        state: None,
+        list: 1,
+        repair: true,
+        rounds: 1,
+        wait: Duration::ZERO,
+        as_is: true,
+        parallelism: 1,
+        stop: Default::default(),
+    };
+    // More than are mended at once.
+    let keys: Vec<Key> = (0..1200).map(|digest| Key { digest, values: vec![Some(digest.to_string())] }).collect();
+    for (takes, expected) in [
+        (vec![true], Ok(1200)),
+        (vec![false, false, true, false, true], Ok(1200)),
+        ([vec![false; 7], vec![true]].concat(), Ok(1200)),
+        (vec![true, false], Err("WEIR-VERIFY-002")),
+    ] {
+        let sink = Scripted { takes: Mutex::new(takes.clone().into()), ..Scripted::new(&[&[]]) };
+        let source = Scripted::new(&[&[]]);
+        let done = resend(&comparison(), &source, &sink, "p", &keys, &options).await;
+        assert_eq!(done.map_err(|error| error.code()), expected, "{takes:?}");
+    }
 }

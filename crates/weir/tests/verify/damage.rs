@@ -3,9 +3,9 @@
 use super::scene::{Scene, TABLE, owned};
 
 /// What is done to the target, and what must be found: `(id, kind, columns)`.
-type Damage<'a> = (&'a str, Vec<(i64, &'a str, Vec<&'a str>)>);
+pub type Damage<'a> = (&'a str, Vec<(i64, &'a str, Vec<&'a str>)>);
 
-fn damages() -> Vec<Damage<'static>> {
+pub fn damages() -> Vec<Damage<'static>> {
     let differs = |id: i64, column: &'static str| vec![(id, "differs", vec![column])];
     vec![
         ("DELETE FROM t WHERE id = 7", vec![(7, "missing", vec![])]),

@@ -207,6 +207,23 @@ impl Scene {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// A batch that replaces what the pipeline has written with the rows of another database.
+    pub fn replaced_from(&self, url: &str, sink: &str) {
+        let text = format!("pipeline: other\nsource:\n  postgres: {{url: '{url}', tables: [public.t]}}\nsink:\n  {sink}\n");
+        fs::write(self.folder.path().join("other.yaml"), text).unwrap();
+        let output = self.command(&["run", "other.yaml", "--progress", "none"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Files below the folder, hidden ones too.
+    pub fn files(&self, below: &str) -> Vec<std::path::PathBuf> {
+        let mut files: Vec<_> =
+            fs::read_dir(self.folder.path().join(below)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.is_file());
+        files.sort();
+        files
+    }
+
     /// A run that goes on until it is dropped.
     pub fn start(&self) -> Running {
         let log = fs::File::create(self.folder.path().join("log")).unwrap();

@@ -3,6 +3,9 @@
 //! The manifest names content below `_weir/data` that is written once and never changed. Readers that glob see a copy of each file beside it, which
 //! keeps its name for life: what replaces it takes the name in one step. Because a row stays in its file, such a reader finds every row
 //! once, at every moment; one that knows the manifest finds them all as of one flush.
+//!
+//! Where `partition_by` divides the files, a row may have to leave its file. No two names change in one step, so the files that lost rows are shown first:
+//! for a moment such a reader does not find the row, and never finds it twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,15 +19,28 @@ use super::super::commit;
 use super::super::manifest::{LiveFile, Manifest};
 use super::super::s3::REQUESTS;
 use super::super::sink::Shared;
-use super::super::storage::{Staged, join};
+use super::super::storage::{Staged, folder_of, join};
 
 /// Brings the copies at these paths to what the manifest says. Repeatable.
 pub(super) async fn show(shared: &Arc<Shared>, manifest: &Manifest, paths: &[String]) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
     }
-    let dataset = &shared.dataset;
     let files: HashMap<&str, &LiveFile> = manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
+    let divided = !manifest.partition_by.is_empty();
+    let (first, then): (Vec<&String>, Vec<&String>) =
+        paths.iter().partition(|path| files.get(path.as_str()).map_or(divided, |file| file.left));
+    for some in [first, then] {
+        show_some(shared, &files, &some, divided).await?;
+    }
+    Ok(())
+}
+
+async fn show_some(shared: &Arc<Shared>, files: &HashMap<&str, &LiveFile>, paths: &[&String], divided: bool) -> Result<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let dataset = &shared.dataset;
     let (mut shown, mut copies, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let to = join(&dataset.folder, path);
@@ -47,7 +63,12 @@ pub(super) async fn show(shared: &Arc<Shared>, manifest: &Manifest, paths: &[Str
         .collect();
     futures::stream::iter(made).buffer_unordered(REQUESTS).try_collect::<Vec<()>>().await?;
     storage.seal(&shown).await?;
-    commit::delete(storage, &gone).await
+    commit::delete(storage, &gone).await?;
+    if divided && !gone.is_empty() {
+        let folders: Vec<String> = gone.iter().map(|path| folder_of(path).to_owned()).collect();
+        storage.prune(&dataset.folder, &folders).await?;
+    }
+    Ok(())
 }
 
 /// Deletes content that was retired so long ago that nobody should be reading it any more; gives all that is gone.

@@ -56,7 +56,7 @@ pub(super) struct Flush {
 
 /// Files that change.
 #[derive(Debug, Default)]
-pub(super) struct Swap {
+pub(in super::super) struct Swap {
     /// What they were when they were read, and what they become; none: they come, or leave.
     pub files: Vec<(Option<LiveFile>, Option<LiveFile>)>,
     /// Content that was retired and is deleted by now.
@@ -87,6 +87,19 @@ impl Swap {
     pub(super) fn paths(&self) -> Vec<String> {
         self.files.iter().filter_map(|(before, after)| Some(before.as_ref().or(after.as_ref())?.path.clone())).collect()
     }
+}
+
+/// What is changed in the files from outside the log.
+#[derive(Debug, Default)]
+pub(in super::super) struct Correction {
+    /// Staged files that become visible with it.
+    pub files: Vec<TokenFile>,
+    /// How files of the state change; without it the files are added.
+    pub swap: Option<Swap>,
+    /// The log's numbers as they are afterwards: of the next file and of the last change.
+    pub numbers: Option<(u64, u64)>,
+    /// Rows that were corrected.
+    pub rows: u64,
 }
 
 /// Gives the manifest as it is afterwards, but for its version.
@@ -165,18 +178,17 @@ pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<Manifes
     let live: Vec<LiveFile> = flush.files.iter().map(|file| commit::live(shared, file)).collect();
     let moved = edit(shared, |manifest| {
         let known = manifest.logs.iter_mut().find(|record| record.writer == shared.writer);
-        let Some(known) = known.filter(|record| record.attempt == flush.record.attempt) else { return Err(taken_over(shared)) };
+        let known = known.ok_or_else(|| taken_over(shared))?;
+        if known.attempt != flush.record.attempt {
+            return Err(if known.attempt.starts_with(MENDED) { mended(shared) } else { taken_over(shared) });
+        }
         if *known == flush.record {
             return Ok(false);
         }
         *known = flush.record.clone();
         match &flush.swap {
             Some(swap) => swap.enter(shared, manifest)?,
-            None => {
-                let added: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
-                manifest.files.retain(|file| !added.contains(file.path.as_str()));
-                manifest.files.extend(live.iter().cloned());
-            }
+            None => add(manifest, &live),
         }
         manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
         manifest.format = shared.write.format.as_str().to_owned();
@@ -189,7 +201,7 @@ pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<Manifes
     let mut manifest = match moved.await {
         Ok(manifest) => manifest,
         Err(error) => {
-            if error.code() == TAKEN_OVER {
+            if [TAKEN_OVER, MENDED_MEANWHILE].contains(&error.code()) {
                 commit::undo(shared, &intent, &current(shared).await?, &HashSet::new()).await?;
             }
             return Err(error);
@@ -215,13 +227,88 @@ pub(super) async fn flush(shared: &Arc<Shared>, flush: &Flush) -> Result<Manifes
     Ok(manifest)
 }
 
+fn add(manifest: &mut Manifest, live: &[LiveFile]) {
+    let added: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+    manifest.files.retain(|file| !added.contains(file.path.as_str()));
+    manifest.files.extend(live.iter().cloned());
+}
+
+/// Makes a correction visible; the progress of the log stays as it is. `false`: the manifest is not the one any more that it was made for, and nothing was
+/// changed. Whoever writes the log is refused once with its next flush: its files are not what they were, so it begins anew where it had got to.
+pub(in super::super) async fn mend(
+    shared: &Arc<Shared>,
+    writer: &str,
+    (before, expect): (&Manifest, Expect),
+    correction: &Correction,
+) -> Result<bool> {
+    let (storage, hidden) = (shared.dataset.storage.as_ref(), &shared.dataset.hidden);
+    let outputs: Vec<Staged> = correction.files.iter().map(|file| file.staged.clone()).collect();
+    let intent = Intent {
+        run: shared.run.clone(),
+        base: before.version,
+        outputs: correction.files.clone(),
+        replaced: Vec::new(),
+        rows: correction.rows,
+    };
+    commit::save_intent(shared, &intent).await?;
+    failpoint!("files.changes.intent");
+    commit::publish(storage, &outputs).await?;
+    failpoint!("files.changes.published");
+    let mut manifest = before.clone();
+    for record in &mut manifest.logs {
+        record.attempt = format!("{MENDED}{}", shared.nonce);
+        if let Some((next_file, changes)) = correction.numbers.filter(|_| record.writer == writer) {
+            (record.next_file, record.changes) = (next_file, changes);
+        }
+    }
+    match &correction.swap {
+        Some(swap) => swap.enter(shared, &mut manifest)?,
+        None => {
+            let live: Vec<LiveFile> = correction.files.iter().map(|file| commit::live(shared, file)).collect();
+            add(&mut manifest, &live);
+        }
+    }
+    manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
+    match manifest.save(storage, hidden, expect).await {
+        Ok(()) => {}
+        Err(error) if is_overtaken(&error) => {
+            commit::undo(shared, &intent, &current(shared).await?, &HashSet::new()).await?;
+            storage.sweep(&shared.staging, &[]).await?;
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    failpoint!("files.changes.manifest");
+    let paths = correction.swap.as_ref().map(Swap::paths).unwrap_or_default();
+    loop {
+        let now = current(shared).await?;
+        copies::show(shared, &now, &paths).await?;
+        // What was shown must not be older than what somebody else has shown meanwhile.
+        if paths.is_empty() || current(shared).await?.version == now.version {
+            break;
+        }
+    }
+    storage.sweep(&shared.staging, &[]).await?;
+    Ok(true)
+}
+
 /// The manifest as it is.
-pub(super) async fn current(shared: &Arc<Shared>) -> Result<Manifest> {
+pub(in super::super) async fn current(shared: &Arc<Shared>) -> Result<Manifest> {
     let found = Manifest::load(shared.dataset.storage.as_ref(), &shared.dataset.hidden).await?;
     Ok(found.map(|(manifest, _)| manifest).unwrap_or_default())
 }
 
 const TAKEN_OVER: &str = "WEIR-FILE-093";
+const MENDED_MEANWHILE: &str = "WEIR-FILE-104";
+/// How the name of an attempt begins that was a correction.
+const MENDED: &str = "mend-";
+
+fn mended(shared: &Shared) -> Error {
+    Error::new(MENDED_MEANWHILE, Kind::Conflict, "rows of these files were mended meanwhile")
+        .at(shared.dataset.place.clone())
+        .hint("nothing is lost: the changes are applied once more, to the files as they are now")
+        .transient()
+}
 
 fn taken_over(shared: &Shared) -> Error {
     Error::new(TAKEN_OVER, Kind::Conflict, "another attempt of this run goes on with these files")

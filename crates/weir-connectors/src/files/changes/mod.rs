@@ -6,10 +6,12 @@
 //! | `append`, with `{message-id}` | one file per message, under a name that a second delivery has again; [`landing`] writes them |
 //! | `upsert`, a folder | the table as it is now ([`state`]), with [`copies`] for readers that do not know the manifest |
 //!
-//! [`ledger`] keeps in the manifest how far the log got, in the same replacement that names the new files: exactly once. [`place`] is the path.
+//! [`ledger`] keeps in the manifest how far the log got, in the same replacement that names the new files: exactly once. [`place`] is the path. [`correct`]
+//! appends what a comparison found to be missing.
 
 mod append;
 mod copies;
+pub(super) mod correct;
 mod landing;
 pub(super) mod ledger;
 pub(super) mod place;

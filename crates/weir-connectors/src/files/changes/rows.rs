@@ -52,6 +52,13 @@ pub(super) fn schema(table: &SchemaRef) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(own.chain(added.into_iter().map(Arc::new)).collect::<Vec<_>>())))
 }
 
+/// The columns of the table among those of the rows.
+pub(super) fn table(stored: &SchemaRef) -> SchemaRef {
+    let ours = added();
+    let own = stored.fields().iter().filter(|field| !ours.iter().any(|added| added.name() == field.name()));
+    Arc::new(Schema::new(own.cloned().collect::<Vec<_>>()))
+}
+
 fn built(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)

@@ -7,6 +7,7 @@ mod crash;
 pub(super) mod cut;
 mod debezium;
 mod formats;
+mod mend;
 mod s3;
 mod source;
 mod state;

@@ -17,11 +17,20 @@ fn small() -> Value {
     json!({"path": "lake", "target_file_size": "1kB", "keep_replaced_secs": 0})
 }
 
-fn state_target(run: &str) -> StreamTarget {
+/// The same, divided by a column whose values change all the time.
+fn divided() -> Value {
+    json!({"path": "lake", "target_file_size": "3kB", "keep_replaced_secs": 0, "partition_by": ["a"]})
+}
+
+pub(super) fn state_target(run: &str) -> StreamTarget {
     changes_target(run, schema(), WriteMode::Upsert, &["id"])
 }
 
-async fn open(place: &Place, options: Value, target: StreamTarget) -> Result<(Box<dyn StreamSink>, Box<dyn ChangeWriter>)> {
+pub(super) async fn open(
+    place: &Place,
+    options: Value,
+    target: StreamTarget,
+) -> Result<(Box<dyn StreamSink>, Box<dyn ChangeWriter>)> {
     let stream = place.prepare(options, target).await?;
     stream.recover().await?;
     let writer = stream.change_writer(DeleteMode::Hard).await?;
@@ -36,7 +45,7 @@ fn bytes(place: &Place, path: &str) -> bytes::Bytes {
 }
 
 /// What a reader finds that takes every file of the folder and knows nothing of a manifest.
-fn globbed(place: &Place) -> Vec<String> {
+pub(super) fn globbed(place: &Place) -> Vec<String> {
     let mut rows = Vec::new();
     for path in place.visible().into_keys() {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(place, &path)).unwrap().build().unwrap();
@@ -47,7 +56,7 @@ fn globbed(place: &Place) -> Vec<String> {
 }
 
 /// What Weir's own reader finds; nothing if there is no file yet.
-async fn known(place: &Place) -> Vec<String> {
+pub(super) async fn known(place: &Place) -> Vec<String> {
     match place.rows(json!({"path": "lake"})).await {
         Ok(rows) => rows,
         Err(error) if error.code() == "WEIR-FILE-080" => vec![],
@@ -56,19 +65,19 @@ async fn known(place: &Place) -> Vec<String> {
 }
 
 /// Every reader finds these rows.
-async fn holds(place: &Place, rows: &[&str]) {
+pub(super) async fn holds(place: &Place, rows: &[&str]) {
     let mut rows: Vec<&str> = rows.to_vec();
     rows.sort_unstable();
     assert_eq!(known(place).await, rows);
     assert_eq!(globbed(place), rows, "a reader that globs");
 }
 
-fn manifest(place: &Place) -> Value {
+pub(super) fn manifest(place: &Place) -> Value {
     serde_json::from_slice(&bytes(place, "lake/_weir/manifest.json")).unwrap()
 }
 
 /// There is nothing in the folder that nobody needs.
-fn tidy(place: &Place) {
+pub(super) fn tidy(place: &Place) {
     let manifest = manifest(place);
     let listed = |list: &str, path: &str| -> Vec<String> {
         let all = manifest[list].as_array().cloned().unwrap_or_default();
@@ -89,12 +98,13 @@ fn tidy(place: &Place) {
 
 struct Run<'a> {
     place: &'a Place,
+    options: Value,
     deletes: DeleteMode,
 }
 
 impl Scene for Run<'_> {
     async fn open(&self) -> (Box<dyn StreamSink>, Box<dyn ChangeWriter>) {
-        let stream = self.place.prepare(small(), state_target("r")).await.unwrap();
+        let stream = self.place.prepare(self.options.clone(), state_target("r")).await.unwrap();
         let writer = stream.change_writer(self.deletes).await.unwrap();
         (stream, writer)
     }
@@ -118,7 +128,7 @@ impl Scene for Run<'_> {
     }
 }
 
-fn check(cases: u32, place: impl Fn() -> Place) {
+fn check(cases: u32, options: &Value, place: impl Fn() -> Place) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
     let deletes = prop_oneof![Just(DeleteMode::Hard), Just(DeleteMode::Soft), Just(DeleteMode::Ignore)];
@@ -127,7 +137,8 @@ fn check(cases: u32, place: impl Fn() -> Place) {
     let result = TestRunner::new(config).run(&(dice(), deletes, limit), |(dice, deletes, limit)| {
         PENDING_LIMIT.set(limit);
         let place = place();
-        runtime.block_on(follow(&Run { place: &place, deletes }, deletes, &log(&dice, false)))?;
+        let run = Run { place: &place, options: options.clone(), deletes };
+        runtime.block_on(follow(&run, deletes, &log(&dice, false)))?;
         tidy(&place);
         Ok(())
     });
@@ -136,27 +147,37 @@ fn check(cases: u32, place: impl Fn() -> Place) {
 
 #[test]
 fn the_files_are_what_the_log_says_after_every_flush_and_every_crash_locally() {
-    check(40, Place::local);
+    check(40, &small(), Place::local);
 }
 
 #[test]
 fn the_files_are_what_the_log_says_after_every_flush_and_every_crash_on_s3() {
-    check(5, Place::s3);
+    check(5, &small(), Place::s3);
 }
 
-fn row(id: i64, a: &str) -> Line {
+#[test]
+fn rows_that_move_between_folders_are_where_their_values_say_locally() {
+    check(40, &divided(), Place::local);
+}
+
+#[test]
+fn rows_that_move_between_folders_are_where_their_values_say_on_s3() {
+    check(3, &divided(), Place::s3);
+}
+
+pub(super) fn row(id: i64, a: &str) -> Line {
     line(Op::Create, id, is(a), is("b"))
 }
 
 /// Forty rows in several files, then changes of some.
-fn history() -> (Vec<Line>, Vec<Line>) {
+pub(super) fn history() -> (Vec<Line>, Vec<Line>) {
     let first = (0..40).map(|id| row(id, "first")).collect();
     let mut then: Vec<Line> = (0..40).step_by(7).map(|id| line(Op::Update, id, is("then"), None)).collect();
     then.extend([delete(5), delete(39), row(100, "new"), row(101, "new")]);
     (first, then)
 }
 
-fn result(lines: &[&[Line]]) -> Vec<String> {
+pub(super) fn result(lines: &[&[Line]]) -> Vec<String> {
     let mut rows: BTreeMap<i64, String> = BTreeMap::new();
     for line in lines.iter().copied().flatten() {
         match line.op {
@@ -170,19 +191,19 @@ fn result(lines: &[&[Line]]) -> Vec<String> {
 }
 
 /// A flush that dies at an operation, and whoever takes over too, once. False if the flush has fewer operations.
-async fn dies_at(place: Place, operation: i64, after_it: bool) -> bool {
+async fn dies_at(place: Place, options: &Value, operation: i64, after_it: bool) -> bool {
     let (first, then) = history();
     let (before, now) = (result(&[&first]), result(&[&first, &then]));
-    let (_, mut writer) = open(&place, small(), state_target("r")).await.unwrap();
+    let (_, mut writer) = open(&place, options.clone(), state_target("r")).await.unwrap();
     // In small flushes: a small file takes the rows that come next.
     for (at, some) in first.chunks(10).enumerate() {
         writer.apply(changes(some)).await.unwrap();
         writer.flush(&after(at * 10 + some.len())).await.unwrap();
     }
-    assert!(place.visible().len() > 1, "{:?}", place.visible());
+    assert!(place.visible().len() > 1 || options["partition_by"].is_array(), "{:?}", place.visible());
     drop(writer);
     let knife = die_at(operation, after_it);
-    let opened = open(&place, small(), state_target("r")).await;
+    let opened = open(&place, options.clone(), state_target("r")).await;
     let died = match opened {
         Ok((_, mut writer)) => {
             writer.apply(changes(&then)).await.unwrap();
@@ -197,13 +218,18 @@ async fn dies_at(place: Place, operation: i64, after_it: bool) -> bool {
         assert!(seen == before || seen == now, "operation {operation}, {after_it}: {seen:?}");
         let mut ids: Vec<String> = globbed(&place).iter().map(|row| row.split('|').next().unwrap().to_owned()).collect();
         let all = ids.len();
+        ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), all, "operation {operation}, {after_it}: a row is there twice");
+        // Those that go to another folder may be on their way.
+        let unchanged = first.iter().filter(|row| !then.iter().any(|change| change.id == row.id));
+        let missing: Vec<i64> = unchanged.map(|row| row.id).filter(|id| !ids.contains(&id.to_string())).collect();
+        assert_eq!(missing, [0; 0], "operation {operation}, {after_it}");
         die_at(1 + operation % 6, !after_it);
-        let _ = open(&place, small(), state_target("r")).await.is_ok();
+        let _ = open(&place, options.clone(), state_target("r")).await.is_ok();
     }
     let_live();
-    let (stream, mut writer) = open(&place, small(), state_target("r")).await.unwrap();
+    let (stream, mut writer) = open(&place, options.clone(), state_target("r")).await.unwrap();
     let durable = durable(stream.as_ref()).await;
     assert!([first.len(), first.len() + then.len()].contains(&durable));
     let expected = if durable == first.len() { &before } else { &now };
@@ -222,8 +248,27 @@ async fn dies_at(place: Place, operation: i64, after_it: bool) -> bool {
 #[tokio::test]
 async fn a_flush_may_die_at_every_operation_locally() {
     let mut operation = 1;
-    while dies_at(Place::local(), operation, false).await | dies_at(Place::local(), operation, true).await {
+    while dies_at(Place::local(), &small(), operation, false).await | dies_at(Place::local(), &small(), operation, true).await {
         operation += 1;
+    }
+    assert!(operation > 20, "only {operation} operations were cut");
+}
+
+#[tokio::test]
+async fn a_flush_that_moves_rows_may_die_at_every_operation_locally() {
+    let mut operation = 1;
+    while dies_at(Place::local(), &divided(), operation, false).await | dies_at(Place::local(), &divided(), operation, true).await
+    {
+        operation += 1;
+    }
+    assert!(operation > 20, "only {operation} operations were cut");
+}
+
+#[tokio::test]
+async fn a_flush_that_moves_rows_may_die_at_every_operation_on_s3() {
+    let mut operation = 1;
+    while dies_at(Place::s3(), &divided(), operation, operation % 4 == 1).await {
+        operation += 2;
     }
     assert!(operation > 20, "only {operation} operations were cut");
 }
@@ -231,10 +276,79 @@ async fn a_flush_may_die_at_every_operation_locally() {
 #[tokio::test]
 async fn a_flush_may_die_at_every_operation_on_s3() {
     let mut operation = 1;
-    while dies_at(Place::s3(), operation, operation % 4 == 1).await {
+    while dies_at(Place::s3(), &small(), operation, operation % 4 == 1).await {
         operation += 2;
     }
     assert!(operation > 20, "only {operation} operations were cut");
+}
+
+/// Folders and their files' rows.
+fn folders(place: &Place) -> BTreeMap<String, Vec<u64>> {
+    let mut folders: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for file in manifest(place)["files"].as_array().unwrap() {
+        let path = file["path"].as_str().unwrap();
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        folders.entry(folder.to_owned()).or_default().push(file["rows"].as_u64().unwrap());
+    }
+    folders
+}
+
+#[tokio::test]
+async fn a_row_whose_folder_changes_leaves_its_file_and_new_rows_go_to_the_small_file_of_their_folder() {
+    for place in [Place::local(), Place::s3()] {
+        let options = json!({"path": "lake", "keep_replaced_secs": 0, "partition_by": ["a"]});
+        let (_, mut writer) = open(&place, options, state_target("r")).await.unwrap();
+        writer.flush(&after(0)).await.unwrap();
+        let nowhere = "a=__HIVE_DEFAULT_PARTITION__";
+        assert_eq!(folders(&place), BTreeMap::from([(nowhere.to_owned(), vec![0])]), "an empty table has a file");
+        applied(writer.as_mut(), &[row(1, "x"), row(2, "y"), row(3, "y"), line(Op::Create, 4, Some(None), is("b"))])
+            .await
+            .unwrap();
+        let one_each = [(nowhere.to_owned(), vec![1]), ("a=x".to_owned(), vec![1]), ("a=y".to_owned(), vec![2])];
+        assert_eq!(folders(&place), BTreeMap::from(one_each));
+        // Within its folder, into another one whose value the log does not repeat, out of one that has no other row.
+        let changes = [
+            line(Op::Update, 2, None, is("c")),
+            line(Op::Update, 3, is("z"), None),
+            line(Op::Update, 1, is("y"), None),
+            delete(4),
+        ];
+        applied(writer.as_mut(), &changes).await.unwrap();
+        holds(&place, &["1|y|b", "2|y|c", "3|z|b"]).await;
+        let rows: BTreeMap<String, u64> =
+            folders(&place).into_iter().map(|(folder, files)| (folder, files.iter().sum())).collect();
+        assert_eq!(rows, BTreeMap::from([("a=y".to_owned(), 2), ("a=z".to_owned(), 1)]));
+        applied(writer.as_mut(), &[row(5, "z"), row(6, "y")]).await.unwrap();
+        assert_eq!(folders(&place)["a=z"], [2], "it takes the new row");
+        assert!(place.visible().keys().all(|path| path.starts_with("lake/a=")), "{:?}", place.visible());
+        tidy(&place);
+        writer.truncate(&mark(1)).await.unwrap();
+        writer.flush(&after(9)).await.unwrap();
+        assert_eq!(folders(&place), BTreeMap::from([(nowhere.to_owned(), vec![0])]));
+        tidy(&place);
+    }
+}
+
+#[tokio::test]
+async fn folders_mean_the_rows_values_and_go_on_to_mean_them() {
+    let code = |result: Result<(Box<dyn StreamSink>, Box<dyn ChangeWriter>)>| result.err().unwrap().code();
+    let by = |words: Value| json!({"path": "lake", "partition_by": words});
+    let place = Place::local();
+    assert_eq!(code(open(&place, by(json!(["day"])), state_target("r")).await), "WEIR-FILE-105");
+    let mut soft = by(json!(["_deleted"]));
+    soft["delete_mode"] = json!("soft");
+    assert_eq!(code(open(&place, soft, state_target("r")).await), "WEIR-FILE-105");
+    let (_, mut writer) = open(&place, by(json!(["a"])), state_target("r")).await.unwrap();
+    applied(writer.as_mut(), &[row(1, "x")]).await.unwrap();
+    for other in [json!([]), json!(["b"])] {
+        assert_eq!(code(open(&place, by(other), state_target("r")).await), "WEIR-FILE-106");
+    }
+    let fields = |a: Field| vec![field("id", DataType::Int64), a, field("b", DataType::Utf8)];
+    for (a, renamed) in [(field("c", DataType::Utf8), vec![("a", "c")]), (field("a", DataType::LargeUtf8), vec![])] {
+        assert_eq!(writer.reshape(&shape(fields(a), "id", &renamed)).await.unwrap_err().code(), "WEIR-FILE-107");
+    }
+    applied(writer.as_mut(), &[row(2, "y")]).await.unwrap();
+    holds(&place, &["1|x|b", "2|y|b"]).await;
 }
 
 #[tokio::test]
@@ -384,6 +498,26 @@ async fn a_column_that_is_added_lost_renamed_or_widened_is_so_for_every_row() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_a_key_that_was_another_column_before() {
+    let place = Place::local();
+    let numbers = Arc::new(Schema::new(vec![field("id", DataType::Int64), field("n", DataType::Int64)]));
+    let target = StreamTarget { schema: numbers.clone(), ..state_target("r") };
+    let (_, mut writer) = open(&place, small(), target).await.unwrap();
+    let rows = |rows: &[(i64, i64)], op| {
+        let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as arrow::array::ArrayRef;
+        let columns = vec![column(rows.iter().map(|row| row.0).collect()), column(rows.iter().map(|row| row.1).collect())];
+        let batch = RecordBatch::try_new(numbers.clone(), columns).unwrap();
+        crate::changes::seeds::change_batch(batch, vec![op; rows.len()], vec![])
+    };
+    writer.apply(rows(&[(1, 100), (2, 200)], Op::Create)).await.unwrap();
+    writer.flush(&after(2)).await.unwrap();
+    writer.reshape(&shape(numbers.fields().iter().map(|f| f.as_ref().clone()).collect(), "n", &[])).await.unwrap();
+    writer.apply(rows(&[(7, 100)], Op::Update)).await.unwrap();
+    writer.flush(&after(3)).await.unwrap();
+    holds(&place, &["7|100", "2|200"]).await;
+}
+
+#[tokio::test]
 async fn a_column_without_a_value_for_older_rows_leaves_their_files_as_they_are_until_they_change() {
     let place = Place::local();
     let (_, mut writer) = open(&place, small(), state_target("r")).await.unwrap();
@@ -442,7 +576,7 @@ async fn a_folder_that_was_loaded_by_a_batch_goes_on_by_its_changes_and_back() {
 async fn what_the_files_cannot_be_is_refused_before_the_first_change() {
     let code = |result: Result<(Box<dyn StreamSink>, Box<dyn ChangeWriter>)>| result.err().unwrap().code();
     let place = Place::local();
-    for more in [json!({"partition_by": ["a"]}), json!({"format": "csv"}), json!({"format": "debezium"})] {
+    for more in [json!({"format": "csv"}), json!({"format": "debezium"})] {
         let mut options = json!({"path": "lake"});
         options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         assert_eq!(code(open(&place, options, state_target("r")).await), "WEIR-FILE-052");

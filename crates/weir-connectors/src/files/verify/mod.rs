@@ -4,8 +4,9 @@
 //! * [`state`]: the rows that changes amount to, where every change is a row (`write_mode: append` of a log). Where the files hold rows
 //!   (batch pipelines, and changes that are applied) the reader gives what is to be compared.
 //!
-//! Not here: mending. A folder's rows are not changed one by one beside the pipeline that writes it.
+//! * [`mend`]: rows that differ are made equal.
 
+mod mend;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,11 @@ use weir_connect::{
 use weir_error::{Error, Kind, Result};
 use weir_formats::Format;
 
+use self::mend::Mending;
 use self::state::Changes;
 use super::config::FileSource;
 use super::manifest::Manifest;
-use super::sink::{Dataset, FilesSink};
+use super::sink::{Dataset, FilesSink, Shared};
 use super::source::FilesSource;
 
 /// The mark of soft deletes.
@@ -109,6 +111,11 @@ struct Written {
     lake: Arc<Lake>,
     /// Pipeline, node and stream.
     writer: String,
+    /// What writes into the files beside it.
+    beside: Shared,
+    /// It writes changes.
+    changes: bool,
+    deletes: DeleteMode,
 }
 
 #[async_trait]
@@ -119,21 +126,15 @@ impl VerifyRows for Written {
         Ok(record.into_iter().flat_map(|record| record.progress).filter_map(|part| part.position).collect())
     }
 
-    async fn hold(&self, _pipeline: &str, _comparison: &Comparison) -> Result<Box<dyn Mend>> {
-        Err(unmendable(&self.lake.dataset.place))
+    async fn hold(&self, _pipeline: &str, comparison: &Comparison) -> Result<Box<dyn Mend>> {
+        Ok(Box::new(Mending::begin(self, comparison).await?))
     }
-}
-
-fn unmendable(place: &str) -> Error {
-    Error::new("WEIR-FILE-120", Kind::Unsupported, "rows in files are not mended one by one").at(place.to_owned()).hint(
-        "write them anew: a batch pipeline with `write_mode: overwrite`; a log with a new snapshot (`weir state reset`, and a run into an empty folder)",
-    )
 }
 
 #[async_trait]
 impl VerifiableTarget for FilesSink {
     async fn verify_sink(&self, of: &VerifyStream) -> Result<Arc<dyn VerifySink>> {
-        let told = self.told(&of.stream, &of.pipeline)?;
+        let told = self.told(of)?;
         let refused = |what: &str, why: &str| {
             Error::new("WEIR-FILE-121", Kind::Unsupported, what.to_owned()).at(told.dataset.place.clone()).because(why.to_owned())
         };
@@ -168,7 +169,8 @@ impl VerifiableTarget for FilesSink {
         let info = lake.info().await?;
         let rows = info.as_ref().and_then(|info| info.estimated_rows);
         let schema = info.map_or_else(|| lake.schema.clone(), |info| info.schema);
-        let written = Written { lake: lake.clone(), writer: format!("{}.{}.{}", of.pipeline, told.node, of.stream) };
+        let writer = format!("{}.{}.{}", of.pipeline, told.node, of.stream);
+        let written = Written { lake: lake.clone(), writer, beside: told.beside, changes: of.changes, deletes: of.deletes };
         if of.changes && of.write_mode == WriteMode::Append {
             return Ok(Arc::new(Changes::new(lake, written, of, &schema, rows)?));
         }

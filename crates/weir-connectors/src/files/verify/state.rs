@@ -26,7 +26,7 @@ use weir_connect::verify::{
 use weir_connect::{Event, ReadRequest, Source};
 use weir_error::{Error, Kind, Result};
 
-use super::{Lake, Written, unmendable};
+use super::{Lake, Written};
 
 /// About so many changes are sorted in memory.
 const SORTED: u64 = 100_000;
@@ -373,8 +373,8 @@ impl VerifySink for Changes {
         self.written.progress(pipeline).await
     }
 
-    async fn hold(&self, _pipeline: &str, _comparison: &Comparison) -> Result<Box<dyn Mend>> {
-        Err(unmendable(&self.lake.dataset.place))
+    async fn hold(&self, pipeline: &str, comparison: &Comparison) -> Result<Box<dyn Mend>> {
+        self.written.hold(pipeline, comparison).await
     }
 }
 

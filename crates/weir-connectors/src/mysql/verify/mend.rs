@@ -219,9 +219,9 @@ impl Mend for Mending {
         Ok(())
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<()> {
+    async fn commit(mut self: Box<Self>) -> Result<bool> {
         self.client.batch("COMMIT").await?;
         self.client.close().await;
-        Ok(())
+        Ok(true)
     }
 }

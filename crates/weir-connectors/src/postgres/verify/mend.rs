@@ -164,9 +164,9 @@ impl Mend for Mending {
         self.client.execute(&sql, &parameters).await.map(drop).map_err(|error| name_target(error, &self.name))
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<()> {
+    async fn commit(mut self: Box<Self>) -> Result<bool> {
         self.client.commit().await?;
         self.client.close().await;
-        Ok(())
+        Ok(true)
     }
 }

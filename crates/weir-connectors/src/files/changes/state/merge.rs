@@ -3,8 +3,11 @@
 //! A row stays in its file as long as it lives (see `super::super::copies`). So no file is ever divided or joined with another; what keeps them from
 //! being many and small is that new rows go to the smallest file there is, until it has its size.
 //!
+//! Where `partition_by` divides the files, a row that changes its folder changes its file: see [`divided`].
+//!
 //! Memory: the changes, the bits of what was found, and for each of the files that are being written a row group.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,8 +17,9 @@ use weir_error::{Error, Kind, Result};
 use super::super::super::rewrite::{batch_of, found, rows};
 use super::super::super::sink::Shared;
 use super::super::super::storage::StagingArea;
+use super::divided;
 use super::output::{Output, name};
-use super::parts::{Fate, Made, Part};
+use super::parts::{Made, Part};
 use super::work::Work;
 
 /// Files that are read or written at once.
@@ -51,18 +55,38 @@ pub(super) async fn merge(work: Arc<Work>, mut parts: Vec<Part>, next: &mut u64)
     let hits = side_by_side(scans).await?;
     let mut seen = vec![false; work.pending.slots().len()];
     for slot in hits.iter().flatten() {
-        if std::mem::replace(&mut seen[*slot], true) {
+        if std::mem::replace(&mut seen[*slot], true) && !work.mends() {
             return Err(twice(&work, *slot));
         }
     }
-    let mut fresh = work.unfound(&seen)?;
+    let fresh = work.unfound(&seen)?;
+    let touched: Vec<bool> = hits.iter().map(|slots| !slots.is_empty()).collect();
     let area = area(&work.shared).await?;
+    if work.shared.partitioner.is_empty() {
+        undivided(&work, &area, &mut parts, &touched, fresh, next).await?;
+    } else {
+        divided::merge(&work, &area, &mut parts, &touched, &fresh, next).await?;
+    }
+    area.seal().await?;
+    // A file that came and went within a flush was never there.
+    parts.retain(|part| part.before.is_some() || !part.is_gone());
+    Ok(parts)
+}
+
+/// One folder of files.
+async fn undivided(
+    work: &Arc<Work>,
+    area: &Arc<dyn StagingArea>,
+    parts: &mut Vec<Part>,
+    touched: &[bool],
+    mut fresh: Vec<usize>,
+    next: &mut u64,
+) -> Result<()> {
     // A file that is written anyway takes the new rows, if it is small enough.
-    let small = |at: &usize| !parts[*at].is_gone() && parts[*at].bytes() < work.shared.target_file_bytes / 2;
-    let smallest = (0..parts.len()).filter(small).min_by_key(|at| (hits[*at].is_empty(), parts[*at].bytes()));
+    let smallest = (0..parts.len()).filter(|at| is_small(work, &parts[*at])).min_by_key(|at| (!touched[*at], parts[*at].bytes()));
     let taker = smallest.filter(|_| !fresh.is_empty());
     let tasks: Vec<_> = (0..parts.len())
-        .filter(|at| !hits[*at].is_empty() || taker == Some(*at))
+        .filter(|at| touched[*at] || taker == Some(*at))
         .map(|at| {
             let fresh = if taker == Some(at) { std::mem::take(&mut fresh) } else { Vec::new() };
             let (work, area, part) = (work.clone(), area.clone(), parts[at].clone());
@@ -70,21 +94,23 @@ pub(super) async fn merge(work: Arc<Work>, mut parts: Vec<Part>, next: &mut u64)
         })
         .collect();
     for (at, (made, left)) in side_by_side(tasks).await? {
-        parts[at].fate = if made.file.rows == 0 { Fate::Gone } else { Fate::Made(made) };
+        parts[at].becomes(made);
         fresh.extend(left);
     }
     while !fresh.is_empty() {
         let path = name(&work.shared, *next);
         *next += 1;
-        let mut output = Output::create(&work.shared, &area, work.first_key(), &path).await?;
-        let taken = fill(&work, &mut output, &fresh).await?;
+        let mut output = Output::create(&work.shared, area, work.first_key(), (&path, &BTreeMap::new())).await?;
+        let taken = fill(work, &mut output, &fresh).await?;
         fresh.drain(..taken);
         parts.push(Part::new(path, output.finish().await?));
     }
-    area.seal().await?;
-    // A file that came and went within a flush was never there.
-    parts.retain(|part| part.before.is_some() || !part.is_gone());
-    Ok(parts)
+    Ok(())
+}
+
+/// Whether new rows may go to a file.
+pub(super) fn is_small(work: &Work, part: &Part) -> bool {
+    !part.is_gone() && part.bytes() < work.shared.target_file_bytes / 2
 }
 
 fn twice(work: &Work, slot: usize) -> Error {
@@ -98,7 +124,9 @@ fn twice(work: &Work, slot: usize) -> Error {
 /// The slots whose row is in the file.
 async fn scan(work: Arc<Work>, part: Part) -> Result<Vec<usize>> {
     let shared = &work.shared;
-    let Some(path) = part.place(shared).filter(|_| part.rows() > 0 && work.may_hold(part.keys())) else { return Ok(vec![]) };
+    let Some(path) = part.place(shared).filter(|_| part.rows() > 0 && work.may_hold(part.bounds())) else {
+        return Ok(vec![]);
+    };
     let file = found(shared, &path).await?;
     let schema = key_schema(&work);
     let mut stream = rows(shared, &file, &schema).await?;
@@ -122,7 +150,7 @@ async fn written(
     mut fresh: Vec<usize>,
 ) -> Result<(Made, Vec<usize>)> {
     let shared = &work.shared;
-    let mut output = Output::create(shared, area, work.first_key(), &part.path).await?;
+    let mut output = Output::create(shared, area, work.first_key(), (&part.path, &part.partition)).await?;
     if let Some(path) = part.place(shared).filter(|_| part.rows() > 0) {
         let file = found(shared, &path).await?;
         let mut stream = rows(shared, &file, work.schema()).await?;

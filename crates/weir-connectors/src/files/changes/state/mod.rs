@@ -5,6 +5,9 @@
 //! | changes are collapsed to the last one per key | `crate::changes::pending` |
 //! | which rows they mean, and what those become; what a log left out comes from the row that is there | [`work`] |
 //! | files that hold such rows are written anew, hidden; new rows go to a small one, or to new ones | [`merge`], [`output`] |
+//! | which of them need not be read for it | [`bounds`] |
+//! | the same where `partition_by` divides them, and rows move between folders | [`divided`] |
+//! | rows that are corrected from outside the log | [`mend`] |
 //! | a new shape of the stream | [`shape`] |
 //! | the manifest names the new content and the progress, in one replacement | `super::ledger` |
 //! | readers that glob get to see it | `super::copies` |
@@ -13,6 +16,9 @@
 //!
 //! Not here: changes kept as rows (`super::append`).
 
+pub(in super::super) mod bounds;
+pub(in super::super) mod divided;
+pub(in super::super) mod mend;
 mod merge;
 mod output;
 mod parts;
@@ -35,6 +41,7 @@ use self::output::{Output, broken};
 use self::parts::{Fate, Part};
 use self::shape::{DELETED, Pass};
 use self::work::Work;
+use super::super::partition::Values;
 use super::super::sink::Shared;
 use super::ledger::{self, Flush, LogRecord, Swap};
 use super::{ChangesStream, Roll, copies};
@@ -92,6 +99,7 @@ impl State {
         shared.contract = contract(manifest.arrow_schema()?, &target.schema, deletes, target.on_schema_change, written)
             .map_err(|error| error.at(place.clone()))?;
         check_writable(shared.write.format, &shared.contract.dataset)?;
+        shared.partitioner = shared.partitioner_of(&shared.contract.dataset)?;
         let pending = Pending::new(&shared.contract.dataset, &target.key, deletes).map_err(|error| error.at(place))?;
         let shared = Arc::new(shared);
         let deleted = copies::expire(&shared, &manifest, stream.roll.keep).await?;
@@ -166,28 +174,34 @@ impl State {
         }
         let nothing = self.nothing()?;
         let pending = std::mem::replace(&mut self.pending, nothing);
-        let deleted = match self.deletes {
-            DeleteMode::Soft => Some(self.shared.contract.dataset.index_of(DELETED).map_err(broken)?),
-            _ => None,
-        };
-        let work = Arc::new(Work::new(self.shared.clone(), pending, deleted));
+        let work = Arc::new(Work::new(self.shared.clone(), pending, mark(&self.shared, self.deletes)?));
         let parts = std::mem::take(&mut self.parts);
         self.parts = merge::merge(work, parts, &mut self.record.next_file).await?;
         Ok(())
     }
+}
 
-    /// Readers that glob would take a folder without files for a mistake; and it would not have a schema.
-    async fn not_without_a_file(&mut self) -> Result<()> {
-        if !self.parts.iter().all(Part::is_gone) {
-            return Ok(());
-        }
-        let path = output::name(&self.shared, self.record.next_file);
-        self.record.next_file += 1;
-        let area = merge::area(&self.shared).await?;
-        let output = Output::create(&self.shared, &area, self.first_key(), &path).await?;
-        self.parts.push(Part::new(path, output.finish().await?));
-        area.seal().await
+/// Position of the mark of soft deletes.
+fn mark(shared: &Shared, deletes: DeleteMode) -> Result<Option<usize>> {
+    match deletes {
+        DeleteMode::Soft => shared.contract.dataset.index_of(DELETED).map(Some).map_err(broken),
+        _ => Ok(None),
     }
+}
+
+/// Readers that glob would take a folder without files for a mistake; and it would not have a schema.
+async fn not_without_a_file(shared: &Arc<Shared>, first_key: usize, parts: &mut Vec<Part>, next: &mut u64) -> Result<()> {
+    if !parts.iter().all(Part::is_gone) {
+        return Ok(());
+    }
+    // With folders it is in that of NULL, as deep as all others.
+    let nowhere: Values = shared.partitioner.names().iter().map(|_| None).collect();
+    let path = format!("{}{}", shared.partitioner.folder(&nowhere), output::name(shared, *next));
+    *next += 1;
+    let area = merge::area(shared).await?;
+    let output = Output::create(shared, &area, first_key, (&path, &shared.partitioner.named(&nowhere))).await?;
+    parts.push(Part::new(path, output.finish().await?));
+    area.seal().await
 }
 
 #[async_trait]
@@ -230,12 +244,14 @@ impl ChangeWriter for State {
         let (contract, pass) = shape::evolved(&self.shared.contract.dataset, &self.target, change, self.deletes)
             .map_err(|error| error.at(self.place()))?;
         check_writable(self.shared.write.format, &contract.dataset)?;
+        divided::check_reshape(&self.shared, &contract.dataset, change).map_err(|error| error.at(self.place()))?;
+        let partitioner = self.shared.partitioner_of(&contract.dataset)?;
         let pending = Pending::new(&contract.dataset, &change.key, self.deletes).map_err(|error| error.at(self.place()))?;
         self.begin()?;
         // In the old shape.
         self.merge().await?;
         let mut shared = self.shared.as_ref().clone();
-        (shared.contract, shared.key) = (contract, change.key.clone());
+        (shared.contract, shared.partitioner, shared.key) = (contract, partitioner, change.key.clone());
         self.shared = Arc::new(shared);
         self.target = StreamTarget { schema: change.schema.clone(), key: change.key.clone(), ..self.target.clone() };
         self.pending = pending;
@@ -250,15 +266,10 @@ impl ChangeWriter for State {
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed> {
         self.begin()?;
         self.merge().await?;
-        self.not_without_a_file().await?;
-        let mut files = Vec::new();
-        let mut swap = Swap { files: Vec::new(), deleted: self.deleted.clone(), shown: self.shown.clone() };
-        for part in self.parts.iter().filter(|part| !matches!(part.fate, Fate::Same)) {
-            if let Fate::Made(made) = &part.fate {
-                files.push(made.file.clone());
-            }
-            swap.files.push((part.before.clone(), part.after(&self.shared)));
-        }
+        let first_key = self.first_key();
+        not_without_a_file(&self.shared, first_key, &mut self.parts, &mut self.record.next_file).await?;
+        let (files, changed) = parts::outcome(&self.shared, &self.parts);
+        let swap = Swap { deleted: self.deleted.clone(), shown: self.shown.clone(), ..changed };
         let bytes = files.iter().map(|file| file.staged.bytes).sum();
         let rows = std::mem::take(&mut self.rows);
         // Counts on even if no file is new: a record never looks like the one before it.
@@ -274,7 +285,7 @@ impl ChangeWriter for State {
         self.parts.retain(|part| !part.is_gone());
         for part in &mut self.parts {
             part.before = part.after(&self.shared);
-            part.fate = Fate::Same;
+            (part.fate, part.left) = (Fate::Same, false);
         }
         self.shown = shown;
         self.ahead = false;

@@ -1,10 +1,9 @@
 //! A file of the state on its way to staging.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{cast, max, min};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::array::RecordBatch;
 use weir_error::{Error, Result};
 use weir_formats::{Encoder, encoder};
 
@@ -12,6 +11,7 @@ use super::super::super::manifest::{DATA, fingerprint};
 use super::super::super::sink::Shared;
 use super::super::super::storage::{StagedWriter, StagingArea, join};
 use super::super::super::writer::TokenFile;
+use super::bounds::Bounds;
 use super::parts::Made;
 
 /// See the module. Dropping it leaves what staging sweeps.
@@ -21,20 +21,28 @@ pub(super) struct Output {
     first: usize,
     encoder: Box<dyn Encoder>,
     staged: Box<dyn StagedWriter>,
+    /// Values of its folder.
+    partition: BTreeMap<String, Option<String>>,
     rows: u64,
     /// Of the first key column; `None`: not known.
-    keys: Option<[i64; 2]>,
+    bounds: Option<Bounds>,
 }
 
 impl Output {
     /// A file that readers will find as `path`, relative to the dataset's folder.
-    pub(super) async fn create(shared: &Arc<Shared>, area: &Arc<dyn StagingArea>, first: usize, path: &str) -> Result<Self> {
+    pub(super) async fn create(
+        shared: &Arc<Shared>,
+        area: &Arc<dyn StagingArea>,
+        first: usize,
+        (path, partition): (&str, &BTreeMap<String, Option<String>>),
+    ) -> Result<Self> {
         let nonce = format!("{:08x}", rand::random::<u32>());
         // Ends like no data file: not every reader leaves hidden folders out.
-        let content = join(&join(&shared.dataset.hidden, DATA), &format!("{path}.{nonce}"));
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let content = join(&join(&shared.dataset.hidden, DATA), &format!("{name}.{nonce}"));
         let staged = area.create(&nonce, &content).await?;
         let encoder = encoder(shared.contract.dataset.clone(), &shared.write)?;
-        Ok(Self { shared: shared.clone(), first, encoder, staged, rows: 0, keys: None })
+        Ok(Self { shared: shared.clone(), first, encoder, staged, partition: partition.clone(), rows: 0, bounds: None })
     }
 
     /// Rows in the dataset's schema.
@@ -42,13 +50,10 @@ impl Output {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let found = whole_numbers(batch.column(self.first)).and_then(|numbers| {
-            let numbers = numbers.as_primitive::<Int64Type>();
-            Some([min(numbers)?, max(numbers)?])
-        });
-        self.keys = match (self.rows, self.keys, found) {
+        let found = Bounds::of(batch.schema_ref().field(self.first), batch.column(self.first));
+        self.bounds = match (self.rows, self.bounds.take(), found) {
             (0, _, found) => found,
-            (_, Some(known), Some(found)) => Some([known[0].min(found[0]), known[1].max(found[1])]),
+            (_, Some(known), Some(found)) => Some(known.and(found)),
             _ => None,
         };
         self.rows += batch.num_rows() as u64;
@@ -73,18 +78,8 @@ impl Output {
         }
         let staged = self.staged.finish().await?;
         let schema = fingerprint(&self.shared.contract.dataset);
-        Ok(Made { file: TokenFile { staged, rows: self.rows, partition: Default::default(), schema }, keys: self.keys })
+        Ok(Made { file: TokenFile { staged, rows: self.rows, partition: self.partition, schema }, bounds: self.bounds })
     }
-}
-
-/// A key column as 64-bit numbers, if every value of its type is one, in the same order.
-pub(super) fn whole_numbers(column: &ArrayRef) -> Option<ArrayRef> {
-    use DataType as T;
-    let whole = matches!(column.data_type(), T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32);
-    if !whole || column.null_count() > 0 {
-        return None;
-    }
-    cast(column, &T::Int64).ok()
 }
 
 /// A name for a file of the state, for its life. `listing::is_ours` knows it.

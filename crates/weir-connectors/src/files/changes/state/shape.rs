@@ -186,11 +186,11 @@ impl Pass {
         for (at, part) in parts.iter().enumerate() {
             let Some(place) = part.place(shared) else { continue };
             let (pass, before, shared, area) = (pass.clone(), before.clone(), shared.clone(), area.clone());
-            let path = part.path.clone();
-            tasks.push(async move { Ok((at, pass.file(&before, &shared, &area, first_key, &place, &path).await?)) });
+            let part = part.clone();
+            tasks.push(async move { Ok((at, pass.file(&before, &shared, &area, first_key, &place, &part).await?)) });
         }
         for (at, made) in side_by_side(tasks).await? {
-            parts[at].fate = Fate::Made(made);
+            parts[at].fate = Fate::Made(Box::new(made));
         }
         area.seal().await
     }
@@ -202,9 +202,9 @@ impl Pass {
         area: &Arc<dyn StagingArea>,
         first_key: usize,
         place: &str,
-        path: &str,
+        part: &Part,
     ) -> Result<super::parts::Made> {
-        let mut output = Output::create(shared, area, first_key, path).await?;
+        let mut output = Output::create(shared, area, first_key, (&part.path, &part.partition)).await?;
         let file = found(before, place).await?;
         let mut stream = rows(before, &file, &self.reading).await?;
         while let Some(decoded) = stream.try_next().await? {

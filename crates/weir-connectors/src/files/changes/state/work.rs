@@ -1,15 +1,17 @@
 //! Changes against rows: which rows they mean, and what those become. No I/O.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::util::display::array_value_to_string;
 use weir_error::{Error, Kind, Result};
 
 use super::super::super::sink::Shared;
-use super::output::{broken, whole_numbers};
+use super::bounds::{Bounds, Firsts};
+use super::output::broken;
 use crate::changes::pending::{Fate, Pending, Slot};
 
 /// Rows that are put together at once.
@@ -23,8 +25,11 @@ pub(super) struct Work {
     pub pending: Pending,
     /// Position of the mark of soft deletes.
     pub deleted: Option<usize>,
-    /// Values of the first key column, ascending, if they are whole numbers.
-    firsts: Option<Vec<i64>>,
+    /// Values of the first key column, if they have an order.
+    firsts: Option<Firsts>,
+    /// Rows are corrected from outside the log: of several rows with one key one stays, and a value that nobody knows is NULL. The slots whose row
+    /// was met.
+    mends: Option<Mutex<HashSet<usize>>>,
 }
 
 /// A row of the result.
@@ -38,8 +43,22 @@ enum Pick {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
-        let firsts = firsts(&pending);
-        Self { shared, pending, deleted, firsts }
+        let firsts = firsts(&shared, &pending);
+        Self { shared, pending, deleted, firsts, mends: None }
+    }
+
+    /// Rows as they are to be, instead of changes.
+    pub(super) fn mending(shared: Arc<Shared>, pending: Pending, deleted: Option<usize>) -> Self {
+        Self { mends: Some(Mutex::default()), ..Self::new(shared, pending, deleted) }
+    }
+
+    pub(super) fn mends(&self) -> bool {
+        self.mends.is_some()
+    }
+
+    /// Whether this is the row of the slot, and no second one.
+    fn is_first(&self, slot: usize) -> bool {
+        self.mends.as_ref().is_none_or(|met| met.lock().unwrap_or_else(PoisonError::into_inner).insert(slot))
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -50,10 +69,13 @@ impl Work {
         self.pending.key().first().copied().unwrap_or(0)
     }
 
-    /// Whether a file whose first key column is within these bounds may have a row that is meant.
-    pub(super) fn may_hold(&self, keys: Option<[i64; 2]>) -> bool {
-        let (Some([low, high]), Some(firsts)) = (keys, &self.firsts) else { return true };
-        firsts.get(firsts.partition_point(|first| *first < low)).is_some_and(|first| *first <= high)
+    /// Whether a file whose first key column is within these bounds may have a row that is meant. What is corrected may lie outside the bounds that a
+    /// file had.
+    pub(super) fn may_hold(&self, bounds: Option<&Bounds>) -> bool {
+        match (bounds, &self.firsts) {
+            (Some(bounds), Some(firsts)) if !self.mends() => bounds.may_hold(firsts),
+            _ => true,
+        }
     }
 
     /// The slots of these rows, whose key columns these are.
@@ -71,7 +93,7 @@ impl Work {
         }
         let picks = slots.iter().enumerate().filter_map(|(row, slot)| match slot {
             None => Some(Pick::Old(row)),
-            Some(slot) if self.pending.slots()[*slot].fate == Fate::Gone => None,
+            Some(slot) if self.pending.slots()[*slot].fate == Fate::Gone || !self.is_first(*slot) => None,
             Some(slot) => Some(Pick::New(*slot, Some(row))),
         });
         self.compose(Some(&old), &picks.collect::<Vec<_>>())
@@ -137,7 +159,7 @@ impl Work {
         let mut missing: Vec<&Slot> = Vec::new();
         let mut fresh = Vec::new();
         for (at, slot) in self.pending.slots().iter().enumerate().filter(|(at, _)| !found[*at]) {
-            if self.needs_old(slot) {
+            if !self.mends() && self.needs_old(slot) {
                 missing.push(slot);
             }
             if slot.fate != Fate::Gone {
@@ -169,12 +191,9 @@ fn is_fresh(slot: &Slot) -> bool {
     matches!(slot.fate, Fate::Row { fresh: true, .. })
 }
 
-fn firsts(pending: &Pending) -> Option<Vec<i64>> {
+fn firsts(shared: &Shared, pending: &Pending) -> Option<Firsts> {
     let first = *pending.key().first()?;
-    let columns: Option<Vec<ArrayRef>> = pending.batches().iter().map(|held| whole_numbers(held.rows.column(first))).collect();
-    let columns = columns?;
-    let value = |slot: &Slot| columns[slot.last.batch as usize].as_primitive::<Int64Type>().value(slot.last.row as usize);
-    let mut firsts: Vec<i64> = pending.slots().iter().map(value).collect();
-    firsts.sort_unstable();
-    Some(firsts)
+    let columns: Vec<ArrayRef> = pending.batches().iter().map(|held| held.rows.column(first).clone()).collect();
+    let places = pending.slots().iter().map(|slot| (slot.last.batch as usize, slot.last.row as usize));
+    Firsts::new(shared.contract.dataset.field(first), &columns, places)
 }
