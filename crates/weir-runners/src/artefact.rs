@@ -1,0 +1,1 @@
+//! What a compiler makes: named files, and the variables that they expect.

@@ -1,0 +1,1 @@
+//! From a checked pipeline to an engine's artefact.

@@ -1,0 +1,3 @@
+//! Apache Flink.
+
+pub mod client;

@@ -1,0 +1,3 @@
+//! Kafka Connect.
+
+pub mod client;

@@ -1,0 +1,3 @@
+//! Apache SeaTunnel.
+
+pub mod client;

@@ -1,0 +1,3 @@
+//! Apache Spark.
+
+pub mod client;

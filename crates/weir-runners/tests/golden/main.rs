@@ -1,0 +1,1 @@
+//! Pipelines and what each engine makes of them.
