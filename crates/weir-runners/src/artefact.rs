@@ -15,6 +15,10 @@ pub struct Artefacts {
     pub files: Vec<File>,
     /// The variables that stand in the files in place of values, by name.
     pub expects: Vec<Expected>,
+    /// The weakest promise over all sinks, as far as the engine's own guarantees go.
+    pub delivery: weir_spec::Delivery,
+    /// Why, one clause each.
+    pub reasons: Vec<String>,
     /// What whoever runs it should know: settings of the native engine that have no counterpart, how results may differ.
     pub notes: Vec<String>,
 }
@@ -60,6 +64,8 @@ pub struct Expected {
 pub enum Origin {
     /// The environment, with what is taken when it is not set there.
     Environment {
+        /// The variable there.
+        name: String,
         /// The default of `${NAME:-default}`.
         default: Option<String>,
     },
