@@ -97,9 +97,21 @@ impl Dialect {
     /// # Errors
     /// What is not known to mean the same there, one sentence.
     pub fn translate(self, sql: &str, tables: &Names, columns: &[String]) -> Result<Translated, String> {
-        let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().map_err(|error| format!("this SQL cannot be read: {error}"))?;
-        Translation { dialect: self, tables, columns, tokens, at: 0, brackets: Vec::new(), out: String::new(), notes: Vec::new(), joins: false, together: false }
-            .run()
+        let tokens =
+            Tokenizer::new(&GenericDialect {}, sql).tokenize().map_err(|error| format!("this SQL cannot be read: {error}"))?;
+        Translation {
+            dialect: self,
+            tables,
+            columns,
+            tokens,
+            at: 0,
+            brackets: Vec::new(),
+            out: String::new(),
+            notes: Vec::new(),
+            joins: false,
+            together: false,
+        }
+        .run()
     }
 }
 
@@ -153,10 +165,42 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
 
 /// Words before a bracket that call nothing.
 const NO_CALLS: &[Keyword] = &[
-    Keyword::IN, Keyword::AND, Keyword::OR, Keyword::NOT, Keyword::WHERE, Keyword::ON, Keyword::FROM, Keyword::JOIN, Keyword::SELECT, Keyword::AS,
-    Keyword::OVER, Keyword::VALUES, Keyword::EXISTS, Keyword::WHEN, Keyword::THEN, Keyword::ELSE, Keyword::CASE, Keyword::USING, Keyword::BY,
-    Keyword::HAVING, Keyword::UNION, Keyword::ALL, Keyword::DISTINCT, Keyword::BETWEEN, Keyword::LIKE, Keyword::IS, Keyword::FILTER, Keyword::TABLE,
-    Keyword::SETS, Keyword::ROLLUP, Keyword::CUBE, Keyword::INTERSECT, Keyword::EXCEPT, Keyword::LIMIT, Keyword::WITH, Keyword::PARTITION,
+    Keyword::IN,
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::NOT,
+    Keyword::WHERE,
+    Keyword::ON,
+    Keyword::FROM,
+    Keyword::JOIN,
+    Keyword::SELECT,
+    Keyword::AS,
+    Keyword::OVER,
+    Keyword::VALUES,
+    Keyword::EXISTS,
+    Keyword::WHEN,
+    Keyword::THEN,
+    Keyword::ELSE,
+    Keyword::CASE,
+    Keyword::USING,
+    Keyword::BY,
+    Keyword::HAVING,
+    Keyword::UNION,
+    Keyword::ALL,
+    Keyword::DISTINCT,
+    Keyword::BETWEEN,
+    Keyword::LIKE,
+    Keyword::IS,
+    Keyword::FILTER,
+    Keyword::TABLE,
+    Keyword::SETS,
+    Keyword::ROLLUP,
+    Keyword::CUBE,
+    Keyword::INTERSECT,
+    Keyword::EXCEPT,
+    Keyword::LIMIT,
+    Keyword::WITH,
+    Keyword::PARTITION,
 ];
 
 struct Translation<'a> {
@@ -205,8 +249,20 @@ impl Translation<'_> {
                         self.out.push(' ');
                     }
                 }
-                Token::Comma | Token::Period | Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq | Token::Plus
-                | Token::Minus | Token::Mul | Token::Mod | Token::Number(..) | Token::RArrow => self.push(&token.to_string()),
+                Token::Comma
+                | Token::Period
+                | Token::Eq
+                | Token::Neq
+                | Token::Lt
+                | Token::Gt
+                | Token::LtEq
+                | Token::GtEq
+                | Token::Plus
+                | Token::Minus
+                | Token::Mul
+                | Token::Mod
+                | Token::Number(..)
+                | Token::RArrow => self.push(&token.to_string()),
                 Token::Div => {
                     self.note("`/` of two whole numbers is a whole number natively, and as the engine has it there: cast one side to be sure");
                     self.push("/");
@@ -219,7 +275,9 @@ impl Translation<'_> {
         }
         let sql = self.out.trim().to_string();
         if self.together && sql.to_uppercase().contains("ORDER BY") && !sql.to_uppercase().contains("NULLS ") {
-            self.note("ORDER BY without NULLS FIRST or NULLS LAST: NULL is last natively when ascending, and first on the engine");
+            self.note(
+                "ORDER BY without NULLS FIRST or NULLS LAST: NULL is last natively when ascending, and first on the engine",
+            );
         }
         Ok(Translated { sql, notes: self.notes, joins: self.joins, together: self.together })
     }
@@ -367,7 +425,8 @@ impl Translation<'_> {
 
     /// A table's name, behind `FROM`, `JOIN`, `TABLE` or before a dot: whether it was one.
     fn table(&mut self, word: &Word) -> Result<bool, String> {
-        let named = self.after_keyword(&[Keyword::FROM, Keyword::JOIN, Keyword::TABLE]) && self.brackets.last() != Some(&Bracket::Words);
+        let named =
+            self.after_keyword(&[Keyword::FROM, Keyword::JOIN, Keyword::TABLE]) && self.brackets.last() != Some(&Bracket::Words);
         let qualifies = matches!(self.ahead(0), Some(Token::Period));
         let listed = matches!(self.before(), Some(Token::Comma)) && self.in_from();
         if !named && !qualifies && !listed {
@@ -432,13 +491,19 @@ mod tests {
     #[test]
     fn names_are_folded_quoted_and_replaced() {
         assert_eq!(flink("SELECT Amount, \"Date\" FROM input").unwrap(), "SELECT amount, `Date` FROM `orders`");
-        assert_eq!(flink("SELECT date FROM public.orders WHERE date > DATE '2026-01-01'").unwrap(), "SELECT `date` FROM `orders` WHERE `date` > DATE '2026-01-01'");
+        assert_eq!(
+            flink("SELECT date FROM public.orders WHERE date > DATE '2026-01-01'").unwrap(),
+            "SELECT `date` FROM `orders` WHERE `date` > DATE '2026-01-01'"
+        );
         assert_eq!(flink("SELECT input.amount FROM input").unwrap(), "SELECT `orders`.amount FROM `orders`");
     }
 
     #[test]
     fn functions_and_types_have_the_engine_s_names_or_are_refused() {
-        assert_eq!(flink("SELECT length(a), CAST(b AS text), now() FROM input").unwrap(), "SELECT CHAR_LENGTH(a), CAST(b AS STRING), CURRENT_TIMESTAMP FROM `orders`");
+        assert_eq!(
+            flink("SELECT length(a), CAST(b AS text), now() FROM input").unwrap(),
+            "SELECT CHAR_LENGTH(a), CAST(b AS STRING), CURRENT_TIMESTAMP FROM `orders`"
+        );
         assert!(flink("SELECT date_trunc('day', a) FROM input").unwrap_err().contains("date_trunc"));
         assert!(flink("SELECT a::int FROM input").unwrap_err().contains("CAST"));
         assert!(flink("SELECT a ~ 'x' FROM input").is_err());

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_connect::{
-    CheckReport, Connector, Descriptor, Error, Kind, Registry, Result, Sink, SinkContext, Source, SourceContext, StreamInfo, WriteMode,
+    CheckReport, Connector, Descriptor, Error, Kind, Registry, Result, Sink, SinkContext, Source, SourceContext, StreamInfo,
+    WriteMode,
 };
 
 /// An Iceberg catalogue.
@@ -192,7 +193,12 @@ fn validate<C: DeserializeOwned, S: DeserializeOwned, K: DeserializeOwned>(
     }
 }
 
-fn foreign<C, S, K>(name: &'static str, aliases: &'static [&'static str], summary: &'static str, address_option: &'static str) -> Foreign
+fn foreign<C, S, K>(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    summary: &'static str,
+    address_option: &'static str,
+) -> Foreign
 where
     C: DeserializeOwned + JsonSchema,
     S: DeserializeOwned + JsonSchema,
@@ -213,14 +219,24 @@ where
 fn all() -> Vec<Foreign> {
     vec![
         foreign::<IcebergConnection, TableSource, TableSink>("iceberg", &[], "Iceberg tables, through other engines", "table"),
-        foreign::<ClickhouseConnection, TableSource, TableSink>("clickhouse", &[], "ClickHouse tables, through other engines", "table"),
+        foreign::<ClickhouseConnection, TableSource, TableSink>(
+            "clickhouse",
+            &[],
+            "ClickHouse tables, through other engines",
+            "table",
+        ),
         foreign::<ElasticsearchConnection, IndexSource, IndexSink>(
             "elasticsearch",
             &["opensearch"],
             "Elasticsearch indices, through other engines",
             "index",
         ),
-        foreign::<CassandraConnection, TableSource, TableSink>("cassandra", &[], "Cassandra tables, through other engines", "table"),
+        foreign::<CassandraConnection, TableSource, TableSink>(
+            "cassandra",
+            &[],
+            "Cassandra tables, through other engines",
+            "table",
+        ),
     ]
 }
 
@@ -273,7 +289,8 @@ impl Connector for Foreign {
     }
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
         (self.validate)(role, connection, options).map_err(|error| {
-            Error::new("WEIR-ENGINE-007", Kind::Spec, format!("the options of `{}` are not valid", self.descriptor.name)).because(error)
+            Error::new("WEIR-ENGINE-007", Kind::Spec, format!("the options of `{}` are not valid", self.descriptor.name))
+                .because(error)
         })
     }
     async fn check(&self, _connection: &Value) -> Result<CheckReport> {

@@ -2,8 +2,8 @@
 
 use weir_spec::model::Role;
 
-use super::systems::{Endpoint, is_glob};
 use super::Compiling;
+use super::systems::{Endpoint, is_glob};
 
 /// A pass over the nodes of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,14 +17,23 @@ pub fn lanes(compiling: &Compiling<'_>) -> Vec<Lane> {
     let sources: Vec<_> = compiling.pipeline().of(Role::Source).collect();
     let mut several: Vec<Vec<String>> = Vec::new();
     for node in &sources {
-        let told = compiling.job.streams.get(&node.name).map(|streams| streams.iter().map(|stream| stream.name.clone()).collect::<Vec<_>>());
+        let told = compiling
+            .job
+            .streams
+            .get(&node.name)
+            .map(|streams| streams.iter().map(|stream| stream.name.clone()).collect::<Vec<_>>());
         let streams = match told {
             Some(told) => told,
             None => {
                 let (endpoint, _) = Endpoint::read(compiling, node);
                 let written = endpoint.streams();
                 if written.iter().any(|name| is_glob(name)) && !matches!(endpoint.system, super::systems::System::Files(_)) {
-                    compiling.refuse(node, Some("tables"), "needs the names of what a pattern chooses", "name them, or compile with --connect");
+                    compiling.refuse(
+                        node,
+                        Some("tables"),
+                        "needs the names of what a pattern chooses",
+                        "name them, or compile with --connect",
+                    );
                     return Vec::new();
                 }
                 written
@@ -32,7 +41,12 @@ pub fn lanes(compiling: &Compiling<'_>) -> Vec<Lane> {
         };
         if streams.len() > 1 {
             if sources.len() > 1 {
-                compiling.refuse(node, None, "is compiled with one stream per source where sources stand side by side", "one source per table");
+                compiling.refuse(
+                    node,
+                    None,
+                    "is compiled with one stream per source where sources stand side by side",
+                    "one source per table",
+                );
                 return Vec::new();
             }
             several.push(streams);
@@ -51,7 +65,12 @@ pub fn filled(compiling: &Compiling<'_>, sink: &Endpoint<'_>, written: &str, str
     if text.contains("{tenant}") {
         match tenant {
             Some(tenant) => text = text.replace("{tenant}", tenant),
-            None => compiling.refuse(sink.node, None, "must know the tenant when the pipeline is compiled", "`tenant:` in the pipeline"),
+            None => compiling.refuse(
+                sink.node,
+                None,
+                "must know the tenant when the pipeline is compiled",
+                "`tenant:` in the pipeline",
+            ),
         }
     }
     if text.contains("{date}") {

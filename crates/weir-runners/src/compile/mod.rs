@@ -139,6 +139,15 @@ impl<'a> Compiling<'a> {
         self.told.borrow_mut().note(note.into());
     }
 
+    /// What is taken for a variable of the environment that is not set.
+    pub fn default_of(&self, variable: &str) -> Option<String> {
+        let expected = self.variables.borrow().expected();
+        expected.into_iter().find(|known| known.name == variable).and_then(|known| match known.from {
+            crate::artefact::Origin::Environment { default, .. } => default,
+            _ => None,
+        })
+    }
+
     /// A text with its variables as `${NAME}`, and entries of `credentials_ref` as pipeline files have them: `{{name}}`.
     pub fn with_credentials(&self, text: &Text) -> String {
         let expected = self.variables.borrow().expected();
@@ -181,7 +190,11 @@ pub fn compile(job: &Job<'_>, target: Target) -> Result<Artefacts, Vec<Diagnosti
 /// What to do where a demanded `delivery` cannot be kept.
 fn pipeline_demand(pipeline: &Pipeline, output: &Output) -> Option<String> {
     let demanded = pipeline.delivery.filter(|demanded| *demanded > output.delivery)?;
-    Some(format!("ask for {}, choose another sink or write mode, or another engine (the demand is {})", word(output.delivery), word(demanded)))
+    Some(format!(
+        "ask for {}, choose another sink or write mode, or another engine (the demand is {})",
+        word(output.delivery),
+        word(demanded)
+    ))
 }
 
 /// The word of a promise in pipeline files.
@@ -204,7 +217,8 @@ fn shared(compiling: &Compiling<'_>) {
         );
     }
     if pipeline.dead_letters.allow > 0 {
-        compiling.note("dead_letters.allow: a record that cannot be processed ends the job on this engine, there are no dead letters");
+        compiling
+            .note("dead_letters.allow: a record that cannot be processed ends the job on this engine, there are no dead letters");
     }
     if let Some(policy) = pipeline.on_schema_change.as_deref().filter(|policy| !matches!(*policy, "evolve" | "freeze")) {
         compiling.refuse_at("on_schema_change", format!("has no `{policy}`"), "`freeze`, or the native engine");
@@ -212,7 +226,11 @@ fn shared(compiling: &Compiling<'_>) {
     for (column, choice) in &pipeline.on_loss {
         if choice != "error" {
             let key = if column == "*" { "on_loss".to_string() } else { format!("on_loss/{column}") };
-            compiling.refuse_at(&key, format!("cannot be told what to do where a type is lossy (`{choice}`)"), "a `cast` in a transform, or the native engine");
+            compiling.refuse_at(
+                &key,
+                format!("cannot be told what to do where a type is lossy (`{choice}`)"),
+                "a `cast` in a transform, or the native engine",
+            );
         }
     }
 }

@@ -4,20 +4,58 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use weir_spec::model::Node;
 use weir_spec::Role;
+use weir_spec::model::Node;
 
-use super::text::{NoText, Text};
 use super::Compiling;
+use super::text::{NoText, Text};
 
 /// How our own engine paces and probes: no row depends on it, so other engines have their own and lose nothing.
 const PACE: &[&str] = &[
-    "ack_timeout_secs", "allow_repeated_pages", "await_ms", "batch_bytes", "batch_messages", "batch_rows", "broker_timeout_secs",
-    "chunk_bytes", "chunk_documents", "confirm_timeout_secs", "connect_timeout_secs", "fetch_bytes", "fetch_documents", "heartbeat_secs",
-    "inbox", "infer_rows", "linger_ms", "load", "max_buffer", "max_buffer_bytes", "max_open_files", "max_response_bytes", "max_retries",
-    "max_retry_wait_secs", "prefetch", "progress_topic", "receive_maximum", "retry_base_ms", "sample_documents", "sample_pages",
-    "sample_records", "schema_sample_files", "split_bytes", "split_documents", "split_rows", "split_size", "staging_schema", "state_collection",
-    "state_schema", "target_file_size", "timeout_secs", "transaction_timeout_secs", "transactional_id_prefix", "user_agent",
+    "ack_timeout_secs",
+    "allow_repeated_pages",
+    "await_ms",
+    "batch_bytes",
+    "batch_messages",
+    "batch_rows",
+    "broker_timeout_secs",
+    "chunk_bytes",
+    "chunk_documents",
+    "confirm_timeout_secs",
+    "connect_timeout_secs",
+    "fetch_bytes",
+    "fetch_documents",
+    "heartbeat_secs",
+    "inbox",
+    "infer_rows",
+    "linger_ms",
+    "load",
+    "max_buffer",
+    "max_buffer_bytes",
+    "max_open_files",
+    "max_response_bytes",
+    "max_retries",
+    "max_retry_wait_secs",
+    "prefetch",
+    "progress_topic",
+    "receive_maximum",
+    "retry_base_ms",
+    "sample_documents",
+    "sample_pages",
+    "sample_records",
+    "schema_sample_files",
+    "split_bytes",
+    "split_documents",
+    "split_rows",
+    "split_size",
+    "staging_schema",
+    "state_collection",
+    "state_schema",
+    "target_file_size",
+    "timeout_secs",
+    "transaction_timeout_secs",
+    "transactional_id_prefix",
+    "user_agent",
 ];
 
 /// The options of one node, its connection's among them.
@@ -35,7 +73,9 @@ impl<'c> Options<'c> {
         let compiling: &'c Compiling<'c> = compiling;
         let mut values = node.options.as_object().cloned().unwrap_or_default();
         let named = match values.remove("connection") {
-            Some(Value::String(name)) => compiling.pipeline().connections.get(&name).and_then(|known| known.options.as_object().cloned()),
+            Some(Value::String(name)) => {
+                compiling.pipeline().connections.get(&name).and_then(|known| known.options.as_object().cloned())
+            }
             Some(Value::Object(inline)) => Some(inline),
             _ => None,
         };
@@ -47,7 +87,10 @@ impl<'c> Options<'c> {
         if let Some(connector) = compiling.job.registry.get(&node.kind) {
             let descriptor = connector.descriptor();
             let own = if node.role == Role::Sink { &descriptor.sink } else { &descriptor.source };
-            [Some(&descriptor.connection), own.as_ref()].into_iter().flatten().for_each(|schema| secret_names(schema, &mut secrets));
+            [Some(&descriptor.connection), own.as_ref()]
+                .into_iter()
+                .flatten()
+                .for_each(|schema| secret_names(schema, &mut secrets));
         }
         Self { compiling, node, values, secrets, used: RefCell::default() }
     }
@@ -89,7 +132,11 @@ impl<'c> Options<'c> {
         match text.as_plain() {
             Some(plain) => Some(plain.to_string()),
             None => {
-                self.refuse(Some(name), format!("must know `{name}` when the pipeline is compiled"), "write it without a reference");
+                self.refuse(
+                    Some(name),
+                    format!("must know `{name}` when the pipeline is compiled"),
+                    "write it without a reference",
+                );
                 None
             }
         }
@@ -161,7 +208,9 @@ impl<'c> Options<'c> {
         read.unwrap_or_else(|why| {
             let option = option.split('.').next();
             match why {
-                NoText::Bound => self.refuse(option, "binds no `${last_run_time}` and no `${cursor}`", "`mode: cdc`, or the native engine"),
+                NoText::Bound => {
+                    self.refuse(option, "binds no `${last_run_time}` and no `${cursor}`", "`mode: cdc`, or the native engine")
+                }
                 NoText::Broken(why) => self.refuse(option, format!("cannot be given this reference: {why}"), ""),
             }
             Text::default()
@@ -183,7 +232,8 @@ impl<'c> Options<'c> {
             Value::Object(map) => map.iter_mut().for_each(|(name, value)| self.mask(name, &format!("{path}.{name}"), value)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.mask(key, path, item)),
             Value::String(text) => {
-                let refers = text.contains("${") || text.contains("{{") || text.starts_with("vault://") || text.starts_with("file://");
+                let refers =
+                    text.contains("${") || text.contains("{{") || text.starts_with("vault://") || text.starts_with("file://");
                 if (self.secrets.contains(key) || sounds_secret(key)) && !refers {
                     *text = self.as_text(text, true, path).braces();
                 } else if text.contains("://") && text.contains('@') {
@@ -236,7 +286,19 @@ fn scalar(value: &Value) -> Option<String> {
 /// Headers and settings that carry credentials.
 fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let words = ["authorization", "password", "passwd", "secret", "token", "api-key", "api_key", "apikey", "cookie", "credential", "jaas"];
+    let words = [
+        "authorization",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "api-key",
+        "api_key",
+        "apikey",
+        "cookie",
+        "credential",
+        "jaas",
+    ];
     words.iter().any(|word| key.contains(word))
 }
 

@@ -9,8 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_connect::{
-    CheckReport, CommitKind, Connector, Descriptor, Error, Kind, ReadRequest, Registry, Result, Sink, SinkCapabilities, SinkContext, SinkType,
-    Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader, StreamSink, StreamTarget, WriteMode,
+    CheckReport, CommitKind, Connector, Descriptor, Error, Kind, ReadRequest, Registry, Result, Sink, SinkCapabilities,
+    SinkContext, SinkType, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader, StreamSink, StreamTarget,
+    WriteMode,
 };
 use weir_plan::{PlanFailure, Planner, TypeWord, Unresolved};
 use weir_spec::model::{Input, Mode, Node, Pipeline, Role};
@@ -37,8 +38,13 @@ impl Shapes {
         for node in job.pipeline.of(Role::Source) {
             let known = job.streams.get(&node.name).cloned().or_else(|| declared(node).map(|stream| vec![stream]));
             let Some(known) = known else { continue };
-            shapes.found.insert(node.name.clone(), known.iter().map(|stream| (stream.name.clone(), stream.schema.clone())).collect());
-            shapes.keys.insert(node.name.clone(), known.iter().map(|stream| (stream.name.clone(), stream.primary_key.clone())).collect());
+            shapes
+                .found
+                .insert(node.name.clone(), known.iter().map(|stream| (stream.name.clone(), stream.schema.clone())).collect());
+            shapes.keys.insert(
+                node.name.clone(),
+                known.iter().map(|stream| (stream.name.clone(), stream.primary_key.clone())).collect(),
+            );
             streams.insert(node.name.clone(), known);
         }
         if job.pipeline.of(Role::Transform).next().is_none() || streams.len() < job.pipeline.of(Role::Source).count() {
@@ -59,7 +65,9 @@ impl Shapes {
             [(_, only)] => Some(only.clone()),
             all => {
                 let wanted = stream?;
-                all.iter().find(|(name, _)| name == wanted || name.starts_with(&format!("{wanted}_"))).map(|(_, schema)| schema.clone())
+                all.iter()
+                    .find(|(name, _)| name == wanted || name.starts_with(&format!("{wanted}_")))
+                    .map(|(_, schema)| schema.clone())
             }
         }
     }
@@ -105,15 +113,23 @@ pub(super) fn stream_name(node: &Node) -> String {
         Value::Array(items) => items.first().and_then(Value::as_str).map(Into::into),
         _ => None,
     };
-    let by_option = ["stream", "stream_name", "name", "table", "tables", "topic", "topics", "collection", "collections", "queue", "index"];
-    let path = || one("path").map(|path| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().split('.').next().unwrap_or_default().to_string());
+    let by_option =
+        ["stream", "stream_name", "name", "table", "tables", "topic", "topics", "collection", "collections", "queue", "index"];
+    let path = || {
+        one("path").map(|path| {
+            path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().split('.').next().unwrap_or_default().to_string()
+        })
+    };
     by_option.iter().find_map(|name| one(name)).or_else(path).filter(|name| !name.is_empty()).unwrap_or_else(|| node.name.clone())
 }
 
 type Found = BTreeMap<String, Vec<(String, SchemaRef)>>;
 
 /// Plans a copy of the pipeline. `Err(None)`: the planner cannot tell without the systems.
-fn plan(job: &Job<'_>, streams: &BTreeMap<String, Vec<StreamInfo>>) -> std::result::Result<Found, Option<Vec<weir_spec::Diagnostic>>> {
+fn plan(
+    job: &Job<'_>,
+    streams: &BTreeMap<String, Vec<StreamInfo>>,
+) -> std::result::Result<Found, Option<Vec<weir_spec::Diagnostic>>> {
     let mut pipeline: Pipeline = job.pipeline.clone();
     if pipeline.mode != Mode::Streaming {
         pipeline.mode = Mode::Batch;
@@ -125,14 +141,18 @@ fn plan(job: &Job<'_>, streams: &BTreeMap<String, Vec<StreamInfo>>) -> std::resu
     let mut addresses: Vec<(String, Input)> = Vec::new();
     for input in pipeline.nodes.iter().flat_map(|node| node.inputs.clone()).collect::<Vec<_>>() {
         let ports = match (&input.port, pipeline.node(&input.node)) {
-            (None, Some(node)) => super::views::routes(node).map_or_else(Vec::new, |routes| routes.into_iter().map(|(name, _)| name).collect()),
+            (None, Some(node)) => {
+                super::views::routes(node).map_or_else(Vec::new, |routes| routes.into_iter().map(|(name, _)| name).collect())
+            }
             _ => Vec::new(),
         };
         let all = if ports.is_empty() { vec![input.port.clone()] } else { ports.into_iter().map(Some).collect() };
         for port in all {
             let input = Input { node: input.node.clone(), port };
             let address = address(&input);
-            if pipeline.node(&input.node).is_some_and(|node| node.role == Role::Transform) && !addresses.iter().any(|(known, _)| *known == address) {
+            if pipeline.node(&input.node).is_some_and(|node| node.role == Role::Transform)
+                && !addresses.iter().any(|(known, _)| *known == address)
+            {
                 addresses.push((address, input));
             }
         }
@@ -156,7 +176,12 @@ fn plan(job: &Job<'_>, streams: &BTreeMap<String, Vec<StreamInfo>>) -> std::resu
             options: Value::Object(Default::default()),
         });
     }
-    let planner = Planner { registry: declared_registry(streams), resolve: Arc::new(Unresolved), base_dir: PathBuf::from("."), parallelism: 1 };
+    let planner = Planner {
+        registry: declared_registry(streams),
+        resolve: Arc::new(Unresolved),
+        base_dir: PathBuf::from("."),
+        parallelism: 1,
+    };
     let planned = match futures::executor::block_on(planner.plan(Arc::new(pipeline))) {
         Ok(plan) => plan,
         Err(PlanFailure::Refused(plan, _)) => *plan,
@@ -167,7 +192,9 @@ fn plan(job: &Job<'_>, streams: &BTreeMap<String, Vec<StreamInfo>>) -> std::resu
     for flow in &planned.flows {
         let stream = flow.inputs.first().map(|input| input.stream.name.clone()).unwrap_or_default();
         for output in &flow.outputs {
-            let Some(place) = output.node.strip_prefix(TAP).and_then(|rest| rest.strip_prefix('_')?.parse::<usize>().ok()) else { continue };
+            let Some(place) = output.node.strip_prefix(TAP).and_then(|rest| rest.strip_prefix('_')?.parse::<usize>().ok()) else {
+                continue;
+            };
             if let Some((address, _)) = addresses.get(place) {
                 found.entry(address.clone()).or_default().push((stream.clone(), output.schema.clone()));
             }
@@ -198,7 +225,15 @@ fn no_options() -> Value {
 }
 
 fn descriptor(name: &'static str, source: Option<Value>, sink: Option<Value>) -> Descriptor {
-    Descriptor { name, aliases: &[], summary: "has a shape and no rows", connection: no_options(), source, sink, address_option: "table" }
+    Descriptor {
+        name,
+        aliases: &[],
+        summary: "has a shape and no rows",
+        connection: no_options(),
+        source,
+        sink,
+        address_option: "table",
+    }
 }
 
 fn nothing_here() -> Error {

@@ -71,9 +71,7 @@ pub fn spark(data_type: &DataType) -> Result<String, String> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "STRING".into(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BINARY".into(),
         DataType::Date32 => "DATE".into(),
-        DataType::Timestamp(unit, zone) if digits(unit) <= 6 => {
-            if zone.is_some() { "TIMESTAMP" } else { "TIMESTAMP_NTZ" }.into()
-        }
+        DataType::Timestamp(unit, zone) if digits(unit) <= 6 => if zone.is_some() { "TIMESTAMP" } else { "TIMESTAMP_NTZ" }.into(),
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
         DataType::List(item) | DataType::LargeList(item) => format!("ARRAY<{}>", spark(item.data_type())?),
         DataType::Struct(fields) => {
@@ -136,7 +134,9 @@ pub fn widens(from: &DataType, to: &DataType) -> bool {
         (Decimal128(p, s), Decimal128(q, t)) => s <= t && i16::from(*p) - i16::from(*s) <= i16::from(*q) - i16::from(*t),
         (_, Utf8 | LargeUtf8) => whole(from).is_some() || *from == DataType::Boolean || *from == DataType::Date32,
         _ => match (whole(from), whole(to), to) {
-            (Some((signed, bits)), Some((to_signed, to_bits)), _) => bits < to_bits && (to_signed || !signed) || bits == to_bits && signed == to_signed,
+            (Some((signed, bits)), Some((to_signed, to_bits)), _) => {
+                bits < to_bits && (to_signed || !signed) || bits == to_bits && signed == to_signed
+            }
             (Some((_, bits)), None, Float64) => bits <= 32,
             (Some((_, bits)), None, Float32) => bits <= 16,
             (Some((_, bits)), None, Decimal128(p, s)) => {

@@ -67,7 +67,8 @@ pub fn routes(node: &Node) -> Option<Vec<(String, Option<String>)>> {
             _ => return None,
         }
     }
-    let unmatched = map.get("unmatched").and_then(Value::as_str).filter(|word| !matches!(*word, "error" | "dead_letter" | "drop"));
+    let unmatched =
+        map.get("unmatched").and_then(Value::as_str).filter(|word| !matches!(*word, "error" | "dead_letter" | "drop"));
     if let Some(name) = otherwise.or_else(|| unmatched.map(Into::into)) {
         routes.push((name, None));
     }
@@ -87,7 +88,9 @@ pub struct View {
 pub fn expressible(kind: &str, dialect: Dialect) -> bool {
     let everywhere = ["sql", "filter", "field_mapper", "cast", "split"];
     match dialect {
-        Dialect::Flink | Dialect::Spark => everywhere.contains(&kind) || matches!(kind, "dedupe" | "join" | "aggregate" | "window" | "watermark" | "json_path"),
+        Dialect::Flink | Dialect::Spark => {
+            everywhere.contains(&kind) || matches!(kind, "dedupe" | "join" | "aggregate" | "window" | "watermark" | "json_path")
+        }
         Dialect::SeaTunnel => everywhere.contains(&kind),
     }
 }
@@ -151,7 +154,12 @@ impl Lowering<'_> {
     fn known(&self, node: &Node, for_what: &str) -> Option<SchemaRef> {
         let found = self.columns(node);
         if found.is_none() {
-            self.refuse(node, None, &format!("needs to know the columns for {for_what}"), "declare them at the source (`columns`), or compile with --connect");
+            self.refuse(
+                node,
+                None,
+                &format!("needs to know the columns for {for_what}"),
+                "declare them at the source (`columns`), or compile with --connect",
+            );
         }
         found
     }
@@ -203,13 +211,23 @@ impl Lowering<'_> {
         }
         match self.dialect.translate(sql, tables, &self.names_of(node)) {
             Err(why) => {
-                self.refuse(node, Some(option), &format!("cannot take this SQL: {why}"), "another way to write it, or the native engine");
+                self.refuse(
+                    node,
+                    Some(option),
+                    &format!("cannot take this SQL: {why}"),
+                    "another way to write it, or the native engine",
+                );
                 None
             }
             Ok(done) => {
                 if self.dialect == Dialect::SeaTunnel && (done.joins || done.together) {
                     let what = if done.joins { "joins" } else { "aggregates, groups or orders" };
-                    self.refuse(node, Some(option), &format!("has SQL for one row at a time, and this {what}"), "the native engine, Flink or Spark");
+                    self.refuse(
+                        node,
+                        Some(option),
+                        &format!("has SQL for one row at a time, and this {what}"),
+                        "the native engine, Flink or Spark",
+                    );
                     return None;
                 }
                 for note in done.notes {
@@ -305,7 +323,8 @@ impl Lowering<'_> {
         }
         let from_text = matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         if !widens(from, &to.data_type) && !from_text {
-            let why = format!("may round or cut `{column}` unseen: {} does not hold every {}", theirs, weir_plan::show_type(from));
+            let why =
+                format!("may round or cut `{column}` unseen: {} does not hold every {}", theirs, weir_plan::show_type(from));
             self.refuse(node, Some("cast"), &why, "a wider type, SQL that says how to round, or the native engine");
             return None;
         }
@@ -370,7 +389,12 @@ impl Lowering<'_> {
         for (name, value) in constants {
             let literal = match &value {
                 Value::String(text) if text.contains("${") || text.contains("{{") => {
-                    self.refuse(node, Some("constants"), "is given no references inside of SQL", "write the value, or use the native engine");
+                    self.refuse(
+                        node,
+                        Some("constants"),
+                        "is given no references inside of SQL",
+                        "write the value, or use the native engine",
+                    );
                     return None;
                 }
                 Value::String(text) => self.dialect.literal(text),
@@ -383,7 +407,8 @@ impl Lowering<'_> {
             out.push((name, literal));
         }
         if !select.is_empty() {
-            let chosen: Vec<(String, String)> = select.iter().filter_map(|name| out.iter().find(|(known, _)| known == name).cloned()).collect();
+            let chosen: Vec<(String, String)> =
+                select.iter().filter_map(|name| out.iter().find(|(known, _)| known == name).cloned()).collect();
             out = chosen;
         }
         let each: Vec<String> = out
@@ -441,7 +466,8 @@ impl Lowering<'_> {
             return None;
         }
         if node.options.get("ttl_ms").is_some_and(|ttl| !ttl.is_null()) {
-            self.compiling.note(format!("`{}.ttl_ms`: on Flink `table.exec.state.ttl` says how long keys are remembered", node.name));
+            self.compiling
+                .note(format!("`{}.ttl_ms`: on Flink `table.exec.state.ttl` says how long keys are remembered", node.name));
         }
         Some(format!(
             "SELECT {all} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY {order}) AS `weir_row` FROM {from}) WHERE `weir_row` = 1",
@@ -467,14 +493,20 @@ impl Lowering<'_> {
             "full" | "full_outer" | "outer" => "FULL JOIN",
             "inner" => "JOIN",
             other => {
-                self.refuse(node, Some("kind"), &format!("is compiled without `{other}` joins"), "`sql` with EXISTS or NOT EXISTS");
+                self.refuse(
+                    node,
+                    Some("kind"),
+                    &format!("is compiled without `{other}` joins"),
+                    "`sql` with EXISTS or NOT EXISTS",
+                );
                 return None;
             }
         };
         let mut shared: Vec<String> = Vec::new();
         let on = match node.options.get("on")? {
             Value::String(condition) => {
-                let tables = [(vec![address(left), left.node.clone()], l.clone()), (vec![address(right), right.node.clone()], r.clone())];
+                let tables =
+                    [(vec![address(left), left.node.clone()], l.clone()), (vec![address(right), right.node.clone()], r.clone())];
                 self.translate(node, "on", condition, &tables)?
             }
             Value::Array(names) => {
@@ -492,9 +524,10 @@ impl Lowering<'_> {
             _ => return None,
         };
         let drop = self.list(node, "drop");
-        let rename: BTreeMap<String, String> = node.options.get("rename").and_then(Value::as_object).map_or_else(BTreeMap::new, |map| {
-            map.iter().filter_map(|(from, to)| Some((from.clone(), to.as_str()?.to_string()))).collect()
-        });
+        let rename: BTreeMap<String, String> =
+            node.options.get("rename").and_then(Value::as_object).map_or_else(BTreeMap::new, |map| {
+                map.iter().filter_map(|(from, to)| Some((from.clone(), to.as_str()?.to_string()))).collect()
+            });
         let mut out = Vec::new();
         for (input, columns, view, is_right) in [(left, &of_left, &ql, false), (right, &of_right, &qr, true)] {
             for field in columns.fields() {
@@ -548,7 +581,10 @@ impl Lowering<'_> {
         let key: Vec<String> = self.list(node, "group_by").iter().map(|name| self.quoted(name)).collect();
         let out: Vec<String> = key.iter().cloned().chain(self.measures(node)?).collect();
         let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
-        self.compiling.note(format!("`{}`: a sum that does not fit ends the run natively; on the engine it may wrap around or be NULL", node.name));
+        self.compiling.note(format!(
+            "`{}`: a sum that does not fit ends the run natively; on the engine it may wrap around or be NULL",
+            node.name
+        ));
         Some(format!("SELECT {} FROM {}{group}", out.join(", "), self.from(node)))
     }
 
@@ -558,10 +594,16 @@ impl Lowering<'_> {
         let key: Vec<String> = self.list(node, "group_by").iter().map(|name| self.quoted(name)).collect();
         let lateness = node.options.get("allowed_lateness_ms").and_then(Value::as_u64).unwrap_or(0);
         if lateness > 0 && !self.compiling.bounded() {
-            self.refuse(node, Some("allowed_lateness_ms"), "closes a window for good", "a larger `max_lateness_ms` at the source, or the native engine");
+            self.refuse(
+                node,
+                Some("allowed_lateness_ms"),
+                "closes a window for good",
+                "a larger `max_lateness_ms` at the source, or the native engine",
+            );
         }
         if self.text(node, "nulls") != Some("drop") {
-            self.compiling.note(format!("`{}`: a row without a time ends the run natively; the engine may leave it out", node.name));
+            self.compiling
+                .note(format!("`{}`: a row without a time ends the run natively; the engine may leave it out", node.name));
         }
         match self.dialect {
             Dialect::Flink => self.flink_window(node, on, &key, &measures),
@@ -590,7 +632,8 @@ impl Lowering<'_> {
             let by = if key.is_empty() { String::new() } else { format!(" PARTITION BY ({})", key.join(", ")) };
             format!("SESSION(TABLE {from}{by}, {time}, {gap})")
         };
-        let group: Vec<String> = ["window_start".to_string(), "window_end".into()].into_iter().chain(key.iter().cloned()).collect();
+        let group: Vec<String> =
+            ["window_start".to_string(), "window_end".into()].into_iter().chain(key.iter().cloned()).collect();
         let out: Vec<String> = group.iter().cloned().chain(measures.iter().cloned()).collect();
         Some(format!("SELECT {} FROM TABLE({call}) GROUP BY {}", out.join(", "), group.join(", ")))
     }
@@ -629,16 +672,26 @@ impl Lowering<'_> {
     fn json_path(&self, node: &Node) -> Option<String> {
         let columns = self.known(node, "a json_path")?;
         let column = self.text(node, "column")?;
-        if self.text(node, "on_missing").is_some_and(|word| word != "null") || self.text(node, "on_error") == Some("dead_letter") {
+        if self.text(node, "on_missing").is_some_and(|word| word != "null") || self.text(node, "on_error") == Some("dead_letter")
+        {
             self.refuse(node, None, "sets no rows aside for a path", "`on_missing: null` and `on_error: null` or `error`");
         }
         let keep = node.options.get("keep").and_then(Value::as_bool).unwrap_or(true);
-        let mut out: Vec<String> =
-            columns.fields().iter().filter(|field| keep || field.name() != column).map(|field| self.quoted(field.name())).collect();
+        let mut out: Vec<String> = columns
+            .fields()
+            .iter()
+            .filter(|field| keep || field.name() != column)
+            .map(|field| self.quoted(field.name()))
+            .collect();
         for taken in node.options.get("columns")?.as_array()? {
             let (path, name) = (taken.get("path")?.as_str()?, taken.get("as")?.as_str()?);
             if path.contains(['*', '?', ':', ',']) || path.contains("..") {
-                self.refuse(node, Some("columns"), &format!("takes paths to one value, and `{path}` may lead to several"), "the native engine");
+                self.refuse(
+                    node,
+                    Some("columns"),
+                    &format!("takes paths to one value, and `{path}` may lead to several"),
+                    "the native engine",
+                );
                 return None;
             }
             let value = match self.dialect {
@@ -701,10 +754,12 @@ mod tests {
 
     #[test]
     fn routes_are_read_in_every_form() {
-        let node = |options: Value| Node { name: "s".into(), role: Role::Transform, kind: "split".into(), inputs: Vec::new(), options };
+        let node =
+            |options: Value| Node { name: "s".into(), role: Role::Transform, kind: "split".into(), inputs: Vec::new(), options };
         let short = routes(&node(json!({"eu": "region = 'EU'", "rest": "default"}))).unwrap();
         assert_eq!(short, [("eu".into(), Some("region = 'EU'".into())), ("rest".into(), None)]);
-        let by = routes(&node(json!({"by": "region", "values": {"eu": "EU", "us": ["US", "CA"]}, "unmatched": "other"}))).unwrap();
+        let by =
+            routes(&node(json!({"by": "region", "values": {"eu": "EU", "us": ["US", "CA"]}, "unmatched": "other"}))).unwrap();
         assert_eq!(by[1], ("us".into(), Some("\"region\" IN ('US', 'CA')".into())));
         assert_eq!(by[2], ("other".into(), None));
     }

@@ -18,11 +18,21 @@ fn brokers(compiling: &Compiling<'_>) -> (Kafka, Map<String, Value>) {
     for node in compiling.pipeline().nodes.iter().filter(|node| compiling.kind(node) == "kafka") {
         let (endpoint, options) = Endpoint::read(compiling, node);
         if let System::Kafka(kafka) = endpoint.system {
-            let schema = compiling.job.registry.get("kafka").map(|known| known.descriptor().connection.clone()).unwrap_or_default();
+            let schema =
+                compiling.job.registry.get("kafka").map(|known| known.descriptor().connection.clone()).unwrap_or_default();
             let known = |name: &str| schema.pointer("/properties").is_some_and(|all| all.get(name).is_some());
             let mut own = options.masked().as_object().cloned().unwrap_or_default();
             own.retain(|name, _| known(name));
-            let bridge = Kafka { pattern: None, format: ValueFormat::Json, registry: None, start: StartAt::Earliest, group: None, key_format: None, csv: None, ..kafka };
+            let bridge = Kafka {
+                pattern: None,
+                format: ValueFormat::Json,
+                registry: None,
+                start: StartAt::Earliest,
+                group: None,
+                key_format: None,
+                csv: None,
+                ..kafka
+            };
             return (bridge, own);
         }
     }
@@ -50,7 +60,11 @@ fn brokers(compiling: &Compiling<'_>) -> (Kafka, Map<String, Value>) {
 pub(super) fn companion(table: &Table<'_, '_>, time: Option<&EventTime>, statements: &mut Statements, output: &mut Output) {
     let compiling = table.compiling;
     let (mut kafka, mut sink) = brokers(compiling);
-    let topic = format!("weir.{}.{}", identifier(&compiling.pipeline().name), view_name(&Input { node: table.endpoint.node.name.clone(), port: None }, table.stream));
+    let topic = format!(
+        "weir.{}.{}",
+        identifier(&compiling.pipeline().name),
+        view_name(&Input { node: table.endpoint.node.name.clone(), port: None }, table.stream)
+    );
     sink.insert("topic".into(), json!(topic));
     kafka.topics = vec![topic.clone()];
     // The companion takes every option as it is written.
@@ -61,7 +75,10 @@ pub(super) fn companion(table: &Table<'_, '_>, time: Option<&EventTime>, stateme
     if !output.files.iter().any(|file| file.name == name) {
         output.file(name.clone(), artefact::Role::Companion, text);
     }
-    compiling.note(format!("`{}`: `weir run {name}` beside the job feeds topic `{topic}`, which the job reads", table.endpoint.node.name));
+    compiling.note(format!(
+        "`{}`: `weir run {name}` beside the job feeds topic `{topic}`, which the job reads",
+        table.endpoint.node.name
+    ));
     if let Some(columns) = table.columns() {
         let mut with = Vec::new();
         Table { stream: None, ..*table }.kafka_source(&kafka, &mut with);
@@ -117,7 +134,8 @@ pub(super) fn log(table: &Table<'_, '_>, statements: &mut Statements, output: &m
     let stream = table.stream.map(ToString::to_string).or_else(|| table.endpoint.streams().first().cloned()).unwrap_or_default();
     let topic = kafka_connect::topic_of(compiling, table.endpoint, &stream);
     kafka.topics = vec![topic.clone()];
-    compiling.note(format!("`{}`: `{name}` on Kafka Connect feeds topic `{topic}`, which the job reads", table.endpoint.node.name));
+    compiling
+        .note(format!("`{}`: `{name}` on Kafka Connect feeds topic `{topic}`, which the job reads", table.endpoint.node.name));
     let Some(columns) = table.columns() else { return };
     let raw = format!("{}__changes", table.name);
     let mut definitions = Vec::new();
@@ -130,11 +148,13 @@ pub(super) fn log(table: &Table<'_, '_>, statements: &mut Statements, output: &m
                 out.push(format!("TIMESTAMPADD(DAY, {quoted}, DATE '1970-01-01') AS {quoted}"));
                 Ok("INT".to_string())
             }
-            DataType::Timestamp(_, None) | DataType::Time32(_) | DataType::Time64(_) | DataType::Binary | DataType::Float32 => Err(format!(
-                "column `{}`: Debezium writes {} in a way that Flink cannot read exactly",
-                field.name(),
-                weir_plan::show_type(field.data_type())
-            )),
+            DataType::Timestamp(_, None) | DataType::Time32(_) | DataType::Time64(_) | DataType::Binary | DataType::Float32 => {
+                Err(format!(
+                    "column `{}`: Debezium writes {} in a way that Flink cannot read exactly",
+                    field.name(),
+                    weir_plan::show_type(field.data_type())
+                ))
+            }
             other => {
                 out.push(quoted.clone());
                 crate::compile::types::flink(other)

@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 use weir_connect::WriteMode;
+use weir_spec::Delivery;
 use weir_spec::model::{Node, Role};
 use weir_spec::units::duration_ms;
-use weir_spec::Delivery;
 
 use crate::artefact;
 use crate::compile::lanes::{Lane, filled, stream_of};
@@ -50,7 +50,9 @@ pub(super) fn compile(compiling: &Compiling<'_>) -> Output {
     });
     output.file(format!("{}.json", pipeline.name), artefact::Role::Job, format!("{whole:#}\n"));
     let mut arguments = vec!["--detached".to_string(), "--job-name".into(), pipeline.name.clone()];
-    arguments.extend(pipeline.parallelism.map(|parallelism| vec!["--parallelism".to_string(), parallelism.to_string()]).unwrap_or_default());
+    arguments.extend(
+        pipeline.parallelism.map(|parallelism| vec!["--parallelism".to_string(), parallelism.to_string()]).unwrap_or_default(),
+    );
     arguments.extend(["--job-config".to_string(), format!("{}.json", pipeline.name)]);
     output.file(format!("{}.args", pipeline.name), artefact::Role::Arguments, arguments.join("\n"));
     output
@@ -65,7 +67,9 @@ fn flink_config(compiling: &Compiling<'_>) -> Value {
     let pipeline = compiling.pipeline();
     let mut all = Map::new();
     let mut put = |key: &str, value: String| all.insert(key.into(), Value::String(value));
-    for (label, key) in [("taskmanager_memory", "taskmanager.memory.process.size"), ("task_slots", "taskmanager.numberOfTaskSlots")] {
+    for (label, key) in
+        [("taskmanager_memory", "taskmanager.memory.process.size"), ("task_slots", "taskmanager.numberOfTaskSlots")]
+    {
         if let Some(value) = pipeline.labels.get(label) {
             put(key, value.clone());
         }
@@ -94,7 +98,9 @@ fn columns(compiling: &Compiling<'_>, node: &Node, options: &Options<'_>) -> Opt
     for field in columns.fields() {
         match types::flink(field.data_type()) {
             Ok(word) => drop(all.insert(field.name().clone(), Value::String(word))),
-            Err(why) => options.refuse(Some("columns"), format!("column `{}`: {why}", field.name()), "another type, or the native engine"),
+            Err(why) => {
+                options.refuse(Some("columns"), format!("column `{}`: {why}", field.name()), "another type, or the native engine")
+            }
         }
     }
     Some(Value::Object(all))
@@ -176,7 +182,11 @@ fn source(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<
                 }
             }
             if log.start.is_some() || !log.snapshot_where.is_empty() || log.failover {
-                options.refuse(None, "is told no place to begin at and no parts of tables", "Kafka Connect, or the native engine");
+                options.refuse(
+                    None,
+                    "is told no place to begin at and no parts of tables",
+                    "Kafka Connect, or the native engine",
+                );
             }
             out.insert("debezium_config".into(), Value::Object(debezium));
         }
@@ -236,7 +246,12 @@ fn watermark(name: &str, input: &str, time: &EventTime) -> Value {
 fn transform(compiling: &Compiling<'_>, node: &Node) -> Option<Value> {
     let kind = transform_name(&node.kind);
     if !expressible(kind, Dialect::Flink) {
-        compiling.refuse(node, None, format!("has no `{kind}` that gives the same rows"), crate::compile::views::alternatives(kind));
+        compiling.refuse(
+            node,
+            None,
+            format!("has no `{kind}` that gives the same rows"),
+            crate::compile::views::alternatives(kind),
+        );
         return None;
     }
     let inputs: Vec<String> = node.inputs.iter().map(address_of).collect();
@@ -289,7 +304,10 @@ fn sink(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<'_
             if !kafka.client.is_empty() {
                 out.insert("properties".into(), texts(compiling, &kafka.client));
             }
-            output.promise(if kafka.exactly_once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce }, format!("`{}`: transactions, or none", node.name));
+            output.promise(
+                if kafka.exactly_once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
+                format!("`{}`: transactions, or none", node.name),
+            );
         }
         System::Other(other) if matches!(other.kind.as_str(), "iceberg" | "clickhouse") => {
             let table = name(&other.stream());
@@ -303,7 +321,14 @@ fn sink(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<'_
                 out.insert("upsert_key".into(), json!(endpoint.key));
             }
             let promise = if other.kind == "iceberg" { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
-            output.promise(promise, format!("`{}`: {}", node.name, if other.kind == "iceberg" { "a snapshot per checkpoint" } else { "rows may come again" }));
+            output.promise(
+                promise,
+                format!(
+                    "`{}`: {}",
+                    node.name,
+                    if other.kind == "iceberg" { "a snapshot per checkpoint" } else { "rows may come again" }
+                ),
+            );
         }
         System::Database(database) => {
             let table = name(database.tables.first().map_or("{stream}", String::as_str));
@@ -318,7 +343,10 @@ fn sink(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<'_
             if upsert {
                 out.insert("primary_key".into(), json!(endpoint.key));
             }
-            output.promise(if upsert { Delivery::EffectivelyOnce } else { Delivery::AtLeastOnce }, format!("`{}`: rows may come again", node.name));
+            output.promise(
+                if upsert { Delivery::EffectivelyOnce } else { Delivery::AtLeastOnce },
+                format!("`{}`: rows may come again", node.name),
+            );
         }
         System::Files(files) => {
             let uri = name(&files.uri("s3").braces());
@@ -332,12 +360,20 @@ fn sink(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<'_
             output.promise(Delivery::ExactlyOnce, format!("`{}`: files become visible with a checkpoint", node.name));
         }
         _ => {
-            options.refuse(None, "has no sink for this system in a runner's configuration", "kafka, iceberg, clickhouse, postgres, mysql, files");
+            options.refuse(
+                None,
+                "has no sink for this system in a runner's configuration",
+                "kafka, iceberg, clickhouse, postgres, mysql, files",
+            );
             return None;
         }
     }
     if !matches!(endpoint.write_mode, WriteMode::Append | WriteMode::Upsert) {
-        options.refuse(Some("write_mode"), format!("has no `{}` that a failed run leaves undone", endpoint.write_mode.as_str()), "`append` or `upsert`");
+        options.refuse(
+            Some("write_mode"),
+            format!("has no `{}` that a failed run leaves undone", endpoint.write_mode.as_str()),
+            "`append` or `upsert`",
+        );
     }
     let from: Vec<String> = node.inputs.iter().map(address_of).collect();
     out.insert("input".into(), if from.len() == 1 { json!(from[0]) } else { json!(from) });
@@ -368,7 +404,8 @@ fn state(compiling: &Compiling<'_>) -> Value {
 
 fn monitoring(compiling: &Compiling<'_>) -> Value {
     let pipeline = compiling.pipeline();
-    let mut alerts = json!({"processing_delay_threshold_ms": DELAY_MS, "error_rate_threshold": 0.01, "checkpoint_failure_threshold": 3});
+    let mut alerts =
+        json!({"processing_delay_threshold_ms": DELAY_MS, "error_rate_threshold": 0.01, "checkpoint_failure_threshold": 3});
     let mut rules = Vec::new();
     for alert in &pipeline.alerts {
         match alert.metric.as_str() {

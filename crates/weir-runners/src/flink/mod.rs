@@ -101,7 +101,9 @@ fn source(compiling: &Compiling<'_>, lane: &Lane, node: &Node, statements: &mut 
         System::Socket(_) | System::Pulsar(_) | System::RabbitMq(_) | System::Http(_) | System::Unknown => {
             bridge::companion(&table, time.as_ref(), statements, output);
         }
-        System::Documents(_) | System::Discard => options.refuse(None, "has no source for this system", "the native engine, or SeaTunnel"),
+        System::Documents(_) | System::Discard => {
+            options.refuse(None, "has no source for this system", "the native engine, or SeaTunnel")
+        }
     }
     options.finish();
     if !compiling.bounded() {
@@ -128,7 +130,12 @@ fn watermark_below(compiling: &Compiling<'_>, source: &Node) -> Option<crate::co
     let time = crate::compile::systems::EventTime::of(&mark.options)?;
     let known = compiling.shapes.columns(&source.name, None)?;
     if known.field_with_name(&time.column).is_err() {
-        compiling.refuse(mark, Some("column"), format!("says event time where rows are read, and the source has no `{}`", time.column), "`event_time` at the source, of one of its columns");
+        compiling.refuse(
+            mark,
+            Some("column"),
+            format!("says event time where rows are read, and the source has no `{}`", time.column),
+            "`event_time` at the source, of one of its columns",
+        );
         return None;
     }
     Some(time)
@@ -144,9 +151,13 @@ fn sink(compiling: &Compiling<'_>, lane: &Lane, node: &Node, statements: &mut St
         if place > 0 {
             name.push_str(&format!("__{}", place + 1));
         }
-        let table = tables::Table { compiling, endpoint: &endpoint, options: &options, name: &name, stream: lane.stream.as_deref() };
+        let table =
+            tables::Table { compiling, endpoint: &endpoint, options: &options, name: &name, stream: lane.stream.as_deref() };
         let Some(into) = table.sink(input, &stream, statements, output) else { continue };
-        inserts.push(format!("INSERT INTO {into}\nSELECT * FROM {}", Dialect::Flink.name(&view_name(input, lane.stream.as_deref()))));
+        inserts.push(format!(
+            "INSERT INTO {into}\nSELECT * FROM {}",
+            Dialect::Flink.name(&view_name(input, lane.stream.as_deref()))
+        ));
     }
     options.finish();
     inserts

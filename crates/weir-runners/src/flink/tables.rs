@@ -7,7 +7,9 @@ use weir_spec::model::{Input, Mode};
 
 use super::shown;
 use crate::compile::lanes::filled;
-use crate::compile::systems::{Bucket, Database, Endpoint, EventTime, FileFormat, Files, Kafka, Other, StartAt, System, ValueFormat, is_glob};
+use crate::compile::systems::{
+    Bucket, Database, Endpoint, EventTime, FileFormat, Files, Kafka, Other, StartAt, System, ValueFormat, is_glob,
+};
 use crate::compile::{Compiling, Dialect, Options, Output, Text, address_of, types};
 
 /// Statements in order, and what the cluster must be set to for them.
@@ -53,7 +55,11 @@ impl Table<'_, '_> {
     pub(super) fn columns(&self) -> Option<SchemaRef> {
         let found = self.compiling.shapes.columns(&self.endpoint.node.name, self.stream);
         if found.is_none() {
-            self.options.refuse(Some("columns"), "needs to know the columns", "`columns: {name: type}`, or compile with --connect");
+            self.options.refuse(
+                Some("columns"),
+                "needs to know the columns",
+                "`columns: {name: type}`, or compile with --connect",
+            );
         }
         found
     }
@@ -66,12 +72,18 @@ impl Table<'_, '_> {
             let word = match (field.data_type(), is_time) {
                 (DataType::Timestamp(_, None), true) => Ok("TIMESTAMP(3)".to_string()),
                 (DataType::Timestamp(_, Some(_)), true) => Ok("TIMESTAMP_LTZ(3)".to_string()),
-                (other, true) => Err(format!("the event time `{}` is {}, not a timestamp", field.name(), weir_plan::show_type(other))),
+                (other, true) => {
+                    Err(format!("the event time `{}` is {}, not a timestamp", field.name(), weir_plan::show_type(other)))
+                }
                 (other, false) => types::flink(other),
             };
             match word {
                 Ok(word) => out.push(format!("{} {word}", Dialect::Flink.name(field.name()))),
-                Err(why) => self.options.refuse(Some("columns"), format!("column `{}`: {why}", field.name()), "another type, or the native engine"),
+                Err(why) => self.options.refuse(
+                    Some("columns"),
+                    format!("column `{}`: {why}", field.name()),
+                    "another type, or the native engine",
+                ),
             }
         }
         if let Some(time) = time {
@@ -81,7 +93,11 @@ impl Table<'_, '_> {
             let column = Dialect::Flink.name(&time.column);
             out.push(format!("WATERMARK FOR {column} AS {column} - {interval}"));
             if columns.field_with_name(&time.column).is_err() {
-                self.options.refuse(Some("event_time"), format!("has no column `{}` for the event time", time.column), "one of `columns`");
+                self.options.refuse(
+                    Some("event_time"),
+                    format!("has no column `{}` for the event time", time.column),
+                    "one of `columns`",
+                );
             }
             self.compiling.note(format!("`{}`: Flink counts event time in milliseconds", self.endpoint.node.name));
         }
@@ -91,10 +107,17 @@ impl Table<'_, '_> {
     pub(super) fn create(&self, definitions: &[String], partitions: &[String], with: &With) -> String {
         let by = match partitions {
             [] => String::new(),
-            all => format!(" PARTITIONED BY ({})", all.iter().map(|name| Dialect::Flink.name(name)).collect::<Vec<_>>().join(", ")),
+            all => {
+                format!(" PARTITIONED BY ({})", all.iter().map(|name| Dialect::Flink.name(name)).collect::<Vec<_>>().join(", "))
+            }
         };
         let with: Vec<String> = with.iter().map(|(key, value)| format!("  {} = {}", literal(key), shown(value))).collect();
-        format!("CREATE TEMPORARY TABLE {} (\n  {}\n){by} WITH (\n{}\n)", Dialect::Flink.name(self.name), definitions.join(",\n  "), with.join(",\n"))
+        format!(
+            "CREATE TEMPORARY TABLE {} (\n  {}\n){by} WITH (\n{}\n)",
+            Dialect::Flink.name(self.name),
+            definitions.join(",\n  "),
+            with.join(",\n")
+        )
     }
 
     /// The table of a source that Flink has a connector for.
@@ -125,7 +148,10 @@ impl Table<'_, '_> {
             (None, None) => put("topic", kafka.topics.join(";").into()),
         }
         put("properties.bootstrap.servers", kafka.servers.clone());
-        put("properties.group.id", kafka.group.clone().unwrap_or_else(|| format!("weir-{}", self.compiling.pipeline().name)).into());
+        put(
+            "properties.group.id",
+            kafka.group.clone().unwrap_or_else(|| format!("weir-{}", self.compiling.pipeline().name)).into(),
+        );
         put("properties.isolation.level", "read_committed".into());
         for (name, value) in &kafka.client {
             put(&format!("properties.{name}"), value.clone());
@@ -140,7 +166,8 @@ impl Table<'_, '_> {
             }
             StartAt::Offsets(offsets) => {
                 put("scan.startup.mode", "specific-offsets".into());
-                let each: Vec<String> = offsets.iter().map(|(_, partition, offset)| format!("partition:{partition},offset:{offset}")).collect();
+                let each: Vec<String> =
+                    offsets.iter().map(|(_, partition, offset)| format!("partition:{partition},offset:{offset}")).collect();
                 put("scan.startup.specific-offsets", each.join(";").into());
             }
         }
@@ -179,7 +206,11 @@ impl Table<'_, '_> {
                     put("avro-confluent.basic-auth.user-info", user.clone().then(":").then(password));
                 }
             }
-            (other, _) => self.options.refuse(Some("format"), format!("is compiled without `{}`", other.word()), "json, csv, text, raw; avro with a registry"),
+            (other, _) => self.options.refuse(
+                Some("format"),
+                format!("is compiled without `{}`", other.word()),
+                "json, csv, text, raw; avro with a registry",
+            ),
         }
     }
 
@@ -197,7 +228,11 @@ impl Table<'_, '_> {
 
     fn jdbc_source(&self, database: &Database, with: &mut With) {
         if database.query.is_some() {
-            self.options.refuse(Some("query"), "reads tables, not queries", "`table`, with a `sql` behind it; or Spark, SeaTunnel, the native engine");
+            self.options.refuse(
+                Some("query"),
+                "reads tables, not queries",
+                "`table`, with a `sql` behind it; or Spark, SeaTunnel, the native engine",
+            );
         }
         if !self.compiling.bounded() {
             self.options.refuse(None, "reads tables once, and the pipeline has no end", "`mode: cdc`, or `mode: batch`");
@@ -213,7 +248,8 @@ impl Table<'_, '_> {
         match files.format {
             FileFormat::Csv | FileFormat::Tsv => {
                 put("format", "csv".into());
-                let delimiter = files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
+                let delimiter =
+                    files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
                 if delimiter != "," {
                     put("csv.field-delimiter", delimiter.into());
                 }
@@ -239,18 +275,30 @@ impl Table<'_, '_> {
             }
             FileFormat::Avro => put("format", "avro".into()),
             FileFormat::Orc => put("format", "orc".into()),
-            other => self.options.refuse(Some("format"), format!("is compiled without files of `{}`", other.word()), "ndjson, csv, parquet, avro, orc"),
+            other => self.options.refuse(
+                Some("format"),
+                format!("is compiled without files of `{}`", other.word()),
+                "ndjson, csv, parquet, avro, orc",
+            ),
         }
-        if files.format != FileFormat::Parquet && files.compression.as_deref().is_some_and(|word| word != "none") && !self.endpoint.is_source() {
+        if files.format != FileFormat::Parquet
+            && files.compression.as_deref().is_some_and(|word| word != "none")
+            && !self.endpoint.is_source()
+        {
             self.options.refuse(Some("compression"), "writes text without compression", "`none`, or parquet");
         }
         match &files.bucket {
             Some(bucket) => self.cluster(bucket, statements),
             None => {
                 if !files.path.braces().starts_with('/') {
-                    self.options.refuse(Some("path"), "needs a path from the root, which is the same on every machine", "an absolute path, or a bucket");
+                    self.options.refuse(
+                        Some("path"),
+                        "needs a path from the root, which is the same on every machine",
+                        "an absolute path, or a bucket",
+                    );
                 }
-                self.compiling.note(format!("`{}`: the path must be there on every machine of the engine", self.endpoint.node.name));
+                self.compiling
+                    .note(format!("`{}`: the path must be there on every machine of the engine", self.endpoint.node.name));
             }
         }
     }
@@ -272,20 +320,29 @@ impl Table<'_, '_> {
         if bucket.path_style {
             put("s3.path.style.access", "true".into());
         }
-        self.compiling.note("buckets: Flink needs the plugin flink-s3-fs-hadoop, and the settings s3.* of the arguments for the whole cluster");
+        self.compiling.note(
+            "buckets: Flink needs the plugin flink-s3-fs-hadoop, and the settings s3.* of the arguments for the whole cluster",
+        );
     }
 
     fn files_source(&self, files: &Files, with: &mut With, statements: &mut Statements) {
         let uri = files.uri("s3").braces();
         let (folder, last) = uri.rsplit_once('/').unwrap_or(("", &uri));
         if is_glob(folder) {
-            self.options.refuse(Some("path"), "takes a pattern for names, not for folders", "`*` in the last part of the path only");
+            self.options.refuse(
+                Some("path"),
+                "takes a pattern for names, not for folders",
+                "`*` in the last part of the path only",
+            );
         }
         let path = if is_glob(last) { folder.to_string() } else { uri.clone() };
         self.files(files, Text::of_braces(&path), with, statements);
         if is_glob(last) {
             let pattern = format!("{folder}/{last}").replace('.', "\\.").replace('*', "[^/]*").replace('?', "[^/]");
-            with.push(("source.path.regex-pattern".into(), format!(".*{}", pattern.trim_start_matches("file://").trim_start_matches("s3://")).into()));
+            with.push((
+                "source.path.regex-pattern".into(),
+                format!(".*{}", pattern.trim_start_matches("file://").trim_start_matches("s3://")).into(),
+            ));
         }
         if !self.compiling.bounded() {
             with.push(("source.monitor-interval".into(), "10 s".into()));
@@ -305,7 +362,8 @@ impl Table<'_, '_> {
             return;
         };
         let catalog = catalog(other, statements);
-        let hint = if self.compiling.bounded() { "" } else { " /*+ OPTIONS('streaming' = 'true', 'monitor-interval' = '10s') */" };
+        let hint =
+            if self.compiling.bounded() { "" } else { " /*+ OPTIONS('streaming' = 'true', 'monitor-interval' = '10s') */" };
         statements.push(format!(
             "CREATE TEMPORARY VIEW {} AS\nSELECT * FROM {}{hint}",
             Dialect::Flink.name(self.name),
@@ -323,7 +381,11 @@ impl Table<'_, '_> {
             WriteMode::Append => false,
             WriteMode::Upsert => true,
             other => {
-                self.options.refuse(Some("write_mode"), format!("has no `{}` that a failed run leaves undone", other.as_str()), "`append` or `upsert`, or the native engine");
+                self.options.refuse(
+                    Some("write_mode"),
+                    format!("has no `{}` that a failed run leaves undone", other.as_str()),
+                    "`append` or `upsert`, or the native engine",
+                );
                 false
             }
         };
@@ -338,10 +400,13 @@ impl Table<'_, '_> {
         let name = |written: &str| filled(self.compiling, self.endpoint, written, stream);
         let node = &self.endpoint.node.name;
         match &self.endpoint.system {
-            System::Kafka(kafka) => self.kafka_sink(kafka, &name(kafka.topics.first().map_or("{stream}", String::as_str)), upsert, &mut with, output),
+            System::Kafka(kafka) => {
+                self.kafka_sink(kafka, &name(kafka.topics.first().map_or("{stream}", String::as_str)), upsert, &mut with, output)
+            }
             System::Database(database) => {
                 let table = name(database.tables.first().map_or("{stream}", String::as_str));
-                let table = table.strip_prefix("public.").filter(|rest| rest.contains('.')).map(ToString::to_string).unwrap_or(table);
+                let table =
+                    table.strip_prefix("public.").filter(|rest| rest.contains('.')).map(ToString::to_string).unwrap_or(table);
                 self.jdbc(database, &table, &mut with);
                 if !database.never_creates {
                     self.compiling.note(format!("`{node}`: Flink makes no tables, `{table}` must be there"));
@@ -356,11 +421,19 @@ impl Table<'_, '_> {
                     self.options.refuse(Some("write_mode"), "appends to files", "`append`, Iceberg, or the native engine");
                 }
                 if files.is_one_file() {
-                    self.options.refuse(Some("path"), "writes a folder of files, not one file", "a path without an ending, and `format`");
+                    self.options.refuse(
+                        Some("path"),
+                        "writes a folder of files, not one file",
+                        "a path without an ending, and `format`",
+                    );
                 }
                 for part in &files.partition_by {
                     if columns.field_with_name(part).is_err() {
-                        self.options.refuse(Some("partition_by"), format!("makes folders of columns, and `{part}` is none"), "a column made by a `sql` before, or the native engine");
+                        self.options.refuse(
+                            Some("partition_by"),
+                            format!("makes folders of columns, and `{part}` is none"),
+                            "a column made by a `sql` before, or the native engine",
+                        );
                     }
                 }
                 partitions.clone_from(&files.partition_by);
@@ -376,16 +449,28 @@ impl Table<'_, '_> {
                 let table = name(&other.stream());
                 let catalog = catalog(other, statements);
                 let full = in_catalog(&catalog, &table);
-                let settings = if upsert { " WITH ('format-version' = '2', 'write.upsert.enabled' = 'true')" } else { " WITH ('format-version' = '2')" };
+                let settings = if upsert {
+                    " WITH ('format-version' = '2', 'write.upsert.enabled' = 'true')"
+                } else {
+                    " WITH ('format-version' = '2')"
+                };
                 if let Some((database, _)) = table.rsplit_once('.') {
-                    statements.push(format!("CREATE DATABASE IF NOT EXISTS {}.{}", Dialect::Flink.name(&catalog), Dialect::Flink.name(database)));
+                    statements.push(format!(
+                        "CREATE DATABASE IF NOT EXISTS {}.{}",
+                        Dialect::Flink.name(&catalog),
+                        Dialect::Flink.name(database)
+                    ));
                 }
                 statements.push(format!("CREATE TABLE IF NOT EXISTS {full} (\n  {}\n){settings}", definitions.join(",\n  ")));
                 output.promise(Delivery::ExactlyOnce, format!("`{node}`: a snapshot per checkpoint"));
                 return Some(full);
             }
             _ => {
-                self.options.refuse(None, "has no connector for this system that fits Flink 2", "SeaTunnel, or the native engine");
+                self.options.refuse(
+                    None,
+                    "has no connector for this system that fits Flink 2",
+                    "SeaTunnel, or the native engine",
+                );
                 return None;
             }
         }

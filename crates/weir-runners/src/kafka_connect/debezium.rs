@@ -122,7 +122,8 @@ fn postgres(compiling: &Compiling<'_>, source: &Endpoint<'_>, log: &Log, config:
 
 fn mysql(compiling: &Compiling<'_>, source: &Endpoint<'_>, log: &Log, config: &mut Config) {
     let mariadb = log.database.mariadb;
-    let class = if mariadb { "io.debezium.connector.mariadb.MariaDbConnector" } else { "io.debezium.connector.mysql.MySqlConnector" };
+    let class =
+        if mariadb { "io.debezium.connector.mariadb.MariaDbConnector" } else { "io.debezium.connector.mysql.MySqlConnector" };
     database(compiling, log, class, config);
     // A number among the server's replicas that is the same for each run of this pipeline.
     let id = log.server_id.unwrap_or_else(|| 5_000 + u64::from(sum(&compiling.pipeline().name)));
@@ -139,14 +140,24 @@ fn mysql(compiling: &Compiling<'_>, source: &Endpoint<'_>, log: &Log, config: &m
         config.put("database.ssl.mode", word);
     }
     if log.database.ssl_root_cert.is_some() {
-        compiling.refuse(source.node, Some("ssl_root_cert"), "takes certificates from a trust store", "`database.ssl.truststore` on the worker");
+        compiling.refuse(
+            source.node,
+            Some("ssl_root_cert"),
+            "takes certificates from a trust store",
+            "`database.ssl.truststore` on the worker",
+        );
     }
     both_lists(compiling, source, &log.database.tables);
     let tables: Vec<String> = log.database.tables.iter().map(|table| in_database(&log.database.database, table)).collect();
     lists(config, "table", &tables);
     if let Some(start) = &log.start {
         let what = if start.gtid.is_some() { "GTID" } else { "position" };
-        compiling.refuse(source.node, Some("start"), format!("is given no {what} to begin at"), "PATCH /connectors/NAME/offsets before it starts, or the native engine");
+        compiling.refuse(
+            source.node,
+            Some("start"),
+            format!("is given no {what} to begin at"),
+            "PATCH /connectors/NAME/offsets before it starts, or the native engine",
+        );
     }
     snapshot(compiling, source, log, config);
     config.put("bigint.unsigned.handling.mode", "precise");
@@ -171,7 +182,10 @@ fn history_servers(compiling: &Compiling<'_>, source: &Endpoint<'_>) -> Text {
             return kafka.servers;
         }
     }
-    compiling.note(format!("`{}`: KAFKA_BOOTSTRAP_SERVERS are the brokers of the Connect cluster, where the history of tables is kept", source.node.name));
+    compiling.note(format!(
+        "`{}`: KAFKA_BOOTSTRAP_SERVERS are the brokers of the Connect cluster, where the history of tables is kept",
+        source.node.name
+    ));
     compiling.variable("KAFKA_BOOTSTRAP_SERVERS", None, false)
 }
 
@@ -210,7 +224,12 @@ fn mongodb(compiling: &Compiling<'_>, source: &Endpoint<'_>, log: &DocumentLog, 
         Some("required") => ("change_streams_update_full", Some("post_image")),
         Some("none") => ("change_streams", None),
         Some("when_available") => {
-            compiling.refuse(source.node, Some("full_document"), "looks documents up or has them all", "`update_lookup` or `required`");
+            compiling.refuse(
+                source.node,
+                Some("full_document"),
+                "looks documents up or has them all",
+                "`update_lookup` or `required`",
+            );
             return;
         }
         _ => ("change_streams_update_full", None),
@@ -239,7 +258,9 @@ pub(super) fn into_topics(compiling: &Compiling<'_>, sink: &Endpoint<'_>, config
                     }
                 }
             }
-            None => compiling.refuse(sink.node, Some("format"), "needs a registry for Avro", "`registry: {url: …}` at the connection"),
+            None => {
+                compiling.refuse(sink.node, Some("format"), "needs a registry for Avro", "`registry: {url: …}` at the connection")
+            }
         },
         other => compiling.refuse(sink.node, Some("format"), format!("is compiled without `{other}`"), "`json` or `avro`"),
     }
@@ -262,7 +283,10 @@ pub(super) fn into_topics(compiling: &Compiling<'_>, sink: &Endpoint<'_>, config
     config.put("transforms.route.regex", format!("{}(.*)", pattern(&plain)));
     config.put("transforms.route.replacement", topic.replace('$', "\\$").replace("{stream}", "$1"));
     if kafka.exactly_once && compiling.pipeline().delivery.is_none() {
-        compiling.note(format!("`{}`: `delivery: exactly_once` in the pipeline makes the connector write in transactions", sink.node.name));
+        compiling.note(format!(
+            "`{}`: `delivery: exactly_once` in the pipeline makes the connector write in transactions",
+            sink.node.name
+        ));
     }
     compiling.note("topics are on the brokers of the Connect cluster: `bootstrap_servers` must be the same");
 }

@@ -45,13 +45,15 @@ pub fn compile(compiling: &Compiling<'_>) -> Output {
     let mut output = Output::new();
     let pipeline = compiling.pipeline();
     let nodes: Vec<&Node> = pipeline.nodes.iter().collect();
-    let (sources, sinks): (Vec<_>, Vec<_>) = nodes.into_iter().filter(|node| node.role != Role::Transform).partition(|node| node.role == Role::Source);
+    let (sources, sinks): (Vec<_>, Vec<_>) =
+        nodes.into_iter().filter(|node| node.role != Role::Transform).partition(|node| node.role == Role::Source);
     if pipeline.mode == Mode::Batch {
         compiling.refuse_at("mode", "runs without end and has no batches", "`mode: cdc` or `streaming`; or another engine");
     }
     for node in sources {
         let (source, options) = Endpoint::read(compiling, node);
-        let fed: Vec<&Node> = sinks.iter().copied().filter(|sink| upstream(compiling, sink).is_some_and(|at| at.name == node.name)).collect();
+        let fed: Vec<&Node> =
+            sinks.iter().copied().filter(|sink| upstream(compiling, sink).is_some_and(|at| at.name == node.name)).collect();
         match &source.system {
             System::Log(_) | System::DocumentLog(_) => log(compiling, &source, &fed, &mut output),
             System::Kafka(kafka) => {
@@ -59,7 +61,11 @@ pub fn compile(compiling: &Compiling<'_>) -> Output {
                     sinks::from_topics(compiling, kafka, sink, &mut output);
                 }
             }
-            _ => options.refuse(None, "has no source for this system", "`postgres-cdc`, `mysql-cdc`, `mongodb-cdc` or `kafka`; or another engine"),
+            _ => options.refuse(
+                None,
+                "has no source for this system",
+                "`postgres-cdc`, `mysql-cdc`, `mongodb-cdc` or `kafka`; or another engine",
+            ),
         }
         options.finish();
     }
@@ -83,7 +89,9 @@ fn upstream<'a>(compiling: &Compiling<'a>, node: &'a Node) -> Option<&'a Node> {
 pub(crate) fn between<'a>(compiling: &Compiling<'a>, sink: &'a Node) -> Vec<&'a Node> {
     let mut found = Vec::new();
     let mut at = sink;
-    while let Some(above) = at.inputs.first().and_then(|input| compiling.pipeline().node(&input.node)).filter(|node| node.role == Role::Transform) {
+    while let Some(above) =
+        at.inputs.first().and_then(|input| compiling.pipeline().node(&input.node)).filter(|node| node.role == Role::Transform)
+    {
         found.push(above);
         at = above;
     }
@@ -100,7 +108,9 @@ fn log(compiling: &Compiling<'_>, source: &Endpoint<'_>, fed: &[&Node], output: 
     for sink in fed {
         let (sink, options) = Endpoint::read(compiling, sink);
         match &sink.system {
-            System::Kafka(_) if topics_to.is_some() => options.refuse(None, "writes the topics of a log once", "one pipeline per topic"),
+            System::Kafka(_) if topics_to.is_some() => {
+                options.refuse(None, "writes the topics of a log once", "one pipeline per topic")
+            }
             System::Kafka(_) => topics_to = Some((sink, options)),
             _ => others.push((sink, options)),
         }
@@ -111,18 +121,31 @@ fn log(compiling: &Compiling<'_>, source: &Endpoint<'_>, fed: &[&Node], output: 
             smt::chain(compiling, &between(compiling, sink.node), &mut config);
             options.finish();
             if !others.is_empty() {
-                compiling.refuse(sink.node, None, "would write one topic for this sink and for the others", "one pipeline per sink");
+                compiling.refuse(
+                    sink.node,
+                    None,
+                    "would write one topic for this sink and for the others",
+                    "one pipeline per sink",
+                );
             }
         }
         None => debezium::with_schemas(&mut config),
     }
     if compiling.pipeline().delivery == Some(Delivery::ExactlyOnce) {
         config.set("exactly.once.support", "required");
-        output.promise(Delivery::ExactlyOnce, "Debezium writes in transactions (workers with exactly.once.source.support=enabled)");
+        output
+            .promise(Delivery::ExactlyOnce, "Debezium writes in transactions (workers with exactly.once.source.support=enabled)");
     } else {
-        output.promise(Delivery::AtLeastOnce, "after a fault Debezium sends changes again, unless `delivery: exactly_once` is demanded");
+        output.promise(
+            Delivery::AtLeastOnce,
+            "after a fault Debezium sends changes again, unless `delivery: exactly_once` is demanded",
+        );
     }
-    output.file(format!("{name}-{}.json", source.node.name), artefact::Role::Job, config.into_file(&format!("{name}-{}", source.node.name)));
+    output.file(
+        format!("{name}-{}.json", source.node.name),
+        artefact::Role::Job,
+        config.into_file(&format!("{name}-{}", source.node.name)),
+    );
     for (sink, options) in others {
         sinks::from_log(compiling, source, &sink, output);
         options.finish();

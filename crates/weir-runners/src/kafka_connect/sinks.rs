@@ -30,7 +30,12 @@ pub(super) fn from_topics(compiling: &Compiling<'_>, kafka: &Kafka, sink: &Node,
     if kafka.start != StartAt::Earliest {
         let source = compiling.pipeline().nodes.iter().find(|node| compiling.kind(node) == "kafka");
         if let Some(source) = source {
-            compiling.refuse(source, Some("start_mode"), "begins sinks where their group is, at first at the beginning", "`earliest`; or PATCH /connectors/NAME/offsets");
+            compiling.refuse(
+                source,
+                Some("start_mode"),
+                "begins sinks where their group is, at first at the beginning",
+                "`earliest`; or PATCH /connectors/NAME/offsets",
+            );
         }
     }
     write(compiling, &sink, false, &mut config, output);
@@ -57,7 +62,14 @@ fn write(compiling: &Compiling<'_>, sink: &Endpoint<'_>, changes: bool, config: 
     }
 }
 
-fn jdbc(compiling: &Compiling<'_>, sink: &Endpoint<'_>, database: &Database, changes: bool, config: &mut Config, output: &mut Output) {
+fn jdbc(
+    compiling: &Compiling<'_>,
+    sink: &Endpoint<'_>,
+    database: &Database,
+    changes: bool,
+    config: &mut Config,
+    output: &mut Output,
+) {
     config.put("connector.class", "io.debezium.connector.jdbc.JdbcSinkConnector");
     config.put("connection.url", database.jdbc_url());
     config.put("connection.username", &database.user);
@@ -69,7 +81,12 @@ fn jdbc(compiling: &Compiling<'_>, sink: &Endpoint<'_>, database: &Database, cha
         WriteMode::Append => config.put("insert.mode", "insert"),
         WriteMode::Upsert => config.put("insert.mode", "upsert"),
         WriteMode::Merge | WriteMode::Overwrite => {
-            compiling.refuse(sink.node, Some("write_mode"), format!("has no `{}`", sink.write_mode.as_str()), "`append` or `upsert`");
+            compiling.refuse(
+                sink.node,
+                Some("write_mode"),
+                format!("has no `{}`", sink.write_mode.as_str()),
+                "`append` or `upsert`",
+            );
         }
     }
     if upsert {
@@ -85,7 +102,9 @@ fn jdbc(compiling: &Compiling<'_>, sink: &Endpoint<'_>, database: &Database, cha
         match sink.deletes {
             DeleteMode::Hard => config.set("delete.enabled", upsert),
             DeleteMode::Ignore => config.set("delete.enabled", false),
-            DeleteMode::Soft => compiling.refuse(sink.node, Some("delete_mode"), "marks no rows as deleted", "`hard` or `ignore`"),
+            DeleteMode::Soft => {
+                compiling.refuse(sink.node, Some("delete_mode"), "marks no rows as deleted", "`hard` or `ignore`")
+            }
         }
     }
     let table = database.tables.first().map_or("{stream}", String::as_str);
@@ -119,14 +138,22 @@ fn s3(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: bo
         FileFormat::Parquet => "parquet",
         FileFormat::Avro => "avro",
         other => {
-            compiling.refuse(sink.node, Some("format"), format!("writes no {}", other.word()), "csv, json, ndjson, parquet, avro");
+            compiling.refuse(
+                sink.node,
+                Some("format"),
+                format!("writes no {}", other.word()),
+                "csv, json, ndjson, parquet, avro",
+            );
             return;
         }
     };
     config.put("format.output.type", format);
     config.put("format.output.fields", "value");
     config.set("format.output.envelope", false);
-    let compression = files.compression.clone().unwrap_or_else(|| if matches!(files.format, FileFormat::Parquet | FileFormat::Avro) { "zstd" } else { "none" }.into());
+    let compression = files
+        .compression
+        .clone()
+        .unwrap_or_else(|| if matches!(files.format, FileFormat::Parquet | FileFormat::Avro) { "zstd" } else { "none" }.into());
     match compression.as_str() {
         "none" | "gzip" | "snappy" | "zstd" => config.put("file.compression.type", compression),
         other => compiling.refuse(sink.node, Some("compression"), format!("has no {other}"), "none, gzip, snappy, zstd"),
@@ -142,7 +169,12 @@ fn s3(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: bo
             "day" => "dd",
             "hour" => "HH",
             other => {
-                compiling.refuse(sink.node, Some("partition_by"), format!("makes no folders by `{other}`"), "year, month, day, hour: of the record's time");
+                compiling.refuse(
+                    sink.node,
+                    Some("partition_by"),
+                    format!("makes no folders by `{other}`"),
+                    "year, month, day, hour: of the record's time",
+                );
                 continue;
             }
         };
@@ -152,16 +184,29 @@ fn s3(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: bo
     // Variables of the path are the worker's, placeholders are the connector's.
     let name = name.replace("${", "${env:");
     config.0.insert("file.name.template".into(), serde_json::Value::String(name));
-    output.promise(Delivery::AtLeastOnce, format!("`{}`: a file may be written again after a fault, under its first offset", sink.node.name));
+    output.promise(
+        Delivery::AtLeastOnce,
+        format!("`{}`: a file may be written again after a fault, under its first offset", sink.node.name),
+    );
 }
 
 fn file(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: bool, config: &mut Config, output: &mut Output) {
     append_only(compiling, sink, changes, "a file");
     if files.format != FileFormat::Ndjson || !files.is_one_file() {
-        compiling.refuse(sink.node, Some("path"), "writes one file, of lines as they are in the topic", "a path that ends with `.ndjson`");
+        compiling.refuse(
+            sink.node,
+            Some("path"),
+            "writes one file, of lines as they are in the topic",
+            "a path that ends with `.ndjson`",
+        );
     }
     if !between(compiling, sink.node).is_empty() {
-        compiling.refuse(sink.node, None, "writes the lines of a topic as they are, without transforms", "another sink, or another engine");
+        compiling.refuse(
+            sink.node,
+            None,
+            "writes the lines of a topic as they are, without transforms",
+            "another sink, or another engine",
+        );
     }
     config.put("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector");
     config.put("file", &files.path);
@@ -170,7 +215,12 @@ fn file(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: 
 
 fn append_only(compiling: &Compiling<'_>, sink: &Endpoint<'_>, changes: bool, what: &str) {
     if changes {
-        compiling.refuse(sink.node, None, format!("applies no changes to {what}"), "a database; or `mode: cdc` into topics and a second pipeline from there");
+        compiling.refuse(
+            sink.node,
+            None,
+            format!("applies no changes to {what}"),
+            "a database; or `mode: cdc` into topics and a second pipeline from there",
+        );
     } else if sink.write_mode != WriteMode::Append {
         compiling.refuse(sink.node, Some("write_mode"), format!("appends to {what}"), "`append`");
     }
@@ -190,7 +240,12 @@ fn converters(compiling: &Compiling<'_>, kafka: &Kafka, sink: &Endpoint<'_>, con
             config.put("value.converter", "org.apache.kafka.connect.storage.StringConverter");
         }
         (ValueFormat::Json, _) if needs_schema => {
-            compiling.refuse(sink.node, None, "needs records that carry their types, and JSON does not", "topics in `avro` with a registry, or another engine");
+            compiling.refuse(
+                sink.node,
+                None,
+                "needs records that carry their types, and JSON does not",
+                "topics in `avro` with a registry, or another engine",
+            );
         }
         (ValueFormat::Json, _) => debezium::without_schemas(config),
         (ValueFormat::Avro, Some(registry)) => {
@@ -202,6 +257,11 @@ fn converters(compiling: &Compiling<'_>, kafka: &Kafka, sink: &Endpoint<'_>, con
                 config.put("value.converter.basic.auth.user.info", user.clone().then(":").then(password));
             }
         }
-        (other, _) => compiling.refuse(sink.node, None, format!("is compiled without topics in `{}`", other.word()), "`json`, or `avro` with a registry"),
+        (other, _) => compiling.refuse(
+            sink.node,
+            None,
+            format!("is compiled without topics in `{}`", other.word()),
+            "`json`, or `avro` with a registry",
+        ),
     }
 }

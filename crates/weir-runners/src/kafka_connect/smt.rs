@@ -9,16 +9,32 @@ use crate::compile::views::{alternatives, transform_name};
 
 /// Adds the transforms between source and sink, behind those that are there.
 pub(super) fn chain(compiling: &Compiling<'_>, nodes: &[&Node], config: &mut Config) {
-    let mut names: Vec<String> =
-        config.0.get("transforms").and_then(Value::as_str).map(|list| list.split(',').map(Into::into).collect()).unwrap_or_default();
+    let mut names: Vec<String> = config
+        .0
+        .get("transforms")
+        .and_then(Value::as_str)
+        .map(|list| list.split(',').map(Into::into).collect())
+        .unwrap_or_default();
     if !nodes.is_empty() && config.0.get("transforms").is_some() && !names.iter().any(|name| name == "unwrap") {
-        compiling.refuse(nodes[0], None, "changes rows, and with `write_mode: append` messages are envelopes", "`write_mode: upsert`");
+        compiling.refuse(
+            nodes[0],
+            None,
+            "changes rows, and with `write_mode: append` messages are envelopes",
+            "`write_mode: upsert`",
+        );
     }
     for node in nodes {
         match transform_name(&node.kind) {
             "field_mapper" => field_mapper(compiling, node, &mut names, config),
-            "filter" => compiling.refuse(node, None, "has no filter by values without a script engine", "Flink, Spark, SeaTunnel, or the native engine"),
-            other => compiling.refuse(node, None, format!("has no `{other}`: it changes one message at a time"), alternatives(other)),
+            "filter" => compiling.refuse(
+                node,
+                None,
+                "has no filter by values without a script engine",
+                "Flink, Spark, SeaTunnel, or the native engine",
+            ),
+            other => {
+                compiling.refuse(node, None, format!("has no `{other}`: it changes one message at a time"), alternatives(other))
+            }
         }
     }
     if !names.is_empty() {
@@ -28,16 +44,31 @@ pub(super) fn chain(compiling: &Compiling<'_>, nodes: &[&Node], config: &mut Con
 
 fn field_mapper(compiling: &Compiling<'_>, node: &Node, names: &mut Vec<String>, config: &mut Config) {
     let map = |option: &str| -> Vec<(String, Value)> {
-        node.options.get(option).and_then(Value::as_object).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+        node.options
+            .get(option)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     };
     let list = |option: &str| -> Vec<String> {
-        node.options.get(option).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+        node.options
+            .get(option)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(Into::into)
+            .collect()
     };
     let before = names.iter().position(|name| name == "route").unwrap_or(names.len());
     let mut steps = Vec::new();
     let (rename, drop, select) = (map("rename"), list("drop"), list("select"));
     let comma = |name: &String| name.contains([',', ':']);
-    if rename.iter().any(|(from, to)| comma(from) || to.as_str().is_some_and(|to| to.contains([',', ':']))) || drop.iter().any(comma) {
+    if rename.iter().any(|(from, to)| comma(from) || to.as_str().is_some_and(|to| to.contains([',', ':'])))
+        || drop.iter().any(comma)
+    {
         compiling.refuse(node, None, "takes lists of names without commas and colons", "other names");
         return;
     }
@@ -75,7 +106,14 @@ fn field_mapper(compiling: &Compiling<'_>, node: &Node, names: &mut Vec<String>,
     names.splice(before..before, steps);
 }
 
-fn cast(compiling: &Compiling<'_>, node: &Node, casts: &[(String, Value)], rename: &[(String, Value)], steps: &mut Vec<String>, config: &mut Config) {
+fn cast(
+    compiling: &Compiling<'_>,
+    node: &Node,
+    casts: &[(String, Value)],
+    rename: &[(String, Value)],
+    steps: &mut Vec<String>,
+    config: &mut Config,
+) {
     if casts.is_empty() {
         return;
     }
@@ -87,7 +125,12 @@ fn cast(compiling: &Compiling<'_>, node: &Node, casts: &[(String, Value)], renam
             word @ ("int8" | "int16" | "int32" | "int64" | "float32" | "float64") => word,
             "double" => "float64",
             other => {
-                compiling.refuse(node, Some("cast"), format!("casts to no {other}"), "text, bool, int8 to int64, float32, float64");
+                compiling.refuse(
+                    node,
+                    Some("cast"),
+                    format!("casts to no {other}"),
+                    "text, bool, int8 to int64, float32, float64",
+                );
                 continue;
             }
         };

@@ -63,8 +63,12 @@ pub fn compile(compiling: &Compiling<'_>) -> Output {
     }
     let release = release(compiling);
     let (name, text) = match compiling.job.format {
-        Format::Hocon => (format!("{}.conf", pipeline.name), conf::hocon(&env, &parts.sources, &parts.transforms, &parts.sinks, release)),
-        Format::Json => (format!("{}.json", pipeline.name), conf::json(&env, &parts.sources, &parts.transforms, &parts.sinks, release)),
+        Format::Hocon => {
+            (format!("{}.conf", pipeline.name), conf::hocon(&env, &parts.sources, &parts.transforms, &parts.sinks, release))
+        }
+        Format::Json => {
+            (format!("{}.json", pipeline.name), conf::json(&env, &parts.sources, &parts.transforms, &parts.sinks, release))
+        }
     };
     output.file(name, artefact::Role::Job, text);
     output

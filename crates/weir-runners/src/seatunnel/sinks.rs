@@ -6,9 +6,13 @@ use weir_spec::model::{Mode, Node};
 
 use super::Parts;
 use super::conf::{Conf, Plugin};
-use super::sources::{bucket, cassandra, clickhouse, client, elasticsearch, file_format, iceberg, login, rabbit_login, token_login};
+use super::sources::{
+    bucket, cassandra, clickhouse, client, elasticsearch, file_format, iceberg, login, rabbit_login, token_login,
+};
 use crate::compile::lanes::{Lane, filled, stream_of};
-use crate::compile::systems::{Database, Documents, Endpoint, Family, FileFormat, Files, Kafka, Other, Pulsar, System, ValueFormat};
+use crate::compile::systems::{
+    Database, Documents, Endpoint, Family, FileFormat, Files, Kafka, Other, Pulsar, System, ValueFormat,
+};
 use crate::compile::views::view_name;
 use crate::compile::{Compiling, Options, Output, Text, types};
 
@@ -51,7 +55,8 @@ impl Writing<'_, '_> {
                 if let Some(exchange) = &rabbit.exchange {
                     plugin.put("exchange", exchange.as_str()).put("routing_key", rabbit.queue.as_str());
                 }
-                self.output.promise(Delivery::AtLeastOnce, format!("`{}`: messages may come again after a fault", sink.node.name));
+                self.output
+                    .promise(Delivery::AtLeastOnce, format!("`{}`: messages may come again after a fault", sink.node.name));
                 Some(plugin)
             }
             System::Documents(documents) => self.mongodb(documents),
@@ -67,7 +72,8 @@ impl Writing<'_, '_> {
                     self.options.refuse(Some("method"), "sends POST", "`method: POST`");
                 }
                 self.options.pass(&["method", "body", "error_path"]);
-                self.output.promise(Delivery::AtLeastOnce, format!("`{}`: requests may be sent again after a fault", sink.node.name));
+                self.output
+                    .promise(Delivery::AtLeastOnce, format!("`{}`: requests may be sent again after a fault", sink.node.name));
                 Some(plugin)
             }
             System::Other(other) => self.other(other),
@@ -91,7 +97,11 @@ impl Writing<'_, '_> {
     /// Only appends, and takes no changes.
     fn appends(&self, what: &str) {
         if self.compiling.pipeline().mode == Mode::Cdc {
-            self.options.refuse(None, format!("applies no changes to {what}"), "a database, Elasticsearch, Iceberg or Kafka; or the native engine");
+            self.options.refuse(
+                None,
+                format!("applies no changes to {what}"),
+                "a database, Elasticsearch, Iceberg or Kafka; or the native engine",
+            );
         } else if self.sink.write_mode != WriteMode::Append {
             let why = format!("has no `{}` for {what}", self.sink.write_mode.as_str());
             self.options.refuse(Some("write_mode"), why, "`append`, or the native engine");
@@ -163,12 +173,17 @@ impl Writing<'_, '_> {
         }
         plugin.put("path", Text::of_braces(&self.name(&files.path.braces())));
         let Some((format, _)) = file_format(files.format) else {
-            self.options.refuse(Some("format"), format!("writes no files of `{}`", files.format.word()), "csv, tsv, ndjson, parquet, orc; or the native engine");
+            self.options.refuse(
+                Some("format"),
+                format!("writes no files of `{}`", files.format.word()),
+                "csv, tsv, ndjson, parquet, orc; or the native engine",
+            );
             return None;
         };
         plugin.put("file_format_type", format);
         if matches!(files.format, FileFormat::Csv | FileFormat::Tsv) {
-            let delimiter = files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
+            let delimiter =
+                files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
             if format == "text" {
                 plugin.put("field_delimiter", delimiter);
             } else if delimiter != "," {
@@ -186,15 +201,29 @@ impl Writing<'_, '_> {
             ("gzip", true) if files.format == FileFormat::Parquet => {
                 plugin.put("compress_codec", compression);
             }
-            (other, _) => self.options.refuse(Some("compression"), format!("has no {other} for {}", files.format.word()), "`none`; zstd, snappy or lz4 for parquet and orc"),
+            (other, _) => self.options.refuse(
+                Some("compression"),
+                format!("has no {other} for {}", files.format.word()),
+                "`none`; zstd, snappy or lz4 for parquet and orc",
+            ),
         }
         if !files.partition_by.is_empty() {
-            let columns = self.sink.node.inputs.first().and_then(|input| self.compiling.shapes.columns(&input.node, self.lane.stream.as_deref()));
+            let columns = self
+                .sink
+                .node
+                .inputs
+                .first()
+                .and_then(|input| self.compiling.shapes.columns(&input.node, self.lane.stream.as_deref()));
             for part in &files.partition_by {
                 let known = columns.as_ref().is_none_or(|columns| columns.field_with_name(part).is_ok());
-                let of_time = ["year", "month", "day", "hour"].contains(&part.as_str()) && columns.as_ref().is_none_or(|columns| columns.field_with_name(part).is_err());
+                let of_time = ["year", "month", "day", "hour"].contains(&part.as_str())
+                    && columns.as_ref().is_none_or(|columns| columns.field_with_name(part).is_err());
                 if part.contains('(') || of_time || !known {
-                    self.options.refuse(Some("partition_by"), format!("makes folders of columns, and `{part}` is none"), "columns of that name made by a `sql` before, or the native engine");
+                    self.options.refuse(
+                        Some("partition_by"),
+                        format!("makes folders of columns, and `{part}` is none"),
+                        "columns of that name made by a `sql` before, or the native engine",
+                    );
                 }
             }
             plugin.put("have_partition", true).put("partition_by", files.partition_by.as_slice());
@@ -220,7 +249,11 @@ impl Writing<'_, '_> {
         }
         let changes = self.compiling.pipeline().mode == Mode::Cdc;
         if changes && self.sink.write_mode != WriteMode::Append {
-            self.options.refuse(Some("write_mode"), "writes changes as envelopes, not rows and tombstones by key", "`write_mode: append`; or Kafka Connect");
+            self.options.refuse(
+                Some("write_mode"),
+                "writes changes as envelopes, not rows and tombstones by key",
+                "`write_mode: append`; or Kafka Connect",
+            );
         } else if !changes && self.sink.write_mode != WriteMode::Append {
             self.options.refuse(Some("write_mode"), "appends to topics", "`append`, with a `key`");
         }
@@ -248,7 +281,9 @@ impl Writing<'_, '_> {
             Some(url) => {
                 plugin.put("admin.service-url", url);
             }
-            None => self.options.refuse(Some("admin_url"), "needs the address of the administration", "`admin_url: http://…:8080`"),
+            None => {
+                self.options.refuse(Some("admin_url"), "needs the address of the administration", "`admin_url: http://…:8080`")
+            }
         }
         let topic = self.name(pulsar.topics.first().map_or("{stream}", String::as_str));
         plugin.put("topic", pulsar.full_name(&topic)).put("format", "json");

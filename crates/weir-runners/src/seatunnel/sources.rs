@@ -6,8 +6,8 @@ use super::conf::{Conf, Plugin};
 use super::{Parts, release};
 use crate::compile::lanes::Lane;
 use crate::compile::systems::{
-    Bucket, Captured, Database, DocumentLog, Documents, Endpoint, Family, FileFormat, Files, Http, Kafka, Log, Other, Pulsar, RabbitMq, StartAt,
-    System, ValueFormat, is_glob,
+    Bucket, Captured, Database, DocumentLog, Documents, Endpoint, Family, FileFormat, Files, Http, Kafka, Log, Other, Pulsar,
+    RabbitMq, StartAt, System, ValueFormat, is_glob,
 };
 use crate::compile::views::view_name;
 use crate::compile::{Compiling, Options, Output, Text, types};
@@ -96,7 +96,8 @@ impl Reading<'_, '_> {
         plugin.put_some("password", database.password.as_ref());
         plugin.put("database-names", Conf::List(vec![(&database.database).into()]));
         let full = |table: &String| {
-            let table = if table.contains('.') && !postgres { table.clone() } else { format!("{}.{table}", database.database.braces()) };
+            let table =
+                if table.contains('.') && !postgres { table.clone() } else { format!("{}.{table}", database.database.braces()) };
             table
         };
         let names: Vec<String> = self.names(&database.tables).iter().map(full).collect();
@@ -112,10 +113,18 @@ impl Reading<'_, '_> {
             plugin.put("slot.name", log.slot.clone().unwrap_or_else(|| format!("weir_{ours}")));
             plugin.put("decoding.plugin.name", "pgoutput");
             if log.publication.is_some() {
-                self.options.refuse(Some("publication"), "makes its own publication, `dbz_publication`", "remove it, or Kafka Connect, or the native engine");
+                self.options.refuse(
+                    Some("publication"),
+                    "makes its own publication, `dbz_publication`",
+                    "remove it, or Kafka Connect, or the native engine",
+                );
             }
             if log.failover {
-                self.options.refuse(Some("failover"), "has no slots that follow a failover", "remove it, or Kafka Connect, or the native engine");
+                self.options.refuse(
+                    Some("failover"),
+                    "has no slots that follow a failover",
+                    "remove it, or Kafka Connect, or the native engine",
+                );
             }
         } else if let Some(id) = log.server_id {
             plugin.put("server-id", id.to_string());
@@ -126,7 +135,11 @@ impl Reading<'_, '_> {
                     plugin.put("startup.mode", "specific");
                     plugin.put("startup.specific-offset.file", file.as_str()).put("startup.specific-offset.pos", *position);
                 }
-                _ => self.options.refuse(Some("start"), "begins at a file and a position, not at a GTID", "`start: {file: …, position: …}`"),
+                _ => self.options.refuse(
+                    Some("start"),
+                    "begins at a file and a position, not at a GTID",
+                    "`start: {file: …, position: …}`",
+                ),
             },
             (None, Captured::SnapshotThenChanges) => {
                 plugin.put("startup.mode", "initial");
@@ -134,12 +147,21 @@ impl Reading<'_, '_> {
             (None, Captured::Changes) => {
                 plugin.put("startup.mode", "latest");
             }
-            (None, Captured::SnapshotOnly) => self.options.refuse(Some("snapshot"), "does not stop behind the snapshot", "`mode: batch` with the tables"),
+            (None, Captured::SnapshotOnly) => {
+                self.options.refuse(Some("snapshot"), "does not stop behind the snapshot", "`mode: batch` with the tables")
+            }
         }
         if !log.snapshot_where.is_empty() {
-            self.options.refuse(Some("snapshot_where"), "takes whole tables into the snapshot", "Kafka Connect, or the native engine");
+            self.options.refuse(
+                Some("snapshot_where"),
+                "takes whole tables into the snapshot",
+                "Kafka Connect, or the native engine",
+            );
         }
-        self.compiling.note(format!("`{}`: SeaTunnel brings Debezium 1.9.8; MySQL 8.4 and newer have dropped a command that it uses", self.source.node.name));
+        self.compiling.note(format!(
+            "`{}`: SeaTunnel brings Debezium 1.9.8; MySQL 8.4 and newer have dropped a command that it uses",
+            self.source.node.name
+        ));
         self.output.promise(Delivery::ExactlyOnce, "positions of the log are part of SeaTunnel's checkpoints");
         Some(plugin)
     }
@@ -217,11 +239,16 @@ impl Reading<'_, '_> {
             ValueFormat::Debezium => {
                 plugin.put("format", "debezium_json").put("schema", self.schema()?);
             }
-            other => self.options.refuse(Some("format"), format!("is compiled without `{}` from topics", other.word()), "json, text, debezium_json; or Flink, or the native engine"),
+            other => self.options.refuse(
+                Some("format"),
+                format!("is compiled without `{}` from topics", other.word()),
+                "json, text, debezium_json; or Flink, or the native engine",
+            ),
         }
         client(&mut plugin, kafka, true);
         if self.compiling.bounded() {
-            self.compiling.note(format!("`{}`: in batch a topic is read up to where it ends when the job begins", self.source.node.name));
+            self.compiling
+                .note(format!("`{}`: in batch a topic is read up to where it ends when the job begins", self.source.node.name));
         }
         self.output.promise(Delivery::ExactlyOnce, "offsets are part of SeaTunnel's checkpoints");
         Some(plugin)
@@ -234,12 +261,20 @@ impl Reading<'_, '_> {
             Some(url) => {
                 plugin.put("admin.service-url", url);
             }
-            None => self.options.refuse(Some("admin_url"), "needs the address of the administration", "`admin_url: http://…:8080`"),
+            None => {
+                self.options.refuse(Some("admin_url"), "needs the address of the administration", "`admin_url: http://…:8080`")
+            }
         }
-        plugin.put("subscription.name", pulsar.subscription.clone().unwrap_or_else(|| format!("weir-{}", self.compiling.pipeline().name)));
+        plugin.put(
+            "subscription.name",
+            pulsar.subscription.clone().unwrap_or_else(|| format!("weir-{}", self.compiling.pipeline().name)),
+        );
         match &pulsar.pattern {
             Some(pattern) => plugin.put("topic-pattern", pattern.as_str()),
-            None => plugin.put("topic", self.names(&pulsar.topics).iter().map(|topic| pulsar.full_name(topic)).collect::<Vec<_>>().join(",")),
+            None => plugin.put(
+                "topic",
+                self.names(&pulsar.topics).iter().map(|topic| pulsar.full_name(topic)).collect::<Vec<_>>().join(","),
+            ),
         };
         match (&pulsar.start, pulsar.from_subscription) {
             (_, true) => plugin.put("cursor.startup.mode", "SUBSCRIPTION").put("cursor.reset.mode", "EARLIEST"),
@@ -276,7 +311,11 @@ impl Reading<'_, '_> {
         let path = files.path.braces();
         let (folder, last) = path.rsplit_once('/').unwrap_or((".", &path));
         if is_glob(folder) {
-            self.options.refuse(Some("path"), "takes a pattern for names, not for folders", "`*` in the last part of the path only");
+            self.options.refuse(
+                Some("path"),
+                "takes a pattern for names, not for folders",
+                "`*` in the last part of the path only",
+            );
         }
         if is_glob(last) {
             plugin.put("path", Text::of_braces(folder));
@@ -294,7 +333,8 @@ impl Reading<'_, '_> {
         };
         plugin.put("file_format_type", format);
         if format == "text" || format == "csv" {
-            let delimiter = files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
+            let delimiter =
+                files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
             if format == "text" || delimiter != "," {
                 plugin.put("field_delimiter", delimiter);
             }
@@ -303,14 +343,20 @@ impl Reading<'_, '_> {
                     plugin.put("skip_header_row_number", 1u64);
                 }
                 Some(false) => {}
-                None => self.options.refuse(Some("csv"), "looks into no file for a header", "`csv: {header: present}` or `absent`"),
+                None => {
+                    self.options.refuse(Some("csv"), "looks into no file for a header", "`csv: {header: present}` or `absent`")
+                }
             }
         }
         if needs_schema {
             plugin.put("schema", self.schema()?);
         }
         if let Some(compression) = files.compression.as_deref().filter(|word| *word != "none") {
-            self.options.refuse(Some("compression"), format!("is compiled without {compression} for files that are read"), "`none`, or the native engine");
+            self.options.refuse(
+                Some("compression"),
+                format!("is compiled without {compression} for files that are read"),
+                "`none`, or the native engine",
+            );
         }
         if let Some(bucket) = &files.bucket {
             self::bucket(&mut plugin, bucket, self.options);
@@ -334,7 +380,9 @@ impl Reading<'_, '_> {
         }
         plugin.put_some("body", http.body.as_ref());
         plugin.put("format", "json");
-        if let Some(records) = http.records.as_deref().map(|path| path.trim_start_matches("$.").trim_end_matches("[*]")).filter(|path| *path != "$") {
+        if let Some(records) =
+            http.records.as_deref().map(|path| path.trim_start_matches("$.").trim_end_matches("[*]")).filter(|path| *path != "$")
+        {
             plugin.put("content_field", format!("$.{records}.*"));
         }
         if let (false, Some(rate)) = (self.compiling.bounded(), http.rate_limit_per_second) {
@@ -348,9 +396,8 @@ impl Reading<'_, '_> {
 
     fn other(&mut self, other: &Other) -> Option<Plugin> {
         let table = other.get("table").map(Text::braces);
-        let query = || {
-            other.get("query").cloned().or_else(|| table.as_ref().map(|table| Text::plain(format!("SELECT * FROM {table}"))))
-        };
+        let query =
+            || other.get("query").cloned().or_else(|| table.as_ref().map(|table| Text::plain(format!("SELECT * FROM {table}"))));
         let mut plugin;
         match other.kind.as_str() {
             "clickhouse" => {
@@ -382,14 +429,22 @@ impl Reading<'_, '_> {
     /// `schema.fields`, from the columns that are known.
     fn schema(&self) -> Option<Conf> {
         let Some(columns) = self.compiling.shapes.columns(&self.source.node.name, self.lane.stream.as_deref()) else {
-            self.options.refuse(Some("columns"), "needs to know the columns", "`columns: {name: type}`, or compile with --connect");
+            self.options.refuse(
+                Some("columns"),
+                "needs to know the columns",
+                "`columns: {name: type}`, or compile with --connect",
+            );
             return None;
         };
         let mut fields = Conf::map();
         for field in columns.fields() {
             match types::seatunnel(field.data_type()) {
                 Ok(word) => fields.put(field.name().as_str(), word),
-                Err(why) => self.options.refuse(Some("columns"), format!("column `{}`: {why}", field.name()), "another type, or the native engine"),
+                Err(why) => self.options.refuse(
+                    Some("columns"),
+                    format!("column `{}`: {why}", field.name()),
+                    "another type, or the native engine",
+                ),
             }
         }
         let mut schema = Conf::map();

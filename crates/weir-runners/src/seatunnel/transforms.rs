@@ -3,9 +3,9 @@
 use serde_json::Value;
 use weir_spec::model::{Input, Node};
 
+use super::Parts;
 use super::conf::{Conf, Plugin};
 use super::sources::old;
-use super::Parts;
 use crate::compile::lanes::Lane;
 use crate::compile::views::{Lowering, routes, transform_name, view_name};
 use crate::compile::{Compiling, Dialect};
@@ -53,12 +53,21 @@ pub(super) fn plugins(compiling: &Compiling<'_>, lane: &Lane, node: &Node, parts
 
 /// Renames, drops and chooses, and nothing else.
 fn plain_mapping(node: &Node) -> bool {
-    ["cast", "constants"].iter().all(|option| node.options.get(*option).and_then(Value::as_object).is_none_or(serde_json::Map::is_empty))
+    ["cast", "constants"]
+        .iter()
+        .all(|option| node.options.get(*option).and_then(Value::as_object).is_none_or(serde_json::Map::is_empty))
 }
 
 fn mapping(compiling: &Compiling<'_>, node: &Node, stream: Option<&str>) -> Option<Plugin> {
     let list = |option: &str| -> Vec<String> {
-        node.options.get(option).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+        node.options
+            .get(option)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(Into::into)
+            .collect()
     };
     let (drop, select) = (list("drop"), list("select"));
     let rename = node.options.get("rename").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -69,7 +78,12 @@ fn mapping(compiling: &Compiling<'_>, node: &Node, stream: Option<&str>) -> Opti
             plugin.put("exclude_fields", drop.as_slice());
             return Some(plugin);
         }
-        compiling.refuse(node, None, "needs to know the columns for a field_mapper", "declare them at the source (`columns`), or compile with --connect");
+        compiling.refuse(
+            node,
+            None,
+            "needs to know the columns for a field_mapper",
+            "declare them at the source (`columns`), or compile with --connect",
+        );
         return None;
     };
     let mut pairs: Vec<(String, String)> = Vec::new();

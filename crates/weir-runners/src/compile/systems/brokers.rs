@@ -32,10 +32,34 @@ impl Pulsar {
     pub(super) fn read(options: &Options<'_>) -> Self {
         let mut topics = options.words("topics");
         topics.extend(options.words("topic"));
-        options.pass(&["columns", "only_columns", "json", "on_data_loss", "auth_plugin_class", "read_by", "partitions", "create_topic"]);
-        for option in ["user", "password", "ssl_root_cert", "ssl_cert", "ssl_key", "verify_tls", "metadata", "key_format", "start_message_ids",
-            "properties", "property_columns", "event_time_column", "compression", "chunking", "csv", "max_message_bytes"]
-        {
+        options.pass(&[
+            "columns",
+            "only_columns",
+            "json",
+            "on_data_loss",
+            "auth_plugin_class",
+            "read_by",
+            "partitions",
+            "create_topic",
+        ]);
+        for option in [
+            "user",
+            "password",
+            "ssl_root_cert",
+            "ssl_cert",
+            "ssl_key",
+            "verify_tls",
+            "metadata",
+            "key_format",
+            "start_message_ids",
+            "properties",
+            "property_columns",
+            "event_time_column",
+            "compression",
+            "chunking",
+            "csv",
+            "max_message_bytes",
+        ] {
             if options.value(option).is_some() {
                 options.refuse(Some(option), format!("has nothing for `{option}`"), "remove it, or use the native engine");
             }
@@ -93,9 +117,20 @@ pub struct RabbitMq {
 impl RabbitMq {
     pub(super) fn read(options: &Options<'_>) -> Self {
         options.pass(&["columns", "only_columns", "json", "declare_queue", "persistent", "mandatory"]);
-        for option in ["tls", "ssl_root_cert", "ssl_cert", "ssl_key", "verify_tls", "queue_arguments", "exchange_type", "routing_keys", "metadata",
-            "routing_key_column", "message_id_column", "headers"]
-        {
+        for option in [
+            "tls",
+            "ssl_root_cert",
+            "ssl_cert",
+            "ssl_key",
+            "verify_tls",
+            "queue_arguments",
+            "exchange_type",
+            "routing_keys",
+            "metadata",
+            "routing_key_column",
+            "message_id_column",
+            "headers",
+        ] {
             if options.value(option).is_some() {
                 options.refuse(Some(option), format!("has nothing for `{option}`"), "remove it, or use the native engine");
             }

@@ -58,7 +58,11 @@ impl Database {
         options.refuse_unless("apply_row_security", &Value::Bool(false), "sets no row security", "the native engine");
         for option in ["ssl_cert", "ssl_key"] {
             if options.value(option).is_some() {
-                options.refuse(Some(option), "is given no client certificate by this compiler", "a user with a password, or the native engine");
+                options.refuse(
+                    Some(option),
+                    "is given no client certificate by this compiler",
+                    "a user with a password, or the native engine",
+                );
             }
         }
         if let Some(empty) = [(&login.host, "host"), (&login.database, "database")].iter().find(|(text, _)| text.0.is_empty()) {
@@ -167,7 +171,11 @@ impl Login {
 
     fn take_url(&mut self, options: &Options<'_>, url: &str) {
         let Some((_, rest)) = url.split_once("://") else {
-            options.refuse(Some("url"), "needs the parts of the address, and they are in one variable", "give `host`, `database`, `user` and `password`");
+            options.refuse(
+                Some("url"),
+                "needs the parts of the address, and they are in one variable",
+                "give `host`, `database`, `user` and `password`",
+            );
             return;
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -275,9 +283,10 @@ impl Log {
         let database = Database::read(options, family);
         let start = options.value("start").map(|start| Start {
             gtid: start.get("gtid").and_then(Value::as_str).map(Into::into),
-            file: start.get("file").and_then(Value::as_str).map(|file| {
-                (file.to_string(), start.get("position").and_then(Value::as_u64).unwrap_or(4))
-            }),
+            file: start
+                .get("file")
+                .and_then(Value::as_str)
+                .map(|file| (file.to_string(), start.get("position").and_then(Value::as_u64).unwrap_or(4))),
         });
         if options.value("messages").is_some() {
             options.refuse(Some("messages"), "is given no logical messages by this compiler", "the native engine");

@@ -60,7 +60,11 @@ impl Documents {
         collections.extend(options.words("collection"));
         for option in ["ssl_root_cert", "ssl_cert"] {
             if options.value(option).is_some() {
-                options.refuse(Some(option), "is compiled without files of certificates", "the trust store of the engine's machine");
+                options.refuse(
+                    Some(option),
+                    "is compiled without files of certificates",
+                    "the trust store of the engine's machine",
+                );
             }
         }
         options.pass(&["columns", "schema", "json", "unknown_keys", "id", "transactions"]);
@@ -105,7 +109,12 @@ impl DocumentLog {
         if options.value("start_at").is_some() {
             options.refuse(Some("start_at"), "is compiled without a time to begin at", "`snapshot: never` begins now");
         }
-        options.refuse_unless("on_drop", &serde_json::Value::String("error".into()), "has nothing for a dropped collection", "remove it");
+        options.refuse_unless(
+            "on_drop",
+            &serde_json::Value::String("error".into()),
+            "has nothing for a dropped collection",
+            "remove it",
+        );
         Self {
             documents: Documents::read(options),
             captured: Captured::read(options),

@@ -111,7 +111,18 @@ impl Files {
             path = root.then("/").then(path);
         }
         let bucket = in_bucket.then(|| bucket(options, &mut path)).flatten();
-        options.pass(&["columns", "json", "csv", "stream", "sample_records", "parquet", "avro", "orc", "overwrite_foreign", "keep_replaced_secs"]);
+        options.pass(&[
+            "columns",
+            "json",
+            "csv",
+            "stream",
+            "sample_records",
+            "parquet",
+            "avro",
+            "orc",
+            "overwrite_foreign",
+            "keep_replaced_secs",
+        ]);
         settings(options, source);
         let shown = path.braces();
         let by_ending = FileFormat::of(ending(&shown));
@@ -177,10 +188,17 @@ fn settings(options: &Options<'_>, source: bool) {
         options.refuse(Some("csv"), format!("is compiled without `csv.{name}`"), "remove it, or use the native engine");
     }
     if source {
-        options.refuse_unless("new_files_only", &Value::Bool(false), "remembers no files", "`mode: streaming` with files, or the native engine");
+        options.refuse_unless(
+            "new_files_only",
+            &Value::Bool(false),
+            "remembers no files",
+            "`mode: streaming` with files, or the native engine",
+        );
         options.pass(&["changed_files"]);
         if options.value("partitioned") == Some(&Value::Bool(true)) {
-            options.compiling().note(format!("`{}`: folders named key=value become columns as the engine reads them", options.node().name));
+            options
+                .compiling()
+                .note(format!("`{}`: folders named key=value become columns as the engine reads them", options.node().name));
         }
     } else {
         options.pass(&["roll_secs", "roll_rows"]);
@@ -205,7 +223,11 @@ fn bucket(options: &Options<'_>, path: &mut Text) -> Option<Bucket> {
         *path = options.as_text(rest_written, false, "path");
     }
     if options.value("session_token").is_some() {
-        options.refuse(Some("session_token"), "is compiled without tokens of temporary credentials", "keys, or the role of the engine's machine");
+        options.refuse(
+            Some("session_token"),
+            "is compiled without tokens of temporary credentials",
+            "keys, or the role of the engine's machine",
+        );
     }
     let endpoint = options.text("endpoint");
     Some(Bucket {

@@ -118,25 +118,50 @@ impl Kafka {
         let columns = ["columns", "only_columns", "json", "sample_records", "isolation", "on_data_loss"];
         options.pass(&columns);
         if options.value("on_data_loss").and_then(Value::as_str) == Some("earliest") {
-            options.refuse(Some("on_data_loss"), "is compiled to stop where records are gone", "remove it, or use the native engine");
+            options.refuse(
+                Some("on_data_loss"),
+                "is compiled to stop where records are gone",
+                "remove it, or use the native engine",
+            );
         }
         if options.value("isolation").and_then(Value::as_str) == Some("read_uncommitted") {
             options.refuse(Some("isolation"), "is compiled to read committed records", "remove it, or use the native engine");
         }
         if options.value("metadata").is_some_and(|metadata| metadata.as_array().is_none_or(|list| !list.is_empty())) {
-            options.refuse(Some("metadata"), "is compiled without columns about records", "remove them, or use the native engine");
+            options.refuse(
+                Some("metadata"),
+                "is compiled without columns about records",
+                "remove them, or use the native engine",
+            );
         }
-        for option in ["subject", "subject_name_strategy", "record_name", "auto_register", "key_columns", "headers", "partition_column", "timestamp_column"] {
+        for option in [
+            "subject",
+            "subject_name_strategy",
+            "record_name",
+            "auto_register",
+            "key_columns",
+            "headers",
+            "partition_column",
+            "timestamp_column",
+        ] {
             if options.value(option).is_some() {
                 options.refuse(Some(option), format!("has nothing for `{option}`"), "remove it, or use the native engine");
             }
         }
         for (option, harmless) in [("tombstones", "dead_letter"), ("partitioner", "key")] {
-            options.refuse_unless(option, &Value::String(harmless.into()), &format!("has nothing for `{option}`"), "remove it, or use the native engine");
+            options.refuse_unless(
+                option,
+                &Value::String(harmless.into()),
+                &format!("has nothing for `{option}`"),
+                "remove it, or use the native engine",
+            );
         }
         for option in ["partitions", "replication", "topic_config", "create_topic"] {
             if options.value(option).is_some() {
-                options.compiling().note(format!("`{}.{option}`: topics are made by the brokers or before the job, not by it", options.node().name));
+                options.compiling().note(format!(
+                    "`{}.{option}`: topics are made by the brokers or before the job, not by it",
+                    options.node().name
+                ));
             }
         }
         Self {
@@ -162,7 +187,11 @@ fn registry(options: &Options<'_>) -> Option<Registry> {
     let url = find("url")?;
     for option in ["token", "ssl_cert", "ssl_key", "ssl_root_cert"] {
         if find(option).is_some() {
-            options.refuse(Some("registry"), format!("is compiled without `registry.{option}`"), "a user with a password, or the native engine");
+            options.refuse(
+                Some("registry"),
+                format!("is compiled without `registry.{option}`"),
+                "a user with a password, or the native engine",
+            );
         }
     }
     Some(Registry { url, login: find("user").zip(find("password")) })
@@ -200,7 +229,11 @@ fn client(options: &Options<'_>) -> Vec<(String, Text)> {
     }
     for option in ["ssl_cert", "ssl_key", "ssl_key_password"] {
         if options.value(option).is_some() {
-            options.refuse(Some(option), "is given no client certificate by this compiler", "a user with a password, or the native engine");
+            options.refuse(
+                Some(option),
+                "is given no client certificate by this compiler",
+                "a user with a password, or the native engine",
+            );
         }
     }
     for (name, _) in options.map("properties") {

@@ -13,15 +13,15 @@ mod web;
 pub use brokers::{Pulsar, RabbitMq};
 pub use database::{Captured, Database, Family, Log, Start};
 pub use documents::{DocumentLog, Documents};
-pub use files::{Bucket, Files, FileFormat};
+pub use files::{Bucket, FileFormat, Files};
 pub use kafka::{Kafka, StartAt, ValueFormat};
 pub use other::Other;
 pub use web::{Http, Socket};
 
 use serde_json::Value;
 use weir_connect::{DeleteMode, WriteMode};
-use weir_spec::model::{Mode, Node};
 use weir_spec::Role;
+use weir_spec::model::{Mode, Node};
 
 use super::{Compiling, Options};
 

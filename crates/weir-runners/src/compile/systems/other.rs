@@ -24,7 +24,11 @@ impl Other {
                 Some(serde_json::Value::Array(_)) => other.lists.push((name.clone(), options.words(&name))),
                 Some(serde_json::Value::Object(_)) => other.maps.push((name.clone(), options.map(&name))),
                 Some(_) => {
-                    let value = if matches!(name.as_str(), "url" | "uri" | "endpoint") { options.address(&name) } else { options.text(&name) };
+                    let value = if matches!(name.as_str(), "url" | "uri" | "endpoint") {
+                        options.address(&name)
+                    } else {
+                        options.text(&name)
+                    };
                     other.values.extend(value.map(|value| (name.clone(), value)));
                 }
             }

@@ -45,9 +45,19 @@ impl Http {
         if options.value("pagination").is_some_and(|pages| pages != "none") {
             options.refuse(Some("pagination"), "is compiled without pages", "the native engine, or a companion that feeds Kafka");
         }
-        for option in ["ca_cert", "cursor_param", "cursor_format", "cursor_initial", "flatten", "flatten_separator", "error_path", "idempotency_header",
-            "server_is_idempotent", "unknown_keys", "verify_tls"]
-        {
+        for option in [
+            "ca_cert",
+            "cursor_param",
+            "cursor_format",
+            "cursor_initial",
+            "flatten",
+            "flatten_separator",
+            "error_path",
+            "idempotency_header",
+            "server_is_idempotent",
+            "unknown_keys",
+            "verify_tls",
+        ] {
             if options.value(option).is_some_and(|value| *value != Value::Bool(false) || option == "verify_tls") {
                 options.refuse(Some(option), format!("has nothing for `{option}`"), "remove it, or use the native engine");
             }
