@@ -1,7 +1,6 @@
 //! The list of engines, and how a target is written. A new engine is a folder and one line in [`ENGINES`].
 
 use serde::{Serialize, Serializer};
-use weir_spec::Diagnostic;
 
 use crate::compile::{Compiling, Output};
 
@@ -127,9 +126,6 @@ impl Serialize for Target {
         serializer.serialize_str(self.name())
     }
 }
-
-/// Diagnostics of a pipeline that cannot be compiled; at least one is an error.
-pub type Refusals = Vec<Diagnostic>;
 
 #[cfg(test)]
 mod tests {

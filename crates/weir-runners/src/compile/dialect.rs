@@ -311,7 +311,7 @@ impl Translation<'_> {
         let called = matches!(self.ahead(0), Some(Token::LParen)) && !quoted && !NO_CALLS.contains(&word.keyword);
         let lower = word.value.to_lowercase();
         let after_dot = matches!(self.before(), Some(Token::Period));
-        if !after_dot && self.table(word)? {
+        if !after_dot && self.table(word) {
             return Ok(());
         }
         if !quoted && !after_dot {
@@ -424,13 +424,13 @@ impl Translation<'_> {
     }
 
     /// A table's name, behind `FROM`, `JOIN`, `TABLE` or before a dot: whether it was one.
-    fn table(&mut self, word: &Word) -> Result<bool, String> {
+    fn table(&mut self, word: &Word) -> bool {
         let named =
             self.after_keyword(&[Keyword::FROM, Keyword::JOIN, Keyword::TABLE]) && self.brackets.last() != Some(&Bracket::Words);
         let qualifies = matches!(self.ahead(0), Some(Token::Period));
         let listed = matches!(self.before(), Some(Token::Comma)) && self.in_from();
         if !named && !qualifies && !listed {
-            return Ok(false);
+            return false;
         }
         // The longest dotted name that is a table.
         let mut parts = vec![(self.at, folded(word))];
@@ -449,10 +449,10 @@ impl Translation<'_> {
                 if listed {
                     self.joins = true;
                 }
-                return Ok(true);
+                return true;
             }
         }
-        Ok(false)
+        false
     }
 
     /// Whether a comma here separates tables: the last clause that began at this depth is `FROM`.

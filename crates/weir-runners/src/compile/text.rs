@@ -44,10 +44,11 @@ impl Text {
     #[must_use]
     pub fn then(mut self, more: impl Into<Self>) -> Self {
         for piece in more.into().0 {
-            match (self.0.last_mut(), piece) {
-                (Some(Piece::Plain(before)), Piece::Plain(text)) => before.push_str(&text),
-                (_, piece) => self.0.push(piece),
+            if let (Piece::Plain(text), Some(Piece::Plain(before))) = (&piece, self.0.last_mut()) {
+                before.push_str(text);
+                continue;
             }
+            self.0.push(piece);
         }
         self
     }

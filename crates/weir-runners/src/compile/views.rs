@@ -482,7 +482,12 @@ impl Lowering<'_> {
         let [left, right, ..] = node.inputs.as_slice() else { return None };
         let shape = |input: &Input| self.compiling.shapes.columns(&address(input), self.stream);
         let (Some(of_left), Some(of_right)) = (shape(left), shape(right)) else {
-            self.known(node, "a join");
+            self.refuse(
+                node,
+                None,
+                "needs to know the columns of both inputs for a join",
+                "declare them at the sources (`columns`), or compile with --connect",
+            );
             return None;
         };
         let (l, r) = (view_name(left, self.stream), view_name(right, self.stream));
@@ -566,9 +571,9 @@ impl Lowering<'_> {
                 return None;
             }
         };
-        match (part("where"), self.dialect) {
-            (None, _) => Some(inner),
-            (Some(predicate), _) => Some(format!("{inner} FILTER (WHERE {})", self.expression(node, "select", predicate)?)),
+        match part("where") {
+            None => Some(inner),
+            Some(predicate) => Some(format!("{inner} FILTER (WHERE {})", self.expression(node, "select", predicate)?)),
         }
     }
 

@@ -107,12 +107,12 @@ fn log(compiling: &Compiling<'_>, source: &Endpoint<'_>, fed: &[&Node], output: 
     let mut others = Vec::new();
     for sink in fed {
         let (sink, options) = Endpoint::read(compiling, sink);
-        match &sink.system {
-            System::Kafka(_) if topics_to.is_some() => {
-                options.refuse(None, "writes the topics of a log once", "one pipeline per topic")
-            }
-            System::Kafka(_) => topics_to = Some((sink, options)),
-            _ => others.push((sink, options)),
+        if !matches!(sink.system, System::Kafka(_)) {
+            others.push((sink, options));
+        } else if topics_to.is_some() {
+            options.refuse(None, "writes the topics of a log once", "one pipeline per topic");
+        } else {
+            topics_to = Some((sink, options));
         }
     }
     match &topics_to {
@@ -147,7 +147,7 @@ fn log(compiling: &Compiling<'_>, source: &Endpoint<'_>, fed: &[&Node], output: 
         config.into_file(&format!("{name}-{}", source.node.name)),
     );
     for (sink, options) in others {
-        sinks::from_log(compiling, source, &sink, output);
+        sinks::from_log(compiling, &sink, output);
         options.finish();
     }
 }

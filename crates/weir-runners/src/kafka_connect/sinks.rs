@@ -9,13 +9,12 @@ use crate::compile::systems::{Database, Endpoint, FileFormat, Files, Kafka, Star
 use crate::compile::{Compiling, Output};
 
 /// A sink of what a log's connector wrote.
-pub(super) fn from_log(compiling: &Compiling<'_>, source: &Endpoint<'_>, sink: &Endpoint<'_>, output: &mut Output) {
+pub(super) fn from_log(compiling: &Compiling<'_>, sink: &Endpoint<'_>, output: &mut Output) {
     let mut config = Config::default();
     let prefix = debezium::prefix(compiling);
     config.put("topics.regex", format!("{}\\..*", prefix));
     write(compiling, sink, true, &mut config, output);
     debezium::with_schemas(&mut config);
-    let _ = source;
     finish(compiling, sink, config, output);
 }
 
@@ -155,7 +154,7 @@ fn s3(compiling: &Compiling<'_>, sink: &Endpoint<'_>, files: &Files, changes: bo
         .clone()
         .unwrap_or_else(|| if matches!(files.format, FileFormat::Parquet | FileFormat::Avro) { "zstd" } else { "none" }.into());
     match compression.as_str() {
-        "none" | "gzip" | "snappy" | "zstd" => config.put("file.compression.type", compression),
+        "none" | "gzip" | "snappy" | "zstd" => config.put("file.compression.type", compression.as_str()),
         other => compiling.refuse(sink.node, Some("compression"), format!("has no {other}"), "none, gzip, snappy, zstd"),
     }
     let mut folder = files.path.braces().trim_end_matches('/').replace("{stream}", "{{topic}}");

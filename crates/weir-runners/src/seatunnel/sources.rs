@@ -95,10 +95,9 @@ impl Reading<'_, '_> {
         plugin.put("base-url", database.jdbc_url()).put("username", &database.user);
         plugin.put_some("password", database.password.as_ref());
         plugin.put("database-names", Conf::List(vec![(&database.database).into()]));
-        let full = |table: &String| {
-            let table =
-                if table.contains('.') && !postgres { table.clone() } else { format!("{}.{table}", database.database.braces()) };
-            table
+        let full = |table: &String| match table.contains('.') && !postgres {
+            true => table.clone(),
+            false => format!("{}.{table}", database.database.braces()),
         };
         let names: Vec<String> = self.names(&database.tables).iter().map(full).collect();
         if names.iter().any(|name| is_glob(name)) {

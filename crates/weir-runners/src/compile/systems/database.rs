@@ -152,7 +152,7 @@ impl Login {
         if let Some(Value::String(url)) = options.value("url") {
             login.take_url(options, url);
         }
-        let mut given = |name: &str, place: &mut Text| {
+        let given = |name: &str, place: &mut Text| {
             if let Some(text) = options.text(name) {
                 *place = text;
             }
