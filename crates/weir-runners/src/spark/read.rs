@@ -171,7 +171,9 @@ impl Reading<'_, '_> {
                     files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
                 chain.option("sep", &string(&delimiter));
                 match files.header {
-                    Some(header) => drop(chain.option("header", &string(&header.to_string()))),
+                    Some(header) => {
+                        chain.option("header", &string(&header.to_string()));
+                    }
                     None => self.options.refuse(
                         Some("csv"),
                         "looks into no file for a header",
@@ -204,8 +206,12 @@ impl Reading<'_, '_> {
         if let Some(format) = format {
             chain.call(format!("format({})", string(format)));
             match &known {
-                Some(columns) => drop(chain.call(format!("schema({})", string(&ddl(columns, self.options)?)))),
-                None if !self.compiling.bounded() => drop(self.ddl()?),
+                Some(columns) => {
+                    chain.call(format!("schema({})", string(&ddl(columns, self.options)?)));
+                }
+                None if !self.compiling.bounded() => {
+                    self.ddl()?;
+                }
                 None => {}
             }
         }
