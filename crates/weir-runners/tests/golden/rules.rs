@@ -128,7 +128,7 @@ fn connect(config: &Value) -> Vec<String> {
             "collection.name.format",
             "schema.evolution",
         ]
-        .map(Into::into)
+        .map(String::from)
         .into(),
         "io.aiven.kafka.connect.s3.AivenKafkaConnectS3SinkConnector" => [
             "aws.access.key.id",
@@ -142,7 +142,7 @@ fn connect(config: &Value) -> Vec<String> {
             "file.compression.type",
             "file.name.template",
         ]
-        .map(Into::into)
+        .map(String::from)
         .into(),
         "org.apache.kafka.connect.file.FileStreamSinkConnector" => ["file".to_string()].into(),
         _ => names(&rules[class]),
