@@ -179,6 +179,11 @@ impl<'c> Options<'c> {
         entries.collect()
     }
 
+    /// One entry of a map that stands inside of another option: a secret if its key sounds like one.
+    pub fn entry(&self, name: &str, key: &str, written: &str) -> Text {
+        self.as_text(written, sounds_secret(key), &format!("{name}.{key}"))
+    }
+
     /// An address: a password in it becomes a variable.
     pub fn address(&self, name: &str) -> Option<Text> {
         let written = scalar(self.value(name)?)?;
