@@ -1,4 +1,5 @@
-//! Transforms as queries, one view per node and output, for the engines that speak SQL. What sees one row at a time is in `rows`, what sees
+//! Transforms as queries, one view per node and output, for the engines that speak SQL. What sees one row at a time is in `rows`, what
+//! sees
 //! several in `together`.
 
 mod rows;

@@ -107,7 +107,8 @@ fn seatunnel(value: &Value) -> Vec<String> {
     found
 }
 
-/// Keys of Connect itself, and of the sinks whose reference is not in `rules`: Debezium's JDBC sink 3.7, Aiven's S3 sink 3, Kafka's own file sink.
+/// Keys of Connect itself, and of the sinks whose reference is not in `rules`: Debezium's JDBC sink 3.7, Aiven's S3 sink 3, Kafka's
+/// own file sink.
 fn connect(config: &Value) -> Vec<String> {
     let rules: Value = serde_json::from_str(include_str!("rules/debezium.json")).unwrap();
     let class = config["connector.class"].as_str().unwrap_or_default();
