@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Crate → what it may build upon directly; what those may use is allowed too.
-const DIRECTIONS: [(&str, &[&str]); 16] = [
+const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("weir-error", &[]),
     ("weir-egress", &["weir-error"]),
     ("weir-spec", &["weir-error"]),
@@ -19,10 +19,11 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("weir-connectors", &["weir-formats"]),
     ("weir-engine", &["weir-plan"]),
     ("weir-query", &["weir-plan"]),
+    ("weir-runners", &["weir-plan", "weir-engine"]),
     ("weir-store", &["weir-spec"]),
     ("weir-control", &["weir-store", "weir-secrets", "weir-egress"]),
     ("weir-server", &["weir-control"]),
-    ("weir", &["weir-connectors", "weir-secrets", "weir-engine", "weir-query", "weir-server"]),
+    ("weir", &["weir-connectors", "weir-secrets", "weir-engine", "weir-query", "weir-runners", "weir-server"]),
     ("weir-testkit", &["weir-error"]),
     ("xtask", &["weir-testkit"]),
 ];

@@ -1,0 +1,1 @@
+//! What the clients of all engines share: submit, follow, cancel, read logs.
