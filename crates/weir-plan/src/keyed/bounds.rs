@@ -109,14 +109,14 @@ impl Sides<'_> {
             Expr::Column(column) => {
                 let at = self.schema.maybe_index_of_column(column)?;
                 let (side, at) = if at < self.left.len() { (false, at) } else { (true, at - self.left.len()) };
-                let means = if side { self.right.get(at) } else { self.left.get(at) }?.as_ref()?;
+                let all = if side { self.right } else { self.left };
+                let means = all.get(at)?.as_ref()?;
                 let time = |at: usize| Term { time: Some((side, at, 1)), least: 0, most: 0 };
                 match means {
                     Means::Time => Some(time(at)),
                     // The edges of a window are not further from the time than it is long.
                     Means::Start(assign, true) | Means::End(assign, true) | Means::Last(assign, true) => {
                         let Shape::Hop { size, step } = assign.shape else { return None };
-                        let all = if side { self.right } else { self.left };
                         let own = all.iter().position(|means| *means == Some(Means::Time))?;
                         let unit = unit(self.schema.field_from_column(column).ok()?.data_type())?;
                         let long = i128::from(size) * unit;

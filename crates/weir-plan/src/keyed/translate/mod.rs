@@ -4,6 +4,8 @@
 //! aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a window of it; that is
 //! how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
 
+mod joins;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,8 +18,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::Column;
 use sha2::{Digest, Sha256};
-
-mod joins;
 
 use super::dedupe::{Keep, RecentRule};
 use super::run::{KeyedFlow, Prepared, Program, Rule, Stage};
