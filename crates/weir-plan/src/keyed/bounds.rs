@@ -1,7 +1,7 @@
 //! How far the times of two sides of a join are apart, read off its condition.
 //!
-//! A comparison whose sides are event times, give or take something constant, bounds the difference of the two times. The bounds only say how long a row is
-//! kept; which rows meet is decided by the condition itself. So they may be wider than what is written, never narrower.
+//! A comparison whose sides are event times, give or take something constant, bounds the difference of the two times. The bounds only say
+//! how long a row is kept; which rows meet is decided by the condition itself. So they may be wider than what is written, never narrower.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, ExprSchema, ScalarValue};

@@ -1,11 +1,12 @@
 //! Joins of two streams whose times are not further apart than the condition allows.
 //!
-//! A row meets the rows of the other side that are there, and is kept for those that come: until the watermark is so late that whoever it could meet would be
-//! late itself. Then, if its side is one that stays without a partner, it comes out alone. A row behind the watermark is late: it may have missed
-//! partners that are gone, so it meets nobody. What comes out in all is what a batch gives for the rows that were not late.
+//! A row meets the rows of the other side that are there, and is kept for those that come: until the watermark is so late that whoever it
+//! could meet would be late itself. Then, if its side is one that stays without a partner, it comes out alone. A row behind the watermark
+//! is late: it may have missed partners that are gone, so it meets nobody. What comes out in all is what a batch gives for the rows that
+//! were not late.
 //!
-//! Rows stand on shelves of time (`shelves`), which are taken away as a whole: a row without a partner comes out at most a shelf later than it could, at the
-//! 32nd part of what the bounds span or a tenth of a second.
+//! Rows stand on shelves of time (`shelves`), which are taken away as a whole: a row without a partner comes out at most a shelf later than
+//! it could, at the 32nd part of what the bounds span or a tenth of a second.
 
 use std::sync::Arc;
 

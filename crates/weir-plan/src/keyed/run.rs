@@ -1,4 +1,5 @@
-//! Operators and what runs row by row between them, running: rows go from stage to stage until an operator keeps them or an output gives them.
+//! Operators and what runs row by row between them, running: rows go from stage to stage until an operator keeps them or an output gives
+//! them.
 
 use std::sync::Arc;
 
@@ -66,7 +67,8 @@ pub(super) struct KeyedFlow {
     pub(super) late: Vec<[Option<usize>; 2]>,
     /// Per operator: its stage.
     pub(super) places: Vec<usize>,
-    /// Per operator: how far the times of its rows may be behind the watermark of the flow, because operators before it hold rows back. Microseconds.
+    /// Per operator: how far the times of its rows may be behind the watermark of the flow, because operators before it hold rows back.
+    /// Microseconds.
     pub(super) delays: Vec<i64>,
     pub(super) rules: Vec<Arc<dyn Rule>>,
     pub(super) inputs: Vec<Prepared>,

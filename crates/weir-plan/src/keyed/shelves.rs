@@ -1,11 +1,11 @@
 //! Rows that a join keeps, on shelves of time: those of one side, by the span of time that theirs is in.
 //!
-//! A shelf is taken away as a whole, found by time and, on it, by the hash of its keys; whether two rows belong together is decided by whoever asks. Rows are
-//! written once, in the epoch in which they came; a shelf that is written may leave memory and is read back when it is asked for. Of each row there may be
-//! a mark that it is done with, which stays in memory.
+//! A shelf is taken away as a whole, found by time and, on it, by the hash of its keys; whether two rows belong together is decided by
+//! whoever asks. Rows are written once, in the epoch in which they came; a shelf that is written may leave memory and is read back when it
+//! is asked for. Of each row there may be a mark that it is done with, which stays in memory.
 //!
-//! The state: under the beginning of a shelf and the number of the side, rows as chunks under the number of their first row and how many they are;
-//! and marks, a bit for each, in chunks of [`CHUNK`] rows.
+//! The state: under the beginning of a shelf and the number of the side, rows as chunks under the number of their first row and how many
+//! they are; and marks, a bit for each, in chunks of [`CHUNK`] rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};

@@ -1,8 +1,8 @@
 //! What the columns of a plan have to do with event time, and the windows of a batch as those of a stream.
 //!
-//! In a batch every row comes once for each of its windows, and a session is found by looking at the rows around. A stream does neither: its rows have
-//! the **slice** of windows that they are in, or their own time, and the operator knows the windows. So below the operator an edge of a window is not
-//! yet what it will be, and nothing may be computed from it: it is only there to be grouped by.
+//! In a batch every row comes once for each of its windows, and a session is found by looking at the rows around. A stream does neither:
+//! its rows have the **slice** of windows that they are in, or their own time, and the operator knows the windows. So below the operator an
+//! edge of a window is not yet what it will be, and nothing may be computed from it: it is only there to be grouped by.
 
 use std::collections::BTreeSet;
 
@@ -136,8 +136,8 @@ pub(super) struct Streamed {
     pub(super) session_keys: Option<BTreeSet<String>>,
 }
 
-/// Rewrites lists of windows, one row for each, into the slice of a row; what looks for the session of a row into its time; and what is asked of
-/// the rows of a join into its condition.
+/// Rewrites lists of windows, one row for each, into the slice of a row; what looks for the session of a row into its time; and what is
+/// asked of the rows of a join into its condition.
 pub(super) fn streamed(plan: &LogicalPlan) -> Result<Streamed> {
     let mut session_keys = None;
     let done = plan.clone().transform_up(|node| {

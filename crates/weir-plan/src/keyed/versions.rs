@@ -1,13 +1,15 @@
 //! Joins of a stream with the versions of a table: a row meets the version of its key that was valid at its time.
 //!
-//! A version is a row of the right side; it is valid from its time until that of the next one of its key. A left row waits until the watermark has reached its time,
-//! because until then its version may still come. What was valid before the watermark is forgotten, but for the last version of each key.
-//! A version that is none, because what the condition says of the right side alone does not hold (a deleted row), ends the one before it.
+//! A version is a row of the right side; it is valid from its time until that of the next one of its key. A left row waits until the
+//! watermark has reached its time, because until then its version may still come. What was valid before the watermark is forgotten, but for
+//! the last version of each key. A version that is none, because what the condition says of the right side alone does not hold (a deleted
+//! row), ends the one before it.
 //!
-//! Of two versions of one key and one time the one that comes last is valid. A left row behind the watermark is late and meets nobody. So is a version; but it is
-//! valid for rows that come after it, unless there is a newer one.
+//! Of two versions of one key and one time the one that comes last is valid. A left row behind the watermark is late and meets nobody. So
+//! is a version; but it is valid for rows that come after it, unless there is a newer one.
 //!
-//! The state: left rows as `shelves` writes them; and beside these the versions, each under its key in Arrow's row format and its time, as a row in that format.
+//! The state: left rows as `shelves` writes them; and beside these the versions, each under its key in Arrow's row format and its time, as
+//! a row in that format.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

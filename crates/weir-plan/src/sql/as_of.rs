@@ -1,9 +1,9 @@
 //! Joins with the versions of a table as Flink writes them (the page "Joins" of its documentation, event time temporal join):
 //! `a JOIN v FOR SYSTEM_TIME AS OF a.ts ON a.k = v.k`.
 //!
-//! The parser has no such words: before it parses, `v FOR SYSTEM_TIME AS OF a.ts` is written as a call, token for token in their places, and after it the call
-//! becomes the table with its versions (`transforms::as_of`), and the join asks for the one that is valid. The key is what the condition holds to be
-//! equal, the time of a version the event time of the table.
+//! The parser has no such words: before it parses, `v FOR SYSTEM_TIME AS OF a.ts` is written as a call, token for token in their places,
+//! and after it the call becomes the table with its versions (`transforms::as_of`), and the join asks for the one that is valid. The key is
+//! what the condition holds to be equal, the time of a version the event time of the table.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -33,7 +33,8 @@ fn wrong(place: Span, message: impl Display) -> DataFusionError {
 }
 
 fn is(token: Option<&TokenWithSpan>, text: &str) -> bool {
-    matches!(token, Some(TokenWithSpan { token: Token::Word(word), .. }) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+    let Some(Token::Word(word)) = token.map(|token| &token.token) else { return false };
+    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text)
 }
 
 fn is_word(token: Option<&TokenWithSpan>) -> bool {

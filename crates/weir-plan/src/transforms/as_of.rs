@@ -1,5 +1,5 @@
-//! A table as versions: each row with the time of the next one of its key, until which it is valid. `join` with `as_of` and FOR SYSTEM_TIME AS OF in SQL
-//! look rows up in it; a stream keeps the versions itself (`crate::keyed`), and knows them by [`UNTIL`].
+//! A table as versions: each row with the time of the next one of its key, until which it is valid. `join` with `as_of` and FOR SYSTEM_TIME
+//! AS OF in SQL look rows up in it; a stream keeps the versions itself (`crate::keyed`), and knows them by [`UNTIL`].
 
 use arrow::datatypes::{DataType, SchemaRef};
 

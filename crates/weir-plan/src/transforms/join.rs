@@ -19,10 +19,10 @@ use crate::sql::{Table, parse_expression};
 
 /// Brings the rows of two inputs together: `input: [orders, customers]`. The first is the left one.
 ///
-/// Keys that are NULL match nothing. Keys have one type: integers of different widths meet, all else is cast first. Two columns of one
-/// name are an error that says how to tell them apart; a key named in `on: [..]` is there once. Sees all rows together and spills to disk
-/// beyond the memory budget. In `mode: streaming` it says how far the times of two rows may be apart (`within`), or which version of a right row counts
-/// (`as_of`), and keeps rows for so long; rows that came too late for that go to the outputs `late_left` and `late_right`.
+/// Keys that are NULL match nothing. Keys have one type: integers of different widths meet, all else is cast first. Two columns of one name
+/// are an error that says how to tell them apart; a key named in `on: [..]` is there once. Sees all rows together and spills to disk beyond
+/// the memory budget. In `mode: streaming` it says how far the times of two rows may be apart (`within`), or which version of a right row
+/// counts (`as_of`), and keeps rows for so long; rows that came too late for that go to the outputs `late_left` and `late_right`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Join {
@@ -30,8 +30,8 @@ pub(crate) struct Join {
     #[serde(default)]
     #[schemars(extend("x-weir-aliases" = ["type", "join_type", "how"]))]
     kind: JoinKind,
-    /// What belongs together: columns that both have (`[id]`), a map of left to right columns (`{customer_id: id}`), or a condition in SQL with
-    /// the names of the inputs (`orders.customer_id = customers.id`).
+    /// What belongs together: columns that both have (`[id]`), a map of left to right columns (`{customer_id: id}`), or a condition in SQL
+    /// with the names of the inputs (`orders.customer_id = customers.id`).
     on: On,
     /// Columns under other names: `{customers.id: customer_id}`.
     #[serde(default)]

@@ -36,8 +36,8 @@ pub(super) struct AsOf {
     left: String,
     /// The column of the right input from whose time on a row is valid, of the same type.
     right: String,
-    /// Which right rows are none and only end the version before: a condition in SQL with the name of the input (`rates.gone`). If absent, those whose
-    /// `_op` is `d`, as Debezium's envelope has it.
+    /// Which right rows are none and only end the version before: a condition in SQL with the name of the input (`rates.gone`). If absent,
+    /// those whose `_op` is `d`, as Debezium's envelope has it.
     #[serde(default)]
     deleted: Option<String>,
 }

@@ -1,7 +1,8 @@
 //! Joins of a plan as operators: of two streams within a time, and of a stream with the versions of a table.
 //!
-//! A join with versions is known by its right side: what `crate::transforms::as_of` makes of a table, each row with the time of the next one of its key. A stream does
-//! not look that up: what follows a row is not there yet, so the operator gets the rows and what is said of the next time is left out of the condition.
+//! A join with versions is known by its right side: what `crate::transforms::as_of` makes of a table, each row with the time of the next
+//! one of its key. A stream does not look that up: what follows a row is not there yet, so the operator gets the rows and what is said of
+//! the next time is left out of the condition.
 
 use std::sync::Arc;
 
@@ -226,8 +227,8 @@ impl Translation<'_> {
             return (node.to_string(), problem);
         }
         let (node, problem) = refused(node, UNBOUND);
-        let help = "bound the event times of both sides: `within` on the `join`, or in SQL `a.ts BETWEEN b.ts - INTERVAL '10' SECOND AND b.ts`; \
-                    for the version of a table that was valid then: `as_of`, or FOR SYSTEM_TIME AS OF";
+        let help = "bound the event times of both sides: `within` on the `join`, or in SQL `a.ts BETWEEN b.ts - INTERVAL '10' SECOND AND \
+                    b.ts`; for the version of a table that was valid then: `as_of`, or FOR SYSTEM_TIME AS OF";
         (node, problem.help(help))
     }
 

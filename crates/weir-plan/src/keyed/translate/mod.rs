@@ -1,8 +1,9 @@
-//! From the operations of a flow to operators over event time: the plan is the same that a batch runs, read another way. Joins are in `joins`.
+//! From the operations of a flow to operators over event time: the plan is the same that a batch runs, read another way. Joins are in
+//! `joins`.
 //!
-//! Stages are made from the outputs backwards. An operation that runs row by row is a stage; a query that has a windowed aggregate is what lies below the
-//! aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a window of it; that is
-//! how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
+//! Stages are made from the outputs backwards. An operation that runs row by row is a stage; a query that has a windowed aggregate is what
+//! lies below the aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a
+//! window of it; that is how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
 
 mod joins;
 
@@ -426,8 +427,8 @@ impl Translation<'_> {
             output: output.clone(),
             late,
         };
-        // The results of a window are of its end, and come out in the order of their ends: windows of them close as those of rows do. A result that is
-        // corrected would be counted twice.
+        // The results of a window are of its end, and come out in the order of their ends: windows of them close as those of rows do. A
+        // result that is corrected would be counted twice.
         let mut means = vec![Some(Means::Given); output.fields().len()];
         if rule.lateness == 0 {
             let session = matches!(rule.shape, Shape::Session { .. });
