@@ -6,10 +6,9 @@
 //!
 //! * `translate`: from the operations of a flow to operators and what runs row by row between them; `run`: these, running.
 //! * `spans`: what in a plan is event time and a window of it; `bounds`: how far the times of two sides are apart.
-//! * `windows` (tumble, hop, cumulate), `sessions`, `dedupe`, `intervals` and `versions` (the joins): the operators; each says what it
-//!   writes into the state.
-//! * `groups`: keys as numbers; `totals`: aggregates over them; `shelves`: rows that a join keeps, by their time; `state`: all of it as
-//!   bytes.
+//! * `windows` (tumble, hop, cumulate), `sessions`, `dedupe`, `intervals` and `versions` (the joins), `ranks`: the operators; each says what
+//!   it writes into the state.
+//! * `groups`: keys as numbers; `totals`: aggregates over them; `shelves`: rows that are kept, by their time; `state`: all of it as bytes.
 //!
 //! What is not here: where state is kept, watermarks of splits (`weir-engine`), and how rows are made before the first operator
 //! ([`RowProgram`]).
@@ -18,6 +17,7 @@ mod bounds;
 mod dedupe;
 mod groups;
 mod intervals;
+mod ranks;
 mod run;
 mod sessions;
 mod shelves;

@@ -1,4 +1,4 @@
-//! Rows that a join keeps, on shelves of time: those of one side, by the span of time that theirs is in.
+//! Rows that an operator keeps, on shelves of time: those of one side of a join, say, by the span of time that theirs is in.
 //!
 //! A shelf is taken away as a whole, found by time and, on it, by the hash of its keys; whether two rows belong together is decided by
 //! whoever asks. Rows are written once, in the epoch in which they came; a shelf that is written may leave memory and is read back when it
@@ -30,7 +30,7 @@ const PIECES: usize = 256;
 const ROWS: u8 = 0;
 const DONE: u8 = 1;
 
-/// One side of a join.
+/// Rows that come to an operator: one side of a join, or all there are.
 #[derive(Debug)]
 pub(super) struct Side {
     pub(super) node: String,

@@ -193,6 +193,10 @@ async fn what_keeps_state_without_end_is_refused_with_its_node() {
     let refused = [
         ("- sql: SELECT k, count(*) AS n FROM input GROUP BY k", "an aggregate that no window ends"),
         ("- sql: SELECT v FROM input ORDER BY v", "a sort"),
+        (
+            "- sql: SELECT v FROM (SELECT v, row_number() OVER (PARTITION BY k ORDER BY ts) AS n FROM input) WHERE n = 1",
+            "no window of time ends",
+        ),
         ("- dedupe: {key: [k]}", "`dedupe` would remember every key for ever"),
         ("- dedupe: {key: [k], ttl_ms: 1000, order_by: v}", "the order in which they come"),
         ("- window: {session: 10s, on: ts, allowed_lateness_ms: 1, select: {n: count(*)}}", "take no corrections"),
@@ -334,6 +338,29 @@ proptest! {
         let bench = bench(&rows);
         let mut expected = block(bench.run_line(&windows)).rows;
         let plan = block(bench.plan(&stream(5_000, &windows)));
+        let mut engine = Engine::new(&plan);
+        through(&mut engine, &rows, &cuts);
+        prop_assert_eq!(engine.late, 0);
+        let mut got = engine.end().remove(0);
+        got.sort();
+        expected.sort();
+        prop_assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn places_in_windows_are_those_of_the_batch(rows in arrivals(), cuts in prop::collection::vec((1usize..9, 0u8..5), 1..12), of_sums in any::<bool>(), dense in any::<bool>()) {
+        let windows = "TABLE(TUMBLE(TABLE input, DESCRIPTOR(ts), INTERVAL '15' SECONDS))";
+        let from = match of_sums {
+            true => format!("SELECT window_start, window_end, k, sum(v) AS v FROM {windows} GROUP BY window_start, window_end, k"),
+            false => format!("SELECT * FROM {windows}"),
+        };
+        let function = if dense { "dense_rank" } else { "rank" };
+        let sql = format!(
+            "- sql: \"SELECT window_start, k, v, place FROM (SELECT *, {function}() OVER (PARTITION BY window_start, window_end ORDER BY v DESC, k) AS place FROM ({from})) WHERE place <= 3\""
+        );
+        let bench = bench(&rows);
+        let mut expected = block(bench.run_line(&sql)).rows;
+        let plan = block(bench.plan(&stream(5_000, &sql)));
         let mut engine = Engine::new(&plan);
         through(&mut engine, &rows, &cuts);
         prop_assert_eq!(engine.late, 0);

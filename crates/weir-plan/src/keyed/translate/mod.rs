@@ -1,11 +1,12 @@
 //! From the operations of a flow to operators over event time: the plan is the same that a batch runs, read another way. Joins are in
-//! `joins`.
+//! `joins`, places of rows in their window in `ranks`.
 //!
 //! Stages are made from the outputs backwards. An operation that runs row by row is a stage; a query that has a windowed aggregate is what
 //! lies below the aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a
 //! window of it; that is how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
 
 mod joins;
+mod ranks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -285,6 +286,7 @@ impl Translation<'_> {
             },
             LogicalPlan::Aggregate(aggregate) => self.aggregate(node, aggregate, tables)?,
             LogicalPlan::Join(join) => self.join(node, join, tables)?,
+            LogicalPlan::Window(window) => self.places(node, window, tables)?,
             LogicalPlan::Union(union) => {
                 let from = union.inputs.iter().map(|input| self.query(node, input, tables)).collect::<Result<Vec<_>, _>>()?;
                 let mut means = vec![None; union.schema.fields().len()];
