@@ -77,7 +77,9 @@ pub(super) fn tokens(all: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
         while is_period(plain.get(to)) && is_word(plain.get(to + 1)) {
             to += 2;
         }
-        if !is_word(plain.get(to)) {
+        let ends =
+            |token: &TokenWithSpan| matches!(token.token, Token::Word(_) | Token::RParen | Token::Comma | Token::SemiColon);
+        if !plain.get(to).is_none_or(ends) {
             return Err(wrong(place, "FOR SYSTEM_TIME AS OF names a column: the event time of a row, as it is"));
         }
         let new = |token: Token| TokenWithSpan { token, span: place };
