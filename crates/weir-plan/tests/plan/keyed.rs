@@ -418,10 +418,11 @@ proptest! {
         let mut engine = Engine::new(&plan);
         let cuts: Vec<(usize, u8)> = cuts.iter().map(|(_, then)| (3, if *then == 2 { 0 } else { *then })).collect();
         through(&mut engine, &rows, &cuts);
-        if let Some(time) = rows.len().checked_sub(1) {
+        // With `first` a key is not remembered longer because more of its rows come.
+        if known.values().any(|time| newest - 5_001 < time + 6_000) {
             engine.epoch();
             engine.restart();
-            prop_assert!(engine.operators.bytes() > 0, "{time}");
+            prop_assert!(engine.operators.bytes() > 0);
         }
         prop_assert_eq!(engine.end().remove(0), expected);
     }
