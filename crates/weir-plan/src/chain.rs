@@ -106,10 +106,12 @@ pub(crate) struct Graph {
     pub(crate) streaming: bool,
     /// Where rows have their event time.
     pub(crate) times: Vec<TimeMark>,
-    /// Operations that give the late rows of the window of their node. A batch has none.
-    pub(crate) late: BTreeSet<usize>,
+    /// Operations that give the late rows of the window, or of one input of the join (by its number), of their node. A batch has none.
+    pub(crate) late: BTreeMap<usize, usize>,
     /// Operations that are a `dedupe`.
     pub(crate) dedupes: BTreeMap<usize, DedupeRule>,
+    /// A query looks rows up as of the event time of others.
+    pub(crate) as_of: bool,
 }
 
 impl Graph {
@@ -118,6 +120,18 @@ impl Graph {
             Upstream::Input(index) => &self.inputs[index].schema,
             Upstream::Op(index) => &self.ops[index].schema,
         }
+    }
+
+    /// The column of an upstream that is its event time: the one that was said, or one that is it unchanged.
+    pub(crate) fn time_of(&self, upstream: Upstream) -> Option<usize> {
+        if let Some(mark) = self.times.iter().find(|mark| mark.at == upstream) {
+            return Some(mark.column);
+        }
+        let columns = self.columns(upstream);
+        self.times.iter().find_map(|mark| {
+            let said = self.columns(mark.at).get(mark.column)?.unchanged?;
+            columns.iter().position(|column| column.unchanged == Some(said))
+        })
     }
 
     pub(crate) fn columns(&self, upstream: Upstream) -> &[ColumnState] {
@@ -184,11 +198,16 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Appends an output for rows of the one input that came too late for what follows. Only a stream has some.
-    pub(crate) fn late_port(&mut self, name: &str) -> Result<()> {
-        self.port(name, |_, input| LogicalPlanBuilder::from(input).filter(datafusion::logical_expr::lit(false))?.build())?;
+    /// Appends an output for rows of an input (by its number) that came too late for what follows. Only a stream has some.
+    pub(crate) fn late_port(&mut self, name: &str, input: usize) -> Result<()> {
+        let all = self.current.clone();
+        self.current = all.get(input).map(|(upstream, _)| (*upstream, vec!["input".into()])).into_iter().collect();
+        let built =
+            self.port(name, |_, input| LogicalPlanBuilder::from(input).filter(datafusion::logical_expr::lit(false))?.build());
+        self.current = all;
+        built?;
         if let Some((_, Upstream::Op(op))) = self.ports.last() {
-            self.graph.late.insert(*op);
+            self.graph.late.insert(*op, input);
             // Nothing for each row: that is row by row.
             self.graph.ops[*op].steps = Ok(vec![Step::Filter { predicate: datafusion::physical_expr::expressions::lit(false) }]);
         }
@@ -234,7 +253,11 @@ impl<'a> Chain<'a> {
     pub(crate) fn tables(&self) -> Vec<Table> {
         self.current
             .iter()
-            .map(|(upstream, names)| Table { names: names.clone(), schema: self.graph.schema(*upstream).clone() })
+            .map(|(upstream, names)| {
+                let schema = self.graph.schema(*upstream).clone();
+                let time = self.graph.time_of(*upstream).map(|column| schema.field(column).name().clone());
+                Table { names: names.clone(), schema, time }
+            })
             .collect()
     }
 
@@ -338,7 +361,8 @@ impl<'a> Chain<'a> {
     }
 
     fn append(&mut self, planned: Planned) -> Result<()> {
-        let Planned { plan, scans } = planned;
+        let Planned { plan, scans, as_of } = planned;
+        self.graph.as_of |= as_of;
         let analyzed = self.session.analyze(plan.clone())?;
         let origins = lineage::origins(&plan, &scans)?;
         let mut names = BTreeSet::new();

@@ -10,7 +10,7 @@ use weir_error::Result;
 use weir_spec::Diagnostic;
 use weir_spec::model::{Mode, Node};
 
-use crate::chain::{Body, Chain, Graph, InputTable, Upstream};
+use crate::chain::{Body, Chain, Graph, InputTable, Op, Upstream};
 use crate::changes::{reads_log, with_metadata};
 use crate::check::{no_key, refused};
 use crate::keyed::{self, TimeMark};
@@ -73,6 +73,14 @@ impl FlowBuilder<'_> {
         }
         for node in &component.transforms {
             self.lower(node, &mut graph, &mut ends, choice, told)?;
+        }
+        if !graph.streaming && !graph.as_of {
+            for (open, _) in choice.iter().filter(|(open, _)| options::event_time(&open.node).is_ok_and(|time| time.is_some())) {
+                told.warnings.push(format!(
+                    "`event_time` of `{}` is for `mode: streaming`: here every row is seen before anything is counted",
+                    open.node.name
+                ));
+            }
         }
         if told.problems.len() > before {
             return Ok(None);
@@ -213,10 +221,9 @@ impl FlowBuilder<'_> {
         // What cannot be read was told before.
         let written = options::event_time(&open.node).ok().flatten()?;
         if self.policies.mode != Mode::Streaming {
-            told.warnings.push(format!(
-                "`event_time` of `{node}` is for `mode: streaming`: here every row is seen before anything is counted"
-            ));
-            return None;
+            // Only a look at versions asks for it, and says so if it is not there.
+            let (column, _) = stream.schema.column_with_name(&written.column).filter(|(_, field)| is_time(field))?;
+            return Some(TimeMark { node: node.clone(), at: Upstream::Input(index), column, max_lateness: 0, idle_after: None });
         }
         let mut tell = |problem: Problem| told.problems.push(self.places.in_node(node, problem));
         let Some((column, field)) = stream.schema.column_with_name(&written.column) else {
@@ -227,7 +234,7 @@ impl FlowBuilder<'_> {
             tell(problem);
             return None;
         };
-        if !matches!(field.data_type(), DataType::Timestamp(..)) {
+        if !is_time(field) {
             let kind = crate::types::show(field.data_type());
             let message = format!("`{}` of `{}` is {kind}, no timestamp", written.column, stream.name);
             tell(
@@ -478,6 +485,10 @@ impl FlowBuilder<'_> {
     }
 }
 
+fn is_time(field: &arrow::datatypes::Field) -> bool {
+    matches!(field.data_type(), DataType::Timestamp(..))
+}
+
 /// `mode: cdc`: a delete has the source's key and nothing else to find its row by.
 fn key_is_made(column: &str, sink: &str) -> Problem {
     Problem::new(code::KEY, format!("key column `{column}` does not arrive at sink `{sink}` as the source has it"))
@@ -510,8 +521,9 @@ fn lag_for(cursor: &DataType, lag: Option<Lag>) -> Result<Option<i64>, String> {
 fn prepare(input: usize, stream: &str, graph: &Graph, outputs: &[Upstream]) -> Option<Prepared> {
     let (mut at, mut ops, mut end) = (Upstream::Input(input), Vec::new(), None);
     loop {
-        let readers: Vec<usize> =
-            graph.ops.iter().enumerate().filter(|(_, op)| op.inputs.contains(&at)).map(|(index, _)| index).collect();
+        // Nothing is late in a batch.
+        let reads = |(index, op): &(usize, &Op)| op.inputs.contains(&at) && !graph.late.contains_key(index);
+        let readers: Vec<usize> = graph.ops.iter().enumerate().filter(reads).map(|(index, _)| index).collect();
         let ([reader], false) = (readers.as_slice(), outputs.contains(&at)) else { break };
         let op = &graph.ops[*reader];
         if op.inputs.len() != 1 || op.steps.is_err() || matches!(&op.body, Body::Check(check) if check.decides_together()) {

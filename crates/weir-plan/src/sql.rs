@@ -1,6 +1,7 @@
 //! DataFusion as a planner of SQL: functions, options and name resolution, without a catalogue and without executing.
-//! The window functions are in `windows`.
+//! The window functions are in `windows`, joins with versions in `as_of`.
 
+mod as_of;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub(crate) struct Table {
     pub(crate) names: Vec<String>,
     /// Its columns.
     pub(crate) schema: SchemaRef,
+    /// The column with the event time of its rows, if that is known.
+    pub(crate) time: Option<String>,
 }
 
 /// A planned query: not yet optimised, and which of the tables each name in it means.
@@ -45,6 +48,8 @@ pub(crate) struct Planned {
     pub(crate) plan: LogicalPlan,
     /// Table reference as it stands in the plan's scans → index of the table.
     pub(crate) scans: BTreeMap<String, usize>,
+    /// It looks rows up as of the event time of others.
+    pub(crate) as_of: bool,
 }
 
 /// Plans SQL over given tables. One per plan: `now()` is fixed here.
@@ -88,17 +93,18 @@ impl Session {
 
     /// Plans a query. Names that mean none of `tables` are an error that lists those that do.
     pub(crate) fn query(&self, sql: &str, tables: &[Table]) -> Result<Planned> {
-        let statement = parse_query(sql)?;
+        let mut statement = parse_query(sql)?;
+        let as_of = as_of::rewrite(&mut statement, tables)?;
         let scope = Scope { state: &self.state, tables };
         let plan = SqlToRel::new_with_options(&scope, self.options()).statement_to_plan(statement)?;
-        self.planned(plan, tables)
+        Ok(Planned { as_of, ..self.planned(plan, tables)? })
     }
 
     /// Takes a plan that was built over [`Session::scan`]s of `tables`.
     pub(crate) fn planned(&self, plan: LogicalPlan, tables: &[Table]) -> Result<Planned> {
         let mut scans = BTreeMap::new();
         collect_scans(&plan, tables, &mut scans)?;
-        Ok(Planned { plan, scans })
+        Ok(Planned { plan, scans, as_of: false })
     }
 
     /// An expression over one table's columns. Sub-queries are refused: there is nothing they could name.
@@ -140,8 +146,10 @@ impl Session {
 
 /// Parses one `SELECT` (or `WITH …`, `VALUES …`) and nothing else.
 pub(crate) fn parse_query(sql: &str) -> Result<Statement> {
-    let mut statements =
-        DFParserBuilder::new(windows::tokens(sql)?).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
+    let mut statements = DFParserBuilder::new(as_of::tokens(windows::tokens(sql)?)?)
+        .with_dialect(&GenericDialect {})
+        .build()?
+        .parse_statements()?;
     if statements.len() > 1 {
         return plan_err!("one statement is expected, here are {}", statements.len());
     }

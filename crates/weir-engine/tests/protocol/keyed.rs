@@ -83,7 +83,7 @@ impl KeyedProgram for Counts {
         (Arc::new(Timed), timed())
     }
     fn event_time(&self, _: usize) -> Option<EventTime> {
-        Some(EventTime { column: 1, max_lateness: 0, idle_after: self.idle_after })
+        Some(EventTime { column: 1, said: 1, max_lateness: 0, idle_after: self.idle_after })
     }
     fn operators(&self) -> Result<Box<dyn Operators>> {
         Ok(Box::new(Counting {

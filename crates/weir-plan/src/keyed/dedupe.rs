@@ -143,7 +143,7 @@ impl Recent {
 }
 
 impl Keeper for Recent {
-    fn rows(&mut self, batch: &RecordBatch, _: &dyn Stored, given: &mut Given) -> Result<()> {
+    fn rows(&mut self, _: usize, batch: &RecordBatch, _: &dyn Stored, given: &mut Given) -> Result<()> {
         let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
         let times = arrow::compute::cast(batch.column(self.rule.time), &micros)
             .map_err(|error| Error::internal("a time that is none").caused_by(error))?;

@@ -1,24 +1,31 @@
 //! Programs that keep state over event time (`docs/adr/0009`): what the engine calls, and what calls it expects to be answered.
 //!
-//! One task owns [`Operators`]: nothing here runs concurrently. The engine feeds rows and watermarks in any order of the inputs, asks for the
-//! changes of the state at every epoch, and makes positions, changes and sinks durable as one moment. After a crash it makes new operators, gives them the state
-//! of the last durable epoch, and reads on from its positions: the same rows then give the same results.
+//! One task owns [`Operators`]: nothing here runs concurrently. The engine feeds rows and watermarks in any order of the inputs, asks for
+//! the changes of the state at every epoch, and makes positions, changes and sinks durable as one moment. After a crash it makes new
+//! operators, gives them the state of the last durable epoch, and reads on from its positions: the same rows then give the same results.
 //!
 //! * `translate`: from the operations of a flow to operators and what runs row by row between them; `run`: these, running.
-//! * `spans`: what in a plan is event time and a window of it.
-//! * `windows` (tumble, hop, cumulate), `sessions`, `dedupe`: the operators; each says what it writes into the state.
-//! * `groups`: keys as numbers; `totals`: aggregates over them; `state`: both as bytes.
+//! * `spans`: what in a plan is event time and a window of it; `bounds`: how far the times of two sides are apart.
+//! * `windows` (tumble, hop, cumulate), `sessions`, `dedupe`, `intervals` and `versions` (the joins), `ranks`: the operators; each says what
+//!   it writes into the state.
+//! * `groups`: keys as numbers; `totals`: aggregates over them; `shelves`: rows that are kept, by their time; `state`: all of it as bytes.
 //!
-//! What is not here: where state is kept, watermarks of splits (`weir-engine`), and how rows are made before the first operator ([`RowProgram`]).
+//! What is not here: where state is kept, watermarks of splits (`weir-engine`), and how rows are made before the first operator
+//! ([`RowProgram`]).
 
+mod bounds;
 mod dedupe;
 mod groups;
+mod intervals;
+mod ranks;
 mod run;
 mod sessions;
+mod shelves;
 mod spans;
 mod state;
 mod totals;
 mod translate;
+mod versions;
 mod windows;
 
 use std::sync::Arc;
@@ -38,6 +45,9 @@ use crate::model::{RowProgram, RuleCount};
 pub struct EventTime {
     /// Index of the column in the batches that [`KeyedProgram::prepare`] leaves: a timestamp, with or without zone, of any unit.
     pub column: usize,
+    /// Index of the column in the second output of that program: rows where their time is said. One that is filtered out after that has had
+    /// its say in what time it is.
+    pub said: usize,
     /// How much older than the newest row of its split a row may be without being late. Microseconds.
     pub max_lateness: i64,
     /// A split that gives nothing for so long does not hold the watermark back. Microseconds; `None`: it always does.
@@ -47,6 +57,7 @@ pub struct EventTime {
 /// A program with state.
 pub trait KeyedProgram: Send + Sync {
     /// What is done to each batch of an input before it comes to the operators, and the schema then. It runs beside them, on other cores.
+    /// The second output is the batch where its time is said ([`EventTime::said`]).
     fn prepare(&self, input: usize) -> (Arc<dyn RowProgram>, SchemaRef);
     /// Where an input has its time; `None`: no operator asks for it, and it does not hold the watermark back.
     fn event_time(&self, input: usize) -> Option<EventTime>;

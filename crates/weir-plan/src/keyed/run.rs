@@ -1,4 +1,5 @@
-//! Operators and what runs row by row between them, running: rows go from stage to stage until an operator keeps them or an output gives them.
+//! Operators and what runs row by row between them, running: rows go from stage to stage until an operator keeps them or an output gives
+//! them.
 
 use std::sync::Arc;
 
@@ -18,13 +19,14 @@ pub(super) struct Given {
     pub(super) absorbed: u64,
     /// How many rows came too late.
     pub(super) late: u64,
-    /// These rows, if somebody reads them.
-    pub(super) late_rows: Vec<RecordBatch>,
+    /// These rows, with the port by which they came, if somebody reads them.
+    pub(super) late_rows: Vec<(usize, RecordBatch)>,
 }
 
 /// One operator with its state.
 pub(super) trait Keeper: Send {
-    fn rows(&mut self, batch: &RecordBatch, stored: &dyn Stored, given: &mut Given) -> Result<()>;
+    /// Rows that came by a port: a join has two, the left and the right; everything else one.
+    fn rows(&mut self, port: usize, batch: &RecordBatch, stored: &dyn Stored, given: &mut Given) -> Result<()>;
     fn watermark(&mut self, time: i64, stored: &dyn Stored, given: &mut Given) -> Result<()>;
     fn changes(&mut self, into: &mut Vec<StateChange>) -> Result<()>;
     fn restore(&mut self, stored: &dyn Stored) -> Result<()>;
@@ -49,8 +51,8 @@ pub(super) enum Stage {
     Rows(Arc<dyn RowProgram>),
     /// They get the names of this schema.
     Named(SchemaRef),
-    /// They go into the operator, and what it gives goes on from here.
-    Operator(u8),
+    /// They go into the operator by this port; what it gives goes on from its own stage.
+    Operator(u8, usize),
 }
 
 /// A flow with state.
@@ -61,10 +63,13 @@ pub(super) struct KeyedFlow {
     pub(super) readers: Vec<Vec<usize>>,
     /// Outputs of the flow that are fed by each.
     pub(super) outputs: Vec<Vec<usize>>,
-    /// Per operator: the stage from which late rows go on, if anybody reads them.
-    pub(super) late: Vec<Option<usize>>,
+    /// Per operator and port: the stage from which late rows go on, if anybody reads them.
+    pub(super) late: Vec<[Option<usize>; 2]>,
     /// Per operator: its stage.
     pub(super) places: Vec<usize>,
+    /// Per operator: how far the times of its rows may be behind the watermark of the flow, because operators before it hold rows back.
+    /// Microseconds.
+    pub(super) delays: Vec<i64>,
     pub(super) rules: Vec<Arc<dyn Rule>>,
     pub(super) inputs: Vec<Prepared>,
     pub(super) fingerprint: String,
@@ -150,9 +155,9 @@ impl Running {
                     }
                     self.on(reader, &made.batch, stored, out)?;
                 }
-                Stage::Operator(number) => {
+                Stage::Operator(number, port) => {
                     let mut given = Given::default();
-                    self.keepers[usize::from(*number)].rows(batch, stored, &mut given)?;
+                    self.keepers[usize::from(*number)].rows(*port, batch, stored, &mut given)?;
                     self.given(*number, given, stored, out)?;
                 }
             }
@@ -164,8 +169,8 @@ impl Running {
         out.late += given.late;
         out.absorbed += given.absorbed;
         let number = usize::from(number);
-        if let Some(stage) = self.flow.late[number] {
-            for batch in &given.late_rows {
+        for (port, batch) in &given.late_rows {
+            if let Some(stage) = self.flow.late[number][*port] {
                 self.on(stage, batch, stored, out)?;
             }
         }
@@ -187,7 +192,9 @@ impl Operators for Running {
         // Operators are numbered in the order of the flow: what one gives out at this time still comes in time to those after it.
         for number in 0..self.keepers.len() {
             let mut given = Given::default();
-            self.keepers[number].watermark(time, stored, &mut given)?;
+            // The end of time is the end for all.
+            let here = if time == i64::MAX { time } else { time.saturating_sub(self.flow.delays[number]) };
+            self.keepers[number].watermark(here, stored, &mut given)?;
             self.given(number as u8, given, stored, out)?;
         }
         Ok(())

@@ -299,7 +299,7 @@ fn size(session: &Session) -> usize {
 }
 
 impl Keeper for Sessions {
-    fn rows(&mut self, batch: &RecordBatch, _: &dyn Stored, given: &mut Given) -> Result<()> {
+    fn rows(&mut self, _: usize, batch: &RecordBatch, _: &dyn Stored, given: &mut Given) -> Result<()> {
         given.absorbed += batch.num_rows() as u64;
         let runs = self.runs(batch)?;
         let (merged, late) = self.meet(&runs);

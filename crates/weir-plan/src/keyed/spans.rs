@@ -1,8 +1,8 @@
 //! What the columns of a plan have to do with event time, and the windows of a batch as those of a stream.
 //!
-//! In a batch every row comes once for each of its windows, and a session is found by looking at the rows around. A stream does neither: its rows have
-//! the **slice** of windows that they are in, or their own time, and the operator knows the windows. So below the operator an edge of a window is not
-//! yet what it will be, and nothing may be computed from it: it is only there to be grouped by.
+//! In a batch every row comes once for each of its windows, and a session is found by looking at the rows around. A stream does neither:
+//! its rows have the **slice** of windows that they are in, or their own time, and the operator knows the windows. So below the operator an
+//! edge of a window is not yet what it will be, and nothing may be computed from it: it is only there to be grouped by.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Unnest, Window};
+use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Unnest, Window};
 
 use crate::chain::OWN;
+use crate::program::row::row_wise;
 use crate::transforms::{Assign, Part, Shape};
 
 /// The function for the last moment of a window, from its end.
@@ -135,7 +136,8 @@ pub(super) struct Streamed {
     pub(super) session_keys: Option<BTreeSet<String>>,
 }
 
-/// Rewrites lists of windows, one row for each, into the slice of a row; and what looks for the session of a row into its time.
+/// Rewrites lists of windows, one row for each, into the slice of a row; what looks for the session of a row into its time; and what is
+/// asked of the rows of a join into its condition.
 pub(super) fn streamed(plan: &LogicalPlan) -> Result<Streamed> {
     let mut session_keys = None;
     let done = plan.clone().transform_up(|node| {
@@ -148,10 +150,23 @@ pub(super) fn streamed(plan: &LogicalPlan) -> Result<Streamed> {
                 Some(plain) => Transformed::yes(plain),
                 None => Transformed::no(node),
             },
+            LogicalPlan::Filter(filter) => match conditioned(filter) {
+                Some(join) => Transformed::yes(join),
+                None => Transformed::no(node),
+            },
             _ => Transformed::no(node),
         })
     })?;
     Ok(Streamed { plan: done.data, session_keys })
+}
+
+/// `FROM a, b WHERE …` is a join whose condition stands behind it: here it is the join's own.
+fn conditioned(filter: &Filter) -> Option<LogicalPlan> {
+    let LogicalPlan::Join(join) = filter.input.as_ref() else { return None };
+    let (JoinType::Inner, true) = (join.join_type, row_wise(&filter.predicate).ok()?) else { return None };
+    let predicate = filter.predicate.clone();
+    let whole = join.filter.clone().map_or(predicate.clone(), |inner| inner.and(predicate));
+    Some(LogicalPlan::Join(Join { filter: Some(whole), ..join.clone() }))
 }
 
 /// The input of an unnest of windows, with the slice in their place.

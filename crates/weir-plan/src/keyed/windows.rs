@@ -27,7 +27,7 @@ use crate::transforms::{Shape, times};
 /// Rows of a batch that a window gives.
 const GIVEN: usize = 32_768;
 /// Flink counts windows in milliseconds: `[s, e)` closes when the watermark reaches `e` less one of them.
-const TICK: i64 = 1_000;
+pub(super) const TICK: i64 = 1_000;
 
 /// What one column of a window's result is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl WindowRule {
         let batch = RecordBatch::try_new(schema.clone(), columns);
         let batch = batch.map_err(|error| Error::internal("a late row is not as it came").caused_by(error))?;
         given.absorbed = given.absorbed.saturating_sub(batch.num_rows() as u64);
-        given.late_rows.push(batch);
+        given.late_rows.push((0, batch));
         Ok(())
     }
 
@@ -386,7 +386,7 @@ impl Windows {
 }
 
 impl Keeper for Windows {
-    fn rows(&mut self, batch: &RecordBatch, stored: &dyn Stored, given: &mut Given) -> Result<()> {
+    fn rows(&mut self, _: usize, batch: &RecordBatch, stored: &dyn Stored, given: &mut Given) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }

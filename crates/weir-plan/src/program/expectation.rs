@@ -43,7 +43,7 @@ pub(crate) struct Wording {
 impl Expectation {
     /// Compiles `value` (over aggregates of columns) and the condition `holds` over the same.
     pub(crate) fn new(session: &Session, schema: &SchemaRef, value: &str, holds: &str, wording: Wording) -> Result<Self> {
-        let table = Table { names: vec!["input".into()], schema: schema.clone() };
+        let table = Table { names: vec!["input".into()], schema: schema.clone(), time: None };
         let planned = session.query(&format!("SELECT {value} AS value, {holds} AS holds FROM input"), &[table])?;
         let plan = session.analyze(planned.plan)?;
         let LogicalPlan::Projection(projection) = &plan else { return plan_err!("`{value}` is no aggregate of the rows") };

@@ -248,17 +248,28 @@ impl RowTree {
 
     /// The program of steps one after another, each under its node.
     pub(crate) fn line(stream: &str, before: &SchemaRef, parts: &[(String, Vec<Step>)]) -> Self {
+        let mut line = Self::line_and(stream, before, parts, 0);
+        line.outputs.truncate(1);
+        line
+    }
+
+    /// The same, with what the first `some` parts leave as a second output.
+    pub(crate) fn line_and(stream: &str, before: &SchemaRef, parts: &[(String, Vec<Step>)], some: usize) -> Self {
         let mut branches: Vec<Branch> = Vec::new();
         let mut schema = before.clone();
-        for (node, steps) in parts {
+        let mut after_some = None;
+        for (index, (node, steps)) in parts.iter().enumerate() {
             let kept = simplified(steps, &schema);
             schema = after(steps, &schema);
             if !kept.is_empty() {
                 branches.push(Branch { input: branches.len().checked_sub(1), node: node.clone(), steps: kept });
             }
+            if index < some {
+                after_some = branches.len().checked_sub(1);
+            }
         }
         let last = branches.len().checked_sub(1);
-        Self { stream: stream.into(), branches, outputs: vec![last], identity: last.is_none() }
+        Self { stream: stream.into(), branches, outputs: vec![last, after_some], identity: last.is_none() }
     }
 
     /// The program of one way through a graph: `ops`, each reading from the one before, the first from `input`.

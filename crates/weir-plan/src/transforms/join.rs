@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::join_time::{AsOf, Within};
 use super::{Transform, keys};
 use crate::chain::{Chain, quoted};
 use crate::problem::{Problem, code};
@@ -18,9 +19,10 @@ use crate::sql::{Table, parse_expression};
 
 /// Brings the rows of two inputs together: `input: [orders, customers]`. The first is the left one.
 ///
-/// Keys that are NULL match nothing. Keys have one type: integers of different widths meet, all else is cast first. Two columns of one
-/// name are an error that says how to tell them apart; a key named in `on: [..]` is there once. Sees all rows together and spills to disk
-/// beyond the memory budget.
+/// Keys that are NULL match nothing. Keys have one type: integers of different widths meet, all else is cast first. Two columns of one name
+/// are an error that says how to tell them apart; a key named in `on: [..]` is there once. Sees all rows together and spills to disk beyond
+/// the memory budget. In `mode: streaming` it says how far the times of two rows may be apart (`within`), or which version of a right row
+/// counts (`as_of`), and keeps rows for so long; rows that came too late for that go to the outputs `late_left` and `late_right`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Join {
@@ -28,8 +30,8 @@ pub(crate) struct Join {
     #[serde(default)]
     #[schemars(extend("x-weir-aliases" = ["type", "join_type", "how"]))]
     kind: JoinKind,
-    /// What belongs together: columns that both have (`[id]`), a map of left to right columns (`{customer_id: id}`), or a condition in SQL with
-    /// the names of the inputs (`orders.customer_id = customers.id`).
+    /// What belongs together: columns that both have (`[id]`), a map of left to right columns (`{customer_id: id}`), or a condition in SQL
+    /// with the names of the inputs (`orders.customer_id = customers.id`).
     on: On,
     /// Columns under other names: `{customers.id: customer_id}`.
     #[serde(default)]
@@ -37,6 +39,13 @@ pub(crate) struct Join {
     /// Columns to leave out: `[customers.id]`.
     #[serde(default)]
     drop: Vec<String>,
+    /// Only rows whose times are not further apart than this.
+    #[serde(default)]
+    within: Option<Within>,
+    /// The right input has versions of rows: each left row meets the one that was valid at its time. For `inner` and `left`.
+    #[serde(default)]
+    #[schemars(extend("x-weir-aliases" = ["system_time"]))]
+    as_of: Option<AsOf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
@@ -71,6 +80,17 @@ impl JoinKind {
             Self::Full => "FULL JOIN",
             Self::Semi => "LEFT SEMI JOIN",
             Self::Anti => "LEFT ANTI JOIN",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Inner => "inner",
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::Full => "full",
+            Self::Semi => "semi",
+            Self::Anti => "anti",
         }
     }
 
@@ -129,11 +149,14 @@ struct Out {
     name: String,
 }
 
-fn names(schema: &SchemaRef) -> Vec<String> {
+/// The outputs for rows that came too late, by side.
+const LATE: [&str; 2] = ["late_left", "late_right"];
+
+pub(super) fn names(schema: &SchemaRef) -> Vec<String> {
     schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
-fn called(table: &Table) -> &str {
+pub(super) fn called(table: &Table) -> &str {
     table.names.first().map(String::as_str).unwrap_or_default()
 }
 
@@ -201,7 +224,7 @@ impl Join {
 
     fn condition(&self, left: &Table, right: &Table, problems: &mut Vec<Problem>) -> String {
         let pairs = match &self.on {
-            On::Condition(condition) => return condition.clone(),
+            On::Condition(condition) => return format!("({condition})"),
             On::Keys(pairs) => pairs,
         };
         let mut parts = Vec::new();
@@ -270,8 +293,28 @@ impl Transform for Join {
         true
     }
 
+    fn side_outputs(&self) -> Vec<String> {
+        match self.within.is_some() || self.as_of.is_some() {
+            true => LATE.map(String::from).to_vec(),
+            false => Vec::new(),
+        }
+    }
+
     fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        let mut problems = self.as_of.as_ref().map(AsOf::check).unwrap_or_default();
+        let mut wrong =
+            |message: String, option: &str| problems.push(Problem::new(code::TRANSFORM_OPTIONS, message).option(option));
+        if self.as_of.is_some() {
+            if self.within.is_some() {
+                wrong("a version is valid until the next: there is nothing for `within` to say".into(), "within");
+            }
+            if !matches!(self.kind, JoinKind::Inner | JoinKind::Left) {
+                wrong(format!("a join with versions is `inner` or `left`, not `{}`", self.kind.word()), "kind");
+            }
+            if matches!(self.on, On::Condition(_)) {
+                wrong("versions are found by columns: `on: [id]` or `on: {customer_id: id}`".into(), "on");
+            }
+        }
         if let On::Condition(condition) = &self.on
             && !super::sql::has_reference(condition)
             && let Err(error) = parse_expression(condition)
@@ -303,18 +346,29 @@ impl Transform for Join {
         problems.extend(self.misnamed(left, right));
         let columns = self.columns(left, right);
         problems.extend(self.clashes(&columns));
-        let condition = self.condition(left, right, problems);
+        let mut condition = self.condition(left, right, problems);
+        let mut of_right = quoted(called(right));
+        if let Some(within) = &self.within {
+            condition = format!("{condition} AND {}", within.condition(left, right, problems));
+        }
+        if let (Some(as_of), On::Keys(pairs)) = (&self.as_of, &self.on) {
+            let keys: Vec<String> = pairs.iter().map(|(_, right)| right.clone()).collect();
+            condition = format!("{condition} AND {}", as_of.condition(left, right, problems));
+            of_right = as_of.table(right, &keys);
+        }
         if !problems.is_empty() {
             return;
         }
         let chosen: Vec<String> = columns.iter().map(|out| format!("{} AS {}", out.sql, quoted(&out.name))).collect();
-        let sql = format!(
-            "SELECT {} FROM {} {} {} ON {condition}",
-            chosen.join(", "),
-            quoted(called(left)),
-            self.kind.sql(),
-            quoted(called(right))
-        );
+        let sql =
+            format!("SELECT {} FROM {} {} {} ON {condition}", chosen.join(", "), quoted(called(left)), self.kind.sql(), of_right);
+        if !self.side_outputs().is_empty() {
+            for (input, name) in LATE.into_iter().enumerate() {
+                if let Err(error) = chain.late_port(name, input) {
+                    return problems.push(Problem::query(&error, "on"));
+                }
+            }
+        }
         match chain.session().query(&sql, &tables) {
             Ok(planned) => problems.extend(bent(&planned.plan)),
             Err(error) => problems.push(Problem::query(&error, "on")),

@@ -5,6 +5,7 @@
 //! declared here: it is read off the plan.
 
 mod aggregate;
+pub(crate) mod as_of;
 mod cast;
 mod data_quality;
 mod dedupe;
@@ -13,6 +14,7 @@ mod field_mapper;
 mod filter;
 mod flatten;
 mod join;
+mod join_time;
 mod json_path;
 pub(crate) mod keys;
 mod lookup;
@@ -31,6 +33,7 @@ mod watermark;
 mod window;
 pub(crate) mod windowed;
 
+pub(crate) use as_of::UNTIL;
 pub(crate) use cast::{OnError, Policy};
 pub(crate) use part::Part;
 pub(crate) use window::{Assign, Shape, times};

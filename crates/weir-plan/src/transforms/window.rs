@@ -297,7 +297,7 @@ impl Transform for Window {
             slices: false,
             signature: signature(1),
         };
-        let lowered = chain.late_port(LATE).and_then(|()| match shape {
+        let lowered = chain.late_port(LATE, 0).and_then(|()| match shape {
             Shape::Session { gap } if chain.streaming() => self.kept_session(chain, assign, gap, at, &select),
             Shape::Session { gap } => self.session(chain, assign, gap, at, &select),
             Shape::Hop { .. } | Shape::Cumulate { .. } => self.fixed(chain, assign, at, &select),

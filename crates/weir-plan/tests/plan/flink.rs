@@ -51,7 +51,7 @@ fn expected(folder: &Path, columns: &[String]) -> Vec<String> {
 
 async fn played(folder: &Path) -> (Vec<String>, Vec<String>) {
     let text = fs::read_to_string(folder.join("pipeline.yaml")).unwrap();
-    let file = Regex::new(r"\{file: \{path: (\w+)\.ndjson, columns: \{(.*?)\}\}\}").unwrap();
+    let file = Regex::new(r"\{file: \{path: (\w+)\.ndjson, columns: \{(.*?)\}(, event_time: \{column: \w+\})?\}\}").unwrap();
     let column = Regex::new(r#"(\w+): (?:"([^"]+)"|(\w+))"#).unwrap();
     let mut bench = Bench::default();
     for table in file.captures_iter(&text) {
@@ -64,7 +64,7 @@ async fn played(folder: &Path) -> (Vec<String>, Vec<String>) {
         let batches = ReaderBuilder::new(schema).build(Cursor::new(rows)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
         bench = bench.batches(&table[1], batches, &[]);
     }
-    let text = file.replace_all(&text, "{memory: {table: $1}}");
+    let text = file.replace_all(&text, "{memory: {table: $1$3}}");
     let text = text.replace("file: {path: out, format: ndjson, write_mode: overwrite}", "memory: {table: out}");
     let plan = bench.plan(&text).await;
     let got = bench.run(&plan).await.remove("out").unwrap();

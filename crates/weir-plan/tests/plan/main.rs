@@ -4,9 +4,11 @@
 mod aggregates;
 mod bench;
 mod changes;
+mod engine;
 mod flink;
 mod inference;
 mod invariants;
+mod joined;
 mod joins;
 mod json_path;
 mod keyed;

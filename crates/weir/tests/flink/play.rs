@@ -47,7 +47,7 @@ pub fn play(case: &Case, mode: Mode) -> Result<()> {
 fn streamed(case: &Case, text: &str, folder: &Path) -> Result<String> {
     let kafka = weir_testkit::Kafka::shared()?;
     let bus = format!("connections:\n  bus: {{kafka: {{bootstrap_servers: '{}'}}}}\n", kafka.bootstrap());
-    let file = Regex::new(r"\{file: \{path: (\w+)\.ndjson, columns: (\{.*?\})\}\}")?;
+    let file = Regex::new(r"\{file: \{path: (\w+)\.ndjson, columns: (\{.*?\})(?:, event_time: \{column: \w+\})?\}\}")?;
     let mut sources = 0;
     for table in file.captures_iter(text) {
         let (name, columns) = (&table[1], &table[2]);

@@ -188,7 +188,7 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     fn time(lateness: i64, idle_after: Option<i64>) -> Option<EventTime> {
-        Some(EventTime { column: 0, max_lateness: lateness, idle_after })
+        Some(EventTime { column: 0, said: 0, max_lateness: lateness, idle_after })
     }
 
     fn clock(inputs: Vec<Option<EventTime>>, splits: &[usize]) -> Clock {

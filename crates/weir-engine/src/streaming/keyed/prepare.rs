@@ -53,23 +53,29 @@ impl Preparation {
             0 if read > 0 => batch.records.get_array_memory_size() as u64,
             bytes => bytes,
         };
-        let mut output = match self.program.is_identity() || read == 0 {
+        let (mut output, said) = match self.program.is_identity() || read == 0 {
             // A batch without rows brings a position only.
             true => {
-                RowOutput { batch: batch.records.clone(), filtered: 0, dead: Vec::new(), kept: Vec::new(), rules: Vec::new() }
+                let batch = batch.records.clone();
+                (RowOutput { batch, filtered: 0, dead: Vec::new(), kept: Vec::new(), rules: Vec::new() }, None)
             }
             false => {
-                let first = self.program.apply(&batch.records)?.into_iter().next();
-                first.ok_or_else(|| Error::internal("a preparation without an output"))?
+                let mut outputs = self.program.apply(&batch.records)?.into_iter();
+                let first = outputs.next().ok_or_else(|| Error::internal("a preparation without an output"))?;
+                (first, outputs.next())
             }
         };
         let mut newest = None;
         if let Some(time) = &self.time
             && read > 0
         {
-            let column = output.batch.columns().get(time.column).cloned();
-            let column = column.ok_or_else(|| Error::internal("the column of the time is not there"))?;
-            newest = newest_of(column.as_ref())?;
+            let column = |batch: &RecordBatch, at: usize| {
+                let column = batch.columns().get(at).cloned();
+                column.ok_or_else(|| Error::internal("the column of the time is not there"))
+            };
+            // Rows that are filtered out after their time is said tell what time it is, too.
+            newest = newest_of(column(said.as_ref().map_or(&output.batch, |said| &said.batch), time.said)?.as_ref())?;
+            let column = column(&output.batch, time.column)?;
             if column.null_count() > 0 {
                 let known = BooleanArray::from_iter((0..column.len()).map(|row| Some(column.is_valid(row))));
                 for row in (0..column.len()).filter(|row| column.is_null(*row)) {

@@ -156,7 +156,7 @@ impl Rule {
             // Alone, so that what is wrong with it is told at its own place.
             let kind = self.kinds().first().copied().unwrap_or_default();
             let name = reading.first.names.first().map(String::as_str).unwrap_or_default();
-            let table = Table { names: reading.first.names.clone(), schema: reading.first.schema.clone() };
+            let table = Table { names: reading.first.names.clone(), schema: reading.first.schema.clone(), time: None };
             reading
                 .session
                 .query(&format!("SELECT {} AS broken FROM {} AS i", written.broken, quoted(name)), &[table])

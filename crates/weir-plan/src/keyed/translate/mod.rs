@@ -1,8 +1,12 @@
-//! From the operations of a flow to operators over event time: the plan is the same that a batch runs, read another way.
+//! From the operations of a flow to operators over event time: the plan is the same that a batch runs, read another way. Joins are in
+//! `joins`, places of rows in their window in `ranks`.
 //!
-//! Stages are made from the outputs backwards. An operation that runs row by row is a stage; a query that has a windowed aggregate is what lies below the
-//! aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a window of it; that is
-//! how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
+//! Stages are made from the outputs backwards. An operation that runs row by row is a stage; a query that has a windowed aggregate is what
+//! lies below the aggregate, the operator, and what lies above it. Of each column is known whether it is the event time, or an edge of a
+//! window of it; that is how a windowed aggregate is recognised, whoever wrote it. What keeps state without end is refused with its node.
+
+mod joins;
+mod ranks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -21,7 +25,7 @@ use super::dedupe::{Keep, RecentRule};
 use super::run::{KeyedFlow, Prepared, Program, Rule, Stage};
 use super::spans::{self, Means, OfTime, meaning, spoils};
 use super::totals::Total;
-use super::windows::{Part, WindowRule};
+use super::windows::{Part, TICK, WindowRule};
 use super::{EventTime, KeyedProgram};
 use crate::chain::{Body, Graph, Upstream};
 use crate::problem::{Problem, code};
@@ -64,14 +68,37 @@ struct Draft {
     kind: Kind,
     schema: SchemaRef,
     means: Vec<Option<Means>>,
+    /// How far the event time of its rows may be behind the watermark. Microseconds.
+    delay: i64,
 }
 
 enum Kind {
     Input,
-    Rows { from: usize, steps: Vec<Step> },
-    Named { from: Vec<usize> },
-    Operator { from: usize, rule: usize },
-    Late { of: usize },
+    Rows {
+        from: usize,
+        steps: Vec<Step>,
+    },
+    Named {
+        from: Vec<usize>,
+    },
+    Operator {
+        from: usize,
+        rule: usize,
+    },
+    /// Into an operator with two inputs.
+    Enter {
+        from: usize,
+        rule: usize,
+        port: usize,
+    },
+    /// What it gives.
+    Exit {
+        rule: usize,
+    },
+    Late {
+        of: usize,
+        port: usize,
+    },
 }
 
 struct Translation<'a> {
@@ -81,7 +108,7 @@ struct Translation<'a> {
     inputs: BTreeMap<usize, usize>,
     ops: BTreeMap<usize, usize>,
     rules: Vec<Arc<dyn Rule>>,
-    /// The operator (its number) that a node's window became.
+    /// The operator (its number) that a node's window, or join, became.
     windows: BTreeMap<String, usize>,
     /// Nodes whose late rows somebody reads.
     late: BTreeSet<String>,
@@ -103,7 +130,7 @@ pub(crate) fn translate(
         let Upstream::Op(op) = upstream else { continue };
         if seen.insert(op) {
             todo.extend(&graph.ops[op].inputs);
-            if graph.late.contains(&op) {
+            if graph.late.contains_key(&op) {
                 late.insert(graph.ops[op].node.clone());
             }
         }
@@ -143,8 +170,8 @@ fn query_failed(node: &str) -> impl Fn(DataFusionError) -> Refused + '_ {
 fn refused(node: &str, why: impl std::fmt::Display) -> Refused {
     let message =
         format!("`mode: streaming` has no place for `{node}`: it sees rows together ({why}), and would never come to an end");
-    let help =
-        "a stream is aggregated over windows of event time (`window`), and deduplicated for a time (`dedupe` with `ttl_ms`)";
+    let help = "a stream is aggregated over windows of event time (`window`), joined within a time (`join` with `within` or `as_of`), and \
+                deduplicated for a time (`dedupe` with `ttl_ms`)";
     (node.to_string(), Problem::new(code::MODE, message).help(help))
 }
 
@@ -167,7 +194,7 @@ impl Translation<'_> {
             Upstream::Input(input) => {
                 let schema = self.graph.inputs[input].schema.clone();
                 let means = vec![None; schema.fields().len()];
-                let stage = self.draft(Draft { node: String::new(), kind: Kind::Input, schema, means });
+                let stage = self.draft(Draft { node: String::new(), kind: Kind::Input, schema, means, delay: 0 });
                 self.inputs.insert(input, stage);
                 stage
             }
@@ -187,7 +214,7 @@ impl Translation<'_> {
         let graph = self.graph;
         let op = &graph.ops[index];
         let node = op.node.as_str();
-        if graph.late.contains(&index) {
+        if let Some(port) = graph.late.get(&index).copied() {
             // The window itself comes after, in the same node.
             for (later, other) in graph.ops.iter().enumerate().skip(index + 1) {
                 if !self.windows.contains_key(node) && other.node == node {
@@ -195,8 +222,9 @@ impl Translation<'_> {
                 }
             }
             let Some(&of) = self.windows.get(node) else { return Err(refused(node, "its late rows are asked for")) };
-            let means = self.below(op.inputs.first().copied())?;
-            return Ok(self.draft(Draft { node: node.into(), kind: Kind::Late { of }, schema: op.schema.clone(), means }));
+            let (means, delay) = self.below(op.inputs.first().copied())?;
+            let kind = Kind::Late { of, port };
+            return Ok(self.draft(Draft { node: node.into(), kind, schema: op.schema.clone(), means, delay }));
         }
         if let (Some(rule), Some(input)) = (graph.dedupes.get(&index), op.inputs.first()) {
             let from = self.upstream(*input)?;
@@ -218,8 +246,8 @@ impl Translation<'_> {
                     }
                 }
             }
-            let kind = Kind::Rows { from, steps: steps.clone() };
-            return Ok(self.draft(Draft { node: node.into(), kind, schema: op.schema.clone(), means }));
+            let (kind, delay) = (Kind::Rows { from, steps: steps.clone() }, self.drafts[from].delay);
+            return Ok(self.draft(Draft { node: node.into(), kind, schema: op.schema.clone(), means, delay }));
         }
         let Body::Query { plan, scans } = &op.body else { return Err(refused(node, "a rule about all rows")) };
         let mut tables = BTreeMap::new();
@@ -231,18 +259,18 @@ impl Translation<'_> {
         let from = self.query(node, &streamed.plan, &tables)?;
         // The names and metadata that the node promises.
         let names = Step::Pick { columns: (0..op.schema.fields().len()).collect(), schema: op.schema.clone() };
-        let means = self.drafts[from].means.clone();
+        let (means, delay) = (self.drafts[from].means.clone(), self.drafts[from].delay);
         let kind = Kind::Rows { from, steps: vec![names] };
-        Ok(self.draft(Draft { node: node.into(), kind, schema: op.schema.clone(), means }))
+        Ok(self.draft(Draft { node: node.into(), kind, schema: op.schema.clone(), means, delay }))
     }
 
-    fn below(&mut self, input: Option<Upstream>) -> Result<Vec<Option<Means>>, Refused> {
+    fn below(&mut self, input: Option<Upstream>) -> Result<(Vec<Option<Means>>, i64), Refused> {
         match input {
             Some(input) => {
                 let stage = self.upstream(input)?;
-                Ok(self.drafts[stage].means.clone())
+                Ok((self.drafts[stage].means.clone(), self.drafts[stage].delay))
             }
-            None => Ok(Vec::new()),
+            None => Ok((Vec::new(), 0)),
         }
     }
 
@@ -257,6 +285,8 @@ impl Translation<'_> {
                 None => return Err(refused(node, "a table that is no input")),
             },
             LogicalPlan::Aggregate(aggregate) => self.aggregate(node, aggregate, tables)?,
+            LogicalPlan::Join(join) => self.join(node, join, tables)?,
+            LogicalPlan::Window(window) => self.places(node, window, tables)?,
             LogicalPlan::Union(union) => {
                 let from = union.inputs.iter().map(|input| self.query(node, input, tables)).collect::<Result<Vec<_>, _>>()?;
                 let mut means = vec![None; union.schema.fields().len()];
@@ -266,7 +296,8 @@ impl Translation<'_> {
                     *means = first.filter(|first| all.all(|other| other.as_ref() == Some(first)));
                 }
                 let schema = Arc::new(union.schema.as_arrow().clone());
-                self.draft(Draft { node: node.into(), kind: Kind::Named { from }, schema, means })
+                let delay = from.iter().map(|stage| self.drafts[*stage].delay).max().unwrap_or(0);
+                self.draft(Draft { node: node.into(), kind: Kind::Named { from }, schema, means, delay })
             }
             other => return Err(refused(node, why_relational(other).unwrap_or_else(|| "it is no simple query".into()))),
         };
@@ -276,7 +307,8 @@ impl Translation<'_> {
         let schema = after(&steps, &self.drafts[from].schema);
         let base = self.drafts[from].means.clone();
         let means = spans::means(plan, &|_| Some(base.clone()));
-        Ok(self.draft(Draft { node: node.into(), kind: Kind::Rows { from, steps }, schema, means }))
+        let delay = self.drafts[from].delay;
+        Ok(self.draft(Draft { node: node.into(), kind: Kind::Rows { from, steps }, schema, means, delay }))
     }
 
     fn aggregate(&mut self, node: &str, aggregate: &Aggregate, tables: &BTreeMap<String, usize>) -> Result<usize, Refused> {
@@ -378,7 +410,8 @@ impl Translation<'_> {
         let ready: SchemaRef = Arc::new(Schema::new(fields));
         let step = Step::Project { columns: exprs, schema: ready.clone() };
         let kind = Kind::Rows { from: below, steps: vec![step] };
-        let from = self.draft(Draft { node: node.into(), kind, schema: ready, means });
+        let delay = self.drafts[below].delay;
+        let from = self.draft(Draft { node: node.into(), kind, schema: ready, means, delay });
         let output: SchemaRef = Arc::new(aggregate.schema.as_arrow().clone());
         let rule = WindowRule {
             node: node.into(),
@@ -396,11 +429,23 @@ impl Translation<'_> {
             output: output.clone(),
             late,
         };
+        // The results of a window are of its end, and come out in the order of their ends: windows of them close as those of rows do. A
+        // result that is corrected would be counted twice.
+        let mut means = vec![Some(Means::Given); output.fields().len()];
+        if rule.lateness == 0 {
+            let session = matches!(rule.shape, Shape::Session { .. });
+            for (means, part) in means.iter_mut().zip(&rule.parts) {
+                if *part == Part::Last || *part == Part::End && !session {
+                    *means = Some(Means::Time);
+                }
+            }
+        }
+        // A session comes out at its end, and its last moment is before that.
+        let delay = delay.saturating_add(if matches!(rule.shape, Shape::Session { .. }) { TICK } else { 0 });
         self.rules.push(Arc::new(rule));
         self.windows.insert(node.into(), self.rules.len() - 1);
-        let means = vec![Some(Means::Given); output.fields().len()];
         let kind = Kind::Operator { from, rule: self.rules.len() - 1 };
-        Ok(self.draft(Draft { node: node.into(), kind, schema: output, means }))
+        Ok(self.draft(Draft { node: node.into(), kind, schema: output, means, delay }))
     }
 
     fn total(&self, node: &str, expr: &Expr, schema: &DFSchema, columns: &mut Columns) -> Result<Total, Refused> {
@@ -455,10 +500,10 @@ impl Translation<'_> {
         }
         let keys = rule.keys.iter().map(|key| (*key, schema.fields()[*key].clone())).collect();
         let recent = RecentRule { node: node.into(), keys, time, keep: rule.keep, ttl: i64::from(ttl) * 1_000 };
-        let means = before.means.clone();
+        let (means, delay) = (before.means.clone(), before.delay);
         self.rules.push(Arc::new(recent));
         let kind = Kind::Operator { from, rule: self.rules.len() - 1 };
-        Ok(self.draft(Draft { node: node.into(), kind, schema: schema.clone(), means }))
+        Ok(self.draft(Draft { node: node.into(), kind, schema: schema.clone(), means, delay }))
     }
 
     /// The stages that read from each.
@@ -467,7 +512,11 @@ impl Translation<'_> {
         for (stage, draft) in self.drafts.iter().enumerate() {
             match &draft.kind {
                 Kind::Input | Kind::Late { .. } => {}
-                Kind::Rows { from, .. } | Kind::Operator { from, .. } => readers[*from].push(stage),
+                Kind::Rows { from, .. } | Kind::Operator { from, .. } | Kind::Enter { from, .. } => readers[*from].push(stage),
+                Kind::Exit { rule } => {
+                    let enters = |(_, draft): &(usize, &Draft)| matches!(draft.kind, Kind::Enter { rule: of, .. } if of == *rule);
+                    self.drafts.iter().enumerate().filter(enters).for_each(|(enter, _)| readers[enter].push(stage));
+                }
                 Kind::Named { from } => from.iter().for_each(|from| readers[*from].push(stage)),
             }
         }
@@ -483,14 +532,23 @@ impl Translation<'_> {
             inputs.push(self.prepared(*input, *stage, &readers, &outputs, streams)?);
         }
         let stream = streams.first().cloned().unwrap_or_default();
-        let mut late = vec![None; self.rules.len()];
+        let mut late = vec![[None; 2]; self.rules.len()];
         let mut places = vec![0; self.rules.len()];
+        let mut delays = vec![0; self.rules.len()];
         let mut stages = Vec::with_capacity(self.drafts.len());
         for (stage, draft) in self.drafts.iter().enumerate() {
             stages.push(match &draft.kind {
                 Kind::Input => Stage::Pass,
-                Kind::Late { of } => {
-                    late[*of] = Some(stage);
+                Kind::Late { of, port } => {
+                    late[*of][*port] = Some(stage);
+                    Stage::Pass
+                }
+                Kind::Enter { from, rule, port } => {
+                    delays[*rule] = self.drafts[*from].delay.max(delays[*rule]);
+                    Stage::Operator(*rule as u8, *port)
+                }
+                Kind::Exit { rule } => {
+                    places[*rule] = stage;
                     Stage::Pass
                 }
                 Kind::Rows { from, steps } => {
@@ -498,9 +556,10 @@ impl Translation<'_> {
                     Stage::Rows(Arc::new(RowTree::line(&stream, &self.drafts[*from].schema, &parts)))
                 }
                 Kind::Named { .. } => Stage::Named(draft.schema.clone()),
-                Kind::Operator { rule, .. } => {
+                Kind::Operator { from, rule } => {
                     places[*rule] = stage;
-                    Stage::Operator(*rule as u8)
+                    delays[*rule] = self.drafts[*from].delay;
+                    Stage::Operator(*rule as u8, 0)
                 }
             });
         }
@@ -510,7 +569,7 @@ impl Translation<'_> {
         for byte in Sha256::digest(text.as_bytes()).iter().take(16) {
             let _ = write!(fingerprint, "{byte:02x}");
         }
-        Ok(KeyedFlow { stages, readers, outputs, late, places, rules: self.rules, inputs, fingerprint })
+        Ok(KeyedFlow { stages, readers, outputs, late, places, delays, rules: self.rules, inputs, fingerprint })
     }
 
     /// The longest way of an input that runs row by row, has no other readers, and still has the time.
@@ -541,16 +600,19 @@ impl Translation<'_> {
                 return Err((second.node.clone(), Problem::new(code::EVENT_TIME, message)));
             }
         };
-        let mut time = None;
+        let (mut time, mut said) = (None, 0);
         if let Some(mark) = mark {
-            let Some(last) = way.iter().rposition(|stage| time_of(stage).is_some()) else {
+            let place = way.iter().position(|stage| Some(*stage) == self.stage_of(mark.at));
+            let (Some(last), Some(place)) = (way.iter().rposition(|stage| time_of(stage).is_some()), place) else {
                 let message = format!("`{}` says the time of rows that went several ways before", mark.node);
                 let problem = Problem::new(code::EVENT_TIME, message);
                 return Err((mark.node.clone(), problem.help("say it nearer to the source")));
             };
+            said = place;
             way.truncate(last + 1);
             time = time_of(&way[last]).map(|column| EventTime {
                 column,
+                said: mark.column,
                 max_lateness: mark.max_lateness,
                 idle_after: mark.idle_after,
             });
@@ -564,7 +626,11 @@ impl Translation<'_> {
             .collect();
         let end = way.last().copied().unwrap_or(stage);
         let stream = streams.get(input).cloned().unwrap_or_default();
-        let program = RowTree::line(&stream, &self.graph.inputs[input].schema, &parts);
+        let schema = &self.graph.inputs[input].schema;
+        let program = match time {
+            Some(_) => RowTree::line_and(&stream, schema, &parts, said),
+            None => RowTree::line(&stream, schema, &parts),
+        };
         Ok(Prepared { program: Arc::new(program), schema: self.drafts[end].schema.clone(), time, stage: end })
     }
 
@@ -610,7 +676,7 @@ impl Columns {
             late: None,
         };
         let graph = made.graph;
-        if let Some(op) = graph.late.iter().find(|op| graph.ops[**op].node == node).filter(|_| made.late.contains(node)) {
+        if let Some(op) = graph.late.keys().find(|op| graph.ops[**op].node == node).filter(|_| made.late.contains(node)) {
             let late = graph.ops[*op].schema.clone();
             for (at, field) in late.fields().iter().enumerate() {
                 columns.exprs.push(Arc::new(Column::new(below.field(at).name(), at)));

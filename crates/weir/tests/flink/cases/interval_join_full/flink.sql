@@ -1,0 +1,17 @@
+CREATE TABLE orders (
+  id BIGINT,
+  placed TIMESTAMP(3),
+  customer STRING,
+  WATERMARK FOR placed AS placed - INTERVAL '5' SECOND
+) WITH (@orders@);
+
+CREATE TABLE shipments (
+  order_id BIGINT,
+  shipped TIMESTAMP(3),
+  WATERMARK FOR shipped AS shipped - INTERVAL '5' SECOND
+) WITH (@shipments@);
+
+SELECT o.id, o.customer, o.placed, s.order_id, s.shipped
+FROM orders o
+FULL OUTER JOIN shipments s
+ON o.id = s.order_id AND o.placed BETWEEN s.shipped - INTERVAL '10' SECOND AND s.shipped + INTERVAL '5' SECOND;
