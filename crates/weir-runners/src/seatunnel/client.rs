@@ -3,7 +3,8 @@
 //! There are two: the first (2.3.4 has no other) is Hazelcast's own, below `/hazelcast/rest/maps` of the cluster's port; the second (2.3.9 and later) is the same
 //! requests on a port of its own, with a way to ask for one job. The first does not know a job's end by its number, so the lists of ended jobs are searched.
 //!
-//! Job numbers are chosen here, from the run's own name, and sent along: if the answer to a submission gets lost, the job is found by its number.
+//! 2.3.4 chooses a job's number itself, whatever it is told, so the job's name carries the run's own: if the answer to a submission gets lost, the job is
+//! found by its name.
 //! Zeta replaces no variables in a job that comes over REST, so values are put in here.
 
 use async_trait::async_trait;
@@ -120,11 +121,11 @@ impl EngineClient for SeaTunnelClient {
     }
 
     async fn version(&self) -> Result<String> {
-        let answer = self.get(&["overview"]).await?;
+        let answer = self.rest.get(&self.api.path(&["overview"]), &[]).await?;
         if let Some(version) = answer.json["projectVersion"].as_str() {
             return Ok(version.to_owned());
         }
-        // 2.3.4 answers nothing there.
+        // 2.3.4 answers 400 and nothing there.
         let members = self.get(&["system-monitoring-information"]).await?;
         match members.json.as_array() {
             Some(members) if !members.is_empty() => Ok("2.3.4".into()),
@@ -136,12 +137,11 @@ impl EngineClient for SeaTunnelClient {
         let refused = || Error::new("WEIR-LAUNCH-016", Kind::Spec, "SeaTunnel refuses the job").at(self.place());
         let filled = fill(&job.only(&["json"], "SeaTunnel")?.text, &job.variables, Quoting::Json);
         let body: Value = serde_json::from_str(&filled).map_err(|error| refused().because(format!("it is no JSON: {error}")))?;
-        let id = id(job);
-        let mut query = vec![("jobName", job.name.as_str()), ("jobId", id.as_str())];
-        if job.resume.is_some() {
-            query.push(("isStartWithSavePoint", "true"));
+        let name = name(job);
+        let mut query = vec![("jobName", name.as_str())];
+        if let Some(Savepoint(id)) = &job.resume {
+            query.extend([("jobId", id.as_str()), ("isStartWithSavePoint", "true")]);
         }
-        let submitted = Job::one(&id);
         match self.rest.call(Method::POST, &self.api.path(&["submit-job"]), &query, Some(&body)).await {
             Ok(answer) if answer.good() => match text(&answer.json["jobId"]) {
                 Some(given) => Ok(Job::one(given)),
@@ -149,22 +149,29 @@ impl EngineClient for SeaTunnelClient {
             },
             Ok(answer) => Err(refused().because(cause::first(said(&answer).unwrap_or(&answer.text)))),
             Err(error) if error.retryable() == Retry::Never => Err(error),
-            Err(error) => match self.look(&submitted).await {
-                Ok(Some(_)) => Ok(submitted),
-                Ok(None) => Err(error),
-                Err(_) => Err(Error::new(UNCERTAIN, Kind::Connect, "SeaTunnel may or may not have the job")
-                    .at(format!("job {id} on {}", self.place()))
+            Err(error) => match self.find(job).await {
+                Ok(Some(found)) => Ok(found),
+                // Not there now may be there in a moment.
+                _ => Err(Error::new(UNCERTAIN, Kind::Connect, "SeaTunnel may or may not have the job")
+                    .at(format!("job `{name}` on {}", self.place()))
                     .because(error.why().unwrap_or(error.what()))
-                    .hint("when it answers again, look whether the job runs there before you submit it once more")),
+                    .hint("when it answers again the same command looks for that job first")),
             },
         }
     }
 
     async fn find(&self, job: &Submission) -> Result<Option<Job>> {
-        let submitted = Job::one(id(job));
-        // Of a job that goes on, the number is that of the one that was stopped, and that one is remembered.
-        let found = self.look(&submitted).await?.filter(|look| job.resume.is_none() || !look.state.ended());
-        Ok(found.map(|_| submitted))
+        let name = name(job);
+        for list in
+            [&["running-jobs"][..], &["finished-jobs", "FINISHED"], &["finished-jobs", "FAILED"], &["finished-jobs", "CANCELED"]]
+        {
+            let answer = self.get(list).await?;
+            let found = answer.json.as_array().into_iter().flatten().find(|one| one["jobName"].as_str() == Some(&name));
+            if let Some(id) = found.and_then(|found| text(&found["jobId"])) {
+                return Ok(Some(Job::one(id)));
+            }
+        }
+        Ok(None)
     }
 
     async fn look(&self, job: &Job) -> Result<Option<Look>> {
@@ -254,14 +261,9 @@ fn number(job: &Job) -> Result<i64> {
     job.id().parse().map_err(|_| Error::internal(format!("`{}` is no number of a job", job.id())))
 }
 
-/// The number of a submission: a job that goes on keeps that of its savepoint. Else 62 bits (FNV-1a) of the run's name, which is a random one.
-fn id(job: &Submission) -> String {
-    if let Some(Savepoint(id)) = &job.resume {
-        return id.clone();
-    }
-    let hash =
-        job.run_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    (hash >> 2).max(1).to_string()
+/// The name that the job has there: the pipeline's, and the run's.
+fn name(job: &Submission) -> String {
+    format!("{} ({})", job.name, job.run_id)
 }
 
 fn said(answer: &Answer) -> Option<&str> {
@@ -285,12 +287,5 @@ mod tests {
     fn the_two_apis_differ_in_their_start_only() {
         assert_eq!(Api::V1.path(&["submit-job"]), ["hazelcast", "rest", "maps", "submit-job"]);
         assert_eq!(Api::V2.path(&["submit-job"]), ["submit-job"]);
-    }
-
-    #[test]
-    fn numbers_are_the_runs_own_and_fit_into_sixty_four_bits_with_a_sign() {
-        let id = |run: usize| id(&Submission { run_id: format!("run {run}"), ..Submission::default() }).parse::<i64>().unwrap();
-        let all: std::collections::BTreeSet<i64> = (0..1000).map(id).collect();
-        assert!(all.len() == 1000 && all.iter().all(|id| *id > 0) && id(1) == id(1));
     }
 }

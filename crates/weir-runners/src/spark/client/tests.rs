@@ -1,6 +1,7 @@
 //! A `spark-submit` that is a shell script: what is tested is how a process is started, stopped and understood. The real one is in tests/engines.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -27,9 +28,10 @@ fn spark(dir: &Path, script: &str) -> SparkClient {
 }
 
 fn job() -> Submission {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     Submission {
         name: "orders".into(),
-        run_id: uuid::Uuid::new_v4().to_string(),
+        run_id: NEXT.fetch_add(1, Ordering::Relaxed).to_string(),
         files: vec![File { name: "job.py".into(), text: "print()\n".into() }],
         variables: BTreeMap::from([("PW".to_owned(), Secret::new("hunter2-spark"))]),
         ..Submission::default()
