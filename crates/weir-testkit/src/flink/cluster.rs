@@ -156,7 +156,8 @@ fn configure(home: &Path, ports: Ports) -> Result<()> {
         "jobmanager:\n  rpc:\n    address: 127.0.0.1\n    port: {rpc}\n  bind-host: 127.0.0.1\n  memory:\n    process:\n      size: 1024m\n\
          taskmanager:\n  bind-host: 127.0.0.1\n  host: 127.0.0.1\n  numberOfTaskSlots: 2\n  cpu:\n    cores: 2.0\n  memory:\n\
          \x20   task:\n      heap:\n        size: 256m\n      off-heap:\n        size: 0m\n\
-         \x20   network:\n      min: 32m\n      max: 32m\n    managed:\n      size: 128m\n\
+         \x20   network:\n      min: 32m\n      max: 32m\n    managed:\n      size: 128m\n    framework:\n      heap:\n        size: 64m\n\
+         \x20     off-heap:\n        size: 64m\n    jvm-metaspace:\n      size: 192m\n    jvm-overhead:\n      min: 64m\n      max: 64m\n\
          heartbeat:\n  interval: 1000\n  timeout: 10000\nparallelism:\n  default: 1\n\
          rest:\n  address: 127.0.0.1\n  bind-address: 127.0.0.1\n  port: {rest}\n  bind-port: \"{rest}\"\n\
          metrics:\n  fetcher:\n    update-interval: 500\n\

@@ -331,38 +331,28 @@ fn state(word: &str, job: &Value) -> State {
     }
 }
 
-/// What the tasks count. Sources say what they read, sinks what they wrote; a task that is both because Flink chained them says both.
+/// What the tasks count. A source counts what it hands on, or, if Flink chained others behind it, what it read; a sink what it was handed. Where Flink chained a sink to
+/// its source nobody counts what is written, and so nothing is said of it.
 fn counted(job: &Value, look: Look) -> Look {
     let tasks = job["vertices"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let count = |task: &Value, of: &str| task["metrics"][of].as_u64();
-    let is = |task: &&Value, prefix: &str| {
-        task["name"].as_str().is_some_and(|name| name.split(" -> ").any(|part| part.trim().starts_with(prefix)))
+    let name = |task: &Value| task["name"].as_str().unwrap_or_default().to_owned();
+    let is_source = |task: &Value| name(task).split(" -> ").any(|part| part.trim().starts_with("Source:"));
+    let is_sink = |task: &Value| ["Writer", "Sink", "sink"].iter().any(|word| name(task).contains(word));
+    let count = |task: &Value, of: [&str; 2]| {
+        let [first, second] = of.map(|of| task["metrics"][of].as_u64());
+        first.filter(|count| *count > 0).or(second.filter(|count| *count > 0)).or(first).or(second)
     };
-    let total = |prefix: &str, of: &[&str]| {
-        let of_task =
-            |task: &Value| of.iter().find_map(|of| count(task, of).filter(|count| *count > 0)).or_else(|| count(task, of[0]));
-        tasks.iter().filter(|task| is(task, prefix)).map(of_task).fold(None, crate::client::sum)
+    let total = |of: &dyn Fn(&Value) -> Option<u64>, is: &dyn Fn(&Value) -> bool| {
+        tasks.iter().filter(|task| is(task)).map(of).fold(None, crate::client::sum)
     };
+    let chained = tasks.iter().any(|task| is_source(task) && is_sink(task));
+    let written = total(&|task| task["metrics"]["read-records"].as_u64(), &is_sink);
     Look {
-        // A source that hands on over the network counts there.
-        rows_read: total("Source:", &["read-records", "write-records"]),
-        bytes_read: total("Source:", &["read-bytes", "write-bytes"]),
-        rows_written: sinks(tasks),
+        rows_read: total(&|task| count(task, ["read-records", "write-records"]), &is_source),
+        bytes_read: total(&|task| count(task, ["read-bytes", "write-bytes"]), &is_source),
+        rows_written: if chained { None } else { written },
         ..look
     }
-}
-
-/// Rows of the tasks that have a sink: what came in, as they hand nothing on.
-fn sinks(tasks: &[Value]) -> Option<u64> {
-    let written = tasks.iter().filter(|task| {
-        task["name"].as_str().is_some_and(|name| name.contains("Writer") || name.contains("Sink") || name.contains("sink"))
-    });
-    written
-        .map(|task| {
-            let metrics = &task["metrics"];
-            metrics["read-records"].as_u64().filter(|count| *count > 0).or_else(|| metrics["write-records"].as_u64())
-        })
-        .fold(None, crate::client::sum)
 }
 
 /// The stack trace of the newest failure.
@@ -391,6 +381,20 @@ mod tests {
         assert_eq!(state("RUNNING", &json!({"status-counts": {"SCHEDULED": 1, "RUNNING": 1}})), State::Running);
         assert_eq!(state("CANCELED", &json!({})), State::Cancelled);
         assert_eq!(state("INITIALIZING", &json!({})), State::Waiting);
+    }
+
+    #[test]
+    fn rows_are_counted_where_flink_counts_them() {
+        let task =
+            |name: &str, read: u64, write: u64| json!({"name": name, "metrics": {"read-records": read, "write-records": write}});
+        let rows = |tasks: Value| {
+            let look = counted(&json!({"vertices": tasks}), Look::new(State::Running, "RUNNING"));
+            (look.rows_read, look.rows_written)
+        };
+        assert_eq!(rows(json!([task("Source: numbers[7]", 0, 700), task("nothing[8]: Writer", 690, 0)])), (Some(700), Some(690)));
+        let chained = task("Source: orders[1] -> Calc[2] -> Sink: Filesystem", 1000, 0);
+        assert_eq!(rows(json!([chained])), (Some(1000), None), "1,000 were read, and fewer may have been written");
+        assert_eq!(rows(json!([])), (None, None));
     }
 
     #[test]
