@@ -47,6 +47,10 @@ pub enum Command {
     Check(Check),
     /// Show what a run would do: guarantee, columns, types, targets
     Plan(Plan),
+    /// Write a pipeline as the artefact of another engine: SeaTunnel, Flink, Spark, Kafka Connect
+    Compile(Compile),
+    /// Show which engines can run a pipeline, with which guarantee, and why others cannot
+    Engines(Engines),
     /// Show a few rows after the transforms, without writing anything
     Preview(Preview),
     /// List the streams that a pipeline's sources, or a connection, offer
@@ -107,6 +111,8 @@ impl Command {
         match self {
             Self::Check(args) => args.json,
             Self::Plan(args) => args.json,
+            Self::Compile(args) => args.json,
+            Self::Engines(args) => args.json,
             Self::Preview(args) => args.json,
             Self::Discover(args) => args.json,
             Self::Run(args) => args.json,
@@ -180,6 +186,45 @@ pub struct Plan {
     #[command(flatten)]
     pub file: File,
     /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Compile {
+    #[command(flatten)]
+    pub file: File,
+    /// For which engine: seatunnel (2.3.9 and newer), seatunnel:2.3.4, flink-sql, flink-json, spark, kafka-connect
+    #[arg(long, value_name = "TARGET")]
+    pub target: String,
+    /// How SeaTunnel's configuration is written: its command line takes HOCON, its REST API JSON
+    #[arg(long, value_enum, default_value_t = Notation::Hocon)]
+    pub format: Notation,
+    /// Write the files into a folder [default: the job to standard output]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Ask the sources for the columns that the file does not declare
+    #[arg(long)]
+    pub connect: bool,
+    /// Print files, expected variables and notes as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Notation {
+    Hocon,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Engines {
+    #[command(flatten)]
+    pub file: File,
+    /// Ask the sources for the columns that the file does not declare
+    #[arg(long)]
+    pub connect: bool,
+    /// Print as JSON
     #[arg(long)]
     pub json: bool,
 }

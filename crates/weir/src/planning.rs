@@ -40,6 +40,17 @@ pub fn open_with(args: &cli::File, vault: Vault, json: bool, context: &Context) 
     Ok(Opened { registry, file, pipeline, resolver })
 }
 
+/// Opens a file for other engines: connectors that only they have are known too. Nothing is connected.
+pub fn open_for_engines(args: &cli::File, json: bool, context: &Context) -> Result<Opened, Failure> {
+    let registry = weir_runners::compile::with_foreign(&weir_connectors::registry::registry());
+    let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
+    let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
+    let found = file.with(check(&registry, &file, &pipeline));
+    let file = if found.has_errors() { found.checked(json, context)? } else { file };
+    let resolver = Arc::new(Resolver::of_machine(&registry, &file, Vault::from_environment()));
+    Ok(Opened { registry, file, pipeline, resolver })
+}
+
 /// Why there is no plan.
 pub enum NoPlan {
     /// What is wrong with the pipeline, in file order; at least one is an error.
