@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use weir_connect::StreamInfo;
 use weir_error::{Error, Kind, Result, Secret};
 use weir_plan::ResolveReferences;
 use weir_runners::artefact::{Artefacts, Expected, Origin, Role};
 use weir_runners::client::{EngineClient, File, Submission};
-use weir_runners::compile::{Job, compile, with_foreign};
+use weir_runners::compile::{Job, compile};
 use weir_runners::registry::{Format, Target};
 use weir_spec::model::{Mode, Pipeline};
 
@@ -36,15 +37,9 @@ fn older_than_2_3_9(version: &str) -> bool {
 
 /// Compiles; what stands against it is told.
 pub async fn compiled(opened: &Opened, target: Target, json: bool, context: &Context) -> Result<Artefacts, Failure> {
-    let registry = with_foreign(&opened.registry);
-    let mut streams: BTreeMap<String, Vec<_>> = BTreeMap::new();
-    match opened.sources().await {
-        Ok(found) => found.into_iter().for_each(|(node, stream)| streams.entry(node).or_default().push(stream)),
-        // The engine may reach what this machine does not; then what the options declare has to do.
-        Err(error) => eprintln!("{} the sources do not say what they have: {error}", context.err.yellow("warning:")),
-    }
     let pipeline = located(opened)?;
-    let job = Job { pipeline: &pipeline, registry: &registry, streams, format: Format::Json };
+    let streams = streams(opened, &pipeline, context).await;
+    let job = Job { pipeline: &pipeline, registry: &opened.registry, streams, format: Format::Json };
     match compile(&job, target) {
         Ok(artefacts) => Ok(artefacts),
         Err(problems) => {
@@ -52,6 +47,21 @@ pub async fn compiled(opened: &Opened, target: Target, json: bool, context: &Con
             Err(Failure::Told(2))
         }
     }
+}
+
+/// What sources that declare no columns say when they are asked. The engine may reach what this machine does not; then the compiler says what it misses.
+async fn streams(opened: &Opened, pipeline: &Pipeline, context: &Context) -> BTreeMap<String, Vec<StreamInfo>> {
+    let mut found = BTreeMap::new();
+    for node in pipeline.of(weir_spec::Role::Source).filter(|node| node.options.get("columns").is_none()) {
+        let asked = async { opened.source(node).await?.streams().await };
+        match asked.await {
+            Ok(streams) => drop(found.insert(node.name.clone(), streams)),
+            Err(error) => {
+                eprintln!("{} source `{}` does not say what it has: {error}", context.err.yellow("warning:"), node.name)
+            }
+        }
+    }
+    found
 }
 
 /// The pipeline with whole paths of local files: an engine runs in another folder.
@@ -84,9 +94,9 @@ fn located(opened: &Opened) -> Result<Pipeline> {
 pub fn submission(opened: &Opened, artefacts: &Artefacts, client: &dyn EngineClient, run_id: &str) -> Result<Submission> {
     let companion = artefacts.files.iter().find(|file| file.role == Role::Companion);
     if let Some(companion) = companion {
-        eprintln!("the job reads what {} brings: run it beside with `weir compile … -o DIR` and `weir run`", companion.name);
+        eprintln!("the job reads what {} brings: run that beside it (`weir compile -o DIR` writes it)", companion.name);
     }
-    let files = artefacts.files.iter().filter(|file| file.role == Role::Job);
+    let files = artefacts.files.iter().filter(|file| file.role != Role::Companion);
     Ok(Submission {
         name: opened.pipeline.name.clone(),
         run_id: run_id.to_owned(),

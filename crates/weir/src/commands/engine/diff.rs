@@ -142,7 +142,7 @@ async fn attempt(
 ) -> Result<Tried, Failure> {
     let state_dir = work.join(".state").join(engine);
     let ran = match engine {
-        NATIVE => native(args, opened, &state_dir, stop, context).await,
+        NATIVE => native(args, &opened.native(), &state_dir, stop, context).await,
         _ => {
             let client = place::client(engine, &args.place, &state_dir, context)?;
             let progress = if args.json { Progress::None } else { Progress::Plain };

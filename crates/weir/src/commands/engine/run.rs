@@ -24,8 +24,9 @@ use crate::planning::Opened;
 use crate::process::{block_on, stop_on_signals_saying};
 
 /// Runs it there.
-pub fn execute(args: &Run, opened: Opened, engine: &str, context: &Context, again: &str) -> Outcome {
+pub fn execute(args: &Run, engine: &str, context: &Context, again: &str) -> Outcome {
     only_native(args)?;
+    let opened = crate::planning::open_for_engines(&args.file, args.json, context)?;
     let client = place::client(engine, &args.place, &args.state.state_dir, context)?;
     let progress = crate::report::choose(args.progress);
     block_on(async {
@@ -104,7 +105,7 @@ impl Task<'_> {
             engine: client.engine(),
             run_id: &run_id,
             pipeline: &pipeline.name,
-            guarantee: "at_least_once",
+            guarantee: weir_runners::compile::word(artefacts.delivery),
             duration_ms,
             notes: &artefacts.notes,
         };
