@@ -157,36 +157,49 @@ pub(crate) struct Places<'a>(pub(crate) &'a Pipeline);
 impl Places<'_> {
     /// A problem in a node, at the option that it names if that has a place, else at the node.
     pub(crate) fn in_node(&self, node: &str, problem: Problem) -> Diagnostic {
-        let Some(pointer) = self.0.node_paths.get(node) else {
-            let path = match &problem.option {
-                Some(option) => format!("{node}.{option}"),
-                None => node.to_string(),
-            };
-            return finish(problem, path, None);
-        };
-        let kind = self.0.node(node).map_or("", |node| node.kind.as_str());
-        let mut candidates = Vec::new();
-        if let Some(option) = &problem.option {
-            candidates.push(format!("{pointer}/{kind}/{option}"));
-            candidates.push(format!("{pointer}/{option}"));
-        }
-        candidates.push(format!("{pointer}/{kind}"));
-        let found = candidates.into_iter().find(|candidate| self.0.spans.contains_key(candidate));
-        let pointer = found.as_ref().unwrap_or(pointer);
-        finish(problem, dotted(pointer), self.0.spans.get(pointer).copied())
+        let (path, span) = place(self.0, node, problem.option.as_deref());
+        finish(problem, path, span)
     }
 
     /// A problem at a key of the pipeline itself: `delivery`, `on_loss/total`.
     pub(crate) fn at_key(&self, key: &str, problem: Problem) -> Diagnostic {
-        let mut pointer = format!("/{key}");
-        while !self.0.spans.contains_key(&pointer) {
-            match pointer.rfind('/') {
-                Some(cut) if cut > 0 => pointer.truncate(cut),
-                _ => break,
-            }
-        }
-        finish(problem, key.replace('/', "."), self.0.spans.get(&pointer).copied())
+        let (path, span) = place_of_key(self.0, key);
+        finish(problem, path, span)
     }
+}
+
+/// Where a node, or one of its options, stands in the pipeline file: the path as people write it, and the characters. An option that has no
+/// place of its own is where its node is.
+pub fn place(pipeline: &Pipeline, node: &str, option: Option<&str>) -> (String, Option<Span>) {
+    let Some(pointer) = pipeline.node_paths.get(node) else {
+        let path = match option {
+            Some(option) => format!("{node}.{option}"),
+            None => node.to_string(),
+        };
+        return (path, None);
+    };
+    let kind = pipeline.node(node).map_or("", |node| node.kind.as_str());
+    let mut candidates = Vec::new();
+    if let Some(option) = option {
+        candidates.push(format!("{pointer}/{kind}/{option}"));
+        candidates.push(format!("{pointer}/{option}"));
+    }
+    candidates.push(format!("{pointer}/{kind}"));
+    let found = candidates.into_iter().find(|candidate| pipeline.spans.contains_key(candidate));
+    let pointer = found.as_ref().unwrap_or(pointer);
+    (dotted(pointer), pipeline.spans.get(pointer).copied())
+}
+
+/// Where a key of the pipeline itself stands: `mode`, `on_loss/total`.
+pub fn place_of_key(pipeline: &Pipeline, key: &str) -> (String, Option<Span>) {
+    let mut pointer = format!("/{key}");
+    while !pipeline.spans.contains_key(&pointer) {
+        match pointer.rfind('/') {
+            Some(cut) if cut > 0 => pointer.truncate(cut),
+            _ => break,
+        }
+    }
+    (key.replace('/', "."), pipeline.spans.get(&pointer).copied())
 }
 
 fn finish(problem: Problem, path: String, span: Option<Span>) -> Diagnostic {

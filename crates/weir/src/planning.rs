@@ -40,6 +40,17 @@ pub fn open_with(args: &cli::File, vault: Vault, json: bool, context: &Context) 
     Ok(Opened { registry, file, pipeline, resolver })
 }
 
+/// Opens a file for other engines: connectors that only they have are known too. Nothing is connected.
+pub fn open_for_engines(args: &cli::File, json: bool, context: &Context) -> Result<Opened, Failure> {
+    let registry = weir_runners::compile::with_foreign(&weir_connectors::registry::registry());
+    let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
+    let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
+    let found = file.with(check(&registry, &file, &pipeline));
+    let file = if found.has_errors() { found.checked(json, context)? } else { file };
+    let resolver = Arc::new(Resolver::of_machine(&registry, &file, Vault::from_environment()));
+    Ok(Opened { registry, file, pipeline, resolver })
+}
+
 /// Why there is no plan.
 pub enum NoPlan {
     /// What is wrong with the pipeline, in file order; at least one is an error.
@@ -73,6 +84,17 @@ fn planner(registry: &Registry, file: &PipelineFile, resolve: Arc<dyn ResolveRef
 }
 
 impl Opened {
+    /// The same for our own engine: it knows its own connectors only, and planning tells of the others.
+    pub fn native(&self) -> Self {
+        Self { registry: weir_connectors::registry::registry(), ..self.with_pipeline((*self.pipeline).clone()) }
+    }
+
+    /// The same file, with another pipeline in the place of its own.
+    pub fn with_pipeline(&self, pipeline: Pipeline) -> Self {
+        let (registry, resolver) = (self.registry.clone(), self.resolver.clone());
+        Self { registry, file: self.file.with(Vec::new()), pipeline: Arc::new(pipeline), resolver }
+    }
+
     /// Lanes: what was asked for, else what the pipeline says, else the cores.
     pub fn lanes(&self, asked: Option<usize>) -> usize {
         asked.or(self.pipeline.parallelism).unwrap_or_else(cores).max(1)

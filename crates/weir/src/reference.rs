@@ -128,6 +128,27 @@ fn compare(name: &str, page: &str) {
 }
 
 #[test]
+fn the_page_of_engines_is_current() {
+    use weir_spec::Vocabulary;
+    let registry = weir_runners::compile::with_foreign(&weir_connectors::registry::registry());
+    let page = weir_runners::capability::page(&registry, &weir_plan::vocabulary(&registry).transforms());
+    compare_lines("engines.md", &page);
+}
+
+/// A page of tables, of which a build without some connectors lacks the lines.
+fn compare_lines(name: &str, page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
+    if std::env::var_os("WEIR_UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let absent = |line: &&str| !OPTIONAL.iter().any(|name| !in_this_build(name) && line.starts_with(&format!("| {name} |")));
+    let committed: Vec<&str> = committed.lines().filter(absent).collect();
+    let now: Vec<&str> = page.lines().collect();
+    assert!(committed == now, "docs/reference/{name} is not current: run WEIR_UPDATE_REFERENCE=1 cargo test -p weir reference");
+}
+
+#[test]
 fn the_page_of_commands_is_current() {
     compare("commands.md", &command_line());
 }

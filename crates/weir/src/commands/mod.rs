@@ -4,12 +4,15 @@
 mod audit;
 mod backup;
 mod check;
+mod compile;
 mod completions;
 mod config;
 pub mod connectors;
 mod dead;
 mod discover;
 mod doctor;
+mod engine;
+mod engines;
 mod execute;
 mod init;
 mod journal;
@@ -53,9 +56,12 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Init(args) => init::execute(&args, context),
         Command::Check(args) => check::execute(&args, context),
         Command::Plan(args) => plan::execute(&args, context),
+        Command::Compile(args) => compile::execute(&args, context),
+        Command::Engines(args) => engines::execute(&args, context),
         Command::Preview(args) => preview::execute(&args, context),
         Command::Discover(args) => discover::execute(&args, context),
         Command::Run(args) => run::execute(&args, context),
+        Command::Diff(args) => engine::diff::execute(&args, context),
         Command::Verify(args) => verify::execute(&args, context),
         Command::Snapshot(args) => snapshot::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),

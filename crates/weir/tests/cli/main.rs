@@ -6,6 +6,7 @@ mod asked;
 mod brokers;
 mod changes_into_files;
 mod changes_transformed;
+mod engines;
 mod examples;
 mod flights;
 mod handover;

@@ -4,7 +4,7 @@
 //!
 //! | file | |
 //! | --- | --- |
-//! | `job.py` … | the artefact |
+//! | `job.py`, `job.args` | the artefact: the program, and arguments for `spark-submit`, one a line |
 //! | `pid` | the shell that waits for `spark-submit`; both are in a process group of their own, so a Ctrl-C for us is none for them |
 //! | `log` | what they say |
 //! | `exit` | the exit code, once there is one |
@@ -141,6 +141,8 @@ impl SparkClient {
         for (key, value) in &conf {
             command.arg("--conf").arg(format!("{key}={value}"));
         }
+        let arguments = job.files.iter().filter(|file| file.name.ends_with(".args"));
+        command.args(arguments.flat_map(|file| file.text.lines()).filter(|line| !line.is_empty()));
         command.arg(program);
         command.env_clear();
         let inherited = |name: &str| INHERITED.contains(&name) || name.starts_with("SPARK_") || name.starts_with("AWS_");
