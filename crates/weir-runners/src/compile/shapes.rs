@@ -38,6 +38,10 @@ impl Shapes {
         for node in job.pipeline.of(Role::Source) {
             let known = job.streams.get(&node.name).cloned().or_else(|| declared(node).map(|stream| vec![stream]));
             let Some(known) = known else { continue };
+            let whole = !PARTLY.contains(&node.kind.as_str()) || node.options.get("only_columns") == Some(&Value::Bool(true));
+            if !job.streams.contains_key(&node.name) && !whole && !is_text(node) {
+                told.note(format!("`{}`: the columns that are declared are taken for all that there are", node.name));
+            }
             shapes
                 .found
                 .insert(node.name.clone(), known.iter().map(|stream| (stream.name.clone(), stream.schema.clone())).collect());
@@ -82,11 +86,18 @@ impl Shapes {
     }
 }
 
+/// Connectors whose `columns` natively say the types of some columns, and others are found by looking.
+const PARTLY: [&str; 9] = ["file", "local", "s3", "minio", "http", "rest_api", "kafka", "pulsar", "rabbitmq"];
+
+/// Whether what is read has one column, `value`.
+fn is_text(node: &Node) -> bool {
+    matches!(node.options.get("format").and_then(Value::as_str), Some("text" | "raw"))
+}
+
 /// What the options of a source say of its columns.
 fn declared(node: &Node) -> Option<StreamInfo> {
-    let text = |format: Option<&Value>| matches!(format.and_then(Value::as_str), Some("text" | "raw"));
     let mut fields = Vec::new();
-    if text(node.options.get("format")) {
+    if is_text(node) {
         let raw = node.options.get("format").and_then(Value::as_str) == Some("raw");
         fields.push(Field::new("value", if raw { DataType::Binary } else { DataType::Utf8 }, true));
     } else {

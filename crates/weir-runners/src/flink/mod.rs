@@ -163,9 +163,11 @@ fn sink(compiling: &Compiling<'_>, lane: &Lane, node: &Node, statements: &mut St
     inserts
 }
 
+/// What Flink has no source for.
+const BRIDGED: Can = Can::Partly("fed through Kafka by a companion of Weir");
+
 /// What Flink can do.
 pub fn abilities() -> Abilities {
-    let bridged = Can::Partly("fed through Kafka by a companion of Weir");
     Abilities {
         engine: "flink",
         modes: &[Mode::Batch, Mode::Cdc, Mode::Streaming],
@@ -177,15 +179,15 @@ pub fn abilities() -> Abilities {
             ("s3", Can::Partly("csv without a header, ndjson, parquet, avro, orc")),
             ("postgres-cdc", Can::Partly("through Kafka by Debezium; no timestamps without a zone")),
             ("mysql-cdc", Can::Partly("through Kafka by Debezium; no timestamps without a zone")),
-            ("websocket", bridged),
-            ("webhook", bridged),
-            ("sse", bridged),
-            ("http", bridged),
-            ("pulsar", bridged),
-            ("rabbitmq", bridged),
-            ("mqtt", bridged),
-            ("nats", bridged),
-            ("redis", bridged),
+            ("websocket", BRIDGED),
+            ("webhook", BRIDGED),
+            ("sse", BRIDGED),
+            ("http", BRIDGED),
+            ("pulsar", BRIDGED),
+            ("rabbitmq", BRIDGED),
+            ("mqtt", BRIDGED),
+            ("nats", BRIDGED),
+            ("redis", BRIDGED),
             ("iceberg", Can::Yes("catalog")),
         ],
         sinks: &[

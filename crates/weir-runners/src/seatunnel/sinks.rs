@@ -196,10 +196,10 @@ impl Writing<'_, '_> {
         match (compression.as_str(), columnar) {
             ("none", _) => {}
             ("snappy" | "zstd" | "lz4", true) => {
-                plugin.put("compress_codec", compression);
+                plugin.put("compress_codec", compression.as_str());
             }
             ("gzip", true) if files.format == FileFormat::Parquet => {
-                plugin.put("compress_codec", compression);
+                plugin.put("compress_codec", compression.as_str());
             }
             (other, _) => self.options.refuse(
                 Some("compression"),

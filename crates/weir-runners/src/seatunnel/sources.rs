@@ -396,23 +396,29 @@ impl Reading<'_, '_> {
     fn other(&mut self, other: &Other) -> Option<Plugin> {
         let table = other.get("table").map(Text::braces);
         let query =
-            || other.get("query").cloned().or_else(|| table.as_ref().map(|table| Text::plain(format!("SELECT * FROM {table}"))));
+            other.get("query").cloned().or_else(|| table.as_ref().map(|table| Text::plain(format!("SELECT * FROM {table}"))));
+        if query.is_none() && matches!(other.kind.as_str(), "clickhouse" | "cassandra") {
+            self.options.refuse(None, "needs a table or a query", "`table: NAME`");
+        }
+        let query = query.unwrap_or_default();
         let mut plugin;
         match other.kind.as_str() {
             "clickhouse" => {
                 plugin = Plugin::new("Clickhouse");
                 clickhouse(&mut plugin, other);
-                plugin.put("sql", query()?);
+                plugin.put("sql", query);
             }
             "cassandra" => {
                 plugin = Plugin::new("Cassandra");
                 cassandra(&mut plugin, other);
-                plugin.put("cql", query()?);
+                plugin.put("cql", query);
             }
             "elasticsearch" => {
                 plugin = Plugin::new("Elasticsearch");
                 elasticsearch(&mut plugin, other);
                 plugin.put("index", other.text("index"));
+                // Which fields are read; without them it would read what the index has today.
+                self.schema()?;
                 let columns = self.compiling.shapes.columns(&self.source.node.name, None)?;
                 let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
                 plugin.put("source", names.as_slice());

@@ -171,7 +171,9 @@ impl Reading<'_, '_> {
                     files.delimiter.clone().unwrap_or_else(|| if files.format == FileFormat::Tsv { "\t" } else { "," }.into());
                 chain.option("sep", &string(&delimiter));
                 match files.header {
-                    Some(header) => drop(chain.option("header", &string(&header.to_string()))),
+                    Some(header) => {
+                        chain.option("header", &string(&header.to_string()));
+                    }
                     None => self.options.refuse(
                         Some("csv"),
                         "looks into no file for a header",
@@ -204,8 +206,12 @@ impl Reading<'_, '_> {
         if let Some(format) = format {
             chain.call(format!("format({})", string(format)));
             match &known {
-                Some(columns) => drop(chain.call(format!("schema({})", string(&ddl(columns, self.options)?)))),
-                None if !self.compiling.bounded() => drop(self.ddl()?),
+                Some(columns) => {
+                    chain.call(format!("schema({})", string(&ddl(columns, self.options)?)));
+                }
+                None if !self.compiling.bounded() => {
+                    self.ddl()?;
+                }
                 None => {}
             }
         }
@@ -231,12 +237,12 @@ impl Reading<'_, '_> {
     }
 }
 
-/// Beside Spark 4.0's own jars.
-const KAFKA: &str = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.0.0";
-const AVRO: &str = "org.apache.spark:spark-avro_2.13:4.0.0";
-const S3: &str = "org.apache.hadoop:hadoop-aws:3.4.1";
-const ICEBERG: &str = "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0";
-const POSTGRES: &str = "org.postgresql:postgresql:42.7.7";
+/// Beside Spark's own jars: for 4.1, the newest that a release of Iceberg fits.
+const KAFKA: &str = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.0";
+const AVRO: &str = "org.apache.spark:spark-avro_2.13:4.1.0";
+const S3: &str = "org.apache.hadoop:hadoop-aws:3.4.2";
+const ICEBERG: &str = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0";
+const POSTGRES: &str = "org.postgresql:postgresql:42.7.13";
 const MYSQL: &str = "com.mysql:mysql-connector-j:9.3.0";
 
 /// The package that writes topics.

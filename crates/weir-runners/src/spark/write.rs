@@ -161,7 +161,7 @@ impl Writing<'_, '_> {
         }
         calls.push(format!("option(\"topic\", {})", string(&topic)));
         let Self { compiling, lane, endpoint, options, stream, input, .. } = *self;
-        Writing { compiling, lane, endpoint, options, stream, input, frame: &records, output: self.output }
+        Writing { compiling, lane, endpoint, options, stream, input, frame: &records, output: &mut *self.output }
             .write("kafka", calls, None, program);
         let why = format!("`{}`: Spark writes topics without transactions", self.endpoint.node.name);
         self.output.promise(Delivery::AtLeastOnce, why);
@@ -269,7 +269,7 @@ impl Writing<'_, '_> {
                 let merge = format!(
                     "MERGE INTO {catalog}.{} t USING {} s ON {} WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
                     self.name(&other.stream()),
-                    quoted(&self.frame.to_string()),
+                    format!("`{}`", self.frame),
                     on.join(" AND ")
                 );
                 program.line(format!("{create}\nspark.sql({})", string(&merge)));
