@@ -96,6 +96,10 @@ impl FlinkClient {
         let session = self.open(job).await?;
         let mut submitted = None;
         for (number, statement) in statements.iter().enumerate() {
+            // The name is given when the session is opened, with the run's own in it.
+            if statements::names(statement) {
+                continue;
+            }
             let filled = fill(statement, &job.variables, Quoting::Sql);
             let place = || format!("statement {} of {}, {}", number + 1, statements.len(), statements::head(statement));
             match self.execute(&session, &filled).await {

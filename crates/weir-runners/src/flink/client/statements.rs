@@ -60,15 +60,21 @@ fn is_comment(piece: &str) -> bool {
     piece.starts_with("--") || (piece.starts_with("/*") && !piece.starts_with("/*+"))
 }
 
-/// Whether it begins a job.
+/// Whether it begins a job: an `INSERT`, a statement set, a table that is made from a query.
 pub fn runs(statement: &str) -> bool {
-    let mut words = statement.split_whitespace().map(str::to_ascii_uppercase);
-    match words.next().as_deref() {
-        Some("INSERT") => true,
-        Some("EXECUTE") => true,
-        Some("CREATE") => statement.to_ascii_uppercase().contains(" AS SELECT "),
+    let words: Vec<String> = statement.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let made = words.windows(2).any(|pair| pair[0] == "AS" && pair[1].starts_with("SELECT"));
+    match words.iter().map(String::as_str).find(|word| !matches!(*word, "OR" | "REPLACE" | "CREATE" | "TEMPORARY")) {
+        Some("INSERT" | "EXECUTE") => true,
+        Some("TABLE") => words[0] == "CREATE" && made,
         _ => false,
     }
+}
+
+/// Whether it gives the job a name.
+pub fn names(statement: &str) -> bool {
+    let mut words = statement.split(|c: char| c.is_whitespace() || "='".contains(c)).filter(|word| !word.is_empty());
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("set")) && words.next() == Some("pipeline.name")
 }
 
 /// What it is, without what is in it: `CREATE TABLE orders`. Options hold passwords.
@@ -101,5 +107,7 @@ mod tests {
         assert_eq!(head("SET 'a.password' = 'x'"), "SET");
         assert!(runs("insert into a select 1") && runs("EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1; END"));
         assert!(!runs("CREATE TABLE orders (id INT)") && !runs("SET 'a' = 'b'"));
+        assert!(!runs("CREATE TEMPORARY VIEW v AS SELECT 1") && runs("create table t with ('a'='b') as\nselect 1"));
+        assert!(names("SET 'pipeline.name' = 'x'") && names("set pipeline.name=x") && !names("SET 'a' = 'pipeline.name'"));
     }
 }
