@@ -166,7 +166,7 @@ impl EngineClient for SeaTunnelClient {
             [&["running-jobs"][..], &["finished-jobs", "FINISHED"], &["finished-jobs", "FAILED"], &["finished-jobs", "CANCELED"]]
         {
             let answer = self.get(list).await?;
-            let found = answer.json.as_array().into_iter().flatten().find(|one| one["jobName"].as_str() == Some(&name));
+            let found = answer.json.as_array().into_iter().flatten().find(|one| one["jobName"].as_str() == Some(name.as_str()));
             if let Some(id) = found.and_then(|found| text(&found["jobId"])) {
                 return Ok(Some(Job::one(id)));
             }
@@ -187,6 +187,8 @@ impl EngineClient for SeaTunnelClient {
         {
             return Ok(Some(ended));
         }
+        // Failed, and the reason is on its way into the list.
+        let state = if state == State::Failed { State::Stopping } else { state };
         Ok(Some(look_of(state, word, &answer.json)))
     }
 

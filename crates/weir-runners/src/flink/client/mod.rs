@@ -191,7 +191,7 @@ impl FlinkClient {
     async fn by_name(&self, job: &Submission) -> Result<Option<String>> {
         let answer = self.cluster.get(&["jobs", "overview"], &[]).await?;
         let jobs = answer.json["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let found = jobs.iter().find(|one| one["name"].as_str() == Some(&name(job)));
+        let found = jobs.iter().find(|one| one["name"].as_str() == Some(name(job).as_str()));
         Ok(found.and_then(|one| one["jid"].as_str()).map(str::to_owned))
     }
 
