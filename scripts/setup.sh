@@ -20,7 +20,9 @@ if [ "$want" = test ]; then
   [ -x /usr/sbin/nats-server ] || have nats-server || missing+=(nats-server)
   [ -x /usr/sbin/mosquitto ] || have mosquitto || missing+=(mosquitto)
   have python3 || missing+=(python3 python3-venv)
-  # Apache Ignite, Apache Kafka, Apache Pulsar and Apache Flink are Java programs from Maven Central and PyPI; the client of Pulsar is made with protoc.
+  # Apache Flink and Apache Spark come with pip.
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+  # Apache Ignite, Kafka, Pulsar, Flink, SeaTunnel and Spark are Java programs from Maven Central and PyPI; the client of Pulsar is made with protoc.
   have java || missing+=(default-jre-headless)
   have mvn || missing+=(maven)
   have unzip || missing+=(unzip)

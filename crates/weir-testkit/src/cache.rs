@@ -25,6 +25,7 @@ pub fn cache_dir() -> Result<PathBuf> {
 }
 
 /// An exclusive lock between processes, held until dropped. The kernel releases it when the holder dies.
+#[derive(Debug)]
 pub struct FileLock(#[allow(dead_code)] File);
 
 impl FileLock {

@@ -1,10 +1,11 @@
-//! Java servers from Maven Central: their jars come through Maven, once, into the cache.
+//! Java servers from Maven Central: their jars come through Maven, once, into the cache. The largest of them run one at a time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::cache::{FileLock, cache_dir};
 use crate::process::run_checked;
 
 /// The dependency plugin, pinned like everything else.
@@ -52,6 +53,13 @@ pub(crate) fn java() -> PathBuf {
         Some(home) => PathBuf::from(home).join("bin/java"),
         None => PathBuf::from("java"),
     }
+}
+
+/// The turn of one large engine: others that want to start wait until this one has stopped, on the whole machine.
+pub(crate) fn turn() -> Result<FileLock> {
+    let locks = cache_dir()?.join("locks");
+    std::fs::create_dir_all(&locks)?;
+    FileLock::acquire(&locks.join("large-engine.lock"))
 }
 
 /// Whether an HTTP GET on this port of 127.0.0.1 answers 200 with a body that has `wanted` in it.

@@ -8,6 +8,7 @@
 //! | Apache Kafka, Apache Pulsar, Apache Ignite | [`Kafka::shared`], [`Pulsar::shared`], [`Ignite::shared`] |
 //! | RabbitMQ, Redis | [`Rabbitmq::shared`], then [`Rabbitmq::create_virtual_host`]; [`Redis::shared`] |
 //! | NATS with JetStream, Mosquitto (MQTT) | [`Nats::shared`], [`Mosquitto::shared`]; ones to kill: [`Nats::start`], [`Mosquitto::start`] |
+//! | Flink, SeaTunnel, Kafka Connect, Spark; one of them at a time | [`FlinkCluster::start`], [`SeaTunnel::start`], [`KafkaConnect::start`], [`Spark::take`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
@@ -22,6 +23,7 @@
 
 mod blocking;
 pub mod cache;
+pub mod connect;
 pub mod crash;
 pub mod fault;
 pub mod flink;
@@ -41,12 +43,16 @@ pub mod pulsar;
 pub mod rabbitmq;
 pub mod redis;
 pub mod schema_registry;
+pub mod seatunnel;
 pub mod seeds;
 pub mod services;
 mod shared;
+pub mod spark;
 pub mod vault;
 
+pub use connect::KafkaConnect;
 pub use fault::FaultProxy;
+pub use flink::FlinkCluster;
 pub use http::{HttpFixture, Recorded, Reply};
 pub use ignite::Ignite;
 pub use kafka::Kafka;
@@ -60,6 +66,8 @@ pub use pulsar::Pulsar;
 pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
 pub use schema_registry::SchemaRegistry;
+pub use seatunnel::SeaTunnel;
+pub use spark::Spark;
 pub use vault::VaultServer;
 
 use std::time::{Duration, Instant};

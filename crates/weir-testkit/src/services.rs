@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
-use crate::{flink, ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry, vault};
+use crate::{
+    connect, flink, ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry,
+    seatunnel, spark, vault,
+};
 
 /// What can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,14 @@ pub enum Service {
     OtelCollector,
     /// Apache Flink's SQL gateway, for `crates/weir/tests/flink/goldens.py`.
     Flink,
+    /// Apache Flink's session cluster: JobManager, TaskManager, SQL gateway.
+    FlinkCluster,
+    /// Apache SeaTunnel, one node of Zeta.
+    Seatunnel,
+    /// Apache Spark, a program and no server.
+    Spark,
+    /// Kafka Connect with a broker of its own.
+    KafkaConnect,
 }
 
 /// One that runs.
@@ -61,7 +72,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
@@ -78,6 +89,10 @@ impl Service {
         Self::Vault,
         Self::OtelCollector,
         Self::Flink,
+        Self::FlinkCluster,
+        Self::Seatunnel,
+        Self::Spark,
+        Self::KafkaConnect,
     ];
 
     /// Its name on the command line.
@@ -99,6 +114,10 @@ impl Service {
             Self::Vault => "vault",
             Self::OtelCollector => "otel-collector",
             Self::Flink => "flink",
+            Self::FlinkCluster => "flink-cluster",
+            Self::Seatunnel => "seatunnel",
+            Self::Spark => "spark",
+            Self::KafkaConnect => "kafka-connect",
         }
     }
 
@@ -121,6 +140,10 @@ impl Service {
             Self::Vault => vault::install::binary(),
             Self::OtelCollector => otel_collector::install::binary(),
             Self::Flink => flink::install::jars(),
+            Self::FlinkCluster => flink::install::jars().and_then(|_| flink::install::connectors()),
+            Self::Seatunnel => seatunnel::install::home(),
+            Self::Spark => spark::install::home(),
+            Self::KafkaConnect => kafka::install::jars().and_then(|_| connect::install::plugins()),
         }
     }
 
@@ -153,6 +176,13 @@ impl Service {
             Self::Vault => vault::start_detached(&home)?,
             Self::OtelCollector => otel_collector::start_detached(&home)?,
             Self::Flink => flink::start_detached(&home)?,
+            Self::FlinkCluster => flink::start_cluster_detached(&home)?,
+            Self::Seatunnel => seatunnel::start_detached(&home)?,
+            Self::Spark => bail!(
+                "Spark is no server: each job is a process of `spark-submit` (SPARK_HOME={})",
+                spark::install::home()?.display()
+            ),
+            Self::KafkaConnect => connect::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;

@@ -82,6 +82,16 @@ rm -rf "$4" "$5"
     Ok(())
 }
 
+/// Leaves a small process behind that stops `pid` when `first` has gone.
+pub(crate) fn stop_after(first: u32, pid: u32) -> Result<()> {
+    const SCRIPT: &str = r#"while [ -d "/proc/$1" ]; do sleep 0.5; done; kill -s TERM "$2" 2>/dev/null"#;
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", SCRIPT, "weir-test-watcher"]).args([first.to_string(), pid.to_string()]);
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().context("cannot start the watcher of two test servers")?;
+    Ok(())
+}
+
 /// A temporary folder that another user may enter.
 pub(crate) fn open_tempdir(prefix: &str) -> Result<tempfile::TempDir> {
     let dir = tempfile::Builder::new().prefix(prefix).tempdir()?;

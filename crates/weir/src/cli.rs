@@ -57,6 +57,8 @@ pub enum Command {
     Discover(Discover),
     /// Run a pipeline; the same command resumes an interrupted run
     Run(Run),
+    /// Run a pipeline on several engines, and compare the rows that they write
+    Diff(Diff),
     /// Prove that the sinks have what the sources have, also while the pipeline runs
     Verify(Verify),
     /// Take the snapshot of tables once more while their log goes on (`mode: cdc`)
@@ -116,6 +118,7 @@ impl Command {
             Self::Preview(args) => args.json,
             Self::Discover(args) => args.json,
             Self::Run(args) => args.json,
+            Self::Diff(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Snapshot(args) => args.json,
             Self::State(State::Show(args)) => args.json,
@@ -286,6 +289,45 @@ pub struct Run {
     /// `mode: streaming`: begin where this savepoint is; the pipeline must have no state of its own
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// Where it runs: native, seatunnel, flink, spark, kafka-connect
+    #[arg(long, value_name = "ENGINE", default_value = "native")]
+    pub engine: String,
+    #[command(flatten)]
+    pub place: EnginePlace,
+}
+
+/// Where the other engines are.
+#[derive(Debug, Clone, Args)]
+pub struct EnginePlace {
+    /// A setting of the engine: `url=http://flink:8081`; of one of several: `flink.url=…` (docs/how-to/engines.md)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub engine_option: Vec<String>,
+    /// The JSON file with settings; of it `engine_configs` counts here
+    #[arg(long, env = "WEIR_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[command(flatten)]
+    pub file: File,
+    /// The engines, by comma; what the first one writes is what the others are held to
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',', default_value = "native")]
+    pub engines: Vec<String>,
+    /// Rows that differ are shown, this many for each engine; all are counted
+    #[arg(long, default_value_t = 10, value_name = "ROWS")]
+    pub list: usize,
+    /// Folder of checkpoints and of what was written; a new one if absent, removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// Memory budget of a native run
+    #[arg(long, default_value = "512MiB", value_parser = size, value_name = "SIZE")]
+    pub max_memory: usize,
+    #[command(flatten)]
+    pub place: EnginePlace,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

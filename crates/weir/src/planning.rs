@@ -84,6 +84,17 @@ fn planner(registry: &Registry, file: &PipelineFile, resolve: Arc<dyn ResolveRef
 }
 
 impl Opened {
+    /// The same for our own engine: it knows its own connectors only, and planning tells of the others.
+    pub fn native(&self) -> Self {
+        Self { registry: weir_connectors::registry::registry(), ..self.with_pipeline((*self.pipeline).clone()) }
+    }
+
+    /// The same file, with another pipeline in the place of its own.
+    pub fn with_pipeline(&self, pipeline: Pipeline) -> Self {
+        let (registry, resolver) = (self.registry.clone(), self.resolver.clone());
+        Self { registry, file: self.file.with(Vec::new()), pipeline: Arc::new(pipeline), resolver }
+    }
+
     /// Lanes: what was asked for, else what the pipeline says, else the cores.
     pub fn lanes(&self, asked: Option<usize>) -> usize {
         asked.or(self.pipeline.parallelism).unwrap_or_else(cores).max(1)

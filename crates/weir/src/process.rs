@@ -69,6 +69,11 @@ fn limit_arenas(arenas: usize) {
 /// Watches for Ctrl-C and a polite kill. The first one cancels the token: the run makes a checkpoint and stops. The
 /// second one ends the process at once, which is safe too: it is what a crash is.
 pub fn stop_on_signals(stop: CancellationToken, style: Style) -> Result<()> {
+    stop_on_signals_saying(stop, style, "making a checkpoint; again to stop at once")
+}
+
+/// The same, with what is said at the first signal.
+pub fn stop_on_signals_saying(stop: CancellationToken, style: Style, what: &'static str) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -86,7 +91,7 @@ pub fn stop_on_signals(stop: CancellationToken, style: Style) -> Result<()> {
             if signals > 1 {
                 std::process::exit(130);
             }
-            eprintln!("{} making a checkpoint; again to stop at once", style.yellow("stopping:"));
+            eprintln!("{} {what}", style.yellow("stopping:"));
             stop.cancel();
         }
     });

@@ -1,4 +1,4 @@
-//! Gets Apache Flink: its jars from PyPI, where the whole distribution is, and the SQL gateway's from Maven Central.
+//! Gets Apache Flink: its jars from PyPI, where the whole distribution is, and from Maven Central the SQL gateway's and those of connectors.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,4 +24,19 @@ pub fn jars() -> Result<PathBuf> {
         fetch_artifact(&dir.join("lib"), &format!("org.apache.flink:flink-sql-gateway:{VERSION}"))
     })?;
     Ok(dir.join("lib"))
+}
+
+/// The folder with the jars of connectors that jobs may want: JDBC with PostgreSQL, and Kafka. 12 MB are downloaded when it is missing.
+pub fn connectors() -> Result<PathBuf> {
+    install_once(&format!("flink-connectors-{VERSION}"), |dir| {
+        for coordinate in [
+            "org.apache.flink:flink-connector-jdbc-core:4.0.0-2.0",
+            "org.apache.flink:flink-connector-jdbc-postgres:4.0.0-2.0",
+            "org.postgresql:postgresql:42.7.13",
+            "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2",
+        ] {
+            fetch_artifact(dir, coordinate)?;
+        }
+        Ok(())
+    })
 }

@@ -1,13 +1,17 @@
-//! A real Apache Flink: its SQL gateway, which runs each query in a small cluster of its own in the same process. It takes about 15 s to start and
-//! 600 MB of memory.
+//! A real Apache Flink. Alone, its SQL gateway runs each query in a small cluster of its own in the same process; it takes about 15 s to start and
+//! 600 MB of memory. [`FlinkCluster`] is the large form: JobManager, TaskManager and gateway, each a process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+mod cluster;
 pub mod install;
+
+pub use cluster::FlinkCluster;
+pub(crate) use cluster::start_detached as start_cluster_detached;
 
 use crate::java::{answers, java};
 use crate::process::{ServerProcess, Spawn, free_port};
@@ -44,6 +48,17 @@ pub(crate) fn start_detached(home: &Path) -> Result<(u32, String)> {
     Err(last.context("no attempt was made")?)
 }
 
+/// Warnings go to standard output.
+fn write_logging(conf: &Path) -> Result<PathBuf> {
+    let logging = conf.join("log4j2.properties");
+    std::fs::write(
+        &logging,
+        "rootLogger.level = WARN\nrootLogger.appenderRef.c.ref = C\nappender.c.type = Console\nappender.c.name = C\n\
+         appender.c.layout.type = PatternLayout\nappender.c.layout.pattern = %d %p %c{1} %m%n\n",
+    )?;
+    Ok(logging)
+}
+
 fn run_gateway(home: &Path, port: u16) -> Result<ServerProcess> {
     let jars = install::jars()?;
     let (conf, temporary) = (home.join("conf"), home.join("tmp"));
@@ -57,12 +72,7 @@ fn run_gateway(home: &Path, port: u16) -> Result<ServerProcess> {
         tmp = temporary.display()
     );
     std::fs::write(conf.join("config.yaml"), config)?;
-    let logging = conf.join("log4j2.properties");
-    std::fs::write(
-        &logging,
-        "rootLogger.level = WARN\nrootLogger.appenderRef.c.ref = C\nappender.c.type = Console\nappender.c.name = C\n\
-         appender.c.layout.type = PatternLayout\nappender.c.layout.pattern = %d %p %c{1} %m%n\n",
-    )?;
+    let logging = write_logging(&conf)?;
     let mut server = Command::new(java());
     server.args(["-Xmx1g", "-XX:+UseSerialGC"]).args(OPENS);
     server.arg(format!("-Dlog4j.configurationFile={}", logging.display())).arg("-cp").arg(jars.join("*"));

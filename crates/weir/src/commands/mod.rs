@@ -11,6 +11,7 @@ pub mod connectors;
 mod dead;
 mod discover;
 mod doctor;
+mod engine;
 mod engines;
 mod execute;
 mod init;
@@ -60,6 +61,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Preview(args) => preview::execute(&args, context),
         Command::Discover(args) => discover::execute(&args, context),
         Command::Run(args) => run::execute(&args, context),
+        Command::Diff(args) => engine::diff::execute(&args, context),
         Command::Verify(args) => verify::execute(&args, context),
         Command::Snapshot(args) => snapshot::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),

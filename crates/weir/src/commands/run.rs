@@ -6,12 +6,16 @@ use std::time::Duration;
 use weir_engine::RunOptions;
 
 use crate::cli::{Progress, Run};
-use crate::commands::Context;
+use crate::commands::{Context, engine};
 use crate::outcome::Outcome;
 use crate::process::{block_on, stop_on_signals};
 use crate::report;
 
 pub fn execute(args: &Run, context: &Context) -> Outcome {
+    let wanted = args.engine.trim().replace('_', "-");
+    if wanted != "native" {
+        return engine::run::execute(args, &wanted, context, &same_command());
+    }
     let opened = crate::planning::open(&args.file, args.json, context)?;
     let lanes = opened.lanes(args.parallelism);
     let interval = args.checkpoint_interval.or(weir_plan::streaming::checkpoint_interval(&opened.pipeline));
