@@ -5,6 +5,8 @@ mod ask;
 mod asked;
 mod brokers;
 mod changes_into_files;
+#[cfg(feature = "kafka")]
+mod changes_into_topics;
 mod changes_transformed;
 mod examples;
 mod flights;
@@ -18,6 +20,7 @@ mod journal_suite;
 mod machines;
 mod mistakes;
 mod plans;
+mod polling;
 mod quality;
 mod secrets;
 mod serving;
