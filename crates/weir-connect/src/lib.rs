@@ -4,6 +4,7 @@
 //! * [`source`]: [`Source`] → [`StreamReader`] → events; splits, positions, resumption.
 //! * [`sink`]: [`Sink`] → [`StreamSink`] → [`StreamWriter`]; the two-step commit.
 //! * [`change`]: [`ChangeSource`] → [`ChangeLog`] → changes of several tables in order; [`ChangeWriter`] applies them.
+//! * [`cursor`]: how far an incremental read got, and what was given at that very value.
 //! * [`stream`]: names and shapes of streams, contracts, write modes, dead letters.
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
@@ -19,6 +20,7 @@ pub mod change;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod connector;
+pub mod cursor;
 pub mod fidelity;
 pub mod guard;
 pub mod objects;

@@ -245,9 +245,15 @@ pub trait StreamReader: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// About how many rows each split has that were not given yet, by the split's id; only of those of which it is known without asking the source.
+    fn lags(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     /// About how many rows the source has that were not given yet, if that is known without asking it.
     fn lag(&self) -> Option<u64> {
-        None
+        let lags = self.lags();
+        (!lags.is_empty()).then(|| lags.iter().map(|(_, rows)| *rows).fold(0, u64::saturating_add))
     }
 
     /// Reads a split, from its beginning or after a position.

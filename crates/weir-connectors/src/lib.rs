@@ -29,6 +29,7 @@ pub mod mqtt;
 pub mod mysql;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod options;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "pulsar")]

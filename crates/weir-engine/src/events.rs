@@ -1,5 +1,7 @@
 //! The one event stream of a run. Terminal bar, JSON lines, API and metrics are reporters over it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// What happens in a run, in order. Serialises as one JSON line: `{"event": "...", ...}`.
@@ -101,6 +103,9 @@ pub struct Progress {
     /// Of a stream without end: about how many rows the source has that were not read yet, if it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_rows: Option<u64>,
+    /// The same by split, of the sixteen that are furthest behind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lag_splits: BTreeMap<String, u64>,
     /// Of a log: its journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalProgress>,

@@ -17,7 +17,6 @@
 #![deny(missing_docs)]
 
 mod cdc;
-pub mod cursor;
 pub mod events;
 mod flow;
 mod lane;
@@ -39,3 +38,4 @@ pub use events::{EventTimeProgress, JournalProgress, Progress, Reporter, RunEven
 pub use report::{RunReport, RunStatus, StreamReport};
 pub use run::{RunOptions, run};
 pub use streaming::savepoint;
+pub use weir_connect::cursor;

@@ -45,6 +45,9 @@ pub struct StreamReport {
     pub places: Vec<String>,
     /// Files or tables written.
     pub objects: u64,
+    /// Of a stream without end: about how many rows the source had that were not read when the run ended, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_rows: Option<u64>,
     /// What every rule of the stream's `data_quality` nodes counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleCount>,

@@ -507,5 +507,6 @@ pub(crate) fn reconcile(
         places: reports.iter().map(|report| report.place.clone()).collect(),
         objects: reports.iter().map(|report| report.objects).sum(),
         rules: totals.rules.clone(),
+        lag_rows: None,
     })
 }

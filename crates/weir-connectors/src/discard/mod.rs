@@ -66,11 +66,8 @@ impl Default for Discard {
     }
 }
 
-fn parse<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T> {
-    let value = if value.is_null() { json!({}) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        Error::new("WEIR-DISCARD-001", Kind::Spec, format!("the {what} options of `discard` are not valid")).because(error)
-    })
+fn parse<T: DeserializeOwned>(value: &Value, role: &str) -> Result<T> {
+    crate::options::parse("discard", "WEIR-DISCARD-001", role, value)
 }
 
 fn no_source() -> Error {

@@ -30,7 +30,7 @@ mod source;
 mod storage;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod window;
 mod writer;

@@ -341,6 +341,23 @@ impl<'de> Deserialize<'de> for Columns {
     }
 }
 
+/// How an API is asked again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PollOptions {
+    /// Milliseconds from the beginning of one round of questions to that of the next. Default 10000.
+    #[schemars(extend("x-weir-unit" = "ms", "x-weir-aliases" = ["interval_ms"]))]
+    pub every_ms: u64,
+    /// Without a `cursor`: all rows are taken again whenever the answer has changed, by its ETag or its bytes. For APIs of one page. Default false.
+    pub whole: bool,
+}
+
+impl Default for PollOptions {
+    fn default() -> Self {
+        Self { every_ms: 10_000, whole: false }
+    }
+}
+
 /// What to read. Without `endpoints` it is one stream.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -385,6 +402,8 @@ pub struct HttpSourceOptions {
     pub cursor_format: CursorFormat,
     /// Lower bound of the first run. Without it, parameters with `${cursor}` are left out of the first run.
     pub cursor_initial: Option<String>,
+    /// How the API is asked again and again (`mode: streaming`).
+    pub poll: Option<PollOptions>,
     /// Columns of the primary key.
     #[serde(default)]
     pub primary_key: Vec<String>,
@@ -588,10 +607,7 @@ fn idempotency_header() -> Option<String> {
 
 /// Deserialises options of a role.
 pub fn parse<T: DeserializeOwned>(role: &str, options: &Value) -> Result<T> {
-    let options = if options.is_null() { Value::Object(Map::new()) } else { options.clone() };
-    serde_json::from_value(options).map_err(|error| {
-        spec(format!("the http {role} options are wrong")).because(error).hint("weir connectors http lists them")
-    })
+    crate::options::parse("http", "WEIR-HTTP-001", role, options)
 }
 
 pub(super) fn spec(what: impl Into<String>) -> Error {

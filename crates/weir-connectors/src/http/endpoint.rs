@@ -8,7 +8,7 @@ use weir_connect::Result;
 
 use super::config::{
     Columns, CursorFormat, Format, HeaderText, HttpConnection, HttpEndpoint, HttpSourceOptions, Pagination, ParamPlace,
-    ReadMethod, Stop, UnknownKeys, spec,
+    PollOptions, ReadMethod, Stop, UnknownKeys, spec,
 };
 use super::path::Path;
 
@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub pagination: Pagination,
     /// Requests per second.
     pub rate_limit_per_second: Option<f64>,
+    /// The cursor column.
+    pub cursor: Option<String>,
     /// The parameter for the lower bound.
     pub cursor_param: Option<String>,
     /// Key.
@@ -54,6 +56,10 @@ pub struct SharedOptions {
     pub cursor_format: CursorFormat,
     /// See [`HttpSourceOptions::cursor_initial`].
     pub cursor_initial: Option<String>,
+    /// See [`HttpSourceOptions::lag`].
+    pub lag: Option<String>,
+    /// See [`HttpSourceOptions::poll`].
+    pub poll: PollOptions,
     /// See [`HttpSourceOptions::sample_pages`].
     pub sample_pages: usize,
     /// The separator, if flattening is on.
@@ -147,6 +153,7 @@ impl HttpSourceOptions {
             records: endpoint.records.clone().or_else(|| self.records.clone()).unwrap_or_default(),
             pagination: endpoint.pagination.clone().or_else(|| self.pagination.clone()).unwrap_or_default(),
             rate_limit_per_second: endpoint.rate_limit_per_second.or(self.rate_limit_per_second),
+            cursor: endpoint.cursor.clone().or_else(|| self.cursor.clone()),
             cursor_param: endpoint.cursor_param.clone().or_else(|| self.cursor_param.clone()),
             primary_key,
             columns: if endpoint.columns.0.is_empty() { self.columns.clone() } else { endpoint.columns.clone() },
@@ -155,6 +162,8 @@ impl HttpSourceOptions {
             shared: SharedOptions {
                 cursor_format: self.cursor_format,
                 cursor_initial: self.cursor_initial.clone(),
+                lag: self.lag.clone(),
+                poll: self.poll.clone().unwrap_or_default(),
                 sample_pages: self.sample_pages,
                 flatten: self.flatten.then(|| self.flatten_separator.clone()),
                 unknown_keys: self.unknown_keys,

@@ -16,6 +16,7 @@ pub mod json;
 pub mod number;
 pub mod page;
 pub mod path;
+mod poll;
 pub mod retry;
 pub mod sink;
 pub mod source;

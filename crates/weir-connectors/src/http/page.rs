@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, LINK};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK};
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
@@ -52,6 +52,30 @@ impl PageState {
     /// Before the first page.
     pub fn first() -> Self {
         Self { next: Next::First, pages: 0, last: None }
+    }
+}
+
+/// What a server said of the version that it gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validators {
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+        Self { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+    }
+
+    fn ask(&self, headers: &mut HeaderMap) {
+        for (name, value) in [(IF_NONE_MATCH, &self.etag), (IF_MODIFIED_SINCE, &self.last_modified)] {
+            if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
     }
 }
 
@@ -132,12 +156,38 @@ pub struct Pager {
     bindings: Bindings,
     state: PageState,
     seen: HashSet<u64>,
+    /// The version that the first page is asked against.
+    known: Validators,
+    /// The version of the last answer.
+    answered: Validators,
+    unchanged: bool,
 }
 
 impl Pager {
     /// Starts, or goes on, at a state.
     pub fn new(client: Arc<Client>, pace: Arc<Pace>, endpoint: Arc<Endpoint>, bindings: Bindings, state: PageState) -> Self {
-        Self { client, pace, endpoint, bindings, state, seen: HashSet::new() }
+        let (known, answered) = (Validators::default(), Validators::default());
+        Self { client, pace, endpoint, bindings, state, seen: HashSet::new(), known, answered, unchanged: false }
+    }
+
+    /// The first page is wanted only if it is another version than this one.
+    pub fn unless(&mut self, known: Validators) {
+        self.known = known;
+    }
+
+    /// What the server said of the version of its last answer.
+    pub fn validators(&self) -> &Validators {
+        &self.answered
+    }
+
+    /// The server has nothing but the version that is known.
+    pub fn unchanged(&self) -> bool {
+        self.unchanged
+    }
+
+    /// Where the read stands.
+    pub fn state(&self) -> &PageState {
+        &self.state
     }
 
     /// The next page; `None` after the last one.
@@ -149,9 +199,18 @@ impl Pager {
             let what = format!("`{}` has more than {} pages", self.endpoint.name, self.endpoint.shared.max_pages);
             return Err(Error::new("WEIR-HTTP-014", Kind::Limit, what).hint("raise `max_pages` if that is true"));
         }
-        let request = self.request()?;
+        let mut request = self.request()?;
+        let asks = self.state.next == Next::First && self.known != Validators::default();
+        if asks {
+            self.known.ask(&mut request.headers);
+        }
         let place = self.client.shown(&request.url);
         let response = self.client.send(&request, &self.pace).await?;
+        if asks && response.status == StatusCode::NOT_MODIFIED {
+            (self.unchanged, self.state.next) = (true, Next::End);
+            return Ok(None);
+        }
+        self.answered = Validators::of(&response.headers);
         let (records, next) = self.take_apart(&response).map_err(|error| error.at(place.clone()))?;
         let hash = XxHash3_64::oneshot(&response.body);
         self.notice_loops(&next, hash, records.len()).map_err(|error| error.at(place))?;

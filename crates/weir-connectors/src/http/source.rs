@@ -24,7 +24,8 @@ use super::decode::{Decoder, Shape, members};
 use super::endpoint::Endpoint;
 use super::infer::Members;
 use super::json::parse;
-use super::page::{Bindings, Page, PageState, Pager, formatted};
+use super::page::{Bindings, Page, PageState, Pager, Validators, formatted};
+use super::poll::{self, Poller};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
@@ -41,8 +42,9 @@ pub struct HttpSource {
     on_loss: OnLoss,
 }
 
-struct Stream {
-    endpoint: Arc<Endpoint>,
+/// One endpoint with what is known of it.
+pub(super) struct Stream {
+    pub endpoint: Arc<Endpoint>,
     pace: Arc<Pace>,
     shape: tokio::sync::Mutex<Option<Arc<Shape>>>,
     /// The earliest moment that the server's clock showed us.
@@ -189,9 +191,23 @@ impl Source for HttpSource {
         Ok(vec![Event::Batch(Batch { records: decoder.finish()?, position: None, source_bytes })])
     }
 
+    /// By asking again and again; see [`super::poll`].
+    fn unbounded(&self) -> bool {
+        true
+    }
+
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
         let stream = self.stream(&request.stream)?;
+        if request.unbounded {
+            poll::check(&stream.endpoint)?;
+        }
         let shape = self.shape(stream).await?;
+        let batch_bytes = if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes };
+        let asking = Asking { client: self.client.clone(), stream: stream.clone(), shape: shape.clone(), batch_bytes };
+        if request.unbounded {
+            let verdict = if request.resume.is_some() { ResumeVerdict::Continued } else { ResumeVerdict::Fresh };
+            return Ok(Box::new(Poller { asking, verdict }));
+        }
         let shared = &stream.endpoint.shared;
         let mut lower = None;
         let mut filter = None;
@@ -231,9 +247,7 @@ impl Source for HttpSource {
             estimated_bytes: None,
         };
         Ok(Box::new(HttpReader {
-            client: self.client.clone(),
-            stream: stream.clone(),
-            shape,
+            asking,
             bindings,
             filter,
             verdict,
@@ -241,16 +255,42 @@ impl Source for HttpSource {
             as_of,
             opened: Utc::now(),
             splits: if done { Vec::new() } else { vec![split] },
-            batch_bytes: if request.batch_bytes == 0 { BATCH_BYTES } else { request.batch_bytes },
             limit: request.limit,
         }))
     }
 }
 
+/// What every reading of a stream needs.
+#[derive(Clone)]
+pub(super) struct Asking {
+    pub client: Arc<Client>,
+    pub stream: Arc<Stream>,
+    pub shape: Arc<Shape>,
+    pub batch_bytes: usize,
+}
+
+impl Asking {
+    /// Pages from a state on, `left` rows of them at most.
+    pub fn reading(&self, bindings: Bindings, filter: Option<(String, String)>, state: PageState, left: u64) -> Reading {
+        let Self { client, stream, shape, batch_bytes } = self;
+        Reading {
+            pager: Pager::new(client.clone(), stream.pace.clone(), stream.endpoint.clone(), bindings, state),
+            stream: stream.clone(),
+            place: client.shown(&stream.endpoint.url),
+            decoder: Decoder::new(shape.clone()),
+            filter,
+            batch_bytes: *batch_bytes,
+            left,
+            page: None,
+            ready: VecDeque::new(),
+            whole: None,
+            same: false,
+        }
+    }
+}
+
 struct HttpReader {
-    client: Arc<Client>,
-    stream: Arc<Stream>,
-    shape: Arc<Shape>,
+    asking: Asking,
     bindings: Bindings,
     filter: Option<(String, String)>,
     verdict: ResumeVerdict,
@@ -258,14 +298,13 @@ struct HttpReader {
     as_of: Option<String>,
     opened: DateTime<Utc>,
     splits: Vec<Split>,
-    batch_bytes: usize,
     limit: Option<u64>,
 }
 
 #[async_trait]
 impl StreamReader for HttpReader {
     fn schema(&self) -> SchemaRef {
-        self.shape.schema.clone()
+        self.asking.shape.schema.clone()
     }
 
     fn splits(&self) -> Vec<Split> {
@@ -282,7 +321,7 @@ impl StreamReader for HttpReader {
 
     /// The server's clock at the first response, which was before any record was read; ours if it does not tell.
     fn as_of(&self) -> Option<String> {
-        let seen = *self.stream.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = *self.asking.stream.clock.lock().unwrap_or_else(PoisonError::into_inner);
         Some(self.as_of.clone().unwrap_or_else(|| seen.unwrap_or(self.opened).to_rfc3339_opts(SecondsFormat::AutoSi, true)))
     }
 
@@ -293,27 +332,16 @@ impl StreamReader for HttpReader {
                 Error::new("WEIR-HTTP-024", Kind::Conflict, "the saved position is not one of this connector").because(error)
             })?,
         };
-        let pager =
-            Pager::new(self.client.clone(), self.stream.pace.clone(), self.stream.endpoint.clone(), self.bindings.clone(), state);
-        let reading = Reading {
-            pager,
-            stream: self.stream.clone(),
-            place: self.client.shown(&self.stream.endpoint.url),
-            decoder: Decoder::new(self.shape.clone()),
-            filter: self.filter.clone(),
-            batch_bytes: self.batch_bytes,
-            left: self.limit.unwrap_or(u64::MAX),
-            page: None,
-            ready: VecDeque::new(),
-        };
+        let left = self.limit.unwrap_or(u64::MAX);
+        let reading = self.asking.reading(self.bindings.clone(), self.filter.clone(), state, left);
         let events =
             stream::try_unfold(reading, |mut reading| async move { Ok(reading.next().await?.map(|event| (event, reading))) });
         Ok(events.boxed())
     }
 }
 
-/// One split on its way.
-struct Reading {
+/// Pages on their way.
+pub(super) struct Reading {
     pager: Pager,
     stream: Arc<Stream>,
     place: String,
@@ -323,6 +351,9 @@ struct Reading {
     left: u64,
     page: Option<OpenPage>,
     ready: VecDeque<Event>,
+    /// Hash of a page that is known; see [`Reading::unless`].
+    whole: Option<u64>,
+    same: bool,
 }
 
 struct OpenPage {
@@ -332,11 +363,34 @@ struct OpenPage {
     number: u64,
     record: u64,
     wire_bytes: u64,
-    dead: bool,
+    /// Something of it was given.
+    gave: bool,
 }
 
 impl Reading {
-    async fn next(&mut self) -> Result<Option<Event>> {
+    /// The first page is wanted only if it is another version than this, or, if its server tells no versions, has another hash than `whole`.
+    pub fn unless(&mut self, whole: Option<u64>, known: Validators) {
+        self.whole = whole;
+        self.pager.unless(known);
+    }
+
+    /// There was nothing but what is known.
+    pub fn unchanged(&self) -> bool {
+        self.same || self.pager.unchanged()
+    }
+
+    /// The page behind.
+    pub fn state(&self) -> &PageState {
+        self.pager.state()
+    }
+
+    /// The version of the last answer.
+    pub fn validators(&self) -> &Validators {
+        self.pager.validators()
+    }
+
+    /// The next event; `None` after the last page.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
@@ -347,6 +401,10 @@ impl Reading {
                 }
                 let Some(page) = self.pager.next().await? else { return Ok(None) };
                 self.stream.see_clock(page.date);
+                if self.whole.is_some() && page.after.last == self.whole {
+                    self.same = true;
+                    return Ok(None);
+                }
                 self.page = Some(OpenPage::new(page));
             }
             self.decode()?;
@@ -362,7 +420,7 @@ impl Reading {
             rows += 1;
             let bytes = &page.body[range];
             if let Err(why) = self.decoder.push(bytes) {
-                page.dead = true;
+                page.gave = true;
                 self.ready.push_back(Event::Dead(DeadLetter {
                     stream: self.stream.endpoint.name.clone(),
                     code: "WEIR-HTTP-030".into(),
@@ -383,14 +441,15 @@ impl Reading {
             None
         };
         let wire_bytes = if ends { page.wire_bytes } else { 0 };
-        let dead = page.dead;
+        let records = at_or_above(self.decoder.finish()?, self.filter.as_ref())?;
+        page.gave |= records.num_rows() > 0;
+        let gave = page.gave;
         if ends {
             self.page = None;
         }
-        let records = at_or_above(self.decoder.finish()?, self.filter.as_ref())?;
         self.left = self.left.saturating_sub(records.num_rows() as u64);
-        // An empty batch is worth sending only to mark that the page's dead letters are behind us.
-        if records.num_rows() > 0 || (ends && dead) {
+        // An empty batch is worth sending only to mark that what was given of the page is behind us.
+        if records.num_rows() > 0 || (ends && gave) {
             self.ready.push_back(Event::Batch(Batch { records, position, source_bytes: wire_bytes }));
         }
         Ok(())
@@ -406,7 +465,7 @@ impl OpenPage {
             number: page.number,
             record: 0,
             wire_bytes: page.wire_bytes,
-            dead: false,
+            gave: false,
         }
     }
 }

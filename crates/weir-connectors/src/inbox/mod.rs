@@ -29,6 +29,8 @@ pub(crate) use options::InboxOptions;
 pub(crate) use queue::Queue;
 pub(crate) use reading::{Column, Taken};
 pub(crate) use source::{InboxSource, Offered, Peer};
+#[cfg(any(feature = "sse", feature = "websocket"))]
+pub(crate) use source::{OneStream, Work};
 
 use weir_connect::Error;
 

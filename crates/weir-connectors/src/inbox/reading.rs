@@ -15,12 +15,10 @@ use super::cursor::{Cursor, lost};
 use super::frame::Record;
 use super::queue::Queue;
 use super::source::Receiver;
-use crate::messages::{Format, Own, OwnValue, Rows, Shape};
+use crate::messages::{Own, OwnValue, Rows, Shape, letters};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
-/// Bytes of a dead record that are kept.
-const DEAD_BYTES: usize = 1 << 20;
 /// The only split of a stream.
 pub(super) const SPLIT: &str = "inbox";
 
@@ -235,19 +233,8 @@ impl Reading {
     }
 
     fn letter(&self, number: u64, record: &Record, code: String, reason: String) -> DeadLetter {
-        let media_type = match self.shape.payload.format {
-            Format::Json => "application/json",
-            Format::Text => "text/plain",
-            Format::Raw => "application/octet-stream",
-        };
-        DeadLetter {
-            stream: self.stream.clone(),
-            code,
-            reason,
-            place: format!("{} message {number}", self.stream),
-            payload: record.payload[..record.payload.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type.into(),
-        }
+        let place = format!("{} message {number}", self.stream);
+        letters::letter(&self.stream, place, (&code, reason), &record.payload, self.shape.payload.format.media_type())
     }
 }
 
@@ -291,17 +278,11 @@ fn digits(text: &Bytes) -> Option<i64> {
 
 /// A letter once more, with the options as they are now.
 pub(super) fn again(shape: &Shape, columns: &[Column], letter: &DeadLetter) -> Result<Vec<Event>> {
-    let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-    if letter.payload.len() >= DEAD_BYTES {
-        return still("only the beginning of the message was kept");
+    if letters::is_cut(letter) {
+        return letters::still(letter, "only the beginning of the message was kept");
     }
     if !columns.is_empty() {
-        return still("of the message only its payload was kept, and the stream has other columns of it too");
+        return letters::still(letter, "of the message only its payload was kept, and the stream has other columns of it too");
     }
-    let mut rows = Rows::new(shape)?;
-    if let Err(refusal) = rows.push(&letter.payload, &[]) {
-        return still(&refusal.reason);
-    }
-    let source_bytes = letter.payload.len() as u64;
-    Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
+    letters::again(shape, &[], letter)
 }

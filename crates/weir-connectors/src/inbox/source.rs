@@ -28,6 +28,7 @@ const SAMPLE: usize = 1000;
 const SAMPLE_BYTES: usize = 8 << 20;
 
 /// A stream that a peer offers.
+#[derive(Clone)]
 pub(crate) struct Offered {
     pub name: String,
     pub payload: Payload,
@@ -49,7 +50,42 @@ pub(crate) trait Peer: Send + Sync + 'static {
     fn reading(&self) -> String;
 
     /// Begins to receive into the inbox. The work that comes back is done until it is dropped, or ends with why it cannot go on.
-    async fn begin(&self, inbox: Arc<Inbox>) -> Result<BoxFuture<'static, Error>>;
+    async fn begin(&self, inbox: Arc<Inbox>) -> Result<Work>;
+}
+
+/// What fills a queue until it is dropped, or ends with why it cannot go on.
+pub(crate) type Work = BoxFuture<'static, Error>;
+
+/// A server that is asked for one stream.
+pub(crate) struct OneStream<B> {
+    pub connector: &'static str,
+    pub reading: &'static str,
+    pub offered: Offered,
+    /// Begins to fill the stream's queue.
+    pub begin: B,
+}
+
+#[async_trait]
+impl<B> Peer for OneStream<B>
+where
+    B: Fn(Arc<Queue>) -> BoxFuture<'static, Result<Work>> + Send + Sync + 'static,
+{
+    fn connector(&self) -> &'static str {
+        self.connector
+    }
+
+    fn streams(&self) -> Vec<Offered> {
+        vec![self.offered.clone()]
+    }
+
+    fn reading(&self) -> String {
+        self.reading.to_owned()
+    }
+
+    async fn begin(&self, inbox: Arc<Inbox>) -> Result<Work> {
+        let queue = inbox.queue(&self.offered.name)?.clone();
+        (self.begin)(queue).await
+    }
 }
 
 /// A peer at work; it stops when this is dropped.

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_connect::{Error, Kind, Result, Secret, WriteMode};
+use weir_connect::{DeleteMode, Error, Kind, Result, Secret, WriteMode};
+use weir_formats::debezium::{Context, DebeziumOptions};
 use weir_formats::registered::SchemaKind;
 use weir_formats::{CsvMessageOptions, CsvWriteOptions, JsonOptions};
 
@@ -442,6 +443,21 @@ pub enum SinkFormat {
     Protobuf,
     /// JSON with the number of its JSON Schema in front.
     JsonSchema,
+    /// Debezium's envelope: with `mode: cdc` each change, otherwise each row.
+    DebeziumJson,
+}
+
+/// What a row is told as where there are no changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowOp {
+    /// A row of a snapshot: `op` r.
+    #[default]
+    #[serde(alias = "r")]
+    Read,
+    /// A new row: `op` c.
+    #[serde(alias = "c")]
+    Create,
 }
 
 impl SinkFormat {
@@ -451,7 +467,7 @@ impl SinkFormat {
             Self::Avro => Some(SchemaKind::Avro),
             Self::Protobuf => Some(SchemaKind::Protobuf),
             Self::JsonSchema => Some(SchemaKind::Json),
-            Self::Json | Self::Csv => None,
+            Self::Json | Self::Csv | Self::DebeziumJson => None,
         }
     }
 }
@@ -499,9 +515,16 @@ pub struct SinkOptions {
     /// The topic, with `{stream}`. Default `{stream}`.
     #[schemars(extend("x-weir-aliases" = ["kafka_topic", "table"]))]
     pub topic: Option<String>,
-    /// What values are: `json` (default), `csv`; with the connection's `registry` also `avro`, `protobuf`, `json_schema`.
+    /// What values are: `json` (default), `csv`, `debezium_json`; with the connection's `registry` also `avro`, `protobuf`, `json_schema`. `mode: cdc` takes
+    /// `debezium_json`.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
     pub format: SinkFormat,
+    /// `format: debezium_json`: how the envelope is written.
+    pub debezium: DebeziumOptions,
+    /// `format: debezium_json` without `mode: cdc`: what a row is told as, `read` (default) or `create`.
+    pub row_op: RowOp,
+    /// With `mode: cdc`: `hard` (default) writes a record and a tombstone for a delete, `ignore` nothing.
+    pub delete_mode: DeleteMode,
     /// `format: csv`: how it is written.
     pub csv: CsvWriteOptions,
     /// The subject of the registry, with `{topic}`. Default: by `subject_name_strategy`.
@@ -601,6 +624,18 @@ impl SinkOptions {
         if self.key_format == Some(SinkKeyFormat::Text) && self.key.len() > 1 {
             return Err(wrong("`key_format: text` takes one key column", "write several as `key_format: json`"));
         }
+        let by_column = self.partition_column.is_some() || self.timestamp_column.is_some();
+        if self.format == SinkFormat::DebeziumJson && (self.key_format.is_some() || by_column) {
+            let hint = "the envelope is keyed as Debezium's, and its records go to partitions by their keys";
+            return Err(wrong(
+                "`key_format`, `partition_column` and `timestamp_column` are not for `format: debezium_json`",
+                hint,
+            ));
+        }
+        if self.format != SinkFormat::DebeziumJson && (self.debezium != DebeziumOptions::default() || self.row_op != RowOp::Read)
+        {
+            return Err(wrong("`debezium` and `row_op` are for `format: debezium_json`", "drop them"));
+        }
         let named = self.subject.is_some() || self.record_name.is_some() || self.auto_register.is_some();
         if self.format.registered().is_none() && named {
             return Err(wrong("`subject`, `record_name` and `auto_register` are for formats of the registry", "drop them"));
@@ -617,6 +652,11 @@ impl SinkOptions {
         Ok(())
     }
 
+    /// What Debezium's envelopes say of where they come from.
+    pub fn debezium_context(&self, pipeline: &str) -> Context {
+        Context { options: self.debezium.clone(), pipeline: pipeline.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+
     /// The topic of a stream.
     pub fn topic_of(&self, stream: &str) -> String {
         self.topic.as_deref().unwrap_or("{stream}").replace("{stream}", stream)
@@ -625,10 +665,7 @@ impl SinkOptions {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `kafka` are not valid"), "`weir connectors kafka` lists them").because(error)
-    })
+    crate::options::parse("kafka", "WEIR-KAFKA-001", role, value)
 }
 
 /// An option that cannot be.

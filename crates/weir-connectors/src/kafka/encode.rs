@@ -1,12 +1,15 @@
 //! Rows into records: value, key, partition and time of each. Pure.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
-use weir_connect::{Error, Kind, Result, WriteMode};
+use weir_connect::{Error, Kind, Op, Result, StreamTarget, WriteMode};
+use weir_formats::debezium::{Envelope, Message};
 use weir_formats::registered;
 
-use super::config::{SinkFormat, SinkKeyFormat, SinkOptions};
+use super::config::{RowOp, SinkFormat, SinkKeyFormat, SinkOptions};
 use super::registry::outgoing::Outgoing;
 use crate::messages::{self, Payloads};
 
@@ -25,15 +28,19 @@ pub struct Encoding {
 
 /// How values are made.
 #[derive(Debug, Clone)]
-enum Values {
+pub enum Values {
+    /// By the columns alone.
     Plain(Box<messages::Encoding>),
     /// By a schema of the registry.
     Registered(Box<Outgoing>),
+    /// As Debezium tells a row of a snapshot, or a new one; the envelope has the key too.
+    Envelope(Arc<Envelope>, Op),
 }
 
 enum Made {
     Plain(Payloads),
     Registered(registered::Payloads),
+    Envelope(Vec<Message>),
 }
 
 enum Keys {
@@ -52,17 +59,12 @@ pub struct Records {
 }
 
 impl Encoding {
-    /// By the options; `key` are the columns of the key.
+    /// By the options, unless values are `given`; `key` are the columns of the key.
     ///
     /// # Errors
     /// A column that is not there, or that the format cannot hold.
-    pub fn new(
-        options: &SinkOptions,
-        schema: SchemaRef,
-        key: &[String],
-        mode: WriteMode,
-        registered: Option<Outgoing>,
-    ) -> Result<Self> {
+    pub fn new(options: &SinkOptions, target: &StreamTarget, names: &[String], given: Option<Values>) -> Result<Self> {
+        let schema = target.schema.clone();
         let place = |name: &str, what: &str| {
             schema.index_of(name).map_err(|_| {
                 let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -70,21 +72,27 @@ impl Encoding {
                     .hint(format!("columns are: {}", columns.join(", ")))
             })
         };
-        let key = key.iter().map(|name| place(name, "the key column")).collect::<Result<Vec<_>>>()?;
-        let key_required = mode == WriteMode::Upsert;
-        if key_required && key.is_empty() {
+        let key = names.iter().map(|name| place(name, "the key column")).collect::<Result<Vec<_>>>()?;
+        let upsert = target.write_mode == WriteMode::Upsert;
+        if upsert && key.is_empty() {
             return Err(Error::new("WEIR-KAFKA-024", Kind::Schema, "`write_mode: upsert` needs a key")
                 .hint("name its columns under `key`"));
         }
-        let values = match (registered, options.format) {
-            (Some(registered), _) => Values::Registered(Box::new(registered)),
+        let values = match (given, options.format) {
+            (Some(given), _) => given,
+            (None, SinkFormat::DebeziumJson) => {
+                let context = options.debezium_context(&target.run.pipeline);
+                let op = if options.row_op == RowOp::Create { Op::Create } else { Op::Read };
+                Values::Envelope(Arc::new(Envelope::new(&target.stream, &schema, names, &context)?), op)
+            }
             (None, SinkFormat::Csv) => {
                 let csv = messages::Encoding::with_csv(messages::SinkFormat::Csv, &schema, options.csv.clone())?;
                 Values::Plain(Box::new(csv))
             }
             (None, _) => Values::Plain(Box::new(messages::Encoding::new(messages::SinkFormat::Json, &schema)?)),
         };
-        let keys = match options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }) {
+        let several = key.len() > 1 && options.format != SinkFormat::DebeziumJson;
+        let keys = match options.key_format.unwrap_or(if several { SinkKeyFormat::Json } else { SinkKeyFormat::Text }) {
             SinkKeyFormat::Text => None,
             SinkKeyFormat::Json => {
                 let only = schema.project(&key).map_err(unfit)?;
@@ -97,8 +105,9 @@ impl Encoding {
             partition: options.partition_column.as_deref().map(|name| place(name, "`partition_column`")).transpose()?,
             timestamp: options.timestamp_column.as_deref().map(|name| place(name, "`timestamp_column`")).transpose()?,
             schema,
+            // The envelope's key has no NULL.
+            key_required: upsert || options.format == SinkFormat::DebeziumJson,
             key,
-            key_required,
         })
     }
 
@@ -107,20 +116,14 @@ impl Encoding {
     /// # Errors
     /// A value that has no form in the format, a key that is NULL where one is needed.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Records> {
+        self.no_null_keys(batch)?;
         let values = match &self.values {
             Values::Plain(values) => Made::Plain(values.encode(batch)?),
             Values::Registered(values) => Made::Registered(values.encode(batch)?),
+            Values::Envelope(envelope, op) => Made::Envelope(envelope.rows(batch, *op, now_ns())?),
         };
         if values.count() != batch.num_rows() {
             return Err(Error::internal(format!("{} rows became {} records", batch.num_rows(), values.count())));
-        }
-        if self.key_required {
-            let nulls = |at: &usize| batch.column(*at).logical_null_count() > 0;
-            if let Some(at) = self.key.iter().find(|at| nulls(at)) {
-                let what = format!("a row has no value in its key column `{}`", self.schema.field(*at).name());
-                return Err(Error::new("WEIR-KAFKA-032", Kind::Data, what)
-                    .hint("a record without key cannot replace another; filter such rows out or choose another key"));
-            }
         }
         let partitions = self.partition.map(|at| converted(batch.column(at), &DataType::Int32)).transpose()?;
         let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
@@ -133,8 +136,21 @@ impl Encoding {
         })
     }
 
+    fn no_null_keys(&self, batch: &RecordBatch) -> Result<()> {
+        let nulls = |at: &usize| batch.column(*at).logical_null_count() > 0;
+        match self.key.iter().find(|at| self.key_required && nulls(at)) {
+            Some(at) => {
+                let what = format!("a row has no value in its key column `{}`", self.schema.field(*at).name());
+                Err(Error::new("WEIR-KAFKA-032", Kind::Data, what)
+                    .hint("a record without key cannot replace another; filter such rows out or choose another key"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn keys(&self, batch: &RecordBatch) -> Result<Keys> {
         match (self.key.as_slice(), &self.keys) {
+            _ if matches!(self.values, Values::Envelope(..)) => Ok(Keys::None),
             ([], _) => Ok(Keys::None),
             (key, Some(keys)) => Ok(Keys::Json(keys.encode(&batch.project(key).map_err(unfit)?)?)),
             ([one, ..], None) => {
@@ -148,11 +164,17 @@ impl Encoding {
     }
 }
 
+/// The time of telling.
+pub fn now_ns() -> i64 {
+    chrono::Utc::now().timestamp_nanos_opt().unwrap_or(0)
+}
+
 impl Made {
     fn count(&self) -> usize {
         match self {
             Self::Plain(values) => values.count(),
             Self::Registered(values) => values.ranges.len(),
+            Self::Envelope(messages) => messages.len(),
         }
     }
 }
@@ -187,11 +209,15 @@ impl Records {
         match &self.values {
             Made::Plain(values) => values.slice(row),
             Made::Registered(values) => &values.bytes[values.ranges[row].clone()],
+            Made::Envelope(messages) => messages[row].value.as_deref().unwrap_or_default(),
         }
     }
 
     /// A record's key.
     pub fn key(&self, row: usize) -> Option<&[u8]> {
+        if let Made::Envelope(messages) = &self.values {
+            return messages[row].key.as_deref();
+        }
         match &self.keys {
             Keys::None => None,
             Keys::Text(keys) => keys.is_valid(row).then(|| keys.value(row).as_bytes()),
@@ -213,10 +239,10 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int64Array, StringArray};
     use arrow::datatypes::{Field, Schema};
+    use serde_json::{Value, json};
+    use weir_connect::{RunIdentity, SchemaChangePolicy};
 
     use super::*;
 
@@ -226,9 +252,22 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(text)]).unwrap()
     }
 
+    fn target(write_mode: WriteMode) -> StreamTarget {
+        StreamTarget {
+            run: RunIdentity { pipeline: "shop".into(), run_id: "1".into() },
+            stream: "public.orders".into(),
+            schema: batch().schema(),
+            key: Vec::new(),
+            cursor: None,
+            write_mode,
+            on_schema_change: SchemaChangePolicy::Evolve,
+            changes: false,
+        }
+    }
+
     fn encoded(options: SinkOptions, key: &[&str]) -> Vec<(Option<String>, String)> {
         let key: Vec<String> = key.iter().map(ToString::to_string).collect();
-        let encoding = Encoding::new(&options, batch().schema(), &key, WriteMode::Append, None).unwrap();
+        let encoding = Encoding::new(&options, &target(WriteMode::Append), &key, None).unwrap();
         let records = encoding.encode(&batch()).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (0..records.count()).map(|row| (records.key(row).map(text), text(records.value(row)))).collect()
@@ -255,10 +294,30 @@ mod tests {
 
     #[test]
     fn upsert_does_not_take_a_row_without_its_key() {
-        let encoding =
-            Encoding::new(&SinkOptions::default(), batch().schema(), &["text".into()], WriteMode::Upsert, None).unwrap();
+        let encoding = Encoding::new(&SinkOptions::default(), &target(WriteMode::Upsert), &["text".into()], None).unwrap();
         assert_eq!(encoding.encode(&batch()).err().unwrap().code(), "WEIR-KAFKA-032");
-        let none = Encoding::new(&SinkOptions::default(), batch().schema(), &[], WriteMode::Upsert, None);
+        let none = Encoding::new(&SinkOptions::default(), &target(WriteMode::Upsert), &[], None);
         assert_eq!(none.unwrap_err().code(), "WEIR-KAFKA-024");
+    }
+
+    #[test]
+    fn rows_are_told_as_debezium_tells_a_snapshot_or_new_rows() {
+        let with = |row_op| SinkOptions { format: SinkFormat::DebeziumJson, row_op, ..SinkOptions::default() };
+        for (row_op, op, snapshot) in [(RowOp::Read, "r", "true"), (RowOp::Create, "c", "false")] {
+            let told = encoded(with(row_op), &["id"]);
+            assert_eq!((told.len(), told[1].0.as_deref()), (3, Some(r#"{"id":2}"#)));
+            let value: Value = serde_json::from_str(&told[1].1).unwrap();
+            assert_eq!((&value["op"], &value["before"]), (&json!(op), &Value::Null));
+            assert_eq!(value["after"], json!({"id": 2, "text": null}));
+            let source = &value["source"];
+            assert_eq!(
+                (&source["snapshot"], &source["schema"], &source["table"]),
+                (&json!(snapshot), &json!("public"), &json!("orders"))
+            );
+            assert_eq!((&source["name"], &source["lsn"], &source["txId"]), (&json!("shop"), &Value::Null, &Value::Null));
+            assert!(source["ts_ms"].as_i64().unwrap() > 0);
+        }
+        let encoding = Encoding::new(&with(RowOp::Read), &target(WriteMode::Append), &["text".into()], None).unwrap();
+        assert_eq!(encoding.encode(&batch()).err().unwrap().code(), "WEIR-KAFKA-032");
     }
 }

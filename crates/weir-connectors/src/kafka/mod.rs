@@ -1,16 +1,21 @@
 //! `kafka`: topics as source and sink, over librdkafka.
 //!
 //! * [`config`]: options. [`client`]: connections and what they say. [`errors`]: codes. [`topics`]: which topics there are.
-//! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition. [`source`]: the streams.
+//! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition. [`lag`]: how far behind.
+//!   [`source`]: the streams.
 //! * [`registry`]: values whose schema is in a schema registry.
-//! * [`encode`]: rows into records. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. [`sink`]: the two-step commit.
+//! * [`encode`]: rows into records. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. `lanes`: who may write, and how an
+//!   epoch ends. [`sink`]: the two-step commit of rows. `changes`: `mode: cdc`.
 //!
 //! Not here: what a value's bytes mean (`weir-formats`). What brokers must allow, and limits: `README.md`.
 
+mod changes;
 pub mod client;
 pub mod config;
 pub mod encode;
 pub mod errors;
+pub mod lag;
+mod lanes;
 pub mod ledger;
 pub mod offsets;
 pub mod producer;
@@ -56,11 +61,6 @@ impl Default for Kafka {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Kafka {
     fn descriptor(&self) -> &Descriptor {
@@ -68,7 +68,7 @@ impl Connector for Kafka {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
         let registered = match role {

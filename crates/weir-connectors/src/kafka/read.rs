@@ -10,22 +10,22 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use tokio::sync::mpsc;
-use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
+use weir_connect::{Batch, Error, Event, EventStream, Result};
 use weir_formats::Refusal;
 
 use super::client::Reading;
 use super::config::{SourceFormat, Tombstones};
 use super::errors::{data_loss, of_code, passes, shown, unreachable};
+use super::lag::Lags;
 use super::registry::frame;
 use super::registry::incoming::{Incoming, Known};
 use super::rows::{Rows, Shape};
+use crate::messages::letters::letter;
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow records do not make huge batches.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes of a dead record that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Batches that may wait for the engine.
 const AHEAD: usize = 2;
 /// How long the reader waits before it looks whether anybody still listens.
@@ -47,6 +47,8 @@ pub struct Job {
     pub end: Option<i64>,
     /// Wanted size of batches; 0: our own.
     pub batch_bytes: usize,
+    /// Where readers without end say how far they are.
+    pub lags: Arc<Lags>,
     /// Where the registry is asked.
     pub runtime: tokio::runtime::Handle,
 }
@@ -112,6 +114,9 @@ impl Reader {
         match Rows::new(&job.shape) {
             Ok(rows) => {
                 let next = job.start;
+                if job.end.is_none() {
+                    job.lags.reached(job.partition, next);
+                }
                 Ok(Self {
                     job,
                     events,
@@ -277,6 +282,7 @@ impl Reader {
         if self.flush()?.is_some() {
             return Ok(Some(Stop));
         }
+        self.job.lags.at_end(self.job.partition, self.next);
         if !self.idle {
             self.idle = true;
             return Ok(self.send(Event::Idle));
@@ -298,6 +304,9 @@ impl Reader {
             return Ok(None);
         }
         self.told = self.next;
+        if self.job.end.is_none() {
+            self.job.lags.reached(self.job.partition, self.next);
+        }
         let source_bytes = std::mem::take(&mut self.bytes) as u64;
         let records = self.rows.finish()?;
         Ok(self.send(Event::Batch(Batch { records, position: Some(json!({"offset": self.next})), source_bytes })))
@@ -313,13 +322,7 @@ impl Reader {
                 "application/octet-stream"
             }
         };
-        Ok(self.send(Event::Dead(DeadLetter {
-            stream: self.job.stream.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} offset {}", self.place(), message.offset()),
-            payload: payload[..payload.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type.to_owned(),
-        })))
+        let place = format!("{} offset {}", self.place(), message.offset());
+        Ok(self.send(Event::Dead(letter(&self.job.stream, place, (refusal.code, refusal.reason), payload, media_type))))
     }
 }

@@ -1,27 +1,29 @@
 //! Writing: a lane is a producer, a flush is a transaction.
 //!
-//! With `guarantee: exactly_once` rows and the progress of their splits enter in one transaction (see [`super::ledger`]), whose id names pipeline, node,
-//! stream and lane, and no run: a new attempt shuts the old one out before it looks what is durable. With `at_least_once` a flush waits for the
+//! With `guarantee: exactly_once` rows and the progress of their splits enter in one transaction ([`super::lanes`], [`super::ledger`]), whose id names
+//! pipeline, node, stream and lane, and no run: a new attempt shuts the old one out before it looks what is durable. With `at_least_once` a flush waits for the
 //! brokers' answers; the checkpoint alone knows how far a run got.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
 use async_trait::async_trait;
-use twox_hash::XxHash3_128;
+use serde_json::{Value, json};
 use weir_connect::{
-    Barrier, CommitKind, CommitReport, CommitToken, Error, Flushed, Kind, Recovery, Result, Sink, SinkCapabilities, SinkType,
-    StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
+    Barrier, ChangeWriter, CommitKind, CommitReport, CommitToken, DeleteMode, Error, Flushed, Kind, Recovery, Result, Sink,
+    SinkCapabilities, SinkType, StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
 };
 use weir_formats::Format;
 
+use super::changes::Changes;
 use super::client::{Address, blocking};
 use super::config::{Guarantee, Isolation, SinkFormat, SinkOptions};
-use super::encode::Encoding;
+use super::encode::{Encoding, Values};
+use super::lanes::{Hand, Shared, Totals, Work, locked, take_over};
 use super::ledger::{Ledger, State};
-use super::producer::{Record, Writing};
+use super::producer::Record;
 use super::registry::outgoing::{self, Outgoing};
 use super::topics;
 
@@ -72,7 +74,8 @@ impl KafkaSink {
     }
 
     fn key<'a>(&'a self, target: &'a StreamTarget) -> &'a [String] {
-        if self.options.key.is_empty() && target.write_mode == WriteMode::Upsert { &target.key } else { &self.options.key }
+        let keyed = target.write_mode == WriteMode::Upsert || self.options.format == SinkFormat::DebeziumJson;
+        if self.options.key.is_empty() && keyed { &target.key } else { &self.options.key }
     }
 }
 
@@ -97,7 +100,16 @@ impl Sink for KafkaSink {
             SinkFormat::Csv => weir_formats::sink_type(Format::Csv, field),
             SinkFormat::Avro => weir_formats::sink_type(Format::Avro, field),
             SinkFormat::Protobuf => weir_formats::registered::protobuf_type(field),
+            SinkFormat::DebeziumJson => weir_formats::debezium::sink_type(field),
         }
+    }
+
+    fn change_modes(&self) -> Vec<WriteMode> {
+        if self.options.format == SinkFormat::DebeziumJson { vec![WriteMode::Append] } else { Vec::new() }
+    }
+
+    fn wants_before(&self) -> bool {
+        self.options.format == SinkFormat::DebeziumJson
     }
 
     fn place(&self, stream: &str) -> String {
@@ -124,14 +136,14 @@ impl Sink for KafkaSink {
 
     async fn prepare(&self, target: StreamTarget) -> Result<Box<dyn StreamSink>> {
         let topic = self.options.topic_of(&target.stream);
-        let registered = match self.options.format.registered() {
+        let given = match self.options.format.registered() {
             Some(_) => {
                 let registry = self.address.registry()?;
-                Some(Outgoing::new(&registry, &self.options, &topic, &target.schema).await?)
+                Some(Values::Registered(Box::new(Outgoing::new(&registry, &self.options, &topic, &target.schema).await?)))
             }
             None => None,
         };
-        let encoding = Encoding::new(&self.options, target.schema.clone(), self.key(&target), target.write_mode, registered)?;
+        let encoding = Encoding::new(&self.options, &target, self.key(&target), given)?;
         if self.options.create_topic == Some(false) {
             if !self.exists(&topic).await? {
                 return Err(missing(&topic));
@@ -153,7 +165,7 @@ impl Sink for KafkaSink {
         let (lanes, main, state) = if exactly_once {
             self.topic(&ledger.topic, 1, self.options.replication.unwrap_or(-1), &[("cleanup.policy", "compact")]).await?;
             let (address, options, ledger, lanes) =
-                (self.address.clone(), self.options.clone(), ledger.clone(), self.parallelism);
+                (self.address.clone(), self.options.clone(), ledger.clone(), if target.changes { 1 } else { self.parallelism });
             blocking(move || take_over(&address, &options, &ledger, lanes)).await?
         } else {
             (BTreeMap::new(), None, State::default())
@@ -172,9 +184,9 @@ impl Sink for KafkaSink {
         };
         Ok(Box::new(KafkaStream {
             place: self.place(&target.stream),
-            upsert: target.write_mode == WriteMode::Upsert,
             shared: Arc::new(shared),
             state: Mutex::new(state),
+            target,
         }))
     }
 }
@@ -184,115 +196,10 @@ fn missing(topic: &str) -> Error {
         .hint("make it, or let `create_topic: true` do so")
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The id of a lane's transactions: readable, and never that of another stream.
-fn transactional_id(options: &SinkOptions, ledger: &Ledger, lane: &str) -> String {
-    let prefix = options.transactional_id_prefix.as_deref().unwrap_or("weir");
-    let name: String =
-        ledger.owner[0].chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).take(60).collect();
-    format!("{prefix}-{name}-{}-{lane}", short_hash(&ledger.owner))
-}
-
-/// A short name for three long ones.
-fn short_hash(parts: &[String; 3]) -> String {
-    let text: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
-    format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()))
-}
-
-type Producers = BTreeMap<usize, Writing>;
-
-/// Shuts every earlier attempt out, and then looks what is durable.
-fn take_over(
-    address: &Address,
-    options: &SinkOptions,
-    ledger: &Ledger,
-    lanes: usize,
-) -> Result<(Producers, Option<Writing>, State)> {
-    let seen = ledger.read(address, false)?;
-    let width = seen.width.max(lanes);
-    let producer = |lane: String| -> Result<Writing> {
-        let writing = Writing::new(address, options, Some(&transactional_id(options, ledger, &lane)))?;
-        writing.take_over()?;
-        Ok(writing)
-    };
-    let (mut main, producers) = std::thread::scope(|scope| {
-        let main = scope.spawn(|| producer("main".into()));
-        let others: Vec<_> = (0..width).map(|lane| (lane, scope.spawn(move || producer(lane.to_string())))).collect();
-        let joined = |result: std::thread::Result<Result<Writing>>| {
-            result.unwrap_or_else(|_| Err(Error::internal("a thread of the kafka sink panicked")))
-        };
-        let producers: Result<Producers> = others.into_iter().map(|(lane, thread)| Ok((lane, joined(thread.join())?))).collect();
-        (joined(main.join()), producers)
-    });
-    let mut producers = producers?;
-    if let (Ok(main), true) = (&mut main, seen.width < width) {
-        let (key, value) = ledger.width(width);
-        main.begin()?;
-        note(main, &ledger.topic, &key, Some(&value))?;
-        main.commit()?;
-    }
-    let state = ledger.read(address, true)?;
-    producers.retain(|lane, _| *lane < lanes);
-    Ok((producers, Some(main?), state))
-}
-
-/// One line of the ledger, in the open transaction.
-fn note(writing: &mut Writing, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-    writing.send(&Record { topic, key: Some(key), value, partition: Some(0), timestamp: None, headers: &[] })
-}
-
-struct Totals {
-    lanes: BTreeMap<usize, (u64, u64)>,
-    keys: BTreeSet<Vec<u8>>,
-}
-
-/// What the lanes of one stream share.
-struct Shared {
-    address: Address,
-    options: SinkOptions,
-    headers: Vec<(String, String)>,
-    topic: String,
-    encoding: Encoding,
-    ledger: Ledger,
-    exactly_once: bool,
-    state: Mutex<Totals>,
-    /// Of the lanes that have no writer yet.
-    producers: Mutex<Producers>,
-    /// Writes what concerns all lanes.
-    main: Mutex<Option<Writing>>,
-}
-
-impl Shared {
-    /// Forgets the splits and lanes, and says `more` in the same transaction.
-    fn forget(&self, more: Option<(Vec<u8>, Vec<u8>)>) -> Result<()> {
-        let keys = locked(&self.state).keys.clone();
-        let mut main = locked(&self.main);
-        let Some(main) = main.as_mut() else { return Err(Error::internal("a sink without transactions has no ledger")) };
-        if keys.is_empty() && more.is_none() {
-            return Ok(());
-        }
-        main.begin()?;
-        for key in &keys {
-            note(main, &self.ledger.topic, key, None)?;
-        }
-        if let Some((key, value)) = &more {
-            note(main, &self.ledger.topic, key, Some(value))?;
-        }
-        main.commit()?;
-        let mut state = locked(&self.state);
-        state.keys.clear();
-        state.lanes.clear();
-        Ok(())
-    }
-}
-
 /// One stream's way into its topic, for one run.
 struct KafkaStream {
     place: String,
-    upsert: bool,
+    target: StreamTarget,
     shared: Arc<Shared>,
     state: Mutex<State>,
 }
@@ -313,7 +220,7 @@ impl StreamSink for KafkaStream {
             return Ok(());
         }
         let rows: u64 = locked(&self.shared.state).lanes.values().map(|(rows, _)| rows).sum();
-        if rows > 0 && !self.upsert {
+        if rows > 0 && self.target.write_mode != WriteMode::Upsert {
             return Err(Error::new("WEIR-KAFKA-036", Kind::Unsupported, "rows that are in a topic cannot be taken back")
                 .at(self.place.clone())
                 .because(format!("{rows} rows of the interrupted run are there"))
@@ -332,30 +239,12 @@ impl StreamSink for KafkaStream {
         if locked(&self.state).committed.is_some() {
             return Err(Error::internal("a writer was asked for after the commit").at(self.place.clone()));
         }
-        let shared = self.shared.clone();
-        let writing = blocking(move || {
-            if let Some(writing) = locked(&shared.producers).remove(&lane) {
-                return Ok(writing);
-            }
-            if !shared.exactly_once {
-                return Writing::new(&shared.address, &shared.options, None);
-            }
-            // A lane that was not announced, or a second writer of one: later attempts have to shut this one out too.
-            let id = transactional_id(&shared.options, &shared.ledger, &lane.to_string());
-            if let Some(main) = locked(&shared.main).as_mut()
-                && shared.ledger.read(&shared.address, false)?.width <= lane
-            {
-                let (key, value) = shared.ledger.width(lane + 1);
-                main.begin()?;
-                note(main, &shared.ledger.topic, &key, Some(&value))?;
-                main.commit()?;
-            }
-            let writing = Writing::new(&shared.address, &shared.options, Some(&id))?;
-            writing.take_over()?;
-            Ok(writing)
-        })
-        .await?;
-        Ok(Box::new(Writer { shared: self.shared.clone(), lane, work: Some(Work { writing, open: false }), rows: 0, bytes: 0 }))
+        Ok(Box::new(Writer { hand: self.shared.hand(lane).await?, shared: self.shared.clone(), lane }))
+    }
+
+    async fn change_writer(&self, deletes: DeleteMode) -> Result<Box<dyn ChangeWriter>> {
+        let context = self.shared.options.debezium_context(&self.target.run.pipeline);
+        Ok(Box::new(Changes::new(self.shared.clone(), context, self.target.clone(), deletes).await?))
     }
 
     async fn commit(&self, tokens: &[CommitToken]) -> Result<CommitReport> {
@@ -363,16 +252,19 @@ impl StreamSink for KafkaStream {
             return Ok(done);
         }
         let mut report = CommitReport { rows: 0, bytes: 0, objects: 1, place: self.place.clone() };
-        if !self.shared.exactly_once {
+        if !self.shared.exactly_once && !self.target.changes {
             for token in tokens {
-                report.rows += token.get("rows").and_then(serde_json::Value::as_u64).unwrap_or(0);
-                report.bytes += token.get("bytes").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                report.rows += token.get("rows").and_then(Value::as_u64).unwrap_or(0);
+                report.bytes += token.get("bytes").and_then(Value::as_u64).unwrap_or(0);
             }
             return Ok(report);
         }
         for (rows, bytes) in locked(&self.shared.state).lanes.values() {
             report.rows += rows;
             report.bytes += bytes;
+        }
+        if !self.shared.exactly_once {
+            return Ok(report);
         }
         failpoint!("kafka.commit.before");
         let (shared, entry) = (self.shared.clone(), self.shared.ledger.commit(&report)?);
@@ -383,36 +275,11 @@ impl StreamSink for KafkaStream {
     }
 }
 
-struct Work {
-    writing: Writing,
-    /// A transaction is open.
-    open: bool,
-}
-
-impl Drop for Work {
-    /// Readers wait for an open transaction: it is given up at once, and not when its time is over.
-    fn drop(&mut self) {
-        if self.open {
-            let _fenced_or_gone = self.writing.abort();
-        }
-    }
-}
-
 /// One lane's writer.
 struct Writer {
     shared: Arc<Shared>,
     lane: usize,
-    /// Gone while a thread has it, and for good after an error.
-    work: Option<Work>,
-    /// Since the last flush.
-    rows: u64,
-    bytes: u64,
-}
-
-impl Writer {
-    fn work(&mut self) -> Result<Work> {
-        self.work.take().ok_or_else(|| Error::internal("a writer was used after an error"))
-    }
+    hand: Hand,
 }
 
 #[async_trait]
@@ -421,86 +288,32 @@ impl StreamWriter for Writer {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let (shared, mut work) = (self.shared.clone(), self.work()?);
-        let rows = batch.num_rows() as u64;
-        let (work, bytes) = blocking(move || {
+        let shared = self.shared.clone();
+        let write = move |work: &mut Work| -> Result<()> {
             let records = shared.encoding.encode(&batch)?;
-            if shared.exactly_once && !work.open {
-                work.writing.begin()?;
-                work.open = true;
-            }
-            let mut bytes = 0;
             for row in 0..records.count() {
-                let (key, value) = (records.key(row), records.value(row));
-                bytes += (value.len() + key.map_or(0, <[u8]>::len)) as u64;
-                work.writing.send(&Record {
+                let record = Record {
                     topic: &shared.topic,
-                    key,
-                    value: Some(value),
+                    key: records.key(row),
+                    value: Some(records.value(row)),
                     partition: records.partition(row),
                     timestamp: records.timestamp(row),
                     headers: &shared.headers,
-                })?;
+                };
+                shared.send(work, &record)?;
             }
-            Ok((work, bytes))
-        })
-        .await?;
-        self.work = Some(work);
-        self.rows += rows;
-        self.bytes += bytes;
-        Ok(())
+            work.rows += batch.num_rows() as u64;
+            Ok(())
+        };
+        self.hand.with(write).await
     }
 
     async fn flush(&mut self, barrier: &Barrier) -> Result<Flushed> {
-        let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
-        if rows == 0 && (barrier.progress.is_empty() || !self.shared.exactly_once) {
-            return Ok(Flushed { token: serde_json::Value::Null, rows: 0, bytes: 0 });
+        if self.hand.rows()? == 0 && (barrier.progress.is_empty() || !self.shared.exactly_once) {
+            return Ok(Flushed { token: Value::Null, rows: 0, bytes: 0 });
         }
-        let (shared, mut work, lane, progress) = (self.shared.clone(), self.work()?, self.lane, barrier.progress.clone());
-        failpoint!("kafka.flush.before");
-        let work = blocking(move || {
-            if !shared.exactly_once {
-                work.writing.deliver()?;
-                return Ok(work);
-            }
-            if !work.open {
-                work.writing.begin()?;
-                work.open = true;
-            }
-            let before = locked(&shared.state).lanes.get(&lane).copied().unwrap_or_default();
-            let total = (before.0 + rows, before.1 + bytes);
-            let mut keys = Vec::with_capacity(progress.len() + 1);
-            for part in &progress {
-                let (key, value) = shared.ledger.split(part)?;
-                note(&mut work.writing, &shared.ledger.topic, &key, Some(&value))?;
-                keys.push(key);
-            }
-            let (key, value) = shared.ledger.lane(lane, total.0, total.1);
-            note(&mut work.writing, &shared.ledger.topic, &key, Some(&value))?;
-            keys.push(key);
-            work.writing.commit()?;
-            work.open = false;
-            let mut state = locked(&shared.state);
-            state.lanes.insert(lane, total);
-            state.keys.extend(keys);
-            Ok(work)
-        })
-        .await?;
-        failpoint!("kafka.flush.after");
-        self.work = Some(work);
-        let token =
-            if self.shared.exactly_once { serde_json::Value::Null } else { serde_json::json!({"rows": rows, "bytes": bytes}) };
+        let (rows, bytes) = self.shared.flush(&mut self.hand, self.lane, barrier).await?;
+        let token = if self.shared.exactly_once { Value::Null } else { json!({"rows": rows, "bytes": bytes}) };
         Ok(Flushed { token, rows, bytes })
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if let Some(work) = self.work.take()
-            && work.open
-        {
-            // Giving a transaction up asks the brokers.
-            let _detached = std::thread::Builder::new().name("kafka writer ends".into()).spawn(move || drop(work));
-        }
     }
 }

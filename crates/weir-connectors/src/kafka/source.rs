@@ -20,13 +20,14 @@ use weir_formats::debezium::Opener;
 use super::client::{Address, Reading, blocking};
 use super::config::{Isolation, KeyFormat, Metadata, SourceFormat, SourceOptions, whole};
 use super::errors::shown;
+use super::lag::Lags;
 use super::offsets::{self, Range, View};
 use super::read::{self, Job};
 use super::registry::frame;
 use super::registry::incoming::Incoming;
 use super::rows::{OP, Rows, Shape, TOMBSTONE};
 use super::topics;
-use crate::messages::{self, Payload};
+use crate::messages::{self, Payload, letters};
 
 /// A configured source.
 pub struct KafkaSource {
@@ -280,13 +281,14 @@ impl Source for KafkaSource {
             view,
             moved,
             done,
+            lags: Arc::default(),
         }))
     }
 
     /// The value that was kept, into the columns as they are now.
     async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-        if letter.payload.len() >= read::DEAD_BYTES {
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
             return still("only the beginning of the record was kept; correct it at the source and read that again");
         }
         let kept = [Metadata::Topic, Metadata::Partition, Metadata::Offset];
@@ -416,6 +418,7 @@ struct KafkaReader {
     /// Partitions whose next records are gone, with where they go on.
     moved: BTreeMap<i32, i64>,
     done: Vec<i32>,
+    lags: Arc<Lags>,
 }
 
 impl KafkaReader {
@@ -458,8 +461,18 @@ impl StreamReader for KafkaReader {
         let consumer = self.address.consumer(self.options.group.as_deref(), self.options.isolation, 1 << 20)?;
         let (address, topic) = (self.address.clone(), self.view.topic.clone());
         let known: Vec<i32> = self.view.ranges.iter().map(|range| range.partition).collect();
-        let new = blocking(move || new_partitions(&address, &consumer, &topic, &known)).await?;
+        let lags = self.lags.clone();
+        let new = blocking(move || {
+            let new = new_partitions(&address, &consumer, &topic, &known)?;
+            lags.ask(&consumer, &topic);
+            Ok(new)
+        })
+        .await?;
         Ok(self.view.ranges.iter().chain(&new).map(|range| self.split(range)).collect())
+    }
+
+    fn lags(&self) -> Vec<(String, u64)> {
+        self.lags.told()
     }
 
     async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream> {
@@ -482,6 +495,7 @@ impl StreamReader for KafkaReader {
                 start,
                 end: range.end,
                 batch_bytes: self.batch_bytes,
+                lags: self.lags.clone(),
                 runtime: tokio::runtime::Handle::current(),
             },
         )

@@ -180,10 +180,7 @@ pub struct CdcOptions {
 
 /// Options → struct, with the serde message as the cause.
 pub fn parse<T: serde::de::DeserializeOwned>(value: &serde_json::Value, what: &str) -> Result<T> {
-    let value = if value.is_null() { serde_json::Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        Error::new("WEIR-MONGO-001", ErrorKind::Spec, format!("the {what} options of `mongodb` are not valid")).because(error)
-    })
+    crate::options::parse("mongodb", "WEIR-MONGO-001", what, value)
 }
 
 /// An option that cannot be.

@@ -56,11 +56,6 @@ impl Default for Mongodb {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 /// Reach, login, version and the kind of deployment, one line each.
 async fn checked(connection: &Value) -> Result<(CheckReport, Option<Client>)> {
     let options = parse::<ConnectionOptions>(connection, "connection")?;
@@ -100,7 +95,7 @@ impl Connector for Mongodb {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.validate()?;
         }
         match role {

@@ -307,10 +307,7 @@ pub fn is_filter(filter: &str) -> bool {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `mqtt` are not valid"), "`weir connectors mqtt` lists them").because(error)
-    })
+    crate::options::parse("mqtt", "WEIR-MQTT-001", role, value)
 }
 
 /// An option that cannot be.

@@ -48,11 +48,6 @@ impl Default for Mqtt {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Mqtt {
     fn descriptor(&self) -> &Descriptor {
@@ -60,7 +55,7 @@ impl Connector for Mqtt {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
         match role {

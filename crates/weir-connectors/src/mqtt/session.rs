@@ -16,21 +16,20 @@ use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Kind, Position, Result};
+use weir_connect::{Batch, Error, Event, EventStream, Kind, Position, Result};
 use weir_formats::Refusal;
 
 use super::config::Metadata;
 use super::connection::Connection;
 use super::errors::{lost, rejected, unreachable};
 use super::packet::{self, Ack, Incoming, Publish, Qos};
-use crate::messages::{Format, OwnValue, Rows, Shape};
+use crate::messages::letters::letter;
+use crate::messages::{OwnValue, Rows, Shape};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow messages do not make huge batches.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes of a dead message that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Batches that may wait for the engine.
 const AHEAD: usize = 2;
 
@@ -382,20 +381,10 @@ impl Reader {
     }
 
     fn dead(&mut self, message: &Publish, refusal: Refusal) {
-        let media_type = match self.job.shape.payload.format {
-            Format::Json => "application/json",
-            Format::Text => "text/plain",
-            Format::Raw => "application/octet-stream",
-        };
-        let payload = &message.payload;
-        self.waiting.push_back(Event::Dead(DeadLetter {
-            stream: self.job.stream.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} delivery {}", message.topic, self.delivered),
-            payload: payload[..payload.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type.to_owned(),
-        }));
+        let place = format!("{} delivery {}", message.topic, self.delivered);
+        let media_type = self.job.shape.payload.format.media_type();
+        let letter = letter(&self.job.stream, place, (refusal.code, refusal.reason), &message.payload, media_type);
+        self.waiting.push_back(Event::Dead(letter));
     }
 
     /// In the order in which the messages came, as the standard wants it (4.6).

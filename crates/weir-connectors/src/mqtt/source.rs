@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 use weir_connect::{
-    Batch, DeadLetter, Error, Event, EventStream, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
-    Split, SplitProgress, StreamInfo, StreamReader,
+    DeadLetter, Error, Event, EventStream, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities, Split,
+    SplitProgress, StreamInfo, StreamReader,
 };
 
 use super::config::{Metadata, OnDataLoss, SourceOptions};
 use super::connection::{Address, Connection, Hello};
 use super::errors::{data_loss, unreachable};
 use super::packet::{self, Incoming, Qos, Version};
-use super::session::{self, DEAD_BYTES, Job, Session};
-use crate::messages::{Format, Own, OwnValue, Rows, Shape};
+use super::session::{self, Job, Session};
+use crate::messages::{Format, Own, OwnValue, Shape, letters};
 
 /// Seconds within which the broker hears from a reader.
 const KEEP_ALIVE_SECS: u16 = 30;
@@ -174,8 +174,8 @@ impl Source for MqttSource {
 
     /// The payload that was kept, into the columns as they are now.
     async fn redecode(&self, _stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-        if letter.payload.len() >= DEAD_BYTES {
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
             return still("only the beginning of the message was kept");
         }
         let metadata = self.metadata();
@@ -184,12 +184,7 @@ impl Source for MqttSource {
             return still("of the message only its topic and payload were kept, and the stream has more of it as columns");
         };
         let own = vec![OwnValue::Text(topic); metadata.len()];
-        let mut rows = Rows::new(self.shape().await?)?;
-        if let Err(refusal) = rows.push(&letter.payload, &own) {
-            return still(&refusal.reason);
-        }
-        let source_bytes = letter.payload.len() as u64;
-        Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
+        letters::again(self.shape().await?, &own, letter)
     }
 
     /// Lets the broker forget what is durable.

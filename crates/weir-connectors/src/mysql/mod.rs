@@ -69,11 +69,6 @@ impl Default for Mysql {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Mysql {
     fn descriptor(&self) -> &Descriptor {
@@ -82,7 +77,7 @@ impl Connector for Mysql {
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
         // A reference may stand where a number or a mode will be: then only the resolved value can be judged.
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
         }
         match role {

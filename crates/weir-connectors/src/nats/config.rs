@@ -321,10 +321,7 @@ fn filter(subject: &str) -> Result<()> {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `nats` are not valid"), "`weir connectors nats` lists them").because(error)
-    })
+    crate::options::parse("nats", "WEIR-NATS-001", role, value)
 }
 
 /// An option that cannot be.

@@ -51,11 +51,6 @@ impl Default for Nats {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Nats {
     fn descriptor(&self) -> &Descriptor {
@@ -63,7 +58,7 @@ impl Connector for Nats {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
         match role {

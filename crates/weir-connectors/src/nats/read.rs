@@ -15,14 +15,15 @@ use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
+use weir_connect::{Batch, Error, Event, EventStream, Result};
 use weir_formats::Refusal;
 
 use super::client::Link;
 use super::config::{Metadata, OnDataLoss};
 use super::errors::interrupted;
 use super::view::{Now, loss, position};
-use crate::messages::{Format, OwnValue, Rows, Shape};
+use crate::messages::letters::letter;
+use crate::messages::{OwnValue, Rows, Shape};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
@@ -30,8 +31,6 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ROWS: usize = 64 * 1024;
 /// Messages that one request asks for; far fewer than may wait for us.
 const PORTION: usize = 8192;
-/// Bytes of a dead message that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Batches that may wait for the engine.
 const AHEAD: usize = 2;
 /// How long rows wait for others when the server falls silent in the middle of a portion.
@@ -351,22 +350,10 @@ impl Reader {
     }
 
     async fn dead(&mut self, message: &Message, sequence: u64, refusal: Refusal) -> Result<Option<Stop>> {
-        let media_type = match self.job.shape.payload.format {
-            Format::Json => "application/json",
-            Format::Text => "text/plain",
-            Format::Raw => "application/octet-stream",
-        };
-        let payload = &message.payload;
-        Ok(self
-            .send(Event::Dead(DeadLetter {
-                stream: self.job.name.clone(),
-                code: refusal.code.to_owned(),
-                reason: refusal.reason,
-                place: format!("{} sequence {sequence}", self.job.name),
-                payload: payload[..payload.len().min(DEAD_BYTES)].to_vec(),
-                media_type: media_type.to_owned(),
-            }))
-            .await)
+        let place = format!("{} sequence {sequence}", self.job.name);
+        let media_type = self.job.shape.payload.format.media_type();
+        let letter = letter(&self.job.name, place, (refusal.code, refusal.reason), &message.payload, media_type);
+        Ok(self.send(Event::Dead(letter)).await)
     }
 }
 

@@ -13,8 +13,8 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 use weir_connect::{
-    Batch, DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
-    Split, StreamInfo, StreamReader,
+    DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities, Split,
+    StreamInfo, StreamReader,
 };
 
 use super::client::{Address, Link};
@@ -22,7 +22,7 @@ use super::config::{Metadata, SourceOptions, StartMode};
 use super::errors::no_stream;
 use super::read::{self, Job};
 use super::view::{Now, View, left, read_view, sequence_of};
-use crate::messages::{Own, OwnValue, Rows, Shape};
+use crate::messages::{Own, OwnValue, Shape, letters};
 
 /// A configured source.
 pub struct NatsSource {
@@ -275,8 +275,8 @@ impl Source for NatsSource {
 
     /// The payload that was kept, into the columns as they are now.
     async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-        if letter.payload.len() >= read::DEAD_BYTES {
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
             return still("only the beginning of the message was kept; correct it at the source and read that again");
         }
         let Some(sequence) = read::place_of(stream, &letter.place).and_then(|sequence| i64::try_from(sequence).ok()) else {
@@ -289,12 +289,7 @@ impl Source for NatsSource {
             );
         }
         let own = vec![OwnValue::Int(sequence); metadata.len()];
-        let mut rows = Rows::new(self.shape(stream).await?.as_ref())?;
-        if let Err(refusal) = rows.push(&letter.payload, &own) {
-            return still(&refusal.reason);
-        }
-        let source_bytes = letter.payload.len() as u64;
-        Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
+        letters::again(self.shape(stream).await?.as_ref(), &own, letter)
     }
 }
 

@@ -145,10 +145,7 @@ impl Default for SinkOptions {
 
 /// Options → struct, with the serde message as the cause.
 pub fn parse<T: serde::de::DeserializeOwned>(value: &serde_json::Value, what: &str) -> Result<T> {
-    let value = if value.is_null() { serde_json::Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        Error::new("WEIR-PG-001", Kind::Spec, format!("the {what} options of `postgres` are not valid")).because(error)
-    })
+    crate::options::parse("postgres", "WEIR-PG-001", what, value)
 }
 
 impl SourceOptions {

@@ -66,11 +66,6 @@ impl Default for Postgres {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Postgres {
     fn descriptor(&self) -> &Descriptor {
@@ -79,7 +74,7 @@ impl Connector for Postgres {
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
         // A reference may stand where a number or a mode will be: then only the resolved value can be judged.
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
         }
         match role {

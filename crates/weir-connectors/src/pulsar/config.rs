@@ -443,8 +443,5 @@ impl SinkOptions {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `pulsar` are not valid"), "`weir connectors pulsar` lists them").because(error)
-    })
+    crate::options::parse("pulsar", "WEIR-PULSAR-001", role, value)
 }

@@ -63,11 +63,6 @@ impl Default for Pulsar {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 #[async_trait]
 impl Connector for Pulsar {
     fn descriptor(&self) -> &Descriptor {
@@ -75,7 +70,7 @@ impl Connector for Pulsar {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
         match role {

@@ -15,14 +15,14 @@ use pulsar::message::proto::{BaseCommand, CommandAck};
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
-use weir_connect::{Batch, DeadLetter, Event, EventStream, Position, Result, Retry};
+use weir_connect::{Batch, Event, EventStream, Position, Result, Retry};
 use weir_formats::Refusal;
 
 use super::client::{ONLY, Subscribing, flow};
 use super::config::{SourceOptions, StartMode, SubscriptionType};
 use super::errors::{broken, told, unreachable};
 use super::position::Entry;
-use super::read::{AHEAD, BATCH_BYTES, BATCH_ROWS, DEAD_BYTES, Job, LINGER, WINDOW, media_type, tokio_stream};
+use super::read::{AHEAD, BATCH_BYTES, BATCH_ROWS, Job, LINGER, WINDOW, tokio_stream};
 use super::unpack::Unpack;
 use super::wire::Connection;
 use crate::messages::Rows;
@@ -320,14 +320,7 @@ impl Queue {
             self.position(connection).await?;
             self.number = number;
         }
-        let letter = DeadLetter {
-            stream: self.job.stream.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} message {}", self.job.topic, self.job.layout.id(at, one)),
-            payload: one.payload[..one.payload.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type(self.job.shape.payload.format).to_owned(),
-        };
+        let letter = self.job.letter(at, one, refusal);
         self.send(connection, Event::Dead(letter)).await;
         self.position(connection).await
     }

@@ -19,14 +19,12 @@ use super::position::{Entry, Place, Range, Start};
 use super::rows::Layout;
 use super::unpack::{Incoming, Unpack};
 use super::wire::Connection;
-use crate::messages::{Format, Rows, Shape};
+use crate::messages::{Rows, Shape, letters};
 
 /// Batch size when the engine has no wish.
 pub const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow messages do not make huge batches.
 pub const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes of a dead message that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Batches that may wait for the engine.
 pub const AHEAD: usize = 2;
 /// Messages that the broker may send before it is asked for more.
@@ -68,6 +66,14 @@ pub struct Job {
     pub patience: Duration,
 }
 
+impl Job {
+    /// About a message that is no row.
+    pub fn letter(&self, at: Entry, one: &Incoming, refusal: Refusal) -> DeadLetter {
+        let place = format!("{} message {}", self.topic, self.layout.id(at, one));
+        letters::letter(&self.stream, place, (refusal.code, refusal.reason), &one.payload, self.shape.payload.format.media_type())
+    }
+}
+
 /// Starts the reader. Dropping the stream ends it.
 pub fn start(job: Job) -> Result<EventStream> {
     let (events, receiver) = mpsc::channel(AHEAD);
@@ -90,15 +96,6 @@ pub fn start(job: Job) -> Result<EventStream> {
 /// What comes out of a channel, as a stream.
 pub fn tokio_stream(receiver: mpsc::Receiver<Result<Event>>) -> EventStream {
     futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) }).boxed()
-}
-
-/// The media type of a payload.
-pub fn media_type(format: Format) -> &'static str {
-    match format {
-        Format::Json => "application/json",
-        Format::Text => "text/plain",
-        Format::Raw => "application/octet-stream",
-    }
 }
 
 /// Why reading stops.
@@ -299,7 +296,7 @@ impl Reader {
                 {
                     return Ok(Some(stop));
                 }
-                let letter = self.letter(at, &one, refusal);
+                let letter = self.job.letter(at, &one, refusal);
                 if let Some(stop) = self.send(connection, Event::Dead(letter)).await? {
                     return Ok(Some(stop));
                 }
@@ -315,17 +312,6 @@ impl Reader {
             return self.position(connection).await;
         }
         Ok(None)
-    }
-
-    fn letter(&self, at: Entry, one: &Incoming, refusal: Refusal) -> DeadLetter {
-        DeadLetter {
-            stream: self.job.stream.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} message {}", self.job.topic, self.job.layout.id(at, one)),
-            payload: one.payload[..one.payload.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type(self.job.shape.payload.format).to_owned(),
-        }
     }
 
     /// Nothing has come for a while: perhaps that was all.

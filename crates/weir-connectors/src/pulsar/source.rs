@@ -21,10 +21,10 @@ use super::errors::{broken, data_loss, missing, wrong};
 use super::names::{Topic, whole, without_partition};
 use super::position::{Entry, Id, Place, Range, Start, View};
 use super::queue::Queues;
-use super::read::{self, DEAD_BYTES, Job};
+use super::read::{self, Job};
 use super::rows::{self, Layout};
 use super::unpack::Incoming;
-use crate::messages::{Format, Payload, Rows, Shape};
+use crate::messages::{Format, Payload, Rows, Shape, letters};
 
 /// A configured source.
 pub struct PulsarSource {
@@ -404,8 +404,8 @@ impl Source for PulsarSource {
 
     /// The payload that was kept, into the columns as they are now.
     async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-        if letter.payload.len() >= DEAD_BYTES {
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
             return still("only the beginning of the message was kept; correct it at the source and read that again");
         }
         if letter.code.starts_with("WEIR-PULSAR-02") {

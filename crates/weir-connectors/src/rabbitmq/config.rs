@@ -254,10 +254,7 @@ pub fn short(option: &str, name: &str) -> Result<ShortString> {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `rabbitmq` are not valid"), "`weir connectors rabbitmq` lists them").because(error)
-    })
+    crate::options::parse("rabbitmq", "WEIR-RABBITMQ-001", role, value)
 }
 
 /// An option that cannot be.

@@ -8,21 +8,20 @@ use futures::{FutureExt, StreamExt};
 use lapin::Consumer;
 use lapin::message::Delivery;
 use serde_json::json;
-use weir_connect::{Batch, DeadLetter, Event, EventStream, Result};
+use weir_connect::{Batch, Event, EventStream, Result};
 use weir_formats::Refusal;
 
 use super::config::{Metadata, SourceOptions};
 use super::errors::{cancelled, shown, unreachable};
 use super::properties::{Told, told};
 use super::session::Session;
-use crate::messages::{Format, OwnValue, Rows, Shape};
+use crate::messages::letters::letter;
+use crate::messages::{OwnValue, Rows, Shape};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow messages do not make huge batches.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes of a dead message that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Messages that are asked for at first, when nothing is known of their size.
 const FIRST_WINDOW: u16 = 64;
 /// How long nothing must come before the broker is asked whether there is anything; it grows up to the second.
@@ -251,20 +250,11 @@ impl Reader {
     }
 
     fn dead(&mut self, delivery: &Delivery, number: u64, refusal: Refusal) {
-        let media_type = match self.job.options.format {
-            Format::Json => "application/json",
-            Format::Text => "text/plain",
-            Format::Raw => "application/octet-stream",
-        };
+        let media_type = self.job.options.format.media_type();
         let id = delivery.properties.message_id().as_ref().map(|id| format!(", message id {id}")).unwrap_or_default();
-        self.ready.push_back(Event::Dead(DeadLetter {
-            stream: self.job.options.queue.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} message {number}{id}", self.place()),
-            payload: delivery.data[..delivery.data.len().min(DEAD_BYTES)].to_vec(),
-            media_type: media_type.to_owned(),
-        }));
+        let place = format!("{} message {number}{id}", self.place());
+        let letter = letter(&self.job.options.queue, place, (refusal.code, refusal.reason), &delivery.data, media_type);
+        self.ready.push_back(Event::Dead(letter));
     }
 
     /// The rows so far, perhaps none, and the position behind them. A read that ends has no positions inside: what is not acknowledged comes again from

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use weir_connect::{
-    Batch, DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
-    Split, SplitProgress, StreamInfo, StreamReader,
+    DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities, Split,
+    SplitProgress, StreamInfo, StreamReader,
 };
 
 use super::client::{Address, Link};
@@ -22,7 +22,7 @@ use super::errors::{broken_state, shown, unreachable};
 use super::properties::column;
 use super::read::{self, Job};
 use super::session::Session;
-use crate::messages::{Payload, Rows, Shape, declared};
+use crate::messages::{Payload, Shape, declared, letters};
 
 /// The only split of a queue.
 const SPLIT: &str = "messages";
@@ -232,8 +232,8 @@ impl Source for RabbitmqSource {
 
     /// The payload that was kept, into the columns as they are now.
     async fn redecode(&self, _stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: &str| Ok(vec![Event::Dead(DeadLetter { reason: reason.to_owned(), ..letter.clone() })]);
-        if letter.payload.len() >= read::DEAD_BYTES {
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
             return still("only the beginning of the message was kept; correct it at its publisher");
         }
         if !self.options.metadata.is_empty() {
@@ -242,12 +242,7 @@ impl Source for RabbitmqSource {
         let link = self.address.connect().await?;
         let (shape, _) = self.look(&link).await?;
         link.close().await;
-        let mut rows = Rows::new(&shape)?;
-        if let Err(refusal) = rows.push(&letter.payload, &[]) {
-            return still(&refusal.reason);
-        }
-        let source_bytes = letter.payload.len() as u64;
-        Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
+        letters::again(&shape, &[], letter)
     }
 
     async fn committed(&self, _stream: &str, progress: &[SplitProgress]) -> Result<()> {

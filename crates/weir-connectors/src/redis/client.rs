@@ -201,6 +201,50 @@ impl Link {
         }
     }
 
+    /// What a consumer group of a stream was given last; `None`: there is no such group.
+    pub async fn group(&mut self, key: &str, group: &str) -> Result<Option<Id>> {
+        let answer: Value = self.ask(redis::cmd("XINFO").arg("GROUPS").arg(key), key).await?;
+        let Value::Array(groups) = answer else { return Err(unexpected(key, "XINFO GROUPS")) };
+        for told in &groups {
+            let member = |wanted: &str| -> Option<String> {
+                match told {
+                    Value::Array(items) => {
+                        let found = items.chunks_exact(2).find(|pair| text(&pair[0]).as_deref() == Some(wanted));
+                        found.and_then(|pair| text(&pair[1]))
+                    }
+                    Value::Map(pairs) => {
+                        let found = pairs.iter().find(|(name, _)| text(name).as_deref() == Some(wanted));
+                        found.and_then(|(_, value)| text(value))
+                    }
+                    _ => None,
+                }
+            };
+            if member("name").as_deref() == Some(group) {
+                let id = member("last-delivered-id").and_then(|id| Id::parse(&id));
+                return id.map(Some).ok_or_else(|| unexpected(key, "XINFO GROUPS"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets the place of a consumer group, which is made if it is missing. `counted`: entries up to there, of all that were ever added.
+    pub async fn set_group(&mut self, key: &str, group: &str, id: Id, counted: Option<u64>) -> Result<()> {
+        let command = |verb: &str| {
+            let mut command = redis::cmd("XGROUP");
+            command.arg(verb).arg(key).arg(group).arg(id.to_string());
+            if let Some(counted) = counted {
+                command.arg("ENTRIESREAD").arg(counted);
+            }
+            command
+        };
+        let set: RedisResult<Value> = command("SETID").query_async(&mut self.inner).await;
+        match set {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("NOGROUP") => self.ask::<Value>(&command("CREATE"), key).await.map(drop),
+            Err(error) => Err(shown(&error, key)),
+        }
+    }
+
     /// What the server says of a stream; `None`: there is no such key.
     pub async fn facts(&mut self, key: &str) -> Result<Option<Facts>> {
         let asked: RedisResult<Value> = redis::cmd("XINFO").arg("STREAM").arg(key).query_async(&mut self.inner).await;

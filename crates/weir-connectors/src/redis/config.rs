@@ -81,6 +81,9 @@ pub enum StartMode {
     Latest,
     /// The first entry whose id is of `start_timestamp_ms` or later.
     Timestamp,
+    /// Behind what the consumer group `group` was given last; without such a group the oldest entry that is kept.
+    #[serde(alias = "group_offsets")]
+    Group,
 }
 
 /// What is done about entries that are gone before they were read.
@@ -128,8 +131,12 @@ pub struct SourceOptions {
     pub json: JsonOptions,
     /// Columns of the entry itself: `id`, `stream`, `timestamp`, each with `_` before its name.
     pub metadata: Vec<Metadata>,
-    /// Where the first run begins: `earliest` (default), `latest`, `timestamp`. Later runs go on where the last one ended.
+    /// Where the first run begins: `earliest` (default), `latest`, `timestamp`, `group`. Later runs go on where the last one ended.
     pub start_mode: StartMode,
+    /// A consumer group: where `start_mode: group` begins; and what a run has made durable becomes its place (`XGROUP SETID`), for tools that show the lag. It is
+    /// made if it is missing. What its consumers were given and have not acknowledged stays theirs.
+    #[schemars(extend("x-weir-aliases" = ["group_id", "consumer_group"]))]
+    pub group: Option<String>,
     /// `start_mode: timestamp`: milliseconds since 1970.
     #[schemars(extend("x-weir-unit" = "ms"))]
     pub start_timestamp_ms: Option<u64>,
@@ -150,6 +157,9 @@ impl SourceOptions {
         }
         if self.start_mode == StartMode::Timestamp && self.start_timestamp_ms.is_none() {
             return Err(wrong("`start_mode: timestamp` needs `start_timestamp_ms`", "milliseconds since 1970"));
+        }
+        if self.start_mode == StartMode::Group && self.group.is_none() {
+            return Err(wrong("`start_mode: group` needs `group`", "name the consumer group"));
         }
         if self.format != Format::Json && self.field.is_none() {
             return Err(wrong("`format` needs `field`", "name the field that holds the payload"));
@@ -226,10 +236,7 @@ impl SinkOptions {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `redis` are not valid"), "`weir connectors redis` lists them").because(error)
-    })
+    crate::options::parse("redis", "WEIR-REDIS-001", role, value)
 }
 
 /// An option that cannot be.

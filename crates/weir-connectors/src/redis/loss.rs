@@ -59,6 +59,11 @@ impl Place {
         Self { id: Id::before(millis), counted: None, delivered: false }
     }
 
+    /// Behind an entry that somebody else was given.
+    pub fn behind(id: Id) -> Self {
+        Self { id, counted: None, delivered: false }
+    }
+
     /// With the count, where the server lets it be known at a beginning: nothing older is there any more, so all that is gone was before it.
     pub fn anchored(self, facts: &Facts) -> Self {
         let first = facts.first.is_none_or(|first| first > self.id);

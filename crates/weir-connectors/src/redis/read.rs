@@ -2,12 +2,13 @@
 //!
 //! Each answer holds entries and, from the same moment, what the server says of the stream: so a loss is seen before a row behind it is given.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use serde_json::Value as Json;
-use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Result};
+use weir_connect::{Batch, Error, Event, EventStream, Result};
 use weir_formats::Refusal;
 
 use super::client::{Address, BLOCK, Facts, Link};
@@ -15,14 +16,13 @@ use super::config::{Metadata, OnDataLoss, SourceOptions};
 use super::entries::{Entry, Id};
 use super::errors::{data_loss, is_missing, shown, unexpected};
 use super::loss::{Kept, Place};
+use crate::messages::letters::letter;
 use crate::messages::{Format, OwnValue, Rows, Shape};
 
 /// Batch size when the engine has no wish.
 const BATCH_BYTES: usize = 4 << 20;
 /// Rows per batch at most, so that narrow entries do not make huge batches.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes of a dead entry that are kept.
-pub const DEAD_BYTES: usize = 1 << 20;
 /// Entries that are asked for at first, when nothing is known of their size.
 const FIRST_COUNT: u64 = 64;
 /// Entries that are asked for at most.
@@ -224,21 +224,12 @@ impl Reader {
     }
 
     fn dead(&mut self, entry: &Entry, payload: Option<&[u8]>, refusal: Refusal) {
-        let media_type = match (self.job.options.format, &self.job.options.field) {
-            (Format::Text, Some(_)) => "text/plain",
-            (Format::Raw, Some(_)) => "application/octet-stream",
-            _ => "application/json",
-        };
-        let mut kept = payload.map_or_else(|| entry.told(), <[u8]>::to_vec);
-        kept.truncate(DEAD_BYTES);
-        self.ready.push_back(Event::Dead(DeadLetter {
-            stream: self.job.key.clone(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            place: format!("{} entry {}", self.job.key, entry.id),
-            payload: kept,
-            media_type: media_type.to_owned(),
-        }));
+        let format = if self.job.options.field.is_some() { self.job.options.format } else { Format::Json };
+        let media_type = format.media_type();
+        let kept = payload.map_or_else(|| Cow::Owned(entry.told()), Cow::Borrowed);
+        let place = format!("{} entry {}", self.job.key, entry.id);
+        let letter = letter(&self.job.key, place, (refusal.code, refusal.reason), &kept, media_type);
+        self.ready.push_back(Event::Dead(letter));
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_connect::{
-    Batch, DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities,
-    Split, StreamInfo, StreamReader,
+    DeadLetter, Error, Event, EventStream, Kind, Position, ReadRequest, Result, ResumeVerdict, Source, SourceCapabilities, Split,
+    SplitProgress, StreamInfo, StreamReader,
 };
 
 use super::client::{Address, Facts, Link};
@@ -19,7 +19,7 @@ use super::entries::{Entry, Id};
 use super::errors::{broken_state, data_loss, unexpected};
 use super::loss::{Kept, Place};
 use super::read::{self, Job};
-use crate::messages::{Own, Payload, Rows, Shape, declared};
+use crate::messages::{Own, Payload, Shape, declared, letters};
 
 /// The only split of a stream.
 const SPLIT: &str = "entries";
@@ -59,12 +59,14 @@ pub struct RedisSource {
     options: SourceOptions,
     /// By key, once looked at.
     shapes: tokio::sync::Mutex<BTreeMap<String, Arc<Shape>>>,
+    /// The connection that tells a group how far its stream is durable, once it was needed.
+    teller: tokio::sync::Mutex<Option<Link>>,
 }
 
 impl RedisSource {
     /// Connects later.
     pub fn new(address: Address, options: SourceOptions) -> Self {
-        Self { address, options, shapes: tokio::sync::Mutex::default() }
+        Self { address, options, shapes: tokio::sync::Mutex::default(), teller: tokio::sync::Mutex::default() }
     }
 
     fn missing(&self, what: String) -> Error {
@@ -144,12 +146,27 @@ impl RedisSource {
     }
 
     /// Where the first run begins.
-    fn begin(&self, facts: &Facts) -> Place {
-        match self.options.start_mode {
+    async fn begin(&self, link: &mut Link, key: &str, facts: &Facts) -> Result<Place> {
+        Ok(match self.options.start_mode {
             StartMode::Earliest => Place::earliest(facts),
             StartMode::Latest => Place::latest(facts),
             StartMode::Timestamp => Place::at(self.options.start_timestamp_ms.unwrap_or(0)),
-        }
+            StartMode::Group => match link.group(key, self.options.group.as_deref().unwrap_or_default()).await? {
+                Some(id) => Place::behind(id),
+                None => Place::earliest(facts),
+            },
+        })
+    }
+
+    async fn tell(&self, key: &str, group: &str, place: Place) -> Result<()> {
+        let mut teller = self.teller.lock().await;
+        let mut link = match teller.take() {
+            Some(link) => link,
+            None => self.address.connect().await?,
+        };
+        link.set_group(key, group, place.id, place.counted).await?;
+        *teller = Some(link);
+        Ok(())
     }
 }
 
@@ -214,7 +231,7 @@ impl Source for RedisSource {
                 };
                 let from = match previous.map(View::read).transpose()? {
                     Some(previous) => place(previous.end.as_ref().unwrap_or(&previous.from))?,
-                    None => self.begin(&facts),
+                    None => self.begin(&mut link, &key, &facts).await?,
                 };
                 let end = (!request.unbounded).then(|| Kept::from(Place { delivered: true, ..Place::latest(&facts) }));
                 (View { version: 1, key: key.clone(), from: from.into(), end }, false)
@@ -236,12 +253,12 @@ impl Source for RedisSource {
 
     /// The payload that was kept, into the columns as they are now.
     async fn redecode(&self, stream: &str, letter: &DeadLetter) -> Result<Vec<Event>> {
-        let still = |reason: String| Ok(vec![Event::Dead(DeadLetter { reason, ..letter.clone() })]);
-        if letter.payload.len() >= read::DEAD_BYTES {
-            return still("only the beginning of the entry was kept; correct it at the source and read that again".into());
+        let still = |reason: &str| letters::still(letter, reason);
+        if letters::is_cut(letter) {
+            return still("only the beginning of the entry was kept; correct it at the source and read that again");
         }
         let Some(id) = read::place_of(stream, &letter.place) else {
-            return still("the entry does not say which id it had".into());
+            return still("the entry does not say which id it had");
         };
         let mut link = self.address.connect().await?;
         let shape = self.shape(&mut link, stream).await?;
@@ -250,12 +267,23 @@ impl Source for RedisSource {
         kinds.dedup();
         let text = id.to_string();
         let own: Vec<_> = kinds.iter().map(|kind| read::own(*kind, stream, &text, id)).collect();
-        let mut rows = Rows::new(&shape)?;
-        if let Err(refusal) = rows.push(&letter.payload, &own) {
-            return still(refusal.reason);
+        letters::again(&shape, &own, letter)
+    }
+
+    /// For tools that show how far behind a group is; what a run goes on from is in the checkpoint.
+    async fn committed(&self, stream: &str, progress: &[SplitProgress]) -> Result<()> {
+        let (Some(group), Some(part)) = (&self.options.group, progress.last()) else { return Ok(()) };
+        let reached = match &part.position {
+            Some(at) => Some(position(at.clone())?),
+            None if part.done => View::read(part.split.descriptor.clone())?.end.as_ref().map(place).transpose()?,
+            None => None,
+        };
+        if let Some(reached) = reached
+            && let Err(error) = self.tell(stream, group, reached).await
+        {
+            tracing::warn!(target: "weir::redis", "the place of `{group}` in `{stream}` was not set, whose lag looks larger than it is: {error}");
         }
-        let source_bytes = letter.payload.len() as u64;
-        Ok(vec![Event::Batch(Batch { records: rows.finish()?, position: None, source_bytes })])
+        Ok(())
     }
 }
 

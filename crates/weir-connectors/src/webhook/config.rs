@@ -307,10 +307,7 @@ fn column_of(kind: Metadata) -> Column {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `webhook` are not valid"), "`weir connectors webhook` lists them").because(error)
-    })
+    crate::options::parse("webhook", "WEIR-WEBHOOK-001", role, value)
 }
 
 /// An option that cannot be.

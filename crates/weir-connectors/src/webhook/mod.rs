@@ -48,11 +48,6 @@ impl Default for Webhook {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
 struct Receiver {
     connection: ConnectionOptions,
     options: SourceOptions,
@@ -90,7 +85,7 @@ impl Connector for Webhook {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>("connection", connection)?.validate()?;
         }
         match role {

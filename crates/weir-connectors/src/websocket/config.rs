@@ -258,10 +258,7 @@ fn text_of(value: &Value) -> Result<String> {
 
 /// Options out of their JSON.
 pub fn parse<T: DeserializeOwned>(role: &str, value: &Value) -> Result<T> {
-    let value = if value.is_null() { Value::Object(Default::default()) } else { value.clone() };
-    serde_json::from_value(value).map_err(|error| {
-        wrong(format!("the {role} options of `websocket` are not valid"), "`weir connectors websocket` lists them").because(error)
-    })
+    crate::options::parse("websocket", "WEIR-WS-001", role, value)
 }
 
 /// An option that cannot be.

@@ -23,7 +23,7 @@ use weir_connect::{
     CheckReport, Connector, Descriptor, Error, Kind, Result, Sink, SinkContext, Source, SourceContext, StreamInfo,
 };
 
-use crate::inbox::{Inbox, InboxSource, Offered, Peer};
+use crate::inbox::{InboxSource, Offered, OneStream, Work};
 use client::Target;
 use config::{ConnectionOptions, SourceOptions, parse};
 use feed::Feed;
@@ -49,42 +49,6 @@ impl Default for Websocket {
     }
 }
 
-fn has_reference(connection: &Value) -> bool {
-    let text = connection.to_string();
-    text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")
-}
-
-struct Server {
-    target: Arc<Target>,
-    options: SourceOptions,
-}
-
-#[async_trait]
-impl Peer for Server {
-    fn connector(&self) -> &'static str {
-        "websocket"
-    }
-
-    fn streams(&self) -> Vec<Offered> {
-        vec![Offered {
-            name: self.options.stream_name(self.target.address()),
-            payload: self.options.payload().unwrap_or_default(),
-            columns: self.options.columns_of_message(),
-            sample_records: self.options.sample_records,
-        }]
-    }
-
-    fn reading(&self) -> String {
-        "as messages come, through an inbox on disk".into()
-    }
-
-    async fn begin(&self, inbox: Arc<Inbox>) -> Result<BoxFuture<'static, Error>> {
-        let queue = inbox.queue(&self.options.stream_name(self.target.address()))?.clone();
-        let feed = Feed::new(self.target.clone(), self.options.clone(), queue).await?;
-        Ok(Box::pin(feed.run()))
-    }
-}
-
 #[async_trait]
 impl Connector for Websocket {
     fn descriptor(&self) -> &Descriptor {
@@ -92,7 +56,7 @@ impl Connector for Websocket {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             Target::new(parse("connection", connection)?, std::path::Path::new("."))?;
         }
         match role {
@@ -132,7 +96,19 @@ impl Connector for Websocket {
         let target = Target::new(parse("connection", &context.connection)?, &context.base_dir)?;
         let folder = options.inbox.folder(&context.base_dir, &format!("websocket {}", target.place()))?;
         let max_bytes = options.inbox.max_bytes();
-        Ok(Arc::new(InboxSource::new(Server { target: Arc::new(target), options }, folder, max_bytes)))
+        let offered = Offered {
+            name: options.stream_name(target.address()),
+            payload: options.payload()?,
+            columns: options.columns_of_message(),
+            sample_records: options.sample_records,
+        };
+        let target = Arc::new(target);
+        let begin = move |queue| -> BoxFuture<'static, Result<Work>> {
+            let (target, options) = (target.clone(), options.clone());
+            Box::pin(async move { Ok(Box::pin(Feed::new(target, options, queue).await?.run()) as Work) })
+        };
+        let peer = OneStream { connector: "websocket", reading: "as messages come, through an inbox on disk", offered, begin };
+        Ok(Arc::new(InboxSource::new(peer, folder, max_bytes)))
     }
 
     async fn sink(&self, _: SinkContext) -> Result<Arc<dyn Sink>> {

@@ -33,7 +33,7 @@ const fn measure(name: &'static str, unit: &'static str, fold: Fold, help: &'sta
 }
 
 /// All of them. A rule on another name is legal: it folds with [`Fold::Mean`] over whatever points have it.
-pub const MEASURES: [Measure; 18] = [
+pub const MEASURES: [Measure; 19] = [
     measure("rows_read", "rows", Fold::Sum, "rows out of the sources"),
     measure("rows_written", "rows", Fold::Sum, "rows visible in the sinks"),
     measure("rows_filtered", "rows", Fold::Sum, "rows taken out by filters"),
@@ -49,6 +49,7 @@ pub const MEASURES: [Measure; 18] = [
         Fold::Max,
         "from when the run was due to when its data were there; of a run that waits or goes on, until now",
     ),
+    measure("lag_rows", "rows", Fold::Max, "rows that wait at the source of a stream without end, as far as it tells"),
     measure("freshness", "seconds", Fold::Max, "age of the newest data: since the last run that succeeded"),
     measure("error_rate", "ratio", Fold::Mean, "dead letters by rows read; 1 for a run that failed"),
     measure("run_failed", "count", Fold::Sum, "1 for a run that failed, 0 for one that succeeded"),

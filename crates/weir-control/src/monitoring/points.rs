@@ -58,6 +58,8 @@ pub struct Sums {
     pub bytes_read: u64,
     /// Bytes.
     pub bytes_written: u64,
+    /// Rows that wait at the sources, as far as they tell.
+    pub lag_rows: Option<u64>,
 }
 
 impl Sums {
@@ -70,6 +72,7 @@ impl Sums {
             rows_dead: sum.rows_dead.saturating_add(stream.rows_dead),
             bytes_read: sum.bytes_read.saturating_add(stream.bytes_read),
             bytes_written: sum.bytes_written.saturating_add(stream.bytes_written),
+            lag_rows: sum.lag_rows.into_iter().chain(stream.lag_rows).reduce(u64::saturating_add),
         })
     }
 
@@ -182,14 +185,16 @@ pub fn of_running(run: &Run, route: &Route, before: Option<Look>, now: DateTime<
 }
 
 fn counts(sums: &Sums) -> Vec<(&'static str, f64)> {
-    vec![
+    let mut values = vec![
         ("rows_read", sums.rows_read as f64),
         ("rows_written", sums.rows_written as f64),
         ("rows_filtered", sums.rows_filtered as f64),
         ("rejected_rows", sums.rows_dead as f64),
         ("bytes_read", sums.bytes_read as f64),
         ("bytes_written", sums.bytes_written as f64),
-    ]
+    ];
+    values.extend(sums.lag_rows.map(|rows| ("lag_rows", rows as f64)));
+    values
 }
 
 fn points(run: &Run, route: &Route, at: DateTime<Utc>, values: Vec<(&'static str, f64)>) -> Vec<MetricPoint> {
@@ -253,12 +258,14 @@ mod tests {
                     rows_dead: 5,
                     bytes_read: 1000,
                     bytes_written: 900,
+                    lag_rows: Some(30),
                 },
                 StreamCounts {
                     name: "b".into(),
                     rows_read: 100,
                     rows_written: 100,
                     bytes_written: 100,
+                    lag_rows: Some(12),
                     ..StreamCounts::default()
                 },
             ],
@@ -318,7 +325,10 @@ mod tests {
     fn the_rate_of_a_running_run_counts_from_the_last_look_or_from_its_start() {
         let (first, look) = of_running(&run(RunStatus::Running), &route(), None, at(20));
         assert_eq!(value(&first, "rows_per_second"), Some(19.0));
-        assert_eq!(value(&first, "processing_lag"), Some(20.0));
+        assert_eq!((value(&first, "processing_lag"), value(&first, "lag_rows")), (Some(20.0), Some(42.0)));
+        let mut silent = run(RunStatus::Running);
+        silent.streams.iter_mut().for_each(|stream| stream.lag_rows = None);
+        assert_eq!(value(&of_running(&silent, &route(), None, at(20)).0, "lag_rows"), None);
         let (second, _) = of_running(&run(RunStatus::Running), &route(), Some(look), at(25));
         assert_eq!(value(&second, "rows_per_second"), Some(0.0));
         let ahead = Look { rows: 1_000, ..look };

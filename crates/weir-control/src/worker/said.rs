@@ -77,6 +77,7 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
                 rows_written: number(&event, "rows_written"),
                 rows_dead: number(&event, "rows_dead"),
                 bytes_read: number(&event, "bytes_read"),
+                lag_rows: event.get("lag_rows").and_then(Value::as_u64),
                 ..StreamCounts::default()
             }));
         }
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn events_become_counts_sentences_and_the_report() {
         let counts = said(
-            r#"{"event":"progress","stream":"s","rows_read":5,"rows_written":4,"bytes_read":99,"rows_dead":1}"#,
+            r#"{"event":"progress","stream":"s","rows_read":5,"rows_written":4,"bytes_read":99,"rows_dead":1,"lag_rows":12}"#,
             Pipe::Output,
         );
         let expected = StreamCounts {
@@ -179,6 +180,7 @@ mod tests {
             rows_written: 4,
             rows_dead: 1,
             bytes_read: 99,
+            lag_rows: Some(12),
             ..StreamCounts::default()
         };
         assert_eq!(counts, Said::Counts(expected));

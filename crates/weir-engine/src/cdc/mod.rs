@@ -455,6 +455,7 @@ impl Log<'_> {
                     places: own.iter().map(|report| report.place.clone()).collect(),
                     objects: own.iter().map(|report| report.objects).sum(),
                     rules: counts.rules.clone(),
+                    lag_rows: None,
                 },
             }
         });

@@ -95,7 +95,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
         never = RunContext::tick(tell) => match never {},
     };
     tell();
-    let report = report(flow, &base);
+    let report = StreamReport { lag_rows: common.inputs.lag(), ..report(flow, &base) };
     context.tell(RunEvent::StreamFinished {
         stream: flow.name.clone(),
         rows_written: report.rows_written,
@@ -271,6 +271,7 @@ fn tell_progress(common: &Common, gauges: &Gauges, started: Instant) {
         memory_limit_bytes: common.context.budget.total as u64,
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         lag_rows: common.inputs.lag(),
+        lag_splits: common.inputs.furthest_behind(),
         event_time: (!common.preparations.is_empty()).then(|| event_time(gauges)),
         ..Progress::default()
     }));
@@ -303,5 +304,6 @@ fn report(flow: &Flow, base: &Base) -> StreamReport {
         places: base.reports.iter().map(|report| report.place.clone()).collect(),
         objects: base.reports.iter().map(|report| report.objects).sum(),
         rules: counts.rules.clone(),
+        lag_rows: None,
     }
 }

@@ -116,6 +116,20 @@ impl Inputs {
         Ok(found)
     }
 
+    /// The same by split, those that are furthest behind; one that has nothing left is not told.
+    pub(super) fn furthest_behind(&self) -> BTreeMap<String, u64> {
+        /// Told with every progress: a topic may have thousands.
+        const MOST: usize = 16;
+        let mut all: Vec<(String, u64)> = Vec::new();
+        for input in &self.0 {
+            let behind = input.reader.lags().into_iter().filter(|(_, rows)| *rows > 0);
+            all.extend(behind.map(|(id, rows)| (format!("{}{id}", input.prefix), rows)));
+        }
+        all.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        all.truncate(MOST);
+        all.into_iter().collect()
+    }
+
     /// About how many rows the sources have that were not read, if all of them know.
     pub(super) fn lag(&self) -> Option<u64> {
         self.0.iter().map(|input| input.reader.lag()).sum()

@@ -1,6 +1,6 @@
 //! Streams without end, under crashes at every single operation, twice in a row: every row once where that is declared, none lost elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -332,6 +332,27 @@ impl Rig {
         }
         all.sort();
         assert_eq!(rows, all, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_at_the_source_is_told_as_a_whole_and_by_split() {
+    struct Seen(Vec<(Option<u64>, BTreeMap<String, u64>)>);
+    impl Reporter for Seen {
+        fn event(&mut self, event: &RunEvent) {
+            if let RunEvent::Progress(progress) = event {
+                self.0.push((progress.lag_rows, progress.lag_splits.clone()));
+            }
+        }
+    }
+    let rig = Rig::new(&[Staged], EPOCHS);
+    let many: Vec<(String, u64)> = (0..20).map(|split| (format!("p{split}"), split)).collect();
+    let furthest: BTreeMap<String, u64> = many.iter().skip(4).cloned().collect();
+    for (behind, whole, told) in [(vec![], None, BTreeMap::new()), (many, Some(190), furthest)] {
+        *rig.topic.behind.lock().unwrap() = behind;
+        let mut seen = Seen(Vec::new());
+        let report = run(rig.plan(), rig.options(), &mut seen).await;
+        assert_eq!((report.streams[0].lag_rows, seen.0.last()), (whole, Some(&(whole, told))));
     }
 }
 

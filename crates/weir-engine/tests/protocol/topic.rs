@@ -33,6 +33,8 @@ pub struct Topic {
     pub acknowledged: Mutex<BTreeMap<String, i64>>,
     /// Splits as they were read, with where it began.
     pub reads: Mutex<Vec<(String, i64)>>,
+    /// What readers say of how far behind they are.
+    pub behind: Mutex<Vec<(String, u64)>>,
 }
 
 impl Topic {
@@ -49,6 +51,7 @@ impl Topic {
             hiccup: AtomicBool::new(false),
             acknowledged: Mutex::default(),
             reads: Mutex::default(),
+            behind: Mutex::default(),
         }
     }
 
@@ -142,6 +145,9 @@ impl StreamReader for TopicReader {
         let all = (0..topic.listed.load(Ordering::SeqCst)).map(|partition| topic.split(partition, 0)).collect();
         topic.changed.send_modify(|version| *version += 1);
         Ok(all)
+    }
+    fn lags(&self) -> Vec<(String, u64)> {
+        self.topic.behind.lock().unwrap().clone()
     }
     async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream> {
         let (topic, partition) = (self.topic.clone(), split.descriptor["partition"].as_u64().unwrap() as usize);

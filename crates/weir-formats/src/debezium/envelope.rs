@@ -35,6 +35,7 @@ pub struct Message {
     pub value: Option<Vec<u8>>,
 }
 
+#[derive(Debug)]
 struct Column {
     /// The name as JSON, with its colon.
     name: Vec<u8>,
@@ -45,6 +46,7 @@ struct Column {
 }
 
 /// The messages of one stream in one shape.
+#[derive(Debug)]
 pub struct Envelope {
     columns: Vec<Column>,
     key: Vec<usize>,
@@ -164,7 +166,7 @@ impl Envelope {
                 Op::Delete => value.extend_from_slice(b"null"),
                 _ => self.after(batch, row, &mut value)?,
             }
-            self.rest(op.as_str(), mark, *op == Op::Read, now_ns, &mut value)?;
+            self.rest(op.as_str(), Some(mark), *op == Op::Read, now_ns, &mut value)?;
             let tombstone = *op == Op::Delete && self.tombstones && key.is_some();
             messages.push(Message { row, key: key.clone(), value: Some(value) });
             if tombstone {
@@ -174,6 +176,25 @@ impl Envelope {
         Ok(messages)
     }
 
+    /// Rows that come from no log, a message each in their order: `source` has no place in a log then, and its time is that of the telling. Columns of the
+    /// key must have values.
+    ///
+    /// # Errors
+    /// `WEIR-FMT-041` as [`Self::encode`].
+    pub fn rows(&self, rows: &RecordBatch, op: Op, now_ns: i64) -> Result<Vec<Message>> {
+        if rows.num_columns() != self.columns.len() {
+            return Err(Error::internal("rows in another shape than the envelope's"));
+        }
+        let told = |row: usize| -> Result<Message> {
+            let mut value = self.value_head.clone();
+            value.extend_from_slice(b"{\"before\":null,\"after\":");
+            self.row(rows, row, &mut value)?;
+            self.rest(op.as_str(), None, op == Op::Read, now_ns, &mut value)?;
+            Ok(Message { row, key: self.keyed(rows, row)?, value: Some(value) })
+        };
+        (0..rows.num_rows()).map(told).collect()
+    }
+
     /// The message of a table that was emptied; it has no key.
     ///
     /// # Errors
@@ -181,7 +202,7 @@ impl Envelope {
     pub fn truncate(&self, mark: &TransactionMark, now_ns: i64) -> Result<Message> {
         let mut value = self.value_head.clone();
         value.extend_from_slice(b"{\"before\":null,\"after\":null");
-        self.rest("t", mark, false, now_ns, &mut value)?;
+        self.rest("t", Some(mark), false, now_ns, &mut value)?;
         Ok(Message { row: 0, key: None, value: Some(value) })
     }
 
@@ -260,16 +281,16 @@ impl Envelope {
         Ok(())
     }
 
-    /// Everything after `after`.
-    fn rest(&self, op: &str, mark: &TransactionMark, snapshot: bool, now_ns: i64, out: &mut Vec<u8>) -> Result<()> {
-        let us = mark.committed_at_us;
+    /// Everything after `after`. Without a mark the row comes from no log.
+    fn rest(&self, op: &str, mark: Option<&TransactionMark>, snapshot: bool, now_ns: i64, out: &mut Vec<u8>) -> Result<()> {
+        let us = mark.map_or(now_ns / 1000, |mark| mark.committed_at_us);
         out.extend_from_slice(b",\"source\":");
         out.extend_from_slice(&self.version_to_name);
         print(out, format_args!(",\"ts_ms\":{},\"snapshot\":\"{snapshot}\",\"db\":", us.div_euclid(1000)));
         out.extend_from_slice(&self.db);
         match self.connector {
-            DebeziumConnector::Postgresql => self.postgres(mark, snapshot, out)?,
-            DebeziumConnector::Mysql | DebeziumConnector::Mariadb => self.mysql(mark, snapshot, out)?,
+            DebeziumConnector::Postgresql => self.postgres(mark, us, snapshot, out)?,
+            DebeziumConnector::Mysql | DebeziumConnector::Mariadb => self.mysql(mark, us, snapshot, out)?,
         }
         out.extend_from_slice(b"},\"transaction\":null,\"op\":");
         quote(op, out);
@@ -281,25 +302,24 @@ impl Envelope {
     }
 
     /// The source's block after `db`.
-    fn postgres(&self, mark: &TransactionMark, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
-        let lsn = lsn(&mark.position).ok_or_else(|| self.foreign(mark))?;
-        if snapshot {
-            print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\""));
-        } else {
-            print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\""));
+    fn postgres(&self, mark: Option<&TransactionMark>, us: i64, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
+        let place = mark.map(|mark| lsn(&mark.position).ok_or_else(|| self.foreign(mark))).transpose()?;
+        match place {
+            None => out.extend_from_slice(b",\"sequence\":null"),
+            Some(lsn) if snapshot => print(out, format_args!(",\"sequence\":\"[null,\\\"{lsn}\\\"]\"")),
+            Some(lsn) => print(out, format_args!(",\"sequence\":\"[\\\"{lsn}\\\",\\\"{lsn}\\\"]\"")),
         }
-        self.at_and_table(mark, out);
-        let transaction = mark.id.as_deref().and_then(|id| id.parse::<u64>().ok());
-        let transaction = transaction.map_or_else(|| "null".to_owned(), |id| id.to_string());
-        print(out, format_args!(",\"txId\":{transaction},\"lsn\":{lsn}"));
+        self.at_and_table(us, out);
+        let transaction = mark.and_then(|mark| mark.id.as_deref()?.parse::<u64>().ok());
+        print(out, format_args!(",\"txId\":{},\"lsn\":{}", number(transaction), number(place)));
         out.extend_from_slice(b",\"xmin\":null,\"origin\":null,\"origin_lsn\":null");
         Ok(())
     }
 
-    fn mysql(&self, mark: &TransactionMark, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
-        let origin = Origin::of(mark).ok_or_else(|| self.foreign(mark))?;
+    fn mysql(&self, mark: Option<&TransactionMark>, us: i64, snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
+        let origin = mark.map(|mark| Origin::of(mark).ok_or_else(|| self.foreign(mark))).transpose()?.unwrap_or_default();
         out.extend_from_slice(b",\"sequence\":null");
-        self.at_and_table(mark, out);
+        self.at_and_table(us, out);
         print(out, format_args!(",\"server_id\":{},\"gtid\":", origin.server));
         match origin.gtid {
             Some(gtid) => quote(gtid, out),
@@ -307,18 +327,13 @@ impl Envelope {
         }
         out.extend_from_slice(b",\"file\":");
         quote(origin.file, out);
-        let row = if snapshot { 0 } else { self.count(mark)? };
-        print(out, format_args!(",\"pos\":{},\"row\":{row},\"thread\":", origin.byte));
-        match origin.thread {
-            Some(thread) => print(out, format_args!("{thread}")),
-            None => out.extend_from_slice(b"null"),
-        }
+        let row = mark.filter(|_| !snapshot).map_or(Ok(0), |mark| self.count(mark))?;
+        print(out, format_args!(",\"pos\":{},\"row\":{row},\"thread\":{}", origin.byte, number(origin.thread)));
         out.extend_from_slice(b",\"query\":null");
         Ok(())
     }
 
-    fn at_and_table(&self, mark: &TransactionMark, out: &mut Vec<u8>) {
-        let us = mark.committed_at_us;
+    fn at_and_table(&self, us: i64, out: &mut Vec<u8>) {
         print(out, format_args!(",\"ts_us\":{us},\"ts_ns\":{}", us.saturating_mul(1000)));
         out.extend_from_slice(&self.table);
     }
@@ -342,6 +357,10 @@ impl Envelope {
         .because(format!("`{}` is no position of a log as {} has it", mark.position, name_of(self.connector)))
         .hint("write rows: `format: parquet`, `ndjson`, …; or say which `connector` it is")
     }
+}
+
+fn number(value: Option<u64>) -> String {
+    value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
 
 fn name_of(connector: DebeziumConnector) -> &'static str {

@@ -194,7 +194,7 @@ fn shape(point: bool, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
 }
 
 /// Where a transaction begins in the log, and who wrote it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Origin<'a> {
     pub file: &'a str,
     pub byte: u64,

@@ -95,6 +95,10 @@ pub struct StreamView {
     /// At the target.
     #[schema(minimum = 0)]
     pub bytes_written: u64,
+    /// Of a stream without end: about how many rows wait at the source, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub lag_rows: Option<u64>,
 }
 
 impl From<model::Run> for RunView {
@@ -135,6 +139,7 @@ impl From<model::StreamCounts> for StreamView {
             rows_dead: counts.rows_dead,
             bytes_read: counts.bytes_read,
             bytes_written: counts.bytes_written,
+            lag_rows: counts.lag_rows,
         }
     }
 }

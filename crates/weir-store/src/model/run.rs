@@ -90,6 +90,9 @@ pub struct StreamCounts {
     pub bytes_read: u64,
     /// Bytes at the target.
     pub bytes_written: u64,
+    /// Of a stream without end: about how many rows wait at the source, if it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_rows: Option<u64>,
 }
 
 /// A run.

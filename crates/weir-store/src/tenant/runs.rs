@@ -213,6 +213,7 @@ pub(crate) fn totals(streams: &[StreamCounts]) -> StreamCounts {
         sum.rows_dead = sum.rows_dead.saturating_add(stream.rows_dead);
         sum.bytes_read = sum.bytes_read.saturating_add(stream.bytes_read);
         sum.bytes_written = sum.bytes_written.saturating_add(stream.bytes_written);
+        sum.lag_rows = sum.lag_rows.into_iter().chain(stream.lag_rows).reduce(u64::saturating_add);
     }
     sum
 }

@@ -5,6 +5,8 @@ mod ask;
 mod asked;
 mod brokers;
 mod changes_into_files;
+#[cfg(feature = "kafka")]
+mod changes_into_topics;
 mod changes_transformed;
 mod engines;
 mod examples;
@@ -19,6 +21,7 @@ mod journal_suite;
 mod machines;
 mod mistakes;
 mod plans;
+mod polling;
 mod quality;
 mod secrets;
 mod serving;

@@ -15,10 +15,10 @@ use super::*;
 use crate::postgres::PostgresCdc;
 
 const CHANGES: &str = include_str!("debezium/changes.sql");
-const GOLDEN: &str = include_str!("debezium/golden.ndjson");
+pub(crate) const GOLDEN: &str = include_str!("debezium/golden.ndjson");
 
 /// Where both sides may differ: times, positions, numbers of transactions, the program, and which row of a snapshot it is.
-fn normalised(mut message: Value) -> Value {
+pub(crate) fn normalised(mut message: Value) -> Value {
     for payload in ["/value", "/value/payload"] {
         if let Some(value) = message.pointer_mut(payload).and_then(Value::as_object_mut).filter(|value| value.contains_key("op"))
         {
@@ -40,7 +40,7 @@ fn normalised(mut message: Value) -> Value {
 }
 
 /// What the schemas of ours do not have.
-fn without_words_of_enums(schema: &mut Value) {
+pub(crate) fn without_words_of_enums(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             // Which words an enum has is not in the log.
@@ -118,10 +118,13 @@ async fn drain(source: &dyn Source, into: &mut Into, from: Option<Position>, seq
     position.unwrap()
 }
 
-async fn told(database: &Database, schemas: bool) -> Told {
+/// Plays the changes of a PostgreSQL into what `writers` makes of its streams.
+pub(crate) async fn played(
+    database: &Database,
+    writers: impl AsyncFnOnce(&dyn Source) -> Vec<(StreamInfo, Box<dyn ChangeWriter>)>,
+) {
     let (setup, then) = CHANGES.split_once("-- changes\n").unwrap();
     database.execute(setup).unwrap();
-    let place = Place::local();
     let connector = PostgresCdc::default();
     let context = SourceContext {
         connection: json!({"url": database.url()}),
@@ -131,18 +134,23 @@ async fn told(database: &Database, schemas: bool) -> Told {
         base_dir: PathBuf::from("."),
     };
     let source = connector.source(context).await.unwrap();
-    let options = json!({"schemas": schemas, "topic_prefix": "golden", "database": "bench"});
-    let streams = writers(&place, source.as_ref(), options).await;
+    let streams = writers(source.as_ref()).await;
     // Slots are the server's, not the database's.
     let mut into = Into { pipeline: format!("golden {}", database.name()), streams };
     let position = drain(source.as_ref(), &mut into, None, 1).await;
     database.execute(then).unwrap();
     let position = drain(source.as_ref(), &mut into, Some(position), 2).await;
     source.changes().unwrap().forget(&into.pipeline, Some(&position)).await.unwrap();
+}
+
+async fn told(database: &Database, schemas: bool) -> Told {
+    let place = Place::local();
+    let options = json!({"schemas": schemas, "topic_prefix": "golden", "database": "bench"});
+    played(database, async |source| writers(&place, source, options).await).await;
     messages(&place, normalised)
 }
 
-type Told = BTreeMap<String, Vec<Value>>;
+pub(crate) type Told = BTreeMap<String, Vec<Value>>;
 
 /// What the files of these streams say, by topic.
 fn messages(place: &Place, normalised: impl Fn(Value) -> Value) -> Told {
@@ -157,7 +165,7 @@ fn messages(place: &Place, normalised: impl Fn(Value) -> Value) -> Told {
 }
 
 /// Message by message, all of them.
-fn assert_messages(golden: &str, count: usize, told: &Told, normalised: impl Fn(Value) -> Value) {
+pub(crate) fn assert_messages(golden: &str, count: usize, told: &Told, normalised: impl Fn(Value) -> Value) {
     let mut expected = Told::new();
     for line in golden.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
@@ -179,7 +187,7 @@ fn assert_messages(golden: &str, count: usize, told: &Told, normalised: impl Fn(
 }
 
 /// The schemas of all messages; how many there were. `known` takes out of Debezium's what ours do not have.
-fn assert_schemas(golden: &str, told: &Told, known: impl Fn(&mut Value)) -> usize {
+pub(crate) fn assert_schemas(golden: &str, told: &Told, known: impl Fn(&mut Value)) -> usize {
     let mut compared = 0;
     for line in golden.lines() {
         let record: Value = serde_json::from_str(line).unwrap();

@@ -5,7 +5,7 @@ mod commit;
 mod conformance;
 mod crash;
 pub(super) mod cut;
-mod debezium;
+pub(crate) mod debezium;
 mod formats;
 mod mend;
 mod s3;

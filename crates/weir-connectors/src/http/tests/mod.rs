@@ -5,6 +5,7 @@ mod conformance;
 mod faults;
 mod incremental;
 mod paging;
+mod polling;
 mod server;
 mod writing;
 

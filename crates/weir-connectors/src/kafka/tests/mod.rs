@@ -1,5 +1,6 @@
 //! The connector against a real broker; seeding and reading back go around it, with plain clients.
 
+mod changes;
 mod conformance;
 mod faults;
 mod reading;

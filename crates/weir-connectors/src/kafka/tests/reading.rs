@@ -250,6 +250,28 @@ async fn without_end_the_reader_says_when_it_has_given_everything_and_goes_on() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lag_is_what_a_partition_has_beyond_its_reader() {
+    let lab = Lab::new("lag");
+    let topic = lab.topic("t");
+    lab.create(&topic, 1, &[]).await;
+    lab.put_json(&topic, 0, ids(0..20));
+    // A batch per record: two wait for the engine, and the reader holds a third.
+    let request = ReadRequest { unbounded: true, batch_bytes: 1, ..ReadRequest::default() };
+    let reader = lab.open(json!({"topic": topic, "columns": {"id": "int64", "name": "text"}}), &topic, request).await.unwrap();
+    assert_eq!(reader.lag(), None);
+    let mut events = reader.read(&reader.splits()[0], None).await.unwrap();
+    let behind = async {
+        while reader.lag() != Some(17) {
+            reader.look().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), behind).await.unwrap();
+    assert_eq!(reader.lags(), [("0".to_owned(), 17)]);
+    while !matches!(events.next().await.unwrap().unwrap(), Event::Idle) {}
+    assert_eq!(reader.lag(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_are_chosen_by_name_and_by_pattern() {
     let lab = Lab::new("choice");
     for name in ["a1", "a2", "b1"] {

@@ -83,7 +83,7 @@ impl Connector for MongodbCdc {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !super::has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.validate()?;
         }
         match role {

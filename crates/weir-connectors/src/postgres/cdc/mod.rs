@@ -97,7 +97,7 @@ impl Connector for PostgresCdc {
     }
 
     fn validate(&self, role: &str, connection: &Value, options: &Value) -> Result<()> {
-        if !super::has_reference(connection) {
+        if !crate::options::has_reference(connection) {
             parse::<ConnectionOptions>(connection, "connection")?.address(Path::new("."))?;
         }
         match role {

@@ -47,6 +47,34 @@ async fn reading_begins_where_the_options_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_where_reading_begins_and_is_told_what_is_durable() {
+    let lab = Lab::new("group");
+    let key = lab.key("t");
+    lab.fill(&key, 0..10);
+    // The id of row n is n + 1 ms.
+    redis::cmd("XGROUP").arg("CREATE").arg(&key).arg("theirs").arg("5-0").query::<()>(&mut lab.plain()).unwrap();
+    let options = |group: &str| json!({"key": key, "field": "payload", "start_mode": "group", "group": group});
+    assert_eq!(read(&lab, options("theirs"), &key, ReadRequest::default()).await.ids(), (5..10).collect::<Vec<_>>());
+    // One that is not there yet begins at the beginning.
+    let source = lab.source(options("ours")).await.unwrap();
+    let reader = source.open(ReadRequest { stream: key.clone(), parallelism: 1, ..ReadRequest::default() }).await.unwrap();
+    assert_eq!(drain(reader.as_ref(), None).await.unwrap().ids(), (0..10).collect::<Vec<_>>());
+    let split = reader.splits().remove(0);
+    let place = |group: &str| -> Vec<String> {
+        let groups: Vec<Vec<redis::Value>> = redis::cmd("XINFO").arg("GROUPS").arg(&key).query(&mut lab.plain()).unwrap();
+        let told = |value: &redis::Value| redis::from_redis_value::<String>(value.clone()).unwrap_or_default();
+        let mine = groups.into_iter().find(|told_of| told(&told_of[1]) == group).unwrap();
+        let member = |name: &str| mine.chunks(2).find(|pair| told(&pair[0]) == name).map(|pair| told(&pair[1])).unwrap();
+        ["last-delivered-id", "lag"].map(member).into()
+    };
+    let part = |position: Option<Value>, done: bool| SplitProgress { split: split.clone(), position, done, rows: 0 };
+    source.committed(&key, &[part(Some(json!({"id": "4-0", "counted": 4, "delivered": true})), false)]).await.unwrap();
+    assert_eq!(place("ours"), ["4-0", "6"]);
+    source.committed(&key, &[part(None, true)]).await.unwrap();
+    assert_eq!(place("ours"), ["10-0", "0"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pattern_gives_a_stream_for_each_key_and_no_other_keys() {
     let lab = Lab::new("pattern");
     for name in ["a1", "a2", "b1"] {

@@ -137,6 +137,7 @@ async fn three_hundred_reconnects_lose_and_double_nothing() {
     survive(300).await;
 }
 
+/// `cargo nextest run -p weir-connectors --run-ignored only --no-capture -E 'test(ten_thousand_reconnects)'`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn ten_thousand_reconnects_lose_and_double_nothing() {

@@ -90,6 +90,7 @@ fn counts(report: &Value) -> Option<Vec<StreamCounts>> {
             rows_dead: number(stream, "rows_dead"),
             bytes_read: 0,
             bytes_written: number(stream, "bytes_written"),
+            lag_rows: stream.get("lag_rows").and_then(Value::as_u64),
         })
         .collect();
     (!found.is_empty()).then_some(found)

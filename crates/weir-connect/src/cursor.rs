@@ -1,4 +1,4 @@
-//! The incremental cursor, owned by the engine and the same for every source.
+//! The incremental cursor, the same for every source: the engine owns it from run to run, and a source that is asked without end by itself.
 //!
 //! A run reads rows with `cursor >= last maximum - lag`. The bound is inclusive, because rows with the same value, or an
 //! older one, may have been committed at the source after we looked. Rows that the last run already delivered are told
