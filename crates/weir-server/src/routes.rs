@@ -108,6 +108,10 @@ fn jobs_routes() -> Vec<Route> {
             .with(&[JOB])
             .gives_nothing()
             .conditional(),
+        get("/api/v1/jobs/{job_id}/graph", Viewer, "getJobGraph", graph::get)
+            .says("jobs", "Get a job's pipeline as a graph of nodes, with what the checker says of it")
+            .with(&[JOB])
+            .gives::<graph::Graph>(),
         get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
             .says("jobs", "List the kept versions of a job's spec, newest first")
             .with(&[JOB, LIMIT, CURSOR])

@@ -195,6 +195,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a job's pipeline as a graph of nodes, with what the checker says of it */
+        get: operations["getJobGraph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs/{job_id}/journal": {
         parameters: {
             query?: never;
@@ -1380,6 +1397,37 @@ export interface components {
              */
             value: number;
         };
+        /** @description The nodes of a pipeline and what flows between them. */
+        Graph: {
+            /** @description What this build says of the file now, warnings too. */
+            diagnostics: components["schemas"]["ProblemPart"][];
+            /** @description From each node to those that read it. */
+            edges: components["schemas"]["GraphEdge"][];
+            /** @description In the order of the file; empty when the file has errors that hide them. */
+            nodes: components["schemas"]["GraphNode"][];
+        };
+        /** @description What flows from one node to another. */
+        GraphEdge: {
+            /** @description The node before. */
+            from: string;
+            /** @description The output of that node, for nodes with several. */
+            port?: string | null;
+            /** @description The node after. */
+            to: string;
+        };
+        /** @description A node. */
+        GraphNode: {
+            /** @description The stored connection or the one of the file that it names. */
+            connection?: string | null;
+            /** @description The connector's or transform's name as written. */
+            kind: string;
+            /** @description Unique in the pipeline. */
+            name: string;
+            /** @description Its options, references to secrets as text. */
+            options: Record<string, never>;
+            /** @description What it is. */
+            role: components["schemas"]["NodeRole"];
+        };
         /** @description The health of the runner, as seed 001 prints it. */
         Health: {
             /** @description The parts. */
@@ -1815,6 +1863,11 @@ export interface components {
             /** @description `METHOD /path-prefix` patterns, `*` for any method; empty = all that the role may. */
             scopes?: components["schemas"]["Scope"][];
         };
+        /**
+         * @description What a node is.
+         * @enum {string}
+         */
+        NodeRole: "source" | "transform" | "sink";
         /**
          * @description What happens when a schedule fires while a run is going.
          * @enum {string}
@@ -3628,6 +3681,41 @@ export interface operations {
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
             429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getJobGraph: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Graph"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             503: components["responses"]["Problem503"];
             default: components["responses"]["Problem"];
         };

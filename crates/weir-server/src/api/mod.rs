@@ -6,6 +6,7 @@ pub mod audit;
 pub mod connections;
 pub mod connectors;
 pub mod events;
+pub mod graph;
 pub mod jobs;
 pub mod journal;
 pub mod me;
