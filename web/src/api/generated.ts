@@ -1047,6 +1047,8 @@ export interface components {
             id: string;
             /** @description Of which job. */
             job_id: string;
+            /** @description The job's name. */
+            job_name: string;
             /**
              * Format: date-time
              * @description When it ended.
@@ -1325,6 +1327,8 @@ export interface components {
             generated_at: string;
             /** @description How far behind the runs are that wait or go on. */
             lag: components["schemas"]["Worst"];
+            /** @description Active jobs that their schedule has called twice or more since they last succeeded, the longest first; at most 50. */
+            late_jobs: components["schemas"]["LateJob"][];
             /** @description What waits. */
             queue: components["schemas"]["Queue"];
             /** @description Runs queued today, by status. */
@@ -1389,8 +1393,19 @@ export interface components {
             fired_at: string;
             /** @description The job. */
             job_id: string;
+            /** @description What is watched; null when the rule is gone. */
+            metric?: string | null;
+            /** @description Its name. */
+            name: string;
             /** @description Its rule. */
             rule_id: string;
+            /** @description `info`, `warning`, `critical`. */
+            severity?: string | null;
+            /**
+             * Format: double
+             * @description Above this it fires.
+             */
+            threshold?: number | null;
             /**
              * Format: double
              * @description The value that broke the rule.
@@ -1701,6 +1716,8 @@ export interface components {
             source_kinds: string[];
             /** @description Whether it runs by itself. */
             status: components["schemas"]["JobStatus"];
+            /** @description Its IANA zone. */
+            timezone?: string | null;
             /**
              * Format: date-time
              * @description When.
@@ -1750,6 +1767,18 @@ export interface components {
             last: number;
             /** @description In order. */
             segments: components["schemas"]["SegmentState"][];
+        };
+        /** @description A job that is behind its schedule. */
+        LateJob: {
+            /**
+             * Format: date-time
+             * @description The first fire that no run has answered with success.
+             */
+            due_at: string;
+            /** @description The job. */
+            job_id: string;
+            /** @description Its name. */
+            name: string;
         };
         /** @description A line of a run's log. */
         LogLine: {
@@ -2198,6 +2227,8 @@ export interface components {
             id: string;
             /** @description Of which job. */
             job_id: string;
+            /** @description The job's name, also when it is deleted. */
+            job_name: string;
             /**
              * Format: int64
              * @description The job's version that it executes.
@@ -2630,6 +2661,8 @@ export interface components {
              * @description Seconds; 0 if there is none.
              */
             max_seconds: number;
+            /** @description Its name. */
+            name?: string | null;
         };
     };
     responses: {

@@ -25,6 +25,8 @@ pub struct RunView {
     pub id: String,
     /// Of which job.
     pub job_id: String,
+    /// The job's name, also when it is deleted.
+    pub job_name: String,
     /// The job's version that it executes.
     pub job_version: i64,
     /// Where it stands.
@@ -97,8 +99,28 @@ pub struct StreamView {
     pub bytes_written: u64,
 }
 
-impl From<model::Run> for RunView {
-    fn from(run: model::Run) -> Self {
+/// Runs with the names of their jobs, which are another table.
+async fn shown(store: &TenantStore, runs: Vec<model::Run>) -> weir_error::Result<Vec<RunView>> {
+    let names = store.job_names(runs.iter().map(|run| &run.job_id)).await?;
+    let named = |run: model::Run| {
+        let name = names.get(&run.job_id).cloned().unwrap_or_default();
+        RunView::of(run, name)
+    };
+    Ok(runs.into_iter().map(named).collect())
+}
+
+async fn shown_page(store: &TenantStore, page: model::Page<model::Run>) -> Reply {
+    Answer::json(&Page { items: shown(store, page.items).await?, next_cursor: page.next_cursor })
+}
+
+async fn shown_one(store: &TenantStore, run: model::Run) -> weir_error::Result<RunView> {
+    let names = store.job_names([&run.job_id]).await?;
+    let name = names.into_values().next().unwrap_or_default();
+    Ok(RunView::of(run, name))
+}
+
+impl RunView {
+    fn of(run: model::Run, job_name: String) -> Self {
         let (kind, fire_at, run_id) = match run.trigger {
             model::Trigger::Manual => ("manual", None, None),
             model::Trigger::Schedule { fire_at } => ("schedule", Some(fire_at), None),
@@ -107,6 +129,7 @@ impl From<model::Run> for RunView {
         Self {
             id: run.id.to_string(),
             job_id: run.job_id.to_string(),
+            job_name,
             job_version: run.job_version,
             status: run.status.into(),
             trigger: TriggerView { kind, fire_at, run_id },
@@ -147,8 +170,9 @@ fn filter(ask: &Ask, job_id: Option<JobId>) -> RunFilter {
 /// `GET /runs`.
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let job_id = ask.values.text("job_id").map(JobId::from);
-    let page = ask.app.tenant(&me.scope).list_runs(&filter(&ask, job_id), &ask.page()).await?;
-    Answer::json(&Page::<RunView>::of(page))
+    let store = ask.app.tenant(&me.scope);
+    let page = store.list_runs(&filter(&ask, job_id), &ask.page()).await?;
+    shown_page(&store, page).await
 }
 
 /// `GET /jobs/{job_id}/runs`.
@@ -157,31 +181,32 @@ pub async fn list_of_job(ask: Ask, me: Caller) -> Reply {
     let job_id = JobId::from(ask.id("job_id"));
     store.job(&job_id).await?;
     let page = store.list_runs(&filter(&ask, Some(job_id)), &ask.page()).await?;
-    Answer::json(&Page::<RunView>::of(page))
+    shown_page(&store, page).await
 }
 
 /// `GET /runs/{run_id}`.
 pub async fn get(ask: Ask, me: Caller) -> Reply {
-    let run = ask.app.tenant(&me.scope).run(&RunId::from(ask.id("run_id"))).await?;
-    Answer::json(&RunView::from(run))
+    let store = ask.app.tenant(&me.scope);
+    let run = store.run(&RunId::from(ask.id("run_id"))).await?;
+    Answer::json(&shown_one(&store, run).await?)
 }
 
 /// `POST /runs/{run_id}/cancel`.
 pub async fn cancel(ask: Ask, me: Caller) -> Reply {
     let run = RunService::new(&ask.app.platform, &me.scope).cancel(&RunId::from(ask.id("run_id"))).await?;
-    Answer::json(&RunView::from(run))
+    Answer::json(&shown_one(&ask.app.tenant(&me.scope), run).await?)
 }
 
 /// `POST /runs/{run_id}/retry`.
 pub async fn retry(ask: Ask, me: Caller) -> Reply {
     let run = RunService::new(&ask.app.platform, &me.scope).retry(&RunId::from(ask.id("run_id"))).await?;
-    queued(run)
+    queued(&ask.app.tenant(&me.scope), run).await
 }
 
 /// 202 with the run and where it is.
-pub fn queued(run: model::Run) -> Reply {
+pub async fn queued(store: &TenantStore, run: model::Run) -> Reply {
     let place = format!("/api/v1/runs/{}", run.id);
-    Answer::accepted(&RunView::from(run)).location(&place)
+    Answer::accepted(&shown_one(store, run).await?).location(&place)
 }
 
 /// A line of a run's log.
