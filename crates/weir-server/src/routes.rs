@@ -191,7 +191,7 @@ fn runs_routes() -> Vec<Route> {
             .with(&[RUN])
             .gives::<runs::RunView>(),
         get("/api/v1/runs/{run_id}/logs", Viewer, "getRunLogs", runs::logs)
-            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end`")
+            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end`")
             .with(&[RUN, LIMIT, AFTER])
             .gives::<runs::Logs>()
             .gives_media("text/event-stream"),

@@ -579,7 +579,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end` */
+        /** Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end` */
         get: operations["getRunLogs"];
         put?: never;
         post?: never;

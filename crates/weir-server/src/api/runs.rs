@@ -1,7 +1,10 @@
 //! Runs: list, get, cancel, retry, logs (JSON or live).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -252,10 +255,10 @@ pub async fn logs(ask: Ask, me: Caller) -> Reply {
     let run = store.run(&id).await?;
     let after = stream::last_event_id(&ask.headers).or(ask.values.integer("after")).unwrap_or(0);
     if stream::wanted(&ask.headers) {
-        let state = Arc::new((store, id, std::sync::atomic::AtomicI64::new(after)));
+        let followed = Arc::new(Followed { store, id, after: AtomicI64::new(after), told: AtomicU64::new(0) });
         return stream::follow(&ask, &me.scope, move || {
-            let state = state.clone();
-            async move { more(&state.0, &state.1, &state.2).await }
+            let followed = followed.clone();
+            async move { followed.more().await }
         });
     }
     let lines = store.logs(&id, after, ask.page().limit).await?;
@@ -263,16 +266,38 @@ pub async fn logs(ask: Ask, me: Caller) -> Reply {
     Answer::json(&Logs { run_status: run.status.into(), items: lines.into_iter().map(LineView::from).collect(), next_after })
 }
 
-/// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
-/// look means that there is nothing more.
-async fn more(store: &TenantStore, id: &RunId, after: &std::sync::atomic::AtomicI64) -> weir_error::Result<Step> {
-    use std::sync::atomic::Ordering::Relaxed;
-    let run = store.run(id).await?;
-    let lines = store.logs(id, after.load(Relaxed), MAX_LIMIT).await?;
-    if let Some(last) = lines.last() {
-        after.store(last.seq, Relaxed);
+/// A run whose log somebody follows.
+struct Followed {
+    store: TenantStore,
+    id: RunId,
+    /// The last line that was sent.
+    after: AtomicI64,
+    /// What the run looked like when it was sent last, as a hash; 0 = it was not.
+    told: AtomicU64,
+}
+
+impl Followed {
+    /// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
+    /// look means that there is nothing more.
+    async fn more(&self) -> weir_error::Result<Step> {
+        let run = self.store.run(&self.id).await?;
+        let over = run.status.is_final();
+        let mut frames: Vec<_> = self.changed(run).await?.into_iter().collect();
+        let lines = self.store.logs(&self.id, self.after.load(Relaxed), MAX_LIMIT).await?;
+        if let Some(last) = lines.last() {
+            self.after.store(last.seq, Relaxed);
+        }
+        let more = !lines.is_empty();
+        frames.extend(lines.into_iter().map(|line| stream::frame(Some(line.seq), "log", &LineView::from(line))));
+        Ok(Step { frames, over: over && !more, more: more && over })
     }
-    let more = !lines.is_empty();
-    let frames = lines.into_iter().map(|line| stream::frame(Some(line.seq), "log", &LineView::from(line))).collect();
-    Ok(Step { frames, over: run.status.is_final() && !more, more: more && run.status.is_final() })
+
+    /// The run as an event, if it is not as it was. It has no id: who comes again is told it again.
+    async fn changed(&self, run: model::Run) -> weir_error::Result<Option<Bytes>> {
+        let frame = stream::frame(None, "run", &shown_one(&self.store, run).await?);
+        let mut hasher = DefaultHasher::new();
+        frame.hash(&mut hasher);
+        let now = hasher.finish().max(1);
+        Ok((self.told.swap(now, Relaxed) != now).then_some(frame))
+    }
 }
