@@ -30,6 +30,9 @@ it('the first load is light: the entry with all that it imports, and the first p
   const whole = sizes.reduce((sum, [, size]) => sum + size, 0);
   expect(whole, JSON.stringify(sizes)).toBeLessThan(MOST);
   // The heavy libraries are of pages that need them.
-  const heavy = ['codemirror', 'xyflow', 'uPlot', 'dagre'];
-  expect([...files].filter((file) => heavy.some((name) => file.includes(name)))).toEqual([]);
+  for (const heavy of ['TimePlot', 'Flow', 'CodeViewer']) {
+    const chunk = manifest[`src/ui/${heavy}.tsx`];
+    expect(chunk, heavy).toBeDefined();
+    expect(files.has(chunk?.file ?? ''), heavy).toBe(false);
+  }
 });
