@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
 # The property tests draw the same cases each time, so that a change is judged by what it changed. Others: PROPTEST_RNG_SEED=$RANDOM ./test.sh
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
-export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
+export PATH="$WEIR_CACHE/node/bin:${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
 
 # What the default build leaves out: Pulsar and Kafka need tools of the system, no real MongoDB has seen its connector.
 features=(--features weir/pulsar,weir/mongodb,weir/kafka)
@@ -18,6 +18,8 @@ step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 step "format"
 cargo fmt --all --check
+step "web pages"
+cargo xtask web build
 step "build"
 cargo build --workspace --locked --quiet "${features[@]}"
 step "clippy"
@@ -28,5 +30,7 @@ step "house rules"
 cargo xtask lint
 step "services"
 for service in minio vault otel-collector ignite kafka schema-registry pulsar mariadb mysql; do cargo xtask service install "$service"; done
+step "tests of the web pages"
+cargo xtask web test
 step "tests"
 exec cargo nextest run --workspace --locked "${features[@]}" --no-fail-fast --status-level fail --final-status-level slow "$@"

@@ -108,6 +108,10 @@ fn jobs_routes() -> Vec<Route> {
             .with(&[JOB])
             .gives_nothing()
             .conditional(),
+        get("/api/v1/jobs/{job_id}/graph", Viewer, "getJobGraph", graph::get)
+            .says("jobs", "Get a job's pipeline as a graph of nodes, with what the checker says of it")
+            .with(&[JOB])
+            .gives::<graph::Graph>(),
         get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
             .says("jobs", "List the kept versions of a job's spec, newest first")
             .with(&[JOB, LIMIT, CURSOR])
@@ -187,7 +191,7 @@ fn runs_routes() -> Vec<Route> {
             .with(&[RUN])
             .gives::<runs::RunView>(),
         get("/api/v1/runs/{run_id}/logs", Viewer, "getRunLogs", runs::logs)
-            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end`")
+            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end`")
             .with(&[RUN, LIMIT, AFTER])
             .gives::<runs::Logs>()
             .gives_media("text/event-stream"),
@@ -356,6 +360,9 @@ fn access_routes() -> Vec<Route> {
     let tenant = Param::id("tenant_id", "The tenant.");
     let principal = Param::id("principal_id", "The principal.");
     vec![
+        get("/api/v1/me", Viewer, "getMe", me::get)
+            .says("access", "Say who asks: the principal, its tenant, its role and the scopes of its token")
+            .gives::<me::Me>(),
         get("/api/v1/quotas", Viewer, "getQuotas", tenants::quotas)
             .says("tenants", "Get the own tenant's limits and what it has used of them")
             .gives::<tenants::QuotaUse>(),
