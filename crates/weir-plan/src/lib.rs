@@ -45,4 +45,5 @@ pub use problem::code;
 pub use program::checked_table::Aside;
 pub use program::prepared::prepared;
 pub use program::record::{decode_record, encode as encode_record};
+pub use types::show_field;
 pub use vocabulary::{Words, vocabulary};
