@@ -389,6 +389,9 @@ fn access_routes() -> Vec<Route> {
     let tenant = Param::id("tenant_id", "The tenant.");
     let principal = Param::id("principal_id", "The principal.");
     vec![
+        get("/api/v1/me", Viewer, "getMe", me::get)
+            .says("access", "Say who asks: the principal, its tenant, its role and the scopes of its token")
+            .gives::<me::Me>(),
         get("/api/v1/quotas", Viewer, "getQuotas", tenants::quotas)
             .says("tenants", "Get the own tenant's limits and what it has used of them")
             .gives::<tenants::QuotaUse>(),

@@ -9,6 +9,7 @@ pub mod connectors;
 pub mod events;
 pub mod jobs;
 pub mod journal;
+pub mod me;
 pub mod monitoring;
 pub mod page;
 pub mod pipelines;

@@ -1,0 +1,29 @@
+import { Outlet, type RouteObject, createBrowserRouter } from 'react-router';
+import { Login } from '@/features/login/Login';
+import { NoSuchPage, RouteFailure } from '@/ui/RouteFailure';
+import { Loading } from '@/ui/states';
+import { Shell } from './Shell';
+
+/** A page in a chunk of its own, loaded when it is first looked at. */
+const page = (path: string, load: () => Promise<{ default: React.ComponentType }>): RouteObject => ({
+  path,
+  lazy: async () => ({ Component: (await load()).default }),
+});
+
+export const pages: RouteObject[] = [
+  { index: true, lazy: async () => ({ Component: (await import('@/features/overview/OverviewPage')).default }) },
+  { path: '*', Component: NoSuchPage },
+];
+
+export const newRouter = () =>
+  createBrowserRouter([
+    {
+      element: (
+        <Login>
+          <Outlet />
+        </Login>
+      ),
+      HydrateFallback: Loading,
+      children: [{ path: '/', Component: Shell, children: [{ ErrorBoundary: RouteFailure, children: pages }] }],
+    },
+  ]);
