@@ -4,6 +4,7 @@
 //!   are made from it, so there is no operation outside it;
 //! * `gate`: what happens to every request around its handler;
 //! * `api`: one file per resource; `legacy`: the API of seed 001 on the same port;
+//! * `pages`: the web pages, embedded, where no operation has a path;
 //! * `problem`: how this server says no; `body`, `params`: what a request may look like.
 #![deny(missing_docs)]
 
@@ -18,6 +19,7 @@ mod gate;
 mod idempotency;
 pub mod legacy;
 mod openapi;
+mod pages;
 pub mod params;
 pub mod problem;
 pub mod route;
@@ -55,7 +57,7 @@ pub fn router(platform: Platform, stop: CancellationToken) -> Router {
     for (path, methods) in paths {
         router = router.route(path, methods);
     }
-    router.method_not_allowed_fallback(wrong_method).fallback(no_route)
+    router.method_not_allowed_fallback(wrong_method).fallback(page_or_nothing)
 }
 
 /// `/metrics` alone, for the second listener (`METRICS_PORT`): no token, so it belongs in a network of its own.
@@ -81,6 +83,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 /// There is no such thing, or it is another tenant's: the answer is the same.
 pub(crate) fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "WEIR-API-404", "there is no such thing")
+}
+
+async fn page_or_nothing(request: Request) -> Response<Body> {
+    match pages::answer(&request) {
+        Some(page) => page,
+        None => no_route(request).await,
+    }
 }
 
 async fn no_route(request: Request) -> Response<Body> {

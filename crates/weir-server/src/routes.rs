@@ -109,6 +109,10 @@ fn jobs_routes() -> Vec<Route> {
             .with(&[JOB])
             .gives_nothing()
             .conditional(),
+        get("/api/v1/jobs/{job_id}/graph", Viewer, "getJobGraph", graph::get)
+            .says("jobs", "Get a job's pipeline as a graph of nodes, with what the checker says of it")
+            .with(&[JOB])
+            .gives::<graph::Graph>(),
         get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
             .says("jobs", "List the kept versions of a job's spec, newest first")
             .with(&[JOB, LIMIT, CURSOR])
@@ -188,7 +192,7 @@ fn runs_routes() -> Vec<Route> {
             .with(&[RUN])
             .gives::<runs::RunView>(),
         get("/api/v1/runs/{run_id}/logs", Viewer, "getRunLogs", runs::logs)
-            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end`")
+            .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end`")
             .with(&[RUN, LIMIT, AFTER])
             .gives::<runs::Logs>()
             .gives_media("text/event-stream"),

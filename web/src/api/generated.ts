@@ -195,6 +195,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a job's pipeline as a graph of nodes, with what the checker says of it */
+        get: operations["getJobGraph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs/{job_id}/journal": {
         parameters: {
             query?: never;
@@ -562,7 +579,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a run's log; with `Accept: text/event-stream` live: events `log`, at last `end` */
+        /** Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end` */
         get: operations["getRunLogs"];
         put?: never;
         post?: never;
@@ -1030,6 +1047,8 @@ export interface components {
             id: string;
             /** @description Of which job. */
             job_id: string;
+            /** @description The job's name. */
+            job_name: string;
             /**
              * Format: date-time
              * @description When it ended.
@@ -1308,6 +1327,8 @@ export interface components {
             generated_at: string;
             /** @description How far behind the runs are that wait or go on. */
             lag: components["schemas"]["Worst"];
+            /** @description Active jobs that their schedule has called twice or more since they last succeeded, the longest first; at most 50. */
+            late_jobs: components["schemas"]["LateJob"][];
             /** @description What waits. */
             queue: components["schemas"]["Queue"];
             /** @description Runs queued today, by status. */
@@ -1372,13 +1393,55 @@ export interface components {
             fired_at: string;
             /** @description The job. */
             job_id: string;
+            /** @description What is watched; null when the rule is gone. */
+            metric?: string | null;
+            /** @description Its name. */
+            name: string;
             /** @description Its rule. */
             rule_id: string;
+            /** @description `info`, `warning`, `critical`. */
+            severity?: string | null;
+            /**
+             * Format: double
+             * @description Above this it fires.
+             */
+            threshold?: number | null;
             /**
              * Format: double
              * @description The value that broke the rule.
              */
             value: number;
+        };
+        /** @description The nodes of a pipeline and what flows between them. */
+        Graph: {
+            /** @description What this build says of the file now, warnings too. */
+            diagnostics: components["schemas"]["ProblemPart"][];
+            /** @description From each node to those that read it. */
+            edges: components["schemas"]["GraphEdge"][];
+            /** @description In the order of the file; empty when the file has errors that hide them. */
+            nodes: components["schemas"]["GraphNode"][];
+        };
+        /** @description What flows from one node to another. */
+        GraphEdge: {
+            /** @description The node before. */
+            from: string;
+            /** @description The output of that node, for nodes with several. */
+            port?: string | null;
+            /** @description The node after. */
+            to: string;
+        };
+        /** @description A node. */
+        GraphNode: {
+            /** @description The stored connection or the one of the file that it names. */
+            connection?: string | null;
+            /** @description The connector's or transform's name as written. */
+            kind: string;
+            /** @description Unique in the pipeline. */
+            name: string;
+            /** @description Its options, references to secrets as text. */
+            options: Record<string, never>;
+            /** @description What it is. */
+            role: components["schemas"]["NodeRole"];
         };
         /** @description The health of the runner, as seed 001 prints it. */
         Health: {
@@ -1653,6 +1716,8 @@ export interface components {
             source_kinds: string[];
             /** @description Whether it runs by itself. */
             status: components["schemas"]["JobStatus"];
+            /** @description Its IANA zone. */
+            timezone?: string | null;
             /**
              * Format: date-time
              * @description When.
@@ -1702,6 +1767,18 @@ export interface components {
             last: number;
             /** @description In order. */
             segments: components["schemas"]["SegmentState"][];
+        };
+        /** @description A job that is behind its schedule. */
+        LateJob: {
+            /**
+             * Format: date-time
+             * @description The first fire that no run has answered with success.
+             */
+            due_at: string;
+            /** @description The job. */
+            job_id: string;
+            /** @description Its name. */
+            name: string;
         };
         /** @description A line of a run's log. */
         LogLine: {
@@ -1815,6 +1892,11 @@ export interface components {
             /** @description `METHOD /path-prefix` patterns, `*` for any method; empty = all that the role may. */
             scopes?: components["schemas"]["Scope"][];
         };
+        /**
+         * @description What a node is.
+         * @enum {string}
+         */
+        NodeRole: "source" | "transform" | "sink";
         /**
          * @description What happens when a schedule fires while a run is going.
          * @enum {string}
@@ -2145,6 +2227,8 @@ export interface components {
             id: string;
             /** @description Of which job. */
             job_id: string;
+            /** @description The job's name, also when it is deleted. */
+            job_name: string;
             /**
              * Format: int64
              * @description The job's version that it executes.
@@ -2577,6 +2661,8 @@ export interface components {
              * @description Seconds; 0 if there is none.
              */
             max_seconds: number;
+            /** @description Its name. */
+            name?: string | null;
         };
     };
     responses: {
@@ -3628,6 +3714,41 @@ export interface operations {
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
             429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getJobGraph: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Graph"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             503: components["responses"]["Problem503"];
             default: components["responses"]["Problem"];
         };

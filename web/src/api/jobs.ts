@@ -87,3 +87,12 @@ export function useJobAction<A extends unknown[], T>(act: (...args: A) => Promis
     },
   });
 }
+
+export type Graph = Schemas['Graph'];
+
+export const useJobGraph = (id: string, version: number) =>
+  useQuery({
+    queryKey: ['jobs', 'one', id, 'graph', version],
+    queryFn: () => answer(client.GET('/api/v1/jobs/{job_id}/graph', { params: { path: { job_id: id } } })),
+    staleTime: 60_000,
+  });

@@ -26,7 +26,8 @@ export const runsQuery = (filter: RunFilter, limit = 100) =>
       answer(client.GET('/api/v1/runs', { params: { query: { limit, ...filter, ...(pageParam === '' ? {} : { cursor: pageParam }) } } })),
     initialPageParam: '',
     getNextPageParam: (page) => page.next_cursor ?? undefined,
-    refetchInterval: SOON,
+    // Who has scrolled far does not want all of it asked for again.
+    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) > 3 ? false : SOON),
   });
 
 export const useRuns = (filter: RunFilter, limit?: number) => useInfiniteQuery(runsQuery(filter, limit));
@@ -37,12 +38,12 @@ export const runQuery = (id: string) =>
     queryFn: () => answer(client.GET('/api/v1/runs/{run_id}', { params: { path: { run_id: id } } })),
   });
 
-/** A run; while it goes on it is asked for again, every second. */
+/** A run; while it goes on it is asked for again. Its page is told of every change by the stream. */
 export const useRun = (id: string) =>
   useQuery({
     ...runQuery(id),
     enabled: id !== '',
-    refetchInterval: (query) => (query.state.data === undefined || isOver(query.state.data.status) ? false : 1_000),
+    refetchInterval: (query) => (query.state.data === undefined || isOver(query.state.data.status) ? false : SOON),
   });
 
 export const runActions = {

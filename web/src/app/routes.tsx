@@ -12,6 +12,11 @@ const page = (path: string, load: () => Promise<{ default: React.ComponentType }
 
 export const pages: RouteObject[] = [
   { index: true, lazy: async () => ({ Component: (await import('@/features/overview/OverviewPage')).default }) },
+  page('pipelines', () => import('@/features/pipelines/PipelinesPage')),
+  page('pipelines/:job/:tab?', () => import('@/features/pipeline/PipelinePage')),
+  page('runs', () => import('@/features/runs/RunsPage')),
+  page('runs/compare', () => import('@/features/runs/ComparePage')),
+  page('runs/:run/:tab?', () => import('@/features/run/RunPage')),
   { path: '*', Component: NoSuchPage },
 ];
 

@@ -11,7 +11,7 @@ use weir_store::{Store, TenantScope, TenantStore};
 
 use crate::Platform;
 use crate::seal::{KeyRing, Place};
-use crate::workbench::Workbench;
+use crate::workbench::{Checked, Workbench};
 
 use super::body::{self, Body};
 use super::covered;
@@ -200,6 +200,14 @@ impl JobService {
             None => None,
         };
         Ok(store.resume_job(id, next).await?)
+    }
+
+    /// A stored job's pipeline, as this build reads it now.
+    pub async fn look(&self, scope: &TenantScope, id: &JobId) -> Result<Checked, Refused> {
+        let store = self.store.tenant(scope);
+        let job = store.job(id).await?;
+        let stored = stored_connections(&store, &job.body.spec).await?;
+        Ok(covered::check(self.workbench.as_ref(), &job.body.spec, FILE, &stored))
     }
 
     /// What creating a job of this body would say. Nothing is stored.

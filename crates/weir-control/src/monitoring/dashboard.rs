@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use weir_error::Result;
 use weir_store::model::{
-    Alert, AlertState, JobId, JobStatus, MetricPoint, MetricQuery, PageRequest, Run, RunFilter, RunStatus, TenantId,
+    Alert, AlertState, JobId, JobStatus, MetricPoint, MetricQuery, NewRule, PageRequest, RuleId, Run, RunFilter, RunStatus,
+    TenantId,
 };
 use weir_store::{Actor, TenantScope};
 
@@ -15,6 +16,7 @@ use super::alerts::freshness;
 use super::measures::{MEASURES, fold};
 use super::points::{due_at, seconds};
 use crate::Platform;
+use crate::schedule::next_fires;
 
 /// Runs that are looked through for one answer, newest first.
 const MOST_RUNS: usize = 5_000;
@@ -101,6 +103,8 @@ pub struct Dashboard {
     pub runs_today: BTreeMap<String, u64>,
     /// Jobs whose newest ended run failed, the newest failure first; at most 50.
     pub failing_jobs: Vec<FailingJob>,
+    /// Active jobs that their schedule has called twice or more since they last succeeded, the longest first; at most 50.
+    pub late_jobs: Vec<LateJob>,
     /// How much moves.
     pub throughput: Throughput,
     /// How far behind the runs are that wait or go on.
@@ -132,6 +136,17 @@ pub struct FailingJob {
     pub message: Option<String>,
 }
 
+/// A job that is behind its schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct LateJob {
+    /// The job.
+    pub job_id: String,
+    /// Its name.
+    pub name: String,
+    /// The first fire that no run has answered with success.
+    pub due_at: DateTime<Utc>,
+}
+
 /// Rows and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Throughput {
@@ -152,6 +167,8 @@ pub struct Worst {
     pub max_seconds: f64,
     /// The job.
     pub job_id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// An alert that holds.
@@ -163,6 +180,14 @@ pub struct FiringAlert {
     pub rule_id: String,
     /// The job.
     pub job_id: String,
+    /// Its name.
+    pub name: String,
+    /// What is watched; null when the rule is gone.
+    pub metric: Option<String>,
+    /// Above this it fires.
+    pub threshold: Option<f64>,
+    /// `info`, `warning`, `critical`.
+    pub severity: Option<String>,
     /// The value that broke the rule.
     pub value: f64,
     /// Since when.
@@ -203,6 +228,11 @@ pub async fn dashboard(platform: &Platform, asker: &TenantScope) -> Result<Dashb
         fold(metric, points.iter().filter(|point| point.at >= from)).unwrap_or(0.0)
     };
     let quarter = now - chrono::Duration::minutes(15);
+    let (freshness, late_jobs) = schedules(platform, asker, now).await?;
+    let store = platform.store.tenant(asker);
+    let lag = worst(active.iter().map(|run| (&run.job_id, seconds(due_at(run), now))));
+    let lagging: Option<JobId> = lag.job_id.as_deref().map(JobId::from);
+    let name = store.job_names(&lagging).await?.into_values().next();
     let waiting = active.iter().filter(|run| run.status == RunStatus::Queued);
     Ok(Dashboard {
         generated_at: now,
@@ -214,8 +244,9 @@ pub async fn dashboard(platform: &Platform, asker: &TenantScope) -> Result<Dashb
             rows_per_second: gained(&rows, quarter) / 900.0,
             bytes_per_second: gained(&bytes, quarter) / 900.0,
         },
-        lag: worst(active.iter().map(|run| (&run.job_id, seconds(due_at(run), now)))),
-        freshness: freshness_of_schedules(platform, asker, now).await?,
+        late_jobs,
+        lag: Worst { name, ..lag },
+        freshness,
         alerts: firing_alerts(platform, asker).await?,
         queue: Queue {
             queued: waiting.clone().count() as u64,
@@ -289,7 +320,7 @@ fn by_status(runs: &[Run]) -> BTreeMap<String, u64> {
 
 fn worst<'a>(values: impl Iterator<Item = (&'a JobId, f64)>) -> Worst {
     let worst = values.max_by(|(_, a), (_, b)| a.total_cmp(b));
-    worst.map_or_else(Worst::default, |(job, value)| Worst { max_seconds: value, job_id: Some(job.to_string()) })
+    worst.map_or_else(Worst::default, |(job, value)| Worst { max_seconds: value, job_id: Some(job.to_string()), name: None })
 }
 
 async fn failing_jobs(platform: &Platform, asker: &TenantScope, now: DateTime<Utc>) -> Result<Vec<FailingJob>> {
@@ -322,10 +353,10 @@ async fn failing_jobs(platform: &Platform, asker: &TenantScope, now: DateTime<Ut
 }
 
 /// Of jobs that should run by themselves; those that a person starts are as old as the person lets them be.
-async fn freshness_of_schedules(platform: &Platform, asker: &TenantScope, now: DateTime<Utc>) -> Result<Worst> {
+async fn schedules(platform: &Platform, asker: &TenantScope, now: DateTime<Utc>) -> Result<(Worst, Vec<LateJob>)> {
     let store = platform.store.tenant(asker);
     let filter = weir_store::model::JobFilter { status: Some(JobStatus::Active), ..Default::default() };
-    let mut worst_age = Worst::default();
+    let (mut worst_age, mut late) = (Worst::default(), Vec::new());
     let mut cursor = None;
     let mut newest: BTreeMap<JobId, DateTime<Utc>> = BTreeMap::new();
     for run in runs_since(platform, asker.tenant(), None, &[RunStatus::Succeeded], now - chrono::Duration::days(30)).await? {
@@ -335,28 +366,53 @@ async fn freshness_of_schedules(platform: &Platform, asker: &TenantScope, now: D
     }
     loop {
         let page = store.list_jobs(&filter, &PageRequest { limit: 500, cursor }).await?;
-        for job in page.items.iter().filter(|job| job.cron.is_some()) {
-            let age = seconds(newest.get(&job.id).copied().unwrap_or(job.created_at), now);
+        for job in page.items {
+            let Some(schedule) = &job.schedule else { continue };
+            let since = newest.get(&job.id).copied().unwrap_or(job.created_at);
+            let age = seconds(since, now);
+            // A schedule that was stored can be read; if it cannot, the scheduler says so.
+            if let Ok([first, second]) = next_fires(schedule, since, 2).as_deref()
+                && *second <= now
+            {
+                late.push(LateJob { job_id: job.id.to_string(), name: job.name.clone(), due_at: *first });
+            }
             if age > worst_age.max_seconds {
-                worst_age = Worst { max_seconds: age, job_id: Some(job.id.to_string()) };
+                worst_age = Worst { max_seconds: age, job_id: Some(job.id.to_string()), name: Some(job.name) };
             }
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
-            return Ok(worst_age);
+            late.sort_by_key(|job: &LateJob| job.due_at);
+            late.truncate(50);
+            return Ok((worst_age, late));
         }
     }
 }
 
 async fn firing_alerts(platform: &Platform, asker: &TenantScope) -> Result<Vec<FiringAlert>> {
     let page = PageRequest { limit: 100, cursor: None };
-    let alerts = platform.store.tenant(asker).alerts(None, Some(AlertState::Firing), &page).await?.items;
-    let shown = |alert: Alert| FiringAlert {
-        alert_id: alert.id.to_string(),
-        rule_id: alert.rule_id.to_string(),
-        job_id: alert.job_id.to_string(),
-        value: alert.value,
-        fired_at: alert.fired_at,
+    let store = platform.store.tenant(asker);
+    let alerts = store.alerts(None, Some(AlertState::Firing), &page).await?.items;
+    let names = store.job_names(alerts.iter().map(|alert| &alert.job_id)).await?;
+    let mut rules: BTreeMap<RuleId, NewRule> = BTreeMap::new();
+    for job in names.keys() {
+        // Of a deleted job there are no rules.
+        let of_job = store.rules(job).await.unwrap_or_default();
+        rules.extend(of_job.into_iter().map(|rule| (rule.id, rule.body)));
+    }
+    let shown = |alert: Alert| {
+        let rule = rules.get(&alert.rule_id);
+        FiringAlert {
+            alert_id: alert.id.to_string(),
+            rule_id: alert.rule_id.to_string(),
+            name: names.get(&alert.job_id).cloned().unwrap_or_default(),
+            job_id: alert.job_id.to_string(),
+            metric: rule.map(|rule| rule.metric.clone()),
+            threshold: rule.map(|rule| rule.threshold),
+            severity: rule.map(|rule| rule.severity.clone()),
+            value: alert.value,
+            fired_at: alert.fired_at,
+        }
     };
     Ok(alerts.into_iter().map(shown).collect())
 }

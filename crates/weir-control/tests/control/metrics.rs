@@ -132,6 +132,7 @@ async fn the_dashboard_shows_what_fails_what_waits_and_what_it_costs() {
     assert_eq!(shown.failing_jobs[0].code.as_deref(), Some("WEIR-WORKER-022"));
     assert_eq!((shown.throughput.rows_today, shown.throughput.rows_per_second, shown.queue.queued), (900.0, 1.0, 1));
     assert!((shown.cost.today_usd - 0.12).abs() < 0.001, "{:?}", shown.cost);
+    assert!(shown.late_jobs.is_empty() && shown.lag.name.as_deref() == Some("good"), "{:?} {:?}", shown.late_jobs, shown.lag);
     let other = monitoring::dashboard(&stage.platform, &stage.scope("other")).await.unwrap();
     assert_eq!((other.throughput.rows_today, other.failing_jobs.len(), other.queue.queued), (0.0, 0, 0));
 }

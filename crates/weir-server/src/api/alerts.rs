@@ -226,6 +226,8 @@ pub struct AlertView {
     pub rule_id: String,
     /// Of which job.
     pub job_id: String,
+    /// The job's name.
+    pub job_name: String,
     /// Whether it still holds.
     pub state: AlertState,
     /// The value that broke the rule.
@@ -238,12 +240,13 @@ pub struct AlertView {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
-impl From<model::Alert> for AlertView {
-    fn from(alert: model::Alert) -> Self {
+impl AlertView {
+    fn of(alert: model::Alert, job_name: String) -> Self {
         Self {
             id: alert.id.to_string(),
             rule_id: alert.rule_id.to_string(),
             job_id: alert.job_id.to_string(),
+            job_name,
             state: alert.state.into(),
             value: alert.value,
             fired_at: alert.fired_at,
@@ -256,8 +259,14 @@ impl From<model::Alert> for AlertView {
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let job = ask.values.text("job_id").map(JobId::from);
     let state = words::read::<AlertState>(ask.values.text("state")).map(Into::into);
-    let page = ask.app.tenant(&me.scope).alerts(job.as_ref(), state, &ask.page()).await?;
-    Answer::json(&Page::<AlertView>::of(page))
+    let store = ask.app.tenant(&me.scope);
+    let page = store.alerts(job.as_ref(), state, &ask.page()).await?;
+    let names = store.job_names(page.items.iter().map(|alert| &alert.job_id)).await?;
+    let named = |alert: model::Alert| {
+        let name = names.get(&alert.job_id).cloned().unwrap_or_default();
+        AlertView::of(alert, name)
+    };
+    Answer::json(&Page { items: page.items.into_iter().map(named).collect(), next_cursor: page.next_cursor })
 }
 
 /// No notifications of a job, or of all, for a while.

@@ -169,6 +169,8 @@ pub struct JobSummaryView {
     pub sink_kinds: Vec<String>,
     /// The cron expression.
     pub cron: Option<String>,
+    /// Its IANA zone.
+    pub timezone: Option<String>,
     /// When it fires next.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_fire_at: Option<DateTime<Utc>>,
@@ -186,6 +188,7 @@ pub struct JobSummaryView {
 
 impl From<model::JobSummary> for JobSummaryView {
     fn from(job: model::JobSummary) -> Self {
+        let (cron, timezone) = job.schedule.map(|schedule| (schedule.cron, schedule.timezone)).unzip();
         Self {
             id: job.id.to_string(),
             name: job.name,
@@ -195,7 +198,8 @@ impl From<model::JobSummary> for JobSummaryView {
             version: job.version,
             source_kinds: job.source_kinds,
             sink_kinds: job.sink_kinds,
-            cron: job.cron,
+            cron,
+            timezone,
             next_fire_at: job.next_fire_at,
             last_run_status: job.last_run_status.map(Into::into),
             labels: job.labels,
@@ -426,7 +430,8 @@ pub async fn version(ask: Ask, me: Caller) -> Reply {
 
 /// `POST /jobs/{job_id}/run`.
 pub async fn run(ask: Ask, me: Caller) -> Reply {
-    super::runs::queued(run_now(&ask, &me, JobId::from(ask.id("job_id"))).await?)
+    let run = run_now(&ask, &me, JobId::from(ask.id("job_id"))).await?;
+    super::runs::queued(&ask.app.tenant(&me.scope), run).await
 }
 
 async fn run_now(ask: &Ask, me: &Caller, job_id: JobId) -> Result<model::Run, Problem> {

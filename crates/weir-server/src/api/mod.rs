@@ -7,6 +7,7 @@ pub mod config;
 pub mod connections;
 pub mod connectors;
 pub mod events;
+pub mod graph;
 pub mod jobs;
 pub mod journal;
 pub mod me;

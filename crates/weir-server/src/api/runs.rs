@@ -1,7 +1,10 @@
 //! Runs: list, get, cancel, retry, logs (JSON or live).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +28,8 @@ pub struct RunView {
     pub id: String,
     /// Of which job.
     pub job_id: String,
+    /// The job's name, also when it is deleted.
+    pub job_name: String,
     /// The job's version that it executes.
     pub job_version: i64,
     /// Where it stands.
@@ -97,8 +102,28 @@ pub struct StreamView {
     pub bytes_written: u64,
 }
 
-impl From<model::Run> for RunView {
-    fn from(run: model::Run) -> Self {
+/// Runs with the names of their jobs, which are another table.
+async fn shown(store: &TenantStore, runs: Vec<model::Run>) -> weir_error::Result<Vec<RunView>> {
+    let names = store.job_names(runs.iter().map(|run| &run.job_id)).await?;
+    let named = |run: model::Run| {
+        let name = names.get(&run.job_id).cloned().unwrap_or_default();
+        RunView::of(run, name)
+    };
+    Ok(runs.into_iter().map(named).collect())
+}
+
+async fn shown_page(store: &TenantStore, page: model::Page<model::Run>) -> Reply {
+    Answer::json(&Page { items: shown(store, page.items).await?, next_cursor: page.next_cursor })
+}
+
+async fn shown_one(store: &TenantStore, run: model::Run) -> weir_error::Result<RunView> {
+    let names = store.job_names([&run.job_id]).await?;
+    let name = names.into_values().next().unwrap_or_default();
+    Ok(RunView::of(run, name))
+}
+
+impl RunView {
+    fn of(run: model::Run, job_name: String) -> Self {
         let (kind, fire_at, run_id) = match run.trigger {
             model::Trigger::Manual => ("manual", None, None),
             model::Trigger::Schedule { fire_at } => ("schedule", Some(fire_at), None),
@@ -107,6 +132,7 @@ impl From<model::Run> for RunView {
         Self {
             id: run.id.to_string(),
             job_id: run.job_id.to_string(),
+            job_name,
             job_version: run.job_version,
             status: run.status.into(),
             trigger: TriggerView { kind, fire_at, run_id },
@@ -147,8 +173,9 @@ fn filter(ask: &Ask, job_id: Option<JobId>) -> RunFilter {
 /// `GET /runs`.
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let job_id = ask.values.text("job_id").map(JobId::from);
-    let page = ask.app.tenant(&me.scope).list_runs(&filter(&ask, job_id), &ask.page()).await?;
-    Answer::json(&Page::<RunView>::of(page))
+    let store = ask.app.tenant(&me.scope);
+    let page = store.list_runs(&filter(&ask, job_id), &ask.page()).await?;
+    shown_page(&store, page).await
 }
 
 /// `GET /jobs/{job_id}/runs`.
@@ -157,31 +184,32 @@ pub async fn list_of_job(ask: Ask, me: Caller) -> Reply {
     let job_id = JobId::from(ask.id("job_id"));
     store.job(&job_id).await?;
     let page = store.list_runs(&filter(&ask, Some(job_id)), &ask.page()).await?;
-    Answer::json(&Page::<RunView>::of(page))
+    shown_page(&store, page).await
 }
 
 /// `GET /runs/{run_id}`.
 pub async fn get(ask: Ask, me: Caller) -> Reply {
-    let run = ask.app.tenant(&me.scope).run(&RunId::from(ask.id("run_id"))).await?;
-    Answer::json(&RunView::from(run))
+    let store = ask.app.tenant(&me.scope);
+    let run = store.run(&RunId::from(ask.id("run_id"))).await?;
+    Answer::json(&shown_one(&store, run).await?)
 }
 
 /// `POST /runs/{run_id}/cancel`.
 pub async fn cancel(ask: Ask, me: Caller) -> Reply {
     let run = RunService::new(&ask.app.platform, &me.scope).cancel(&RunId::from(ask.id("run_id"))).await?;
-    Answer::json(&RunView::from(run))
+    Answer::json(&shown_one(&ask.app.tenant(&me.scope), run).await?)
 }
 
 /// `POST /runs/{run_id}/retry`.
 pub async fn retry(ask: Ask, me: Caller) -> Reply {
     let run = RunService::new(&ask.app.platform, &me.scope).retry(&RunId::from(ask.id("run_id"))).await?;
-    queued(run)
+    queued(&ask.app.tenant(&me.scope), run).await
 }
 
 /// 202 with the run and where it is.
-pub fn queued(run: model::Run) -> Reply {
+pub async fn queued(store: &TenantStore, run: model::Run) -> Reply {
     let place = format!("/api/v1/runs/{}", run.id);
-    Answer::accepted(&RunView::from(run)).location(&place)
+    Answer::accepted(&shown_one(store, run).await?).location(&place)
 }
 
 /// A line of a run's log.
@@ -227,10 +255,10 @@ pub async fn logs(ask: Ask, me: Caller) -> Reply {
     let run = store.run(&id).await?;
     let after = stream::last_event_id(&ask.headers).or(ask.values.integer("after")).unwrap_or(0);
     if stream::wanted(&ask.headers) {
-        let state = Arc::new((store, id, std::sync::atomic::AtomicI64::new(after)));
+        let followed = Arc::new(Followed { store, id, after: AtomicI64::new(after), told: AtomicU64::new(0) });
         return stream::follow(&ask, &me.scope, move || {
-            let state = state.clone();
-            async move { more(&state.0, &state.1, &state.2).await }
+            let followed = followed.clone();
+            async move { followed.more().await }
         });
     }
     let lines = store.logs(&id, after, ask.page().limit).await?;
@@ -238,16 +266,38 @@ pub async fn logs(ask: Ask, me: Caller) -> Reply {
     Answer::json(&Logs { run_status: run.status.into(), items: lines.into_iter().map(LineView::from).collect(), next_after })
 }
 
-/// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
-/// look means that there is nothing more.
-async fn more(store: &TenantStore, id: &RunId, after: &std::sync::atomic::AtomicI64) -> weir_error::Result<Step> {
-    use std::sync::atomic::Ordering::Relaxed;
-    let run = store.run(id).await?;
-    let lines = store.logs(id, after.load(Relaxed), MAX_LIMIT).await?;
-    if let Some(last) = lines.last() {
-        after.store(last.seq, Relaxed);
+/// A run whose log somebody follows.
+struct Followed {
+    store: TenantStore,
+    id: RunId,
+    /// The last line that was sent.
+    after: AtomicI64,
+    /// What the run looked like when it was sent last, as a hash; 0 = it was not.
+    told: AtomicU64,
+}
+
+impl Followed {
+    /// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
+    /// look means that there is nothing more.
+    async fn more(&self) -> weir_error::Result<Step> {
+        let run = self.store.run(&self.id).await?;
+        let over = run.status.is_final();
+        let mut frames: Vec<_> = self.changed(run).await?.into_iter().collect();
+        let lines = self.store.logs(&self.id, self.after.load(Relaxed), MAX_LIMIT).await?;
+        if let Some(last) = lines.last() {
+            self.after.store(last.seq, Relaxed);
+        }
+        let more = !lines.is_empty();
+        frames.extend(lines.into_iter().map(|line| stream::frame(Some(line.seq), "log", &LineView::from(line))));
+        Ok(Step { frames, over: over && !more, more: more && over })
     }
-    let more = !lines.is_empty();
-    let frames = lines.into_iter().map(|line| stream::frame(Some(line.seq), "log", &LineView::from(line))).collect();
-    Ok(Step { frames, over: run.status.is_final() && !more, more: more && run.status.is_final() })
+
+    /// The run as an event, if it is not as it was. It has no id: who comes again is told it again.
+    async fn changed(&self, run: model::Run) -> weir_error::Result<Option<Bytes>> {
+        let frame = stream::frame(None, "run", &shown_one(&self.store, run).await?);
+        let mut hasher = DefaultHasher::new();
+        frame.hash(&mut hasher);
+        let now = hasher.finish().max(1);
+        Ok((self.told.swap(now, Relaxed) != now).then_some(frame))
+    }
 }

@@ -9,6 +9,7 @@ mod idempotency;
 mod isolation;
 mod legacy;
 mod openapi;
+mod pages;
 mod problems;
 mod reach;
 mod removal;

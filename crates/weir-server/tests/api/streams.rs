@@ -6,7 +6,7 @@ use chrono::Utc;
 use futures::StreamExt;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use weir_store::model::{Lease, NewLogLine, Outcome, RunStatus};
+use weir_store::model::{Lease, NewLogLine, Outcome, RunStatus, StreamCounts};
 
 use crate::harness::{OURS, Server, expect};
 
@@ -83,22 +83,31 @@ async fn a_log_is_followed_live_resumed_and_ended() {
         }
     };
     let mut live = Frames::of(follow(None).send().await.unwrap());
+    let now = live.next().await.unwrap();
+    assert_eq!((now.id, now.event.as_str(), &now.data["status"]), (None, "run", &json!("running")));
     let first = live.next().await.unwrap();
     assert_eq!((first.id, first.event.as_str(), &first.data["message"]), (Some(1), "log", &json!("one")));
     assert_eq!(live.next().await.unwrap().data["message"], "two\nwith a second line: not a new frame");
 
     let mut resumed = Frames::of(follow(Some(1)).send().await.unwrap());
+    assert_eq!(resumed.next().await.unwrap().event, "run");
     assert_eq!(resumed.next().await.unwrap().id, Some(2));
 
-    system.progress(&lease, vec![], vec![line("three")]).await.unwrap();
-    assert_eq!(live.next().await.unwrap().id, Some(3));
+    let counts = StreamCounts { name: "orders".into(), rows_read: 7, ..StreamCounts::default() };
+    system.progress(&lease, vec![counts], vec![line("three")]).await.unwrap();
+    for stream in [&mut live, &mut resumed] {
+        let now = stream.next().await.unwrap();
+        assert_eq!((now.event.as_str(), &now.data["streams"][0]["rows_read"]), ("run", &json!(7)));
+        assert_eq!(stream.next().await.unwrap().id, Some(3));
+    }
     let outcome =
         Outcome { status: RunStatus::Succeeded, retry_at: None, streams: vec![], report: None, error: None, resources: None };
     system.finish(&lease, outcome).await.unwrap();
-    assert_eq!(live.next().await.unwrap().event, "end");
-    assert_eq!(live.next().await, None);
-    assert_eq!(resumed.next().await.unwrap().id, Some(3));
-    assert_eq!(resumed.next().await.unwrap().event, "end");
+    for stream in [&mut live, &mut resumed] {
+        assert_eq!(stream.next().await.unwrap().data["status"], "succeeded");
+        assert_eq!(stream.next().await.unwrap().event, "end");
+        assert_eq!(stream.next().await, None);
+    }
 
     let json = expect(server.get(&format!("{path}?after=1&limit=1")).send().await.unwrap(), StatusCode::OK).await;
     assert_eq!((&json["items"][0]["seq"], &json["next_after"], &json["run_status"]), (&json!(2), &json!(2), &json!("succeeded")));

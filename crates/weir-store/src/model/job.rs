@@ -170,8 +170,8 @@ pub struct JobSummary {
     pub source_kinds: Vec<String>,
     /// Kinds.
     pub sink_kinds: Vec<String>,
-    /// The cron expression.
-    pub cron: Option<String>,
+    /// When it runs by itself.
+    pub schedule: Option<Schedule>,
     /// When it fires next.
     pub next_fire_at: Option<DateTime<Utc>>,
     /// Status of the newest run, if any.

@@ -1,5 +1,7 @@
 //! Reading jobs, from rows and in lists.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use weir_error::{Error, Result};
 
@@ -113,6 +115,25 @@ impl TenantStore {
         read_version(&row.ok_or_else(|| fault::missing("version of this job"))?)
     }
 
+    /// Names of jobs, deleted ones too: their history stays. An id that is none of the tenant's has no entry. At most a page of them at once.
+    pub async fn job_names(&self, ids: impl IntoIterator<Item = &JobId>) -> Result<BTreeMap<JobId, String>> {
+        let ids: BTreeSet<&JobId> = ids.into_iter().collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut values = args![self.tenant_id()];
+        values.extend(ids.into_iter().map(Value::from));
+        let places: Vec<String> = (2..=values.len()).map(|place| format!("${place}")).collect();
+        let sql = format!("SELECT id, name FROM jobs WHERE tenant_id = $1 AND id IN ({})", places.join(", "));
+        let rows = self.backend.fetch_all(sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = row.columns();
+                Ok((columns.id()?, columns.text()?))
+            })
+            .collect()
+    }
+
     /// That the job is there and not deleted.
     pub(in crate::tenant) async fn job_exists(&self, id: &JobId) -> Result<()> {
         let row = self
@@ -184,7 +205,7 @@ fn read_summary(row: &Row) -> Result<JobSummary> {
         mode: columns.text()?,
         source_kinds: columns.json()?,
         sink_kinds: columns.json()?,
-        cron: columns.opt_json::<Schedule>()?.map(|schedule| schedule.cron),
+        schedule: columns.opt_json::<Schedule>()?,
         next_fire_at: columns.opt_time()?,
         last_run_status: columns.opt_str()?.map(crate::backend::word).transpose()?,
         labels: columns.json()?,

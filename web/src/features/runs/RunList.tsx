@@ -1,0 +1,73 @@
+import { Button, Group, Select, Stack, Text } from '@mantine/core';
+import { useMemo, useState } from 'react';
+import { Link, useSearchParams } from 'react-router';
+import { RUN_STATUSES, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
+import { paths } from '@/app/paths';
+import { count } from '@/lib/format';
+import { DataTable } from '@/ui/DataTable';
+import { Asked, Empty } from '@/ui/states';
+import { columns } from './columns';
+
+const SINCE: Record<string, number> = { 'last hour': 1, 'last 24 hours': 24, 'last 7 days': 168, 'last 30 days': 720 };
+
+/** Runs, newest first, as far as one scrolls. Two of them can be compared. */
+export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: boolean }) {
+  const [params, setParams] = useSearchParams();
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const status = RUN_STATUSES.find((word) => word === params.get('status'));
+  const range = params.get('since');
+  const hours = range === null ? undefined : SINCE[range];
+  // To the minute, or each drawing would ask for something else.
+  const since = useMemo(() => (hours === undefined ? undefined : new Date(Math.floor(Date.now() / 60_000 - hours * 60) * 60_000).toISOString()), [hours]);
+  const runs = useRuns({ ...filter, ...(status === undefined ? {} : { status }), ...(since === undefined ? {} : { since }) });
+  const shown = useMemo(() => columns.filter(({ id }) => !ofOne || id !== 'pipeline'), [ofOne]);
+  const set = (name: string, value: string | null) =>
+    setParams((old) => {
+      const next = new URLSearchParams(old);
+      if (value === null) next.delete(name);
+      else next.set(name, value);
+      return next;
+    }, { replace: true });
+  const [first, second] = [...chosen];
+  return (
+    <Stack gap="xs">
+      <Group gap="xs">
+        <Select size="xs" w={140} aria-label="State" placeholder="State" clearable data={RUN_STATUSES} value={status ?? null} onChange={(value) => set('status', value as RunStatus | null)} />
+        <Select size="xs" w={140} aria-label="Since" placeholder="Since" clearable data={Object.keys(SINCE)} value={range} onChange={(value) => set('since', value)} />
+        {chosen.size > 0 && (
+          <>
+            <Text size="sm" role="status">
+              {count(chosen.size)} chosen
+            </Text>
+            {first !== undefined && second !== undefined && chosen.size === 2 ? (
+              <Button component={Link} to={paths.compareRuns(first, second)} size="compact-sm" variant="default">
+                Compare
+              </Button>
+            ) : (
+              <Text size="sm" c="dimmed">
+                choose two to compare them
+              </Text>
+            )}
+          </>
+        )}
+      </Group>
+      <Asked query={runs} what="Loading runs">
+        {({ pages }) => (
+          <DataTable
+            label="Runs"
+            rows={pages.flatMap(({ items }) => items)}
+            columns={shown}
+            rowId={(run) => run.id}
+            nameOf={(run) => `the run of ${run.job_name.slice(0, 100)} at ${run.queued_at}`}
+            chosen={chosen}
+            onChoose={setChosen}
+            onEnd={() => {
+              if (runs.hasNextPage && !runs.isFetching) void runs.fetchNextPage();
+            }}
+            empty={<Empty title="No runs">{status || since ? 'None fits the conditions.' : 'Nothing has run yet.'}</Empty>}
+          />
+        )}
+      </Asked>
+    </Stack>
+  );
+}

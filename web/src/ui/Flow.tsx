@@ -1,0 +1,83 @@
+import '@xyflow/react/dist/style.css';
+import dagre from '@dagrejs/dagre';
+import { useComputedColorScheme } from '@mantine/core';
+import { Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
+import { useMemo } from 'react';
+import classes from './Flow.module.css';
+import type { GraphBox, GraphProps } from './Graph';
+
+const WIDTH = 190;
+const HEIGHT = 52;
+
+type BoxNode = Node<GraphBox & Record<string, unknown>, 'box'>;
+
+function Box({ data }: NodeProps<BoxNode>) {
+  return (
+    <div className={classes.box} data-role={data.role} title={`${data.title}\n${data.detail}`}>
+      <Handle type="target" position={Position.Left} className={classes.handle} isConnectable={false} />
+      <div className={classes.title} dir="auto">
+        {data.title}
+      </div>
+      <div className={classes.detail} dir="auto">
+        {data.detail}
+      </div>
+      <Handle type="source" position={Position.Right} className={classes.handle} isConnectable={false} />
+    </div>
+  );
+}
+
+const nodeTypes = { box: Box };
+
+/** Where each box stands, and how large all of it is. */
+export function placed(boxes: GraphBox[], lines: GraphProps['lines']) {
+  const graph = new dagre.graphlib.Graph();
+  graph.setGraph({ rankdir: 'LR', nodesep: 18, ranksep: 96, marginx: 8, marginy: 8 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  boxes.forEach(({ id }) => graph.setNode(id, { width: WIDTH, height: HEIGHT }));
+  lines.forEach(({ from, to }) => graph.setEdge(from, to));
+  dagre.layout(graph);
+  const nodes = boxes.map((box): BoxNode => {
+    const { x, y } = graph.node(box.id) as { x: number; y: number };
+    return { id: box.id, type: 'box', position: { x: x - WIDTH / 2, y: y - HEIGHT / 2 }, data: { ...box }, width: WIDTH, height: HEIGHT, draggable: false, connectable: false };
+  });
+  return { nodes, height: Math.max(...nodes.map(({ position }) => position.y + HEIGHT), 0) };
+}
+
+export default function Flow({ label, boxes, lines }: GraphProps) {
+  const scheme = useComputedColorScheme('light');
+  const shape = JSON.stringify([boxes, lines.map(({ from, to }) => [from, to])]);
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- counts change each second, the places do not
+  const { nodes, height } = useMemo(() => placed(boxes, lines), [shape]);
+  const edges = lines.map((line, index): Edge => ({
+    id: `${index}`,
+    source: line.from,
+    target: line.to,
+    animated: line.busy ?? false,
+    markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14 },
+    focusable: false,
+    ...(line.label === undefined ? {} : { label: line.label }),
+  }));
+  const words = lines.map((line) => `${line.from} to ${line.to}${line.label === undefined ? '' : `: ${line.label}`}`).join('; ');
+  return (
+    <div className={classes.graph} role="figure" aria-label={`${label}: ${words}`} style={{ height: Math.min(Math.max(height + 24, 140), 460) }}>
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={nodeTypes}
+        colorMode={scheme}
+        fitView
+        fitViewOptions={{ maxZoom: 1, padding: 0.08 }}
+        minZoom={0.1}
+        nodesFocusable={false}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        elementsSelectable={false}
+        zoomOnScroll={false}
+        preventScrolling={false}
+        proOptions={{ hideAttribution: true }}
+      >
+        {nodes.length > 4 && <Controls showInteractive={false} />}
+      </ReactFlow>
+    </div>
+  );
+}
