@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_diagnostic_is_the_same_told_or_taken() {
-        let mut one = Diagnostic::error("WEIR-PLAN-030", "no").at("sink.postgres", Some(weir_spec::model::Span { start: 3, end: 5, line: 2, column: 4 }));
+        let mut one = Diagnostic::error("WEIR-PLAN-030", "no")
+            .at("sink.postgres", Some(weir_spec::model::Span { start: 3, end: 5, line: 2, column: 4 }));
         assert_eq!(format!("{:?}", ProblemPart::told(&serde_json::json!(one))), format!("{:?}", ProblemPart::of(&one)));
         one = one.did_you_mean(Some("postgres".into()));
         assert_eq!(ProblemPart::told(&serde_json::json!(one)).help.as_deref(), Some("did you mean `postgres`?"));

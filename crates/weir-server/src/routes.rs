@@ -235,7 +235,10 @@ fn monitoring_routes() -> Vec<Route> {
             .gives::<All<alerts::RuleView>>(),
         post("/api/v1/jobs/{job_id}/alerts/preview", Viewer, "previewAlertRule", alerts::rehearse)
             .says("monitoring", "Say when a rule would have fired, from what was measured; nothing is stored")
-            .with(&[JOB, Param::query("time_range_hours", Shape::Integer { min: 1, max: 720, default: Some(168) }, "How far back, hours.")])
+            .with(&[
+                JOB,
+                Param::query("time_range_hours", Shape::Integer { min: 1, max: 720, default: Some(168) }, "How far back, hours."),
+            ])
             .takes::<alerts::RuleBody>()
             .such_as(r#"{"metric": "error_rate", "threshold": 0.05, "window": "5m"}"#)
             .gives::<weir_control::monitoring::Rehearsal>(),

@@ -70,9 +70,10 @@ pub async fn preview(
     let Some(right) = right else { return Ok(Previewed { checked, ..Previewed::default() }) };
     if !matches!(right.mode.as_str(), "batch" | "incremental") {
         // Reading it would move what a log or a broker remembers of its readers.
-        let error = Error::new("WEIR-JOB-020", Kind::Unsupported, format!("a pipeline with `mode: {}` has no preview", right.mode))
-            .because("its sources give each row once, to the run")
-            .hint("where a table can also be read, try the transforms with `mode: batch`");
+        let error =
+            Error::new("WEIR-JOB-020", Kind::Unsupported, format!("a pipeline with `mode: {}` has no preview", right.mode))
+                .because("its sources give each row once, to the run")
+                .hint("where a table can also be read, try the transforms with `mode: batch`");
         return Ok(Previewed { checked, error: Some(json!(error.to_json())), ..Previewed::default() });
     }
     let mut answer = ask(platform, scope, Verb::Steps { limit }, &right).await?;
@@ -90,9 +91,7 @@ struct Right {
 async fn checked(jobs: &JobService, scope: &TenantScope, request: &str) -> Result<(Vec<Diagnostic>, Option<Right>), Refused> {
     let validation = jobs.validate(scope, request).await?;
     let right = match validation.pipeline.filter(|_| validation.valid) {
-        Some(known) => {
-            Some(Right { spec: body::read(request)?.spec, mode: known.mode, connections: known.connections })
-        }
+        Some(known) => Some(Right { spec: body::read(request)?.spec, mode: known.mode, connections: known.connections }),
         None => None,
     };
     Ok((validation.diagnostics, right))

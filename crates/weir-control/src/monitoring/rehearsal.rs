@@ -127,7 +127,13 @@ fn seconds(time: Duration) -> f64 {
 }
 
 /// The folded value at each moment at which it can change, and whether some of them were left out. Points are in the order of their times.
-fn folded(metric: &str, points: &[MetricPoint], window: Duration, from: DateTime<Utc>, to: DateTime<Utc>) -> (Vec<Measured>, bool) {
+fn folded(
+    metric: &str,
+    points: &[MetricPoint],
+    window: Duration,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> (Vec<Measured>, bool) {
     // A point counts while it is not older than the window: a microsecond later it has left.
     let left = window + Duration::microseconds(1);
     let mut moments: Vec<DateTime<Utc>> = points.iter().flat_map(|point| [point.at, point.at + left]).collect();
@@ -190,7 +196,16 @@ mod tests {
         let points = points("rejected_rows", &[(100, 5.0), (130, 7.0), (400, 1.0)]);
         let (values, thinned) = folded("rejected_rows", &points, Duration::seconds(60), at(0), at(500));
         let told: Vec<(i64, Option<f64>)> = values.iter().map(|one| (one.at.timestamp(), one.value)).collect();
-        let expected = [(0, None), (100, Some(5.0)), (130, Some(12.0)), (160, Some(7.0)), (190, None), (400, Some(1.0)), (460, None), (500, None)];
+        let expected = [
+            (0, None),
+            (100, Some(5.0)),
+            (130, Some(12.0)),
+            (160, Some(7.0)),
+            (190, None),
+            (400, Some(1.0)),
+            (460, None),
+            (500, None),
+        ];
         assert_eq!((told, thinned), (expected.to_vec(), false));
         // A window that is empty again leaves the alert as it is, as the loop does; the next value below ends it.
         let fired = alerts(&values, 6.0);

@@ -8,11 +8,11 @@ use weir_error::Result;
 use super::TenantStore;
 use super::jobs;
 use crate::backend::{Columns, Row, Value, args, json, now};
+use crate::fault;
 use crate::model::{
     Alert, AlertId, AlertRule, AlertState, Drift, Event, JobId, MetricPoint, MetricQuery, NewRule, Page, PageRequest, RuleId,
     Silence, SilenceHeld, SilenceId,
 };
-use crate::fault;
 use crate::page::Asked;
 use crate::writer::{Writer, done, event};
 
@@ -101,13 +101,17 @@ impl TenantStore {
 
     /// The silences that hold now.
     pub async fn silences(&self) -> Result<Vec<SilenceHeld>> {
-        let sql = "SELECT id, job_id, until_at, reason FROM silences WHERE tenant_id = $1 AND until_at > $2 ORDER BY until_at, id";
+        let sql =
+            "SELECT id, job_id, until_at, reason FROM silences WHERE tenant_id = $1 AND until_at > $2 ORDER BY until_at, id";
         let rows = self.backend.fetch_all(sql, args![self.tenant_id(), now()]).await?;
         rows.iter()
             .map(|row| {
                 let mut columns = row.columns();
                 let id = columns.id()?;
-                Ok(SilenceHeld { id, body: Silence { job_id: columns.opt_id()?, until: columns.time()?, reason: columns.text()? } })
+                Ok(SilenceHeld {
+                    id,
+                    body: Silence { job_id: columns.opt_id()?, until: columns.time()?, reason: columns.text()? },
+                })
             })
             .collect()
     }

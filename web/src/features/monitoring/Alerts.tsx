@@ -3,10 +3,11 @@ import { useState } from 'react';
 import { Link } from 'react-router';
 import { paths } from '@/app/paths';
 import { type Alert, useAlertRules, useAlerts } from '@/api/monitoring';
+import { measured } from '@/lib/measures';
 import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
 import { Asked, Empty } from '@/ui/states';
-import { MEASURES, titled, written } from './measures';
+import { titled } from './measures';
 
 type Shown = 'firing' | 'resolved' | 'all';
 
@@ -56,7 +57,7 @@ export function Alerts() {
 function Row({ alert }: { alert: Alert }) {
   const rules = useAlertRules(alert.job_id);
   const rule = rules.data?.items.find((one) => one.id === alert.rule_id);
-  const format = written(MEASURES.find((measure) => measure.name === rule?.metric)?.unit);
+  const format = (value: number) => measured(rule?.metric ?? '', value);
   return (
     <Table.Tr>
       <Table.Td><Status state={alert.state} /></Table.Td>

@@ -21,7 +21,7 @@ export default function MonitoringPage() {
   if (!PARTS.some(({ id }) => id === part)) return <NoSuchPage />;
   return (
     <Page title="Monitoring">
-      <Parts label="Parts of monitoring" parts={PARTS} current={part} to={paths.monitoringPart} />
+      <Parts label="Parts of monitoring" parts={PARTS} current={part} to={(id) => paths.monitoringPart(id)} />
     </Page>
   );
 }

@@ -2,17 +2,19 @@ import { List, Stack, Text } from '@mantine/core';
 import type { UseQueryResult } from '@tanstack/react-query';
 import type { Rehearsal } from '@/api/alerting';
 import { duration, moment } from '@/lib/format';
+import { inUnit } from '@/lib/measures';
 import { TimeChart } from '@/ui/TimeChart';
 import { Asked, Empty } from '@/ui/states';
-import { seconds } from './Metrics';
-import { titled, written } from './measures';
+import { titled } from './measures';
+
+const seconds = (at: string) => Date.parse(at) / 1_000;
 
 /** What a rule would have found: the value over time against the threshold, and each alert that would have been. */
 export function RehearsalView({ query, threshold, metric }: { query: UseQueryResult<Rehearsal>; threshold: number | null; metric: string }) {
   return (
     <Asked query={query} what="Looking at the history">
       {(told) => {
-        const format = written(told.unit);
+        const format = (value: number) => inUnit(told.unit ?? undefined, value);
         const points = told.values.flatMap(({ at, value }): [number, number][] => (value == null ? [] : [[seconds(at), value]]));
         if (points.length === 0) return <Empty title="Never: nothing was measured">There are no values of this measure yet, so nothing can be said about it.</Empty>;
         const [from, to] = [seconds(told.from), seconds(told.to)];

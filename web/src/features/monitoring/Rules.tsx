@@ -3,13 +3,14 @@ import { IconTrash } from '@tabler/icons-react';
 import { type Rule, useSetRules } from '@/api/alerting';
 import { useMay } from '@/api/me';
 import { type AlertRule, useAlertRules } from '@/api/monitoring';
+import { measured } from '@/lib/measures';
 import { JobPick } from '@/ui/JobPick';
 import { Section } from '@/ui/Section';
 import { Status } from '@/ui/Status';
 import { done, failed } from '@/ui/notify';
 import { Asked, Empty } from '@/ui/states';
 import { NewRule } from './NewRule';
-import { MEASURES, titled, written } from './measures';
+import { titled } from './measures';
 import { useChosenJob } from './useChosenJob';
 
 /** The rules of one pipeline. */
@@ -81,7 +82,7 @@ function Listed({ rules, onRemove }: { rules: AlertRule[]; onRemove?: (rule: Ale
         </Table.Thead>
         <Table.Tbody>
           {rules.map((rule) => {
-            const words = `${titled(rule.metric)} is above ${written(MEASURES.find((measure) => measure.name === rule.metric)?.unit)(rule.threshold)}`;
+            const words = `${titled(rule.metric)} is above ${measured(rule.metric, rule.threshold)}`;
             return (
               <Table.Tr key={rule.id}>
                 <Table.Td>{words}</Table.Td>
