@@ -32,6 +32,9 @@ if [ "$want" = test ]; then
   [ -x /usr/bin/redis-server ] || missing+=(redis-server redis-tools)
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
   have protoc || missing+=(protobuf-compiler)
+  # The web pages are built with Node.js and tested in a real browser.
+  have node && have npm || missing+=(nodejs npm)
+  have chromium || missing+=(chromium)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then

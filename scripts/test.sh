@@ -18,6 +18,8 @@ step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 step "format"
 cargo fmt --all --check
+step "web pages"
+cargo xtask web build
 step "build"
 cargo build --workspace --locked --quiet "${features[@]}"
 step "clippy"
@@ -28,5 +30,7 @@ step "house rules"
 cargo xtask lint
 step "services"
 for service in minio vault otel-collector ignite kafka schema-registry pulsar mariadb mysql; do cargo xtask service install "$service"; done
+step "tests of the web pages"
+cargo xtask web test
 step "tests"
 exec cargo nextest run --workspace --locked "${features[@]}" --no-fail-fast --status-level fail --final-status-level slow "$@"

@@ -10,6 +10,7 @@ mod results;
 mod service;
 mod soak;
 mod tpch;
+mod web;
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "Development tasks of Weir")]
@@ -30,6 +31,8 @@ enum Task {
     Soak(soak::Args),
     /// Generate TPC-H's lineitem as CSV
     Tpch(tpch::Args),
+    /// Build and test the web pages
+    Web(web::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Service(args) => service::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Tpch(args) => tpch::run(&args),
+        Task::Web(args) => web::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,96 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
+import { expect } from 'vitest';
+
+const CANDIDATES = [process.env.WEIR_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const PICTURES = fileURLToPath(new URL('../../docs/images/ui/', import.meta.url));
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+
+export async function startBrowser(): Promise<Browser> {
+  const executablePath = CANDIDATES.find((path) => path !== undefined && existsSync(path));
+  if (executablePath === undefined) throw new Error('Chromium is missing: scripts/setup.sh test installs it, or WEIR_CHROMIUM names it');
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb', '--font-render-hinting=none'] });
+}
+
+export interface Visit {
+  page: Page;
+  context: BrowserContext;
+  /** What the page must not do: errors, refusals of the security policy, dialogs. Looked at when the visit ends. */
+  complaints: string[];
+  end(): Promise<void>;
+}
+
+export interface Look {
+  token?: string;
+  width?: number;
+  height?: number;
+  dark?: boolean;
+}
+
+/** A page of a person who is signed in (with a token) or not. */
+export async function visit(browser: Browser, url: string, { token, width = 1280, height = 800, dark = false }: Look = {}): Promise<Visit> {
+  const context = await browser.newContext({ baseURL: url, viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', timezoneId: 'UTC', locale: 'en-GB' });
+  if (token !== undefined) await context.addInitScript((secret) => sessionStorage.setItem('weir.token', secret), token);
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const complaints: string[] = [];
+  page.on('pageerror', (error) => complaints.push(`error: ${error.message}`));
+  page.on('dialog', (dialog) => {
+    complaints.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('console', (message) => {
+    // An answer of the API that refuses is told by the browser; the pages show it themselves.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) complaints.push(`console: ${message.text()}`);
+  });
+  return {
+    page,
+    context,
+    complaints,
+    async end() {
+      await context.close();
+      expect(complaints).toEqual([]);
+    },
+  };
+}
+
+interface Violation {
+  id: string;
+  impact: string | null;
+  nodes: { target: unknown[]; failureSummary?: string }[];
+}
+
+/** No serious or critical finding of axe on the page as it is. */
+export async function accessible(page: Page, about: string) {
+  // As the browser's own tools do it, past the page's policy: axe is no part of the page.
+  await page.evaluate(await readFile(AXE, 'utf8'));
+  const found = await page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: { run(context: Document, options: object): Promise<{ violations: unknown[] }> } };
+    return (await axe.run(document, { resultTypes: ['violations'] })).violations;
+  });
+  const serious = (found as Violation[]).filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  expect(serious.map(({ id, nodes }) => `${about}: ${id} at ${nodes.map(({ target, failureSummary }) => `${target.join(' ')} (${failureSummary ?? ''})`).join(', ')}`)).toEqual([]);
+}
+
+/** The page is not wider than the window. */
+export async function fits(page: Page, about: string) {
+  const [whole, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  expect(whole, `${about} is wider than the window`).toBeLessThanOrEqual(window ?? 0);
+}
+
+/** Waits until nothing is asked for and nothing says that it loads. */
+export async function settled(page: Page) {
+  await page.waitForFunction(() => document.querySelector('#root > *') !== null && document.querySelector('[aria-busy="true"], .mantine-Skeleton-root') === null);
+  await page.evaluate(() => document.fonts.ready.then(() => undefined));
+}
+
+/** Keeps a picture for the documentation: `docs/images/ui/NAME.png`. Only with `WEIR_PICTURES=1`: times and ids differ from run to run. */
+export async function picture(page: Page, name: string) {
+  if (process.env.WEIR_PICTURES !== '1') return;
+  await mkdir(PICTURES, { recursive: true });
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: `${PICTURES}${name}.png`, animations: 'disabled' });
+}

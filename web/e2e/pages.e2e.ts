@@ -1,0 +1,137 @@
+// Every page, as it is with data, without, while it loads, when it fails and when it is forbidden.
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accessible, settled, startBrowser, visit } from './browser';
+import { lookAt } from './looks';
+import { type Program, startProgram } from './program';
+import { furnish } from './stage';
+
+let browser: Browser;
+let program: Program;
+let stage: Awaited<ReturnType<typeof furnish>>;
+
+beforeAll(async () => {
+  [browser, program] = await Promise.all([startBrowser(), startProgram()]);
+  stage = await furnish(program);
+});
+afterAll(async () => {
+  await browser?.close();
+  await program?.stop();
+});
+
+describe('with data', () => {
+  it('the stage is what it says', () => {
+    expect([stage.first.status, stage.second.status, stage.failed.status, stage.kept.status]).toEqual(['succeeded', 'succeeded', 'failed', 'succeeded']);
+  });
+  it.each([
+    ['login', '/', 'Sign in', true],
+    ['overview', '/', 'Newest runs', false],
+    ['pipelines', '/pipelines', 'orders_to_lake', false],
+    ['runs', '/runs', 'stock_levels', false],
+    ['no-such-page', '/nothing/here', 'There is no such page', false],
+  ])('%s', async (name, path, ready, out) => {
+    await lookAt(browser, program.url, out ? undefined : program.token, { name, path, ready });
+  });
+  it.each([
+    ['pipeline', '', 'Next five runs'],
+    ['pipeline-runs', '/runs', 'succeeded'],
+    ['pipeline-streams', '/streams', /stream of/],
+    ['pipeline-metrics', '/metrics', 'rows written'],
+    ['pipeline-alerts', '/alerts', 'processing_lag'],
+    ['pipeline-versions', '/versions', 'What version 3 changed'],
+  ])('%s', async (name, tab, ready) => {
+    const path = `/pipelines/${stage.shop}${tab}`;
+    await lookAt(browser, program.url, program.token, name === 'pipeline' ? { name, path, ready: '15 6 * * 1-5' } : { name, path, ready });
+  });
+  it('run, its log, a failed one, two compared', async () => {
+    const look = (name: string, path: string, ready: string | RegExp) => lookAt(browser, program.url, program.token, { name, path, ready });
+    await look('run', `/runs/${stage.kept.id}`, 'comes out');
+    await look('run-log', `/runs/${stage.second.id}/log`, /rows committed/);
+    await look('run-failed', `/runs/${stage.failed.id}`, /WEIR-/);
+    await look('runs-compared', `/runs/compare?a=${stage.first.id}&b=${stage.second.id}`, 'Difference');
+  });
+});
+
+describe('states', () => {
+  it('empty: a new platform says what to do first', async () => {
+    const fresh = await startProgram();
+    try {
+      const { page, end } = await visit(browser, fresh.url, { token: fresh.token });
+      for (const [path, words] of [['/', 'Nothing has run yet'], ['/pipelines', 'No pipelines yet'], ['/runs', 'Nothing has run yet']] as const) {
+        await page.goto(path);
+        await page.getByText(words).first().waitFor();
+        await settled(page);
+        await accessible(page, `empty ${path}`);
+      }
+      await end();
+    } finally {
+      await fresh.stop();
+    }
+  });
+
+  it.each(['/', '/pipelines', '/runs', '/pipelines/ID', '/runs/RUN'])('loading and failing: %s', async (path) => {
+    const at = path.replace('ID', stage.shop).replace('RUN', stage.second.id);
+    const { page, end } = await visit(browser, program.url, { token: program.token });
+    let go = () => {};
+    const held = new Promise<void>((resolve) => (go = resolve));
+    const problem = { type: 'about:blank', title: 'Service Unavailable', status: 503, detail: 'the database does not answer', code: 'WEIR-API-041', hint: 'try again in a moment', instance: 'x' };
+    let broken = true;
+    await page.route(/\/api\/v1\/(?!me$)/, async (route) => {
+      await held;
+      if (broken) await route.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify(problem) });
+      else await route.continue();
+    });
+    await page.goto(at);
+    await page.getByRole('status').filter({ hasText: '…' }).first().waitFor();
+    await accessible(page, `loading ${path}`);
+    go();
+    await page.getByRole('alert').first().waitFor();
+    expect(await page.getByRole('alert').first().textContent()).toContain('the database does not answer');
+    await accessible(page, `failing ${path}`);
+    broken = false;
+    await page.getByRole('button', { name: 'Try again' }).first().click();
+    await page.getByRole('alert').first().waitFor({ state: 'detached' });
+    await settled(page);
+    await end();
+  });
+
+  it('forbidden: a role that may not is told so, and is offered only what it may do', async () => {
+    const viewer = await program.tokenOf('viewer');
+    const { page, end } = await visit(browser, program.url, { token: viewer });
+    await page.goto(`/pipelines/${stage.shop}`);
+    await page.getByRole('heading', { name: 'orders_to_lake' }).waitFor();
+    await settled(page);
+    expect(await page.getByRole('button', { name: 'Run', exact: true }).count()).toBe(0);
+    await end();
+
+    const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', { kind: 'user', name: 'narrow', role: 'viewer' });
+    const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', { principal_id: id, name: 'narrow', scopes: ['GET /api/v1/me', 'GET /api/v1/runs'] });
+    const narrow = await visit(browser, program.url, { token });
+    await narrow.page.goto('/pipelines');
+    await narrow.page.getByRole('heading', { name: 'Not for your role' }).waitFor();
+    await accessible(narrow.page, 'forbidden');
+    await narrow.page.goto('/runs');
+    await narrow.page.getByText('stock_levels').first().waitFor();
+    await narrow.end();
+  });
+
+  it('missing: what is not there is said to be not there', async () => {
+    const { page, end } = await visit(browser, program.url, { token: program.token });
+    for (const path of ['/pipelines/gone', '/runs/gone']) {
+      await page.goto(path);
+      await page.getByText('There is no such thing').waitFor();
+    }
+    await end();
+  });
+
+  it('a token that is revoked ends the visit at the login page', async () => {
+    const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', { kind: 'user', name: 'leaver', role: 'viewer' });
+    const made = await program.api<{ token: string; info: { id: string } }>('POST', '/api/v1/tokens', { principal_id: id, name: 'leaver' });
+    const { page, end } = await visit(browser, program.url, { token: made.token });
+    await page.goto('/');
+    await page.getByText('Newest runs').waitFor();
+    await program.api('DELETE', `/api/v1/tokens/${made.info.id}`);
+    await page.getByText('The token was refused').waitFor({ timeout: 30_000 });
+    await end();
+  });
+});

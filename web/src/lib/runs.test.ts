@@ -1,0 +1,77 @@
+import { expect, it } from 'vitest';
+import type { Graph } from '@/api/jobs';
+import type { Run } from '@/api/runs';
+import { comparison } from './compare';
+import { boxesOf, linesOf } from './graph';
+import { filterLines } from './log';
+import { errorOf, missing, reportOf, seconds, total } from './runs';
+import { inTurns } from './turns';
+
+const stream = (name: string, rows_read: number, rows_written: number) => ({ name, rows_read, rows_written, rows_filtered: 0, rows_dead: 0, bytes_read: 0, bytes_written: 0 });
+const run = (more: Partial<Run>): Run => ({
+  id: 'r',
+  job_id: 'j',
+  job_name: 'orders',
+  job_version: 1,
+  status: 'succeeded',
+  trigger: { kind: 'manual' },
+  attempt: 1,
+  cancel_requested: false,
+  queued_at: '2026-11-22T10:00:00Z',
+  started_at: '2026-11-22T10:00:01Z',
+  ended_at: '2026-11-22T10:00:05Z',
+  streams: [],
+  ...more,
+});
+
+it('adds up streams and says what is not there', () => {
+  expect(total([stream('a', 3, 2), stream('b', 4, 4)])).toMatchObject({ rows_read: 7, rows_written: 6 });
+  expect(missing(stream('a', 3, 2))).toBe(1);
+  expect(missing({ ...stream('a', 3, 5), rows_derived: 2 })).toBe(0);
+  expect([seconds(run({})), seconds(run({ started_at: null }))]).toEqual([4, Number.NaN]);
+});
+
+it('takes a report and an error of any shape', () => {
+  expect([reportOf(run({})), reportOf(run({ report: 'x' })), errorOf(run({ error: null }))]).toEqual([null, null, null]);
+  expect(reportOf(run({ report: { status: 'succeeded', streams: 'no', warnings: ['w', 7] } }))).toMatchObject({ streams: [], warnings: ['w', '7'], checkpoint: null });
+  expect(errorOf(run({ error: { code: 'X', hint: 'h' } }))).toMatchObject({ message: 'it failed', hint: 'h' });
+});
+
+it('compares two runs, also streams that one of them lacks', () => {
+  const { whole, streams } = comparison(run({ streams: [stream('a', 5, 5)] }), run({ streams: [stream('a', 8, 7), stream('b', 1, 1)], ended_at: '2026-11-22T10:00:03Z' }));
+  expect(whole.find(({ name }) => name === 'Took')).toMatchObject({ a: 4, b: 2, difference: -2 });
+  expect(whole.find(({ name }) => name === 'Rows written')).toMatchObject({ a: 5, b: 8, difference: 3 });
+  expect(streams.map(({ name }) => name)).toEqual(['a', 'b']);
+  expect(streams[1]?.rows[0]).toMatchObject({ a: null, b: 1, difference: null });
+});
+
+it('puts counts only on edges that they can be of', () => {
+  const node = (name: string, role: 'source' | 'transform' | 'sink', options = {}) => ({ name, role, kind: 'file', options });
+  const chain: Graph = { nodes: [node('in', 'source', { path: 'a.csv' }), node('t', 'transform'), node('out', 'sink')], edges: [{ from: 'in', to: 't' }, { from: 't', to: 'out' }], diagnostics: [] };
+  const counted = run({ streams: [stream('a', 10, 8)] });
+  expect(linesOf(chain, counted).map(({ label }) => label)).toEqual(['10 read', '8 written']);
+  expect(linesOf(chain, undefined).map(({ label }) => label)).toEqual([undefined, undefined]);
+  expect(boxesOf(chain)[0]).toMatchObject({ title: 'in', detail: 'file · a.csv' });
+  const two: Graph = { ...chain, nodes: [...chain.nodes, node('more', 'source')], edges: [...chain.edges, { from: 'more', to: 'out', port: 'eu' }] };
+  expect(linesOf(two, counted).map(({ label }) => label)).toEqual([undefined, '8 written', 'eu · 8 written']);
+});
+
+it('searches a log by words and level', () => {
+  const lines = [{ seq: 1, at: '', level: 'debug', message: 'Checkpoint 1' }, { seq: 2, at: '', level: 'error', message: 'disk full' }];
+  expect(filterLines(lines, '', null)).toBe(lines);
+  expect(filterLines(lines, 'checkpoint', null).map(({ seq }) => seq)).toEqual([1]);
+  expect(filterLines(lines, '', 'warning').map(({ seq }) => seq)).toEqual([2]);
+});
+
+it('does so many at a time and says which failed', async () => {
+  let now = 0;
+  let most = 0;
+  const failures = await inTurns([1, 2, 3, 4, 5], 2, async (item) => {
+    most = Math.max(most, ++now);
+    await Promise.resolve();
+    now--;
+    if (item % 2 === 0) throw new Error(`no ${item}`);
+  });
+  expect(most).toBe(2);
+  expect(failures.map(({ item, error }) => [item, (error as Error).message])).toEqual([[2, 'no 2'], [4, 'no 4']]);
+});
