@@ -17,6 +17,7 @@ const root: Schema = {
         verify: { type: 'boolean', default: true },
         body: {},
         size: { anyOf: [{ type: 'integer' }, { type: 'string' }] },
+        schedule: { anyOf: [{ type: 'string' }, { type: 'object', properties: { cron: { type: 'string' } } }] },
         loop: { $ref: '#/$defs/Loop' },
       },
       required: ['tables'],
@@ -33,7 +34,7 @@ describe('fields of options', () => {
 
   it('have a kind each, and other spellings are none of their own', () => {
     expect(Object.fromEntries(Object.values(fields).map((field) => [field.name, field.kind]))).toEqual({
-      host: 'text', port: 'integer', password: 'text', tables: 'list', mode: 'choice', csv: 'group', headers: 'map', verify: 'boolean', body: 'yaml', size: 'yaml', loop: 'group',
+      host: 'text', port: 'integer', password: 'text', tables: 'list', mode: 'choice', csv: 'group', headers: 'map', verify: 'boolean', body: 'yaml', size: 'yaml', schedule: 'text', loop: 'group',
     });
     expect(fields.host).toMatchObject({ aliases: ['hostname'], about: 'The host.', required: false });
     expect(fields.tables!.required).toBe(true);

@@ -97,7 +97,12 @@ const isText = (schema: Schema | undefined, root: Schema) => schema !== undefine
 function kindOf(schema: Schema, root: Schema, depth: number): Kind {
   if (words(schema, root) !== null) return 'choice';
   const [one, ...more] = ways(schema, root);
-  if (one === undefined || more.length > 0) return 'yaml';
+  if (one === undefined) return 'yaml';
+  if (more.length > 0) {
+    // A text or a map (`schedule`): the text is a field. A text or a number is not: what was typed would not say which.
+    const types = [one, ...more].map(plainType);
+    return types.includes('string') && types.every((type) => type === 'string' || type === 'object') ? 'text' : 'yaml';
+  }
   switch (plainType(one)) {
     case 'string':
       return 'text';

@@ -1,5 +1,5 @@
 import { Box, Button, Grid, SegmentedControl, Skeleton, Stack, Tabs, Text } from '@mantine/core';
-import { Suspense, lazy, useEffect, useState } from 'react';
+import { Suspense, lazy, useEffect, useRef, useState } from 'react';
 import { useBlocker, useNavigate } from 'react-router';
 import { paths } from '@/app/paths';
 import type { Job } from '@/api/jobs';
@@ -30,23 +30,29 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
   const navigate = useNavigate();
   const may = useMay('editor');
   const changed = editor.dirty || JSON.stringify(settings) !== JSON.stringify(settingsOf(job));
-  const blocker = useBlocker(({ currentLocation, nextLocation }) => changed && !save.isSuccess && currentLocation.pathname !== nextLocation.pathname);
+  // Not a state: the way to the saved pipeline is gone before the next drawing.
+  const saved = useRef(false);
+  const blocker = useBlocker(({ currentLocation, nextLocation }) => changed && !saved.current && currentLocation.pathname !== nextLocation.pathname);
   useEffect(() => {
-    const stay = (event: BeforeUnloadEvent) => event.preventDefault();
-    if (!changed || save.isSuccess) return;
+    const stay = (event: BeforeUnloadEvent) => {
+      if (!saved.current) event.preventDefault();
+    };
+    if (!changed) return;
     window.addEventListener('beforeunload', stay);
     return () => window.removeEventListener('beforeunload', stay);
-  }, [changed, save.isSuccess]);
+  }, [changed]);
 
   const errors = editor.problems.filter((problem) => problem.severity !== 'warning').length;
+  const idle = editor.text.trim() === '' || (job !== null && !changed);
   const ready = editor.checked && editor.validation.data?.valid === true;
   const store = () =>
     save.mutate(
       { job: job === null ? null : { id: job.id, revision: job.revision }, body: envelope(job, editor.text, settings) },
       {
-        onSuccess: (saved) => {
-          done(job === null ? `${saved.name} was created` : saved.version === job.version ? 'Its settings were saved' : `Version ${saved.version} was saved`);
-          void navigate(paths.pipeline(saved.id));
+        onSuccess: (now) => {
+          saved.current = true;
+          done(job === null ? `${now.name} was created` : now.version === job.version ? 'Its settings were saved' : `Version ${now.version} was saved`);
+          void navigate(paths.pipeline(now.id));
         },
       },
     );
@@ -59,7 +65,7 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
           <Button variant="default" size="compact-md" onClick={() => void navigate(job === null ? paths.pipelines : paths.pipeline(job.id))}>
             Cancel
           </Button>
-          <Button size="compact-md" loading={save.isPending} disabled={!may || !changed && job !== null || editor.text.trim() === '' || (editor.checked && errors > 0)} onClick={store}>
+          <Button size="compact-md" loading={save.isPending} disabled={!may || idle || (editor.checked && errors > 0)} onClick={store}>
             {job === null ? 'Create' : 'Save'}
           </Button>
         </>

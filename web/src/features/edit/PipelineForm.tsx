@@ -32,6 +32,7 @@ export function PipelineForm({ editor, root }: { editor: EditorState; root: Sche
   return (
     <Stack gap="md">
       <SchemaForm fields={fields} value={value} first={FIRST} onChange={(path, next) => editor.edit((from) => (next === undefined ? unset(from, path) : set(from, path, next)))} />
+      {editor.validation.data?.pipeline?.schedule && <Text size="xs" c="dimmed">Runs by itself: {editor.validation.data.pipeline.schedule}.</Text>}
       <Nodes part="source" title="Sources" editor={editor} root={root} />
       <Nodes part="transform" title="Transforms" editor={editor} root={root} />
       <Nodes part="sink" title="Sinks" editor={editor} root={root} />

@@ -50,7 +50,8 @@ export default function YamlEditor({ text, onChange, problems, schema }: Props) 
   useEffect(() => {
     const editor = view.current;
     if (editor !== null) editor.dispatch(setDiagnostics(editor.state, problems.flatMap((problem) => marked(problem, editor.state.doc))));
-  }, [problems, text]);
+    // The editor itself moves the marks with the text until the next answer.
+  }, [problems]);
 
   return <div ref={host} data-testid="yaml" />;
 }
