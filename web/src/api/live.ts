@@ -51,6 +51,7 @@ export function useLiveRun(id: string): Live {
     })
       .then(
         () => {
+          if (stop.signal.aborted) return;
           show();
           for (const key of [['runs', 'list'], ['dashboard'], ['jobs', 'list']]) void queries.invalidateQueries({ queryKey: key });
         },

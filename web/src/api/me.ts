@@ -13,10 +13,16 @@ export const meQuery = () =>
 
 export const useMe = () => useQuery(meQuery());
 
+/** Asks the server whether it knows a token, before anything is kept of it. */
+export const checkToken = (token: string) => answer(client.GET('/api/v1/me', { headers: { Authorization: `Bearer ${token}` } }));
+
 const RANKS: Role[] = ['viewer', 'operator', 'editor', 'admin', 'platform-admin'];
 
 /** Whether the caller has at least the role. What pages offer hangs on it; the server decides. */
 export function useMay(role: Role): boolean {
   const { data } = useMe();
-  return data !== undefined && RANKS.indexOf(data.role) >= RANKS.indexOf(role);
+  return data !== undefined && reaches(data.role, role);
 }
+
+/** Whether a role includes another. */
+export const reaches = (role: Role, needed: Role) => RANKS.indexOf(role) >= RANKS.indexOf(needed);

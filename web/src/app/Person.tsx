@@ -1,6 +1,5 @@
 import { Button, Menu, Text } from '@mantine/core';
 import { IconApi, IconLogout, IconUser } from '@tabler/icons-react';
-import { useQueryClient } from '@tanstack/react-query';
 import { useMe } from '@/api/me';
 import { session, useSession } from '@/api/session';
 import { paths } from './paths';
@@ -9,12 +8,7 @@ import { paths } from './paths';
 export function Person() {
   const { data: me } = useMe();
   const { token } = useSession();
-  const queries = useQueryClient();
   if (me === undefined) return null;
-  const leave = () => {
-    session.end();
-    queries.clear();
-  };
   return (
     <Menu position="bottom-end" width={240}>
       <Menu.Target>
@@ -34,7 +28,7 @@ export function Person() {
           API
         </Menu.Item>
         {token !== null && (
-          <Menu.Item leftSection={<IconLogout size={16} aria-hidden />} onClick={leave}>
+          <Menu.Item leftSection={<IconLogout size={16} aria-hidden />} onClick={() => session.end()}>
             Sign out
           </Menu.Item>
         )}

@@ -2,7 +2,7 @@ import { AppShell, Burger, Group, NavLink, ScrollArea, Text } from '@mantine/cor
 import { useDisclosure } from '@mantine/hooks';
 import { Suspense } from 'react';
 import { NavLink as RouterLink, Outlet, ScrollRestoration, useLocation } from 'react-router';
-import { useMe } from '@/api/me';
+import { reaches, useMe } from '@/api/me';
 import { Loading } from '@/ui/states';
 import { navigation } from './navigation';
 import { paths } from './paths';
@@ -50,11 +50,9 @@ export function Shell() {
   );
 }
 
-const ORDER = ['viewer', 'operator', 'editor', 'admin', 'platform-admin'];
-
 function Links({ pathname, onFollow }: { pathname: string; onFollow: () => void }) {
   const { data: me } = useMe();
-  const shown = navigation.filter(({ role }) => role === undefined || (me !== undefined && ORDER.indexOf(me.role) >= ORDER.indexOf(role)));
+  const shown = navigation.filter(({ role }) => role === undefined || (me !== undefined && reaches(me.role, role)));
   return shown.map(({ label, to, icon: Icon }) => {
     const active = to === paths.overview ? pathname === to : pathname === to || pathname.startsWith(`${to}/`);
     return (

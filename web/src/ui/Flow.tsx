@@ -1,5 +1,5 @@
 import '@xyflow/react/dist/style.css';
-import dagre from '@dagrejs/dagre';
+import { Graph as Layered, layout } from '@dagrejs/dagre';
 import { useComputedColorScheme } from '@mantine/core';
 import { Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
 import { useMemo } from 'react';
@@ -30,12 +30,12 @@ const nodeTypes = { box: Box };
 
 /** Where each box stands, and how large all of it is. */
 export function placed(boxes: GraphBox[], lines: GraphProps['lines']) {
-  const graph = new dagre.graphlib.Graph();
+  const graph = new Layered();
   graph.setGraph({ rankdir: 'LR', nodesep: 18, ranksep: 96, marginx: 8, marginy: 8 });
   graph.setDefaultEdgeLabel(() => ({}));
   boxes.forEach(({ id }) => graph.setNode(id, { width: WIDTH, height: HEIGHT }));
   lines.forEach(({ from, to }) => graph.setEdge(from, to));
-  dagre.layout(graph);
+  layout(graph);
   const nodes = boxes.map((box): BoxNode => {
     const { x, y } = graph.node(box.id) as { x: number; y: number };
     return { id: box.id, type: 'box', position: { x: x - WIDTH / 2, y: y - HEIGHT / 2 }, data: { ...box }, width: WIDTH, height: HEIGHT, draggable: false, connectable: false };

@@ -1,6 +1,5 @@
 import { Alert, Button, Center, Code, List, Loader, Stack, Text, Title } from '@mantine/core';
 import { IconAlertTriangle, IconInbox, IconLock, IconSearchOff } from '@tabler/icons-react';
-import type { UseQueryResult } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { Refusal } from '@/api/refusal';
 
@@ -90,8 +89,16 @@ export function Failure({ error, onRetry }: { error: unknown; onRetry?: () => vo
   );
 }
 
+/** What is looked at of a query, paged or not. */
+export interface Question<T> {
+  data: T | undefined;
+  isError: boolean;
+  error: unknown;
+  refetch: () => unknown;
+}
+
 interface AskedProps<T> {
-  query: UseQueryResult<T>;
+  query: Question<T>;
   what?: string;
   children: (data: T) => ReactNode;
 }

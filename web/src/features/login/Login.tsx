@@ -1,4 +1,3 @@
-import { useQueryClient } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { useMe } from '@/api/me';
 import { statusOf } from '@/api/refusal';
@@ -9,10 +8,9 @@ import { LoginPage } from './LoginPage';
 /** Lets in whom the server knows; everybody else sees the login page. With `--dev` the server knows everybody. */
 export function Login({ children }: { children: ReactNode }) {
   const { ended } = useSession();
-  const queries = useQueryClient();
   const me = useMe();
   if (me.isPending) return <Loading />;
-  if (statusOf(me.error) === 401) return <LoginPage why={ended} onDone={() => queries.clear()} />;
-  if (me.isError) return <Failure error={me.error} onRetry={() => void me.refetch()} />;
+  if (statusOf(me.error) === 401) return <LoginPage why={ended} />;
+  if (me.isError && me.data === undefined) return <Failure error={me.error} onRetry={() => void me.refetch()} />;
   return children;
 }

@@ -1,14 +1,12 @@
 import { Alert, Anchor, Button, Checkbox, Code, Paper, PasswordInput, Stack, Text, Title } from '@mantine/core';
-import { useQueryClient } from '@tanstack/react-query';
 import { type FormEvent, useState } from 'react';
 import { paths } from '@/app/paths';
-import { meQuery } from '@/api/me';
+import { checkToken } from '@/api/me';
 import { statusOf } from '@/api/refusal';
 import { session } from '@/api/session';
 
 /** Takes a token and asks the server whether it is one. */
-export function LoginPage({ why, onDone }: { why: string | null; onDone: () => void }) {
-  const queries = useQueryClient();
+export function LoginPage({ why }: { why: string | null }) {
   const [token, setToken] = useState('');
   const [keep, setKeep] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -17,12 +15,10 @@ export function LoginPage({ why, onDone }: { why: string | null; onDone: () => v
   const enter = async (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
-    session.begin(token.trim(), keep);
     try {
-      await queries.fetchQuery({ ...meQuery(), staleTime: 0, retry: false });
-      onDone();
+      await checkToken(token.trim());
+      session.begin(token.trim(), keep);
     } catch (error) {
-      session.end();
       setProblem(statusOf(error) === 401 ? 'The server does not know this token: it is wrong, expired or revoked.' : (error as Error).message);
       setBusy(false);
     }

@@ -1,5 +1,4 @@
 import { Button, Stack, Table, Text } from '@mantine/core';
-import type { UseQueryResult } from '@tanstack/react-query';
 import type { Schemas } from '@/api/client';
 import { type Job, jobActions, useJobAction } from '@/api/jobs';
 import { useMay } from '@/api/me';
@@ -7,12 +6,12 @@ import { bytes, count } from '@/lib/format';
 import { Clipped } from '@/ui/Clipped';
 import { Section } from '@/ui/Section';
 import { done, failed } from '@/ui/notify';
-import { Failure } from '@/ui/states';
+import { Failure, type Question } from '@/ui/states';
 
 type Journal = Schemas['JobJournal'];
 
 /** How far the sinks of a log are, and what waits for an approval. */
-export function Positions({ job, journal }: { job: Job; journal: UseQueryResult<Journal> }) {
+export function Positions({ job, journal }: { job: Job; journal: Question<Journal> }) {
   if (journal.isError && journal.data === undefined) return <Section title="Positions"><Failure error={journal.error} onRetry={() => void journal.refetch()} /></Section>;
   const logs = journal.data?.logs ?? [];
   if (logs.length === 0) return null;

@@ -32,13 +32,13 @@ export default function PipelinesPage() {
   const last = params.get('last');
   const found = useMemo(() => filterJobs(rows, { text: words, status, mode, last }), [rows, words, status, mode, last]);
   const selected = useMemo(() => found.filter(({ id }) => chosen.has(id)), [found, chosen]);
-  const choice = (name: string, label: string, words: string[]) => (
+  const choice = (name: string, label: string, data: string[]) => (
     <Select
       size="xs"
       w={{ base: '100%', xs: 130 }}
       aria-label={label}
       placeholder={label}
-      data={words}
+      data={data}
       clearable
       value={params.get(name)}
       onChange={(value) => setParams((old) => changed(old, name, value), { replace: true })}
