@@ -3,7 +3,6 @@ import { useState } from 'react';
 import { session, useSession } from '@/api/session';
 import { useMe } from '@/api/me';
 import { type Tenant, useTenants } from '@/api/tenants';
-import { useQueryClient } from '@tanstack/react-query';
 import { More } from '@/ui/More';
 import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
@@ -46,12 +45,7 @@ export function Tenants() {
 function Row({ tenant, onEdit }: { tenant: Tenant; onEdit: () => void }) {
   const { data: me } = useMe();
   const { token } = useSession();
-  const queries = useQueryClient();
   const limits = QUOTAS.filter((quota) => tenant.quotas[quota.name] != null).map((quota) => `${quota.label} ${quota.written(tenant.quotas[quota.name]!)}`);
-  const visit = () => {
-    session.visit(tenant.id);
-    queries.clear();
-  };
   return (
     <Table.Tr>
       <Table.Td maw={280}>
@@ -64,7 +58,7 @@ function Row({ tenant, onEdit }: { tenant: Tenant; onEdit: () => void }) {
       <Table.Td>
         <Group gap={6} justify="flex-end" wrap="nowrap">
           {token !== null && me?.tenant_id !== tenant.id && tenant.status === 'active' && (
-            <Button size="compact-xs" variant="default" aria-label={`Look at everything of ${tenant.id}`} onClick={visit}>Visit</Button>
+            <Button size="compact-xs" variant="default" aria-label={`Look at everything of ${tenant.id}`} onClick={() => session.visit(tenant.id)}>Visit</Button>
           )}
           {tenant.status !== 'removed' && <Button size="compact-xs" variant="default" aria-label={`Change ${tenant.id}`} onClick={onEdit}>Change</Button>}
         </Group>
