@@ -61,7 +61,7 @@ export function OptionField({ field, value, onChange }: Props) {
   }
   if ((field.kind === 'integer' || field.kind === 'number') && (typeof value === 'number' || value === undefined || value === null)) {
     return (
-      <NumberInput {...common} placeholder={hint} allowDecimal={field.kind === 'number'} thousandSeparator="," min={field.minimum} max={field.maximum} clampBehavior="none" value={value ?? ''} onChange={set} />
+      <NumberInput {...common} placeholder={hint} allowDecimal={field.kind === 'number'} min={field.minimum} max={field.maximum} clampBehavior="none" value={value ?? ''} onChange={set} />
     );
   }
   if (field.kind === 'list' && (value === undefined || value === null || (Array.isArray(value) && value.every((item) => typeof item === 'string')))) {
