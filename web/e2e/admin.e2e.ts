@@ -70,10 +70,16 @@ it('the audit log is read and its chain checked', async () => {
   await page.getByLabel('Only this action').fill('job.create');
   await page.getByRole('cell', { name: 'job.create' }).first().waitFor();
   await page.getByRole('cell', { name: 'principal.create' }).waitFor({ state: 'detached' });
-  await page.getByRole('button', { name: /^Row \d+ in full/ }).first().click();
+  await page
+    .getByRole('button', { name: /^Row \d+ in full/ })
+    .first()
+    .click();
   await page.getByText(/^request /).waitFor();
   await page.getByRole('button', { name: 'Check the chain' }).click();
-  await page.getByRole('status').filter({ hasText: /rows, all as they were written/ }).waitFor();
+  await page
+    .getByRole('status')
+    .filter({ hasText: /rows, all as they were written/ })
+    .waitFor();
   await end();
 });
 
@@ -126,7 +132,11 @@ describe('looks', () => {
 
   it('hostile names', async () => {
     const evil = '<img src=x onerror="window.hit=1">';
-    await program.api('POST', '/api/v1/principals', { kind: 'user', name: `${'\u202E'.replace('\u202E', '')}${evil}${'W'.repeat(150)}`, role: 'viewer' });
+    await program.api('POST', '/api/v1/principals', {
+      kind: 'user',
+      name: `${'\u202E'.replace('\u202E', '')}${evil}${'W'.repeat(150)}`,
+      role: 'viewer',
+    });
     await program.api('POST', '/api/v1/tenants', { id: 'evil', name: `${evil}🧑‍🚀${'W'.repeat(120)}` });
     for (const width of [320, 1280]) {
       const { page, end } = await visit(browser, program.url, { token: program.token, width });
@@ -143,9 +153,15 @@ describe('looks', () => {
   });
 
   it('loading, failing, forbidden', async () => {
-    for (const path of ['/admin', '/admin/quotas', '/admin/audit', '/admin/config']) await loadsAndFails(browser, program.url, program.token, path);
-    const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', { kind: 'user', name: 'operator two', role: 'operator' });
+    for (const path of ['/admin', '/admin/quotas', '/admin/audit', '/admin/config'])
+      await loadsAndFails(browser, program.url, program.token, path);
+    const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', {
+      kind: 'user',
+      name: 'operator two',
+      role: 'operator',
+    });
     const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', { principal_id: id, name: 'x' });
-    for (const path of ['/admin', '/admin/tokens', '/admin/audit', '/admin/tenants', '/admin/config']) await isForbidden(browser, program.url, token, path);
+    for (const path of ['/admin', '/admin/tokens', '/admin/audit', '/admin/tenants', '/admin/config'])
+      await isForbidden(browser, program.url, token, path);
   }, 120_000);
 });

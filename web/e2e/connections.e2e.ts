@@ -34,7 +34,11 @@ it('is made from the schema, tried out before, and its secret never comes back',
   const { page, end } = await visit(browser, program.url, { token: program.token });
   const bodies: string[] = [];
   page.on('response', (response) => {
-    if (response.url().includes('/api/')) void response.text().then((body) => bodies.push(body), () => undefined);
+    if (response.url().includes('/api/'))
+      void response.text().then(
+        (body) => bodies.push(body),
+        () => undefined,
+      );
   });
   await page.goto('/connections/new');
   await page.getByLabel('Name', { exact: true }).fill('warehouse');
@@ -66,8 +70,14 @@ it('is made from the schema, tried out before, and its secret never comes back',
 });
 
 it('works, is named by a pipeline, and is not deleted while it is', async () => {
-  const { id } = await program.api<{ id: string }>('POST', '/api/v1/connections', { name: 'items_api', kind: 'http', options: { base_url: pages.url } });
-  await program.job(`pipeline: reads_items\nsource:\n  http: {connection: items_api, path: "", stream_name: items, records: data}\nsink:\n  file: {path: out/items}\n`);
+  const { id } = await program.api<{ id: string }>('POST', '/api/v1/connections', {
+    name: 'items_api',
+    kind: 'http',
+    options: { base_url: pages.url },
+  });
+  await program.job(
+    `pipeline: reads_items\nsource:\n  http: {connection: items_api, path: "", stream_name: items, records: data}\nsink:\n  file: {path: out/items}\n`,
+  );
   const { page, end } = await visit(browser, program.url, { token: program.token });
   await page.goto('/connections');
   await page.getByRole('button', { name: 'Test items_api' }).click();
@@ -114,7 +124,11 @@ it('a problem with the options is told', async () => {
 
 it('hostile values are text, and long ones do not widen the page', async () => {
   const evil = '<img src=x onerror="window.hit=1">';
-  const { id } = await program.api<{ id: string }>('POST', '/api/v1/connections', { name: 'W'.repeat(63), kind: 'http', options: { base_url: `https://h/${evil}${'y'.repeat(9_000)}`, headers: { [evil]: evil } } });
+  const { id } = await program.api<{ id: string }>('POST', '/api/v1/connections', {
+    name: 'W'.repeat(63),
+    kind: 'http',
+    options: { base_url: `https://h/${evil}${'y'.repeat(9_000)}`, headers: { [evil]: evil } },
+  });
   for (const width of [320, 1280]) {
     const { page, end } = await visit(browser, program.url, { token: program.token, width });
     for (const path of ['/connections', `/connections/${id}`]) {
@@ -133,7 +147,11 @@ describe('looks', () => {
     const all = await program.api<{ items: { id: string; name: string }[] }>('GET', '/api/v1/connections');
     const warehouse = all.items.find((one) => one.name === 'warehouse')!;
     await lookAt(browser, program.url, program.token, { name: 'connections', path: '/connections', ready: 'items_api' });
-    await lookAt(browser, program.url, program.token, { name: 'connection', path: `/connections/${warehouse.id}`, ready: 'Stored. It is never shown.' });
+    await lookAt(browser, program.url, program.token, {
+      name: 'connection',
+      path: `/connections/${warehouse.id}`,
+      ready: 'Stored. It is never shown.',
+    });
     await lookAt(browser, program.url, program.token, { name: 'new-connection', path: '/connections/new', ready: 'Connector' });
   });
 
@@ -148,7 +166,11 @@ describe('looks', () => {
     await viewer.page.getByText('There is no such thing').waitFor();
     await viewer.end();
     const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', { kind: 'user', name: 'narrow', role: 'viewer' });
-    const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', { principal_id: id, name: 'narrow', scopes: ['GET /api/v1/me', 'GET /api/v1/runs'] });
+    const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', {
+      principal_id: id,
+      name: 'narrow',
+      scopes: ['GET /api/v1/me', 'GET /api/v1/runs'],
+    });
     const narrow = await visit(browser, program.url, { token });
     await narrow.page.goto('/connections');
     await narrow.page.getByRole('heading', { name: 'Not for your role' }).waitFor();

@@ -22,7 +22,8 @@ afterAll(async () => {
 const text = (page: Page) => page.locator('.cm-content');
 
 /** What stands in the editor. */
-const written = (page: Page) => text(page).evaluate((content) => [...content.querySelectorAll('.cm-line')].map((line) => line.textContent ?? '').join('\n'));
+const written = (page: Page) =>
+  text(page).evaluate((content) => [...content.querySelectorAll('.cm-line')].map((line) => line.textContent ?? '').join('\n'));
 
 /** Writes a text in place of the one that is there, as a person with a keyboard does. */
 async function write(page: Page, what: string) {
@@ -113,7 +114,10 @@ it('the checker speaks at the place, and words are completed', async () => {
   await says(page, '1 error');
   expect(await page.locator('.cm-lintRange-error').textContent()).toBe('writemode');
   await page.getByText(/line 9, column \d+/).waitFor();
-  await page.getByText(/did you mean `write_mode`/).first().waitFor();
+  await page
+    .getByText(/did you mean `write_mode`/)
+    .first()
+    .waitFor();
   expect(await page.getByRole('button', { name: 'Create' }).isDisabled()).toBe(true);
   await write(page, 'pipeline: a\nmo');
   await page.keyboard.press('Control+Space');
@@ -128,7 +132,12 @@ it('the checker speaks at the place, and words are completed', async () => {
 });
 
 it('saving makes a version, and keeps what stands beside the file', async () => {
-  const id = await program.job(ordersSpec('kept'), { name: 'Kept for people', retry: { max_attempts: 4, backoff_secs: 7, max_backoff_secs: 70 }, timeout_secs: 99, labels: { own: 'yes' } });
+  const id = await program.job(ordersSpec('kept'), {
+    name: 'Kept for people',
+    retry: { max_attempts: 4, backoff_secs: 7, max_backoff_secs: 70 },
+    timeout_secs: 99,
+    labels: { own: 'yes' },
+  });
   const { page, end } = await visit(browser, program.url, { token: program.token });
   await page.goto(`/pipelines/${id}/edit`);
   await page.getByRole('heading', { name: 'Edit Kept for people' }).waitFor();
@@ -142,7 +151,14 @@ it('saving makes a version, and keeps what stands beside the file', async () => 
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Version 2 was saved').waitFor();
   const job = await program.api<Record<string, unknown>>('GET', `/api/v1/jobs/${id}`);
-  expect(job).toMatchObject({ version: 2, name: 'Kept for people', timeout_secs: 99, retry: { max_attempts: 5, backoff_secs: 7 }, labels: { own: 'yes', team: 'data' }, schedule: { cron: '15 6 * * 1-5', timezone: 'Europe/Berlin' } });
+  expect(job).toMatchObject({
+    version: 2,
+    name: 'Kept for people',
+    timeout_secs: 99,
+    retry: { max_attempts: 5, backoff_secs: 7 },
+    labels: { own: 'yes', team: 'data' },
+    schedule: { cron: '15 6 * * 1-5', timezone: 'Europe/Berlin' },
+  });
   // Somebody else was faster.
   await page.goto(`/pipelines/${id}/edit`);
   await says(page, 'no errors');
@@ -168,7 +184,11 @@ it('a step that fails is told with its reason, and so is a source that is not th
   await says(page, 'no errors');
   await page.getByRole('tab', { name: 'Plan' }).click();
   await page.getByRole('button', { name: 'Make a plan' }).click();
-  await page.getByRole('tabpanel').getByText(/nowhere/).first().waitFor();
+  await page
+    .getByRole('tabpanel')
+    .getByText(/nowhere/)
+    .first()
+    .waitFor();
   await end();
 });
 
@@ -177,7 +197,10 @@ it('hostile text is text', async () => {
   await page.goto('/pipelines/new?edit');
   await page.getByText('Text', { exact: true }).click();
   const evil = '<img src=x onerror="window.hit=1">';
-  await write(page, `pipeline: shop\nsource: {file: {path: '${evil}'}}\ntransforms: [{nosuch: '${evil}'}]\nsink: {file: {path: "${'x'.repeat(10_000)}"}}\n"${'\u202E'}${evil.replaceAll('"', "'")}": 1\n`);
+  await write(
+    page,
+    `pipeline: shop\nsource: {file: {path: '${evil}'}}\ntransforms: [{nosuch: '${evil}'}]\nsink: {file: {path: "${'x'.repeat(10_000)}"}}\n"${'\u202E'}${evil.replaceAll('"', "'")}": 1\n`,
+  );
   await says(page, /\d errors?/);
   await page.getByText('Form', { exact: true }).click();
   await settled(page);
@@ -193,8 +216,15 @@ describe('looks', () => {
     await lookAt(browser, program.url, program.token, { name: 'template', path: '/pipelines/new?template=csv_to_parquet', ready: 'Go on' });
   });
 
-  it.each([['light', false, 1280], ['dark', true, 1280], ['light', false, 320], ['light', false, 2560]] as const)('editor %s %s %i', async (scheme, dark, width) => {
-    const id = (await program.api<{ items: { id: string }[] }>('GET', '/api/v1/jobs?name=looked_at')).items[0]?.id ?? (await program.job(SPEC.replace('pipeline: shop', 'pipeline: looked_at')));
+  it.each([
+    ['light', false, 1280],
+    ['dark', true, 1280],
+    ['light', false, 320],
+    ['light', false, 2560],
+  ] as const)('editor %s %s %i', async (scheme, dark, width) => {
+    const id =
+      (await program.api<{ items: { id: string }[] }>('GET', '/api/v1/jobs?name=looked_at')).items[0]?.id ??
+      (await program.job(SPEC.replace('pipeline: shop', 'pipeline: looked_at')));
     const { page, end } = await visit(browser, program.url, { token: program.token, dark, width, height: 1000 });
     await page.goto(`/pipelines/${id}/edit`);
     await says(page, 'no errors');

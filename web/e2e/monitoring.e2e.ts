@@ -14,9 +14,18 @@ let stage: Awaited<ReturnType<typeof furnish>>;
 beforeAll(async () => {
   [browser, program] = await Promise.all([startBrowser(), startProgram()]);
   stage = await furnish(program);
-  await program.api('POST', `/api/v1/jobs/${stage.broken}/alerts`, { metric: 'run_failed', threshold: 0, window: '1h', severity: 'critical', action: 'none' });
+  await program.api('POST', `/api/v1/jobs/${stage.broken}/alerts`, {
+    metric: 'run_failed',
+    threshold: 0,
+    window: '1h',
+    severity: 'critical',
+    action: 'none',
+  });
   // The loop of the rules looks every ten seconds.
-  await until('an alert fires', async () => (await program.api<{ items: unknown[] }>('GET', '/api/v1/alerts?state=firing')).items.length > 0);
+  await until(
+    'an alert fires',
+    async () => (await program.api<{ items: unknown[] }>('GET', '/api/v1/alerts?state=firing')).items.length > 0,
+  );
 }, 120_000);
 afterAll(async () => {
   await browser?.close();
@@ -101,7 +110,11 @@ describe('looks', () => {
   it('hostile names', async () => {
     const evil = '<img src=x onerror="window.hit=1">';
     const job = await program.job(copySpec('evil'), { name: `${evil}${'W'.repeat(150)}` });
-    await program.api('POST', '/api/v1/silences', { job_id: job, until: '2099-01-01T00:00:00Z', reason: `${'\u202E'}${evil}${'x'.repeat(400)}` });
+    await program.api('POST', '/api/v1/silences', {
+      job_id: job,
+      until: '2099-01-01T00:00:00Z',
+      reason: `${'\u202E'}${evil}${'x'.repeat(400)}`,
+    });
     for (const width of [320, 1280]) {
       const { page, end } = await visit(browser, program.url, { token: program.token, width });
       for (const path of ['/monitoring/silences', `/monitoring/rules?job=${job}`, `/monitoring/metrics?job=${job}`]) {
@@ -119,7 +132,11 @@ describe('looks', () => {
     await loadsAndFails(browser, program.url, program.token, '/monitoring');
     await loadsAndFails(browser, program.url, program.token, '/monitoring/silences');
     const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', { kind: 'user', name: 'narrow', role: 'viewer' });
-    const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', { principal_id: id, name: 'narrow', scopes: ['GET /api/v1/me'] });
+    const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', {
+      principal_id: id,
+      name: 'narrow',
+      scopes: ['GET /api/v1/me'],
+    });
     await isForbidden(browser, program.url, token, '/monitoring');
     const { page, end } = await visit(browser, program.url, { token: await program.tokenOf('viewer') });
     await page.goto(`/monitoring/rules?job=${stage.shop}`);

@@ -7,7 +7,15 @@ export async function loadsAndFails(browser: Browser, url: string, token: string
   const { page, end } = await visit(browser, url, { token });
   let go = () => {};
   const held = new Promise<void>((resolve) => (go = resolve));
-  const problem = { type: 'about:blank', title: 'Service Unavailable', status: 503, detail: 'the database does not answer', code: 'WEIR-API-041', hint: 'try again in a moment', instance: 'x' };
+  const problem = {
+    type: 'about:blank',
+    title: 'Service Unavailable',
+    status: 503,
+    detail: 'the database does not answer',
+    code: 'WEIR-API-041',
+    hint: 'try again in a moment',
+    instance: 'x',
+  };
   let broken = true;
   await page.route(/\/api\/v1\//, async (route) => {
     if (spared.test(route.request().url())) return route.continue();

@@ -28,7 +28,10 @@ export function useAccessActions() {
     for (const key of ['principals', 'tokens']) void queries.invalidateQueries({ queryKey: [key] });
   };
   return {
-    createPrincipal: useMutation({ mutationFn: (body: Schemas['NewPrincipal']) => answer(client.POST('/api/v1/principals', { body })), onSuccess }),
+    createPrincipal: useMutation({
+      mutationFn: (body: Schemas['NewPrincipal']) => answer(client.POST('/api/v1/principals', { body })),
+      onSuccess,
+    }),
     updatePrincipal: useMutation({
       mutationFn: ({ of, body }: { of: Principal; body: Schemas['PrincipalUpdate'] }) =>
         answer(

@@ -34,7 +34,8 @@ export const useRehearsal = (job: string, rule: Rule | null, hours: number) =>
 export function useSetRules(job: string) {
   const queries = useQueryClient();
   return useMutation({
-    mutationFn: (rules: Rule[] | Rule) => answer(client.POST('/api/v1/jobs/{job_id}/alerts', { params: { path: { job_id: job } }, body: rules })),
+    mutationFn: (rules: Rule[] | Rule) =>
+      answer(client.POST('/api/v1/jobs/{job_id}/alerts', { params: { path: { job_id: job } }, body: rules })),
     onSuccess: () => void queries.invalidateQueries({ queryKey: ['alerts'] }),
   });
 }

@@ -13,7 +13,8 @@ export interface ConnectionBody {
 /** What stands in the place of a secret that is stored; sent back, the secret stays. */
 export const KEPT = { set: true } as const;
 
-export const isKept = (value: unknown) => typeof value === 'object' && value !== null && Object.keys(value).length === 1 && (value as { set?: unknown }).set === true;
+export const isKept = (value: unknown) =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 1 && (value as { set?: unknown }).set === true;
 
 const sent = (body: ConnectionBody) => body as unknown as Schemas['ConnectionBody'];
 
@@ -31,7 +32,8 @@ export const useConnections = () => useInfiniteQuery(listQuery());
 export const connectionQuery = (id: string) =>
   queryOptions({
     queryKey: ['connections', 'one', id],
-    queryFn: async () => (await answer(client.GET('/api/v1/connections/{connection_id}', { params: { path: { connection_id: id } } }))) as Connection,
+    queryFn: async () =>
+      (await answer(client.GET('/api/v1/connections/{connection_id}', { params: { path: { connection_id: id } } }))) as Connection,
   });
 
 export const useConnection = (id: string) => useQuery(connectionQuery(id));
@@ -71,7 +73,8 @@ export function useDeleteConnection() {
 /** Tries a stored connection out. */
 export const useTestConnection = () =>
   useMutation({
-    mutationFn: (id: string) => answer(client.POST('/api/v1/connections/{connection_id}/test', { params: { path: { connection_id: id } } })),
+    mutationFn: (id: string) =>
+      answer(client.POST('/api/v1/connections/{connection_id}/test', { params: { path: { connection_id: id } } })),
   });
 
 /** Tries a connection out as it stands in a form; nothing is stored. */

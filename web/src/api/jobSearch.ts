@@ -5,6 +5,7 @@ import { answer, client } from './client';
 export const useJobSearch = (name: string) =>
   useQuery({
     queryKey: ['jobs', 'search', name],
-    queryFn: () => answer(client.GET('/api/v1/jobs', { params: { query: { limit: 20, ...(name === '' ? {} : { name: name.slice(0, 200) }) } } })),
+    queryFn: () =>
+      answer(client.GET('/api/v1/jobs', { params: { query: { limit: 20, ...(name === '' ? {} : { name: name.slice(0, 200) }) } } })),
     placeholderData: keepPreviousData,
   });

@@ -101,7 +101,9 @@ export const usePlan = () =>
 export const usePreview = () =>
   useMutation({
     mutationFn: async (text: string) =>
-      (await answer(client.POST('/api/v1/pipelines/preview', { ...asText(text), params: { query: { limit: 20 } } }))) as unknown as PreviewAnswer,
+      (await answer(
+        client.POST('/api/v1/pipelines/preview', { ...asText(text), params: { query: { limit: 20 } } }),
+      )) as unknown as PreviewAnswer,
   });
 
 export interface Save {
@@ -117,7 +119,12 @@ export function useSavePipeline() {
     mutationFn: ({ job, body }: Save) =>
       job === null
         ? answer(client.POST('/api/v1/jobs', { body }))
-        : answer(client.PUT('/api/v1/jobs/{job_id}', { params: { path: { job_id: job.id }, header: { 'If-Match': `"${job.revision}"` } }, body })),
+        : answer(
+            client.PUT('/api/v1/jobs/{job_id}', {
+              params: { path: { job_id: job.id }, header: { 'If-Match': `"${job.revision}"` } },
+              body,
+            }),
+          ),
     onSuccess: () => void queries.invalidateQueries({ queryKey: ['jobs'] }),
   });
 }

@@ -28,14 +28,19 @@ export function useTenantActions() {
     update: useMutation({
       mutationFn: ({ of, body }: { of: Tenant; body: Schemas['TenantUpdate'] }) =>
         answer(
-          client.PUT('/api/v1/tenants/{tenant_id}', { params: { path: { tenant_id: of.id }, header: { 'If-Match': `"${of.version}"` } }, body }),
+          client.PUT('/api/v1/tenants/{tenant_id}', {
+            params: { path: { tenant_id: of.id }, header: { 'If-Match': `"${of.version}"` } },
+            body,
+          }),
         ),
       onSuccess,
     }),
     remove: useMutation({
       mutationFn: (of: Tenant) =>
         answer(
-          client.DELETE('/api/v1/tenants/{tenant_id}', { params: { path: { tenant_id: of.id }, header: { 'If-Match': `"${of.version}"` } } }),
+          client.DELETE('/api/v1/tenants/{tenant_id}', {
+            params: { path: { tenant_id: of.id }, header: { 'If-Match': `"${of.version}"` } },
+          }),
         ),
       onSuccess,
     }),

@@ -66,7 +66,11 @@ function inside(rest: string, path: Path): Place | null {
   if (key === null) return /^[\w.$-]*$/.test(rest) ? { path, key: null, prefix: rest } : flow(rest, path);
   const value = rest.slice(key[0].length);
   const name = key[2]!;
-  return value.startsWith('{') || value.startsWith('[') ? flow(value, [...path, name]) : /^[\w.$-]*$/.test(value) ? { path, key: name, prefix: value } : null;
+  return value.startsWith('{') || value.startsWith('[')
+    ? flow(value, [...path, name])
+    : /^[\w.$-]*$/.test(value)
+      ? { path, key: name, prefix: value }
+      : null;
 }
 
 function flow(text: string, path: Path): Place | null {
@@ -141,14 +145,16 @@ export function optionsAt(place: Place, root: Schema): Option[] {
   if (place.key === null) {
     for (const schema of around) {
       for (const [name, property] of Object.entries(schema.properties ?? {})) {
-        if (property.deprecated !== true) add({ label: name, about: property.description ?? target(property, root).description ?? '', kind: 'key' });
+        if (property.deprecated !== true)
+          add({ label: name, about: property.description ?? target(property, root).description ?? '', kind: 'key' });
       }
     }
   }
   for (const schema of place.key === null ? around : below(around, place.key, root)) {
     if (typeof schema.const === 'string') add({ label: schema.const, about: schema.description ?? '', kind: 'word' });
     for (const word of schema.enum ?? []) if (typeof word === 'string') add({ label: word, about: '', kind: 'word' });
-    if (place.key !== null && [schema.type].flat().includes('boolean')) for (const label of ['true', 'false']) add({ label, about: '', kind: 'word' });
+    if (place.key !== null && [schema.type].flat().includes('boolean'))
+      for (const label of ['true', 'false']) add({ label, about: '', kind: 'word' });
   }
   return [...options.values()];
 }

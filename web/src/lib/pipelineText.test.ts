@@ -24,7 +24,14 @@ describe('a pipeline as text', () => {
   });
 
   it('quotes what would mean something else', () => {
-    for (const [value, path] of [['yes: no', ['pipeline']], ['a, b]}', ['source', 'postgres', 'cursor']], ['true', ['sink', 'file', 'path']], ['# x', ['pipeline']], ['{{secret}}', ['sink', 'file', 'path']], ["it's", ['source', 'postgres', 'url']]] as [string, string[]][]) {
+    for (const [value, path] of [
+      ['yes: no', ['pipeline']],
+      ['a, b]}', ['source', 'postgres', 'cursor']],
+      ['true', ['sink', 'file', 'path']],
+      ['# x', ['pipeline']],
+      ['{{secret}}', ['sink', 'file', 'path']],
+      ["it's", ['source', 'postgres', 'url']],
+    ] as [string, string[]][]) {
       const changed = set(read(TEXT), path, value);
       expect(at(read(changed).value, path), changed).toBe(value);
       expect(changed).toContain('# the name');
@@ -34,7 +41,8 @@ describe('a pipeline as text', () => {
   it('keeps comments when the shape changes', () => {
     const added = set(read(TEXT), ['sink', 'file', 'partition_by'], ['day(at)']);
     expect(read(added).value).toMatchObject({ sink: { file: { path: 'out', partition_by: ['day(at)'] } } });
-    for (const comment of ['# what it is for', '# the name', "# drafts are nobody's business", '# personal']) expect(added).toContain(comment);
+    for (const comment of ['# what it is for', '# the name', "# drafts are nobody's business", '# personal'])
+      expect(added).toContain(comment);
     const gone = unset(read(added), ['sink', 'file', 'partition_by']);
     expect(read(gone).value).toEqual(read(TEXT).value);
     expect(unset(read(TEXT), ['sink', 'file', 'nothing'])).toBe(TEXT);
@@ -45,7 +53,10 @@ describe('a pipeline as text', () => {
     expect(move(read(TEXT), ['transforms'], 0, 5)).toBe(TEXT);
     const other = rename(read(TEXT), ['sink'], 'file', 's3', { bucket: 'lake' });
     expect(at(read(other).value, ['sink'])).toEqual({ s3: { bucket: 'lake' } });
-    expect(read(set(read('pipeline: a\nsource:\n'), ['source', 'file', 'path'], 'x')).value).toEqual({ pipeline: 'a', source: { file: { path: 'x' } } });
+    expect(read(set(read('pipeline: a\nsource:\n'), ['source', 'file', 'path'], 'x')).value).toEqual({
+      pipeline: 'a',
+      source: { file: { path: 'x' } },
+    });
     expect(read(set(read(''), ['source', 'file'], {})).value).toEqual({ source: { file: {} } });
   });
 

@@ -26,7 +26,8 @@ export function read(text: string): PipelineText {
   return { text, document, value };
 }
 
-export const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** The value at a path; `undefined` where there is none. */
 export function at(value: unknown, path: Path): unknown {

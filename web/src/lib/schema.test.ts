@@ -3,7 +3,13 @@ import { type Schema, bareOption, fieldsOf, kindNamed, kindsOf } from './schema'
 
 const root: Schema = {
   $defs: {
-    source: { properties: { postgres: { $ref: '#/$defs/source.postgres' }, postgresql: { $ref: '#/$defs/source.postgres' }, name: { type: 'string' } } },
+    source: {
+      properties: {
+        postgres: { $ref: '#/$defs/source.postgres' },
+        postgresql: { $ref: '#/$defs/source.postgres' },
+        name: { type: 'string' },
+      },
+    },
     'source.postgres': {
       properties: {
         host: { type: ['string', 'null'], description: 'The host.', 'x-weir-aliases': ['hostname'] },
@@ -34,7 +40,18 @@ describe('fields of options', () => {
 
   it('have a kind each, and other spellings are none of their own', () => {
     expect(Object.fromEntries(Object.values(fields).map((field) => [field.name, field.kind]))).toEqual({
-      host: 'text', port: 'integer', password: 'text', tables: 'list', mode: 'choice', csv: 'group', headers: 'map', verify: 'boolean', body: 'yaml', size: 'yaml', schedule: 'text', loop: 'group',
+      host: 'text',
+      port: 'integer',
+      password: 'text',
+      tables: 'list',
+      mode: 'choice',
+      csv: 'group',
+      headers: 'map',
+      verify: 'boolean',
+      body: 'yaml',
+      size: 'yaml',
+      schedule: 'text',
+      loop: 'group',
     });
     expect(fields.host).toMatchObject({ aliases: ['hostname'], about: 'The host.', required: false });
     expect(fields.tables!.required).toBe(true);

@@ -22,7 +22,8 @@ export function JobPick({ label, description, value, onChange, placeholder = 'Ch
   // What is chosen stands in the field; it is not searched for.
   const jobs = useJobSearch(settled === chosen.data?.name ? '' : settled);
   const data = (jobs.data?.items ?? []).map((job) => ({ value: job.id, label: job.name.slice(0, 200) }));
-  if (chosen.data !== undefined && value !== null && !data.some((one) => one.value === value)) data.unshift({ value, label: chosen.data.name.slice(0, 200) });
+  if (chosen.data !== undefined && value !== null && !data.some((one) => one.value === value))
+    data.unshift({ value, label: chosen.data.name.slice(0, 200) });
   return (
     <Select
       label={label}

@@ -20,13 +20,21 @@ export function TestResult({ test }: { test: ConnectionTest }) {
         <Group gap="md">
           <Status state={test.ok ? 'succeeded' : 'failed'} label={test.ok ? 'works' : 'does not work yet'} />
           {test.latency_ms != null && <Text size="sm" className="numbers">{`${Math.round(test.latency_ms)} ms`}</Text>}
-          {test.server_version && <Text size="sm" c="dimmed">{test.server_version}</Text>}
+          {test.server_version && (
+            <Text size="sm" c="dimmed">
+              {test.server_version}
+            </Text>
+          )}
         </Group>
         {test.missing_privileges.length > 0 && (
           <div>
-            <Text size="sm" fw={600}>Missing privileges</Text>
+            <Text size="sm" fw={600}>
+              Missing privileges
+            </Text>
             <List size="sm">
-              {test.missing_privileges.map((privilege) => <List.Item key={privilege}>{privilege}</List.Item>)}
+              {test.missing_privileges.map((privilege) => (
+                <List.Item key={privilege}>{privilege}</List.Item>
+              ))}
             </List>
           </div>
         )}
@@ -34,7 +42,9 @@ export function TestResult({ test }: { test: ConnectionTest }) {
           {checks.map((check) => (
             <List.Item key={check.name}>
               <Status state={check.ok ? 'succeeded' : 'failed'} label={check.name} />{' '}
-              <Text span size="xs" c="dimmed">{check.detail}</Text>
+              <Text span size="xs" c="dimmed">
+                {check.detail}
+              </Text>
             </List.Item>
           ))}
         </List>

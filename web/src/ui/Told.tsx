@@ -6,9 +6,21 @@ export function Told({ error, title }: { error: ToldError; title?: string }) {
   return (
     <Alert color="red" p="xs" title={title ?? error.message} role="alert">
       {title !== undefined && <Text size="sm">{error.message}</Text>}
-      {error.cause && <Text size="sm" style={{ whiteSpace: 'pre-wrap' }}>{error.cause}</Text>}
-      {error.hint && <Text size="sm" c="dimmed">{error.hint}</Text>}
-      {error.code && <Text size="xs" c="dimmed">{error.code}</Text>}
+      {error.cause && (
+        <Text size="sm" style={{ whiteSpace: 'pre-wrap' }}>
+          {error.cause}
+        </Text>
+      )}
+      {error.hint && (
+        <Text size="sm" c="dimmed">
+          {error.hint}
+        </Text>
+      )}
+      {error.code && (
+        <Text size="xs" c="dimmed">
+          {error.code}
+        </Text>
+      )}
     </Alert>
   );
 }

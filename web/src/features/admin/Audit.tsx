@@ -17,18 +17,29 @@ export function Audit() {
   return (
     <Stack gap="sm">
       <Group justify="space-between" align="flex-end">
-        <TextInput size="xs" label="Only this action" placeholder="job.create" maxLength={100} value={action} onChange={(event) => setAction(event.currentTarget.value)} />
+        <TextInput
+          size="xs"
+          label="Only this action"
+          placeholder="job.create"
+          maxLength={100}
+          value={action}
+          onChange={(event) => setAction(event.currentTarget.value)}
+        />
         <ChainCheck />
       </Group>
       {audit.isError && <Failure error={audit.error} onRetry={() => void audit.refetch()} />}
       {audit.isPending && <Loading />}
-      {audit.data !== undefined && rows.length === 0 && <Empty title="There is no such row">Actions are written as `job.create`, `run.cancel`, `access.denied`.</Empty>}
+      {audit.data !== undefined && rows.length === 0 && (
+        <Empty title="There is no such row">Actions are written as `job.create`, `run.cancel`, `access.denied`.</Empty>
+      )}
       {rows.length > 0 && (
         <Table.ScrollContainer minWidth={720}>
           <Table aria-label="Audit log">
             <Table.Thead>
               <Table.Tr>
-                <Table.Th ta="right" w={70}>Row</Table.Th>
+                <Table.Th ta="right" w={70}>
+                  Row
+                </Table.Th>
                 <Table.Th w={170}>When</Table.Th>
                 <Table.Th>Who</Table.Th>
                 <Table.Th>Did</Table.Th>
@@ -36,7 +47,11 @@ export function Audit() {
                 <Table.Th>Outcome</Table.Th>
               </Table.Tr>
             </Table.Thead>
-            <Table.Tbody>{rows.map((row) => <Row key={row.seq} row={row} />)}</Table.Tbody>
+            <Table.Tbody>
+              {rows.map((row) => (
+                <Row key={row.seq} row={row} />
+              ))}
+            </Table.Tbody>
           </Table>
         </Table.ScrollContainer>
       )}
@@ -58,15 +73,23 @@ function Row({ row }: { row: AuditRow }) {
           </UnstyledButton>
         </Table.Td>
         <Table.Td className="numbers">{moment(row.at)}</Table.Td>
-        <Table.Td maw={180}><bdi>{row.actor_name}</bdi></Table.Td>
+        <Table.Td maw={180}>
+          <bdi>{row.actor_name}</bdi>
+        </Table.Td>
         <Table.Td>{row.action}</Table.Td>
-        <Table.Td maw={220}><bdi>{row.target}</bdi></Table.Td>
-        <Table.Td><Status state={OUTCOMES[row.outcome] ?? 'idle'} label={row.outcome} /></Table.Td>
+        <Table.Td maw={220}>
+          <bdi>{row.target}</bdi>
+        </Table.Td>
+        <Table.Td>
+          <Status state={OUTCOMES[row.outcome] ?? 'idle'} label={row.outcome} />
+        </Table.Td>
       </Table.Tr>
       {open && (
         <Table.Tr>
           <Table.Td colSpan={6}>
-            <Code block style={{ whiteSpace: 'pre-wrap', wordBreak: 'break-word' }}>{JSON.stringify(row.detail, null, 2)}</Code>
+            <Code block style={{ whiteSpace: 'pre-wrap', wordBreak: 'break-word' }}>
+              {JSON.stringify(row.detail, null, 2)}
+            </Code>
             <Text size="xs" c="dimmed" mt={4} style={{ wordBreak: 'break-all' }}>
               request {row.request_id ?? '–'} · trace {row.trace_id ?? '–'} · actor {row.actor_id}
               <br />

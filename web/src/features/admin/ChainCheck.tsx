@@ -15,11 +15,15 @@ export function ChainCheck() {
         {data !== undefined && !data.whole && (
           <>
             <Status state="failed" label={`broken at row ${data.broken_seq ?? '?'}: ${data.why ?? ''}`} />
-            <Text size="xs" c="dimmed">Compare with a backup: rows from there on cannot be trusted.</Text>
+            <Text size="xs" c="dimmed">
+              Compare with a backup: rows from there on cannot be trusted.
+            </Text>
           </>
         )}
       </Text>
-      <Button size="compact-sm" variant="default" loading={check.isPending} onClick={() => check.mutate()}>Check the chain</Button>
+      <Button size="compact-sm" variant="default" loading={check.isPending} onClick={() => check.mutate()}>
+        Check the chain
+      </Button>
     </Group>
   );
 }

@@ -10,10 +10,19 @@ export function Config() {
   return (
     <Asked query={config}>
       {({ items }) => {
-        const found = items.filter((setting) => `${setting.key} ${setting.variables.join(' ')}`.toLowerCase().includes(search.toLowerCase()));
+        const found = items.filter((setting) =>
+          `${setting.key} ${setting.variables.join(' ')}`.toLowerCase().includes(search.toLowerCase()),
+        );
         return (
           <Stack gap="sm">
-            <TextInput size="xs" maw={320} aria-label="Search settings" placeholder="Search settings" value={search} onChange={(event) => setSearch(event.currentTarget.value)} />
+            <TextInput
+              size="xs"
+              maw={320}
+              aria-label="Search settings"
+              placeholder="Search settings"
+              value={search}
+              onChange={(event) => setSearch(event.currentTarget.value)}
+            />
             {found.length === 0 ? (
               <Empty title="No setting has this name" />
             ) : (
@@ -26,7 +35,11 @@ export function Config() {
                       <Table.Th>From</Table.Th>
                     </Table.Tr>
                   </Table.Thead>
-                  <Table.Tbody>{found.map((setting) => <Row key={setting.key} setting={setting} />)}</Table.Tbody>
+                  <Table.Tbody>
+                    {found.map((setting) => (
+                      <Row key={setting.key} setting={setting} />
+                    ))}
+                  </Table.Tbody>
                 </Table>
               </Table.ScrollContainer>
             )}
@@ -48,11 +61,27 @@ function Row({ setting }: { setting: Setting }) {
   return (
     <Table.Tr>
       <Table.Td>
-        <Text span inherit ff="monospace">{setting.key}</Text>
-        {ways.length > 0 && <Text size="xs" c="dimmed">{ways.join(', ')}</Text>}
+        <Text span inherit ff="monospace">
+          {setting.key}
+        </Text>
+        {ways.length > 0 && (
+          <Text size="xs" c="dimmed">
+            {ways.join(', ')}
+          </Text>
+        )}
       </Table.Td>
-      <Table.Td maw={420} style={{ wordBreak: 'break-word' }}>{shownValue(setting.value)}</Table.Td>
-      <Table.Td>{setting.origin === 'default' ? <Text span inherit c="dimmed">default</Text> : setting.origin}</Table.Td>
+      <Table.Td maw={420} style={{ wordBreak: 'break-word' }}>
+        {shownValue(setting.value)}
+      </Table.Td>
+      <Table.Td>
+        {setting.origin === 'default' ? (
+          <Text span inherit c="dimmed">
+            default
+          </Text>
+        ) : (
+          setting.origin
+        )}
+      </Table.Td>
     </Table.Tr>
   );
 }

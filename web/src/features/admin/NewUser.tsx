@@ -31,11 +31,40 @@ export function NewUser() {
     <Section title="New user or service account">
       <form onSubmit={submit}>
         <Group align="flex-end" gap="sm">
-          <Select size="xs" label="Kind" w={150} allowDeselect={false} data={[{ value: 'user', label: 'user' }, { value: 'service_account', label: 'service account' }]} value={kind} onChange={(next) => next !== null && setKind(next as Principal['kind'])} />
-          <TextInput size="xs" label="Name" required maxLength={200} miw={180} value={name} onChange={(event) => setName(event.currentTarget.value)} />
+          <Select
+            size="xs"
+            label="Kind"
+            w={150}
+            allowDeselect={false}
+            data={[
+              { value: 'user', label: 'user' },
+              { value: 'service_account', label: 'service account' },
+            ]}
+            value={kind}
+            onChange={(next) => next !== null && setKind(next as Principal['kind'])}
+          />
+          <TextInput
+            size="xs"
+            label="Name"
+            required
+            maxLength={200}
+            miw={180}
+            value={name}
+            onChange={(event) => setName(event.currentTarget.value)}
+          />
           <RoleSelect label="Role" w={160} allowDeselect={false} value={role} onChange={(next) => next !== null && setRole(next)} />
-          {kind === 'user' && <TextInput size="xs" label="Subject at the identity provider" miw={220} value={subject} onChange={(event) => setSubject(event.currentTarget.value)} />}
-          <Button type="submit" size="xs" loading={createPrincipal.isPending} disabled={name.trim() === ''}>Add</Button>
+          {kind === 'user' && (
+            <TextInput
+              size="xs"
+              label="Subject at the identity provider"
+              miw={220}
+              value={subject}
+              onChange={(event) => setSubject(event.currentTarget.value)}
+            />
+          )}
+          <Button type="submit" size="xs" loading={createPrincipal.isPending} disabled={name.trim() === ''}>
+            Add
+          </Button>
         </Group>
         {createPrincipal.isError && <Failure error={createPrincipal.error} />}
       </form>

@@ -29,12 +29,25 @@ export function QuotasPart() {
                   return (
                     <Table.Tr key={quota.name}>
                       <Table.Td>
-                        {quota.label} <Text span size="xs" c="dimmed">{quota.about}</Text>
+                        {quota.label}{' '}
+                        <Text span size="xs" c="dimmed">
+                          {quota.about}
+                        </Text>
                       </Table.Td>
-                      <Table.Td ta="right" className="numbers">{used === null ? '–' : quota.written(used)}</Table.Td>
-                      <Table.Td ta="right" className="numbers">{limit == null ? 'none' : quota.written(limit)}</Table.Td>
+                      <Table.Td ta="right" className="numbers">
+                        {used === null ? '–' : quota.written(used)}
+                      </Table.Td>
+                      <Table.Td ta="right" className="numbers">
+                        {limit == null ? 'none' : quota.written(limit)}
+                      </Table.Td>
                       <Table.Td>
-                        {share !== null && <Progress value={share} color={share >= 100 ? 'red' : share >= 80 ? 'yellow' : 'weir'} aria-label={`${quota.label}: ${Math.round(share)} % used`} />}
+                        {share !== null && (
+                          <Progress
+                            value={share}
+                            color={share >= 100 ? 'red' : share >= 80 ? 'yellow' : 'weir'}
+                            aria-label={`${quota.label}: ${Math.round(share)} % used`}
+                          />
+                        )}
                       </Table.Td>
                     </Table.Tr>
                   );

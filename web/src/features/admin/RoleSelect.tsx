@@ -11,7 +11,8 @@ interface Props extends Omit<SelectProps, 'value' | 'onChange' | 'data'> {
 export function RoleSelect({ value, onChange, ...rest }: Props) {
   const { data: me } = useMe();
   const roles = me === undefined ? [] : rolesUpTo(me.role);
-  const data = value === null || roles.some((role) => role.value === value) ? roles : [...roles, ...ROLES.filter((role) => role.value === value)];
+  const data =
+    value === null || roles.some((role) => role.value === value) ? roles : [...roles, ...ROLES.filter((role) => role.value === value)];
   return (
     <Select
       size="xs"
@@ -22,7 +23,9 @@ export function RoleSelect({ value, onChange, ...rest }: Props) {
       renderOption={({ option }) => (
         <div>
           <Text size="xs">{option.value}</Text>
-          <Text size="xs" c="dimmed">{ROLES.find((role) => role.value === option.value)?.about}</Text>
+          <Text size="xs" c="dimmed">
+            {ROLES.find((role) => role.value === option.value)?.about}
+          </Text>
         </div>
       )}
     />

@@ -8,7 +8,13 @@ import { QUOTAS } from './quotas';
 /** A new tenant, or a change of one: its name, whether it may do anything, its limits. */
 export function TenantForm({ of, onClose }: { of: Tenant | 'new' | null; onClose: () => void }) {
   return (
-    <Modal opened={of !== null} onClose={onClose} title={of === 'new' ? 'New tenant' : `Change ${of?.id ?? ''}`} size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Modal
+      opened={of !== null}
+      onClose={onClose}
+      title={of === 'new' ? 'New tenant' : `Change ${of?.id ?? ''}`}
+      size="lg"
+      closeButtonProps={{ 'aria-label': 'Close' }}
+    >
       {of !== null && <Fields key={of === 'new' ? '' : of.id} before={of === 'new' ? null : of} onClose={onClose} />}
     </Modal>
   );
@@ -22,7 +28,12 @@ function Fields({ before, onClose }: { before: Tenant | null; onClose: () => voi
   const { create, update, remove } = useTenantActions();
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const finish = { onSuccess: (tenant: Tenant) => { done(`${tenant.id} was ${before === null ? 'made' : 'changed'}`); onClose(); } };
+    const finish = {
+      onSuccess: (tenant: Tenant) => {
+        done(`${tenant.id} was ${before === null ? 'made' : 'changed'}`);
+        onClose();
+      },
+    };
     if (before === null) create.mutate({ id, name, quotas }, finish);
     else update.mutate({ of: before, body: { name, status, quotas } }, finish);
   };
@@ -32,13 +43,30 @@ function Fields({ before, onClose }: { before: Tenant | null; onClose: () => voi
       <Stack gap="sm">
         {error !== null && <Failure error={error} />}
         {before === null && (
-          <TextInput label="Id" description="Lower-case letters, digits and -; it cannot be changed" required maxLength={63} pattern="[a-z0-9]([a-z0-9\-]*[a-z0-9])?" value={id} onChange={(event) => setId(event.currentTarget.value)} />
+          <TextInput
+            label="Id"
+            description="Lower-case letters, digits and -; it cannot be changed"
+            required
+            maxLength={63}
+            pattern="[a-z0-9]([a-z0-9\-]*[a-z0-9])?"
+            value={id}
+            onChange={(event) => setId(event.currentTarget.value)}
+          />
         )}
         <TextInput label="Name" required maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
         {before !== null && (
-          <Select label="State" description="Suspended: nothing runs, nobody is let in; nothing is lost." allowDeselect={false} data={['active', 'suspended']} value={status} onChange={(next) => next !== null && setStatus(next as typeof status)} />
+          <Select
+            label="State"
+            description="Suspended: nothing runs, nobody is let in; nothing is lost."
+            allowDeselect={false}
+            data={['active', 'suspended']}
+            value={status}
+            onChange={(next) => next !== null && setStatus(next as typeof status)}
+          />
         )}
-        <Text size="sm" fw={600}>Limits</Text>
+        <Text size="sm" fw={600}>
+          Limits
+        </Text>
         <SimpleGrid cols={{ base: 1, xs: 2 }} spacing="xs">
           {QUOTAS.map((quota) => (
             <NumberInput
@@ -56,7 +84,9 @@ function Fields({ before, onClose }: { before: Tenant | null; onClose: () => voi
           ))}
         </SimpleGrid>
         <Group justify="space-between">
-          <Button type="submit" loading={create.isPending || update.isPending}>{before === null ? 'Make tenant' : 'Save'}</Button>
+          <Button type="submit" loading={create.isPending || update.isPending}>
+            {before === null ? 'Make tenant' : 'Save'}
+          </Button>
           {before?.status === 'suspended' && <Remove of={before} remove={remove} onDone={onClose} />}
         </Group>
       </Stack>
@@ -69,8 +99,27 @@ function Remove({ of, remove, onDone }: { of: Tenant; remove: ReturnType<typeof 
   const [typed, setTyped] = useState('');
   return (
     <Group gap="xs" align="flex-end">
-      <TextInput size="xs" label={`Type ${of.id} to remove it for good`} description="with its files, connections and secrets" value={typed} onChange={(event) => setTyped(event.currentTarget.value)} />
-      <Button color="red" variant="default" disabled={typed !== of.id} loading={remove.isPending} onClick={() => remove.mutate(of, { onSuccess: () => { done(`${of.id} is being removed`); onDone(); } })}>
+      <TextInput
+        size="xs"
+        label={`Type ${of.id} to remove it for good`}
+        description="with its files, connections and secrets"
+        value={typed}
+        onChange={(event) => setTyped(event.currentTarget.value)}
+      />
+      <Button
+        color="red"
+        variant="default"
+        disabled={typed !== of.id}
+        loading={remove.isPending}
+        onClick={() =>
+          remove.mutate(of, {
+            onSuccess: () => {
+              done(`${of.id} is being removed`);
+              onDone();
+            },
+          })
+        }
+      >
         Remove
       </Button>
     </Group>

@@ -20,7 +20,9 @@ export function Tenants() {
   return (
     <Stack gap="md">
       <Group>
-        <Button size="compact-sm" onClick={() => setEdited('new')}>New tenant</Button>
+        <Button size="compact-sm" onClick={() => setEdited('new')}>
+          New tenant
+        </Button>
       </Group>
       <TenantForm of={edited} onClose={() => setEdited(null)} />
       <Table.ScrollContainer minWidth={680}>
@@ -34,7 +36,11 @@ export function Tenants() {
               <Table.Th />
             </Table.Tr>
           </Table.Thead>
-          <Table.Tbody>{all.map((tenant) => <Row key={tenant.id} tenant={tenant} onEdit={() => setEdited(tenant)} />)}</Table.Tbody>
+          <Table.Tbody>
+            {all.map((tenant) => (
+              <Row key={tenant.id} tenant={tenant} onEdit={() => setEdited(tenant)} />
+            ))}
+          </Table.Tbody>
         </Table>
       </Table.ScrollContainer>
       <More pages={tenants} />
@@ -45,22 +51,49 @@ export function Tenants() {
 function Row({ tenant, onEdit }: { tenant: Tenant; onEdit: () => void }) {
   const { data: me } = useMe();
   const { token } = useSession();
-  const limits = QUOTAS.filter((quota) => tenant.quotas[quota.name] != null).map((quota) => `${quota.label} ${quota.written(tenant.quotas[quota.name]!)}`);
+  const limits = QUOTAS.filter((quota) => tenant.quotas[quota.name] != null).map(
+    (quota) => `${quota.label} ${quota.written(tenant.quotas[quota.name]!)}`,
+  );
   return (
     <Table.Tr>
       <Table.Td maw={280}>
         <bdi>{tenant.name}</bdi>
-        <Text size="xs" c="dimmed" ff="monospace">{tenant.id}</Text>
+        <Text size="xs" c="dimmed" ff="monospace">
+          {tenant.id}
+        </Text>
       </Table.Td>
-      <Table.Td><Status state={tenant.status} /></Table.Td>
-      <Table.Td maw={320}>{limits.length === 0 ? <Text span inherit c="dimmed">none of its own</Text> : limits.join(' · ')}</Table.Td>
-      <Table.Td><When at={tenant.created_at} /></Table.Td>
+      <Table.Td>
+        <Status state={tenant.status} />
+      </Table.Td>
+      <Table.Td maw={320}>
+        {limits.length === 0 ? (
+          <Text span inherit c="dimmed">
+            none of its own
+          </Text>
+        ) : (
+          limits.join(' · ')
+        )}
+      </Table.Td>
+      <Table.Td>
+        <When at={tenant.created_at} />
+      </Table.Td>
       <Table.Td>
         <Group gap={6} justify="flex-end" wrap="nowrap">
           {token !== null && me?.tenant_id !== tenant.id && tenant.status === 'active' && (
-            <Button size="compact-xs" variant="default" aria-label={`Look at everything of ${tenant.id}`} onClick={() => session.visit(tenant.id)}>Visit</Button>
+            <Button
+              size="compact-xs"
+              variant="default"
+              aria-label={`Look at everything of ${tenant.id}`}
+              onClick={() => session.visit(tenant.id)}
+            >
+              Visit
+            </Button>
           )}
-          {tenant.status !== 'removed' && <Button size="compact-xs" variant="default" aria-label={`Change ${tenant.id}`} onClick={onEdit}>Change</Button>}
+          {tenant.status !== 'removed' && (
+            <Button size="compact-xs" variant="default" aria-label={`Change ${tenant.id}`} onClick={onEdit}>
+              Change
+            </Button>
+          )}
         </Group>
       </Table.Td>
     </Table.Tr>

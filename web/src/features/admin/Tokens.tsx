@@ -34,7 +34,11 @@ export function Tokens() {
                 <Table.Th />
               </Table.Tr>
             </Table.Thead>
-            <Table.Tbody>{all.map((token) => <Row key={token.id} token={token} owner={nameOf(token)} />)}</Table.Tbody>
+            <Table.Tbody>
+              {all.map((token) => (
+                <Row key={token.id} token={token} owner={nameOf(token)} />
+              ))}
+            </Table.Tbody>
           </Table>
         </Table.ScrollContainer>
       )}
@@ -44,9 +48,13 @@ export function Tokens() {
   );
 }
 
-export function stateOf(token: Pick<Token, 'revoked_at' | 'expires_at'>, now = Date.now()): { state: string; label: string; valid: boolean } {
+export function stateOf(
+  token: Pick<Token, 'revoked_at' | 'expires_at'>,
+  now = Date.now(),
+): { state: string; label: string; valid: boolean } {
   if (token.revoked_at != null) return { state: 'failed', label: 'revoked', valid: false };
-  if (token.expires_at != null && new Date(token.expires_at).getTime() <= now) return { state: 'cancelled', label: 'expired', valid: false };
+  if (token.expires_at != null && new Date(token.expires_at).getTime() <= now)
+    return { state: 'cancelled', label: 'expired', valid: false };
   return { state: 'active', label: 'valid', valid: true };
 }
 
@@ -59,27 +67,49 @@ function Row({ token, owner }: { token: Token; owner: string }) {
       children: <Text size="sm">Whoever uses it is not let in any more, at once and for good.</Text>,
       labels: { confirm: 'Revoke', cancel: 'Keep' },
       confirmProps: { color: 'red' },
-      onConfirm: () => revokeToken.mutate(token.id, { onSuccess: () => done(`${token.name} was revoked`), onError: (error) => failed(`${token.name} was not revoked`, error) }),
+      onConfirm: () =>
+        revokeToken.mutate(token.id, {
+          onSuccess: () => done(`${token.name} was revoked`),
+          onError: (error) => failed(`${token.name} was not revoked`, error),
+        }),
     });
   return (
     <Table.Tr>
       <Table.Td maw={240}>
         <bdi>{token.name}</bdi>
-        <Text size="xs" c="dimmed" ff="monospace">{token.prefix}…</Text>
+        <Text size="xs" c="dimmed" ff="monospace">
+          {token.prefix}…
+        </Text>
       </Table.Td>
-      <Table.Td maw={180}><bdi>{owner}</bdi></Table.Td>
+      <Table.Td maw={180}>
+        <bdi>{owner}</bdi>
+      </Table.Td>
       <Table.Td>
         {token.role}
-        {token.scopes.length > 0 && <Text size="xs" c="dimmed">{token.scopes.join(', ')}</Text>}
+        {token.scopes.length > 0 && (
+          <Text size="xs" c="dimmed">
+            {token.scopes.join(', ')}
+          </Text>
+        )}
       </Table.Td>
       <Table.Td>
         <Status state={state} label={label} />
-        {valid && token.expires_at != null && <Text size="xs" c="dimmed">until <When at={token.expires_at} /></Text>}
+        {valid && token.expires_at != null && (
+          <Text size="xs" c="dimmed">
+            until <When at={token.expires_at} />
+          </Text>
+        )}
       </Table.Td>
-      <Table.Td><When at={token.last_used_at} none="never" /></Table.Td>
+      <Table.Td>
+        <When at={token.last_used_at} none="never" />
+      </Table.Td>
       <Table.Td ta="right">
         <Group justify="flex-end">
-          {valid && <Button size="compact-xs" variant="default" aria-label={`Revoke ${token.name}`} loading={revokeToken.isPending} onClick={ask}>Revoke</Button>}
+          {valid && (
+            <Button size="compact-xs" variant="default" aria-label={`Revoke ${token.name}`} loading={revokeToken.isPending} onClick={ask}>
+              Revoke
+            </Button>
+          )}
         </Group>
       </Table.Td>
     </Table.Tr>

@@ -32,7 +32,11 @@ export function Users() {
                 <Table.Th w={50} />
               </Table.Tr>
             </Table.Thead>
-            <Table.Tbody>{all.map((one) => <Row key={one.id} of={one} />)}</Table.Tbody>
+            <Table.Tbody>
+              {all.map((one) => (
+                <Row key={one.id} of={one} />
+              ))}
+            </Table.Tbody>
           </Table>
         </Table.ScrollContainer>
       )}
@@ -47,24 +51,43 @@ function Row({ of }: { of: Principal }) {
   const { updatePrincipal, deletePrincipal } = useAccessActions();
   const own = me?.principal_id === of.id;
   const update = (body: { role: Principal['role']; disabled: boolean }, message: string) =>
-    updatePrincipal.mutate({ of, body }, { onSuccess: () => done(message), onError: (error) => failed(`${of.name} was not changed`, error) });
+    updatePrincipal.mutate(
+      { of, body },
+      { onSuccess: () => done(message), onError: (error) => failed(`${of.name} was not changed`, error) },
+    );
   const remove = () =>
     modals.openConfirmModal({
       title: `Delete ${of.name}?`,
       children: <Text size="sm">All tokens of it stop working at once. What it did stays in the audit log.</Text>,
       labels: { confirm: 'Delete', cancel: 'Keep' },
       confirmProps: { color: 'red' },
-      onConfirm: () => deletePrincipal.mutate(of.id, { onSuccess: () => done(`${of.name} was deleted`), onError: (error) => failed(`${of.name} was not deleted`, error) }),
+      onConfirm: () =>
+        deletePrincipal.mutate(of.id, {
+          onSuccess: () => done(`${of.name} was deleted`),
+          onError: (error) => failed(`${of.name} was not deleted`, error),
+        }),
     });
   return (
     <Table.Tr>
       <Table.Td maw={280}>
         <Group gap="xs">
           <bdi>{of.name}</bdi>
-          {own && <Badge size="xs" variant="default" tt="none">you</Badge>}
-          {of.disabled && <Badge size="xs" variant="default" tt="none">disabled</Badge>}
+          {own && (
+            <Badge size="xs" variant="default" tt="none">
+              you
+            </Badge>
+          )}
+          {of.disabled && (
+            <Badge size="xs" variant="default" tt="none">
+              disabled
+            </Badge>
+          )}
         </Group>
-        {of.oidc_subject && <Text size="xs" c="dimmed">{of.oidc_subject}</Text>}
+        {of.oidc_subject && (
+          <Text size="xs" c="dimmed">
+            {of.oidc_subject}
+          </Text>
+        )}
       </Table.Td>
       <Table.Td>{of.kind === 'user' ? 'user' : 'service account'}</Table.Td>
       <Table.Td>
@@ -76,7 +99,9 @@ function Row({ of }: { of: Principal }) {
           onChange={(role) => role !== null && role !== of.role && update({ role, disabled: of.disabled }, `${of.name} is ${role} now`)}
         />
       </Table.Td>
-      <Table.Td><When at={of.created_at} /></Table.Td>
+      <Table.Td>
+        <When at={of.created_at} />
+      </Table.Td>
       <Table.Td>
         <Menu position="bottom-end">
           <Menu.Target>
@@ -85,10 +110,20 @@ function Row({ of }: { of: Principal }) {
             </Button>
           </Menu.Target>
           <Menu.Dropdown>
-            <Menu.Item disabled={own} onClick={() => update({ role: of.role, disabled: !of.disabled }, of.disabled ? `${of.name} is let in again` : `${of.name} is not let in any more`)}>
+            <Menu.Item
+              disabled={own}
+              onClick={() =>
+                update(
+                  { role: of.role, disabled: !of.disabled },
+                  of.disabled ? `${of.name} is let in again` : `${of.name} is not let in any more`,
+                )
+              }
+            >
               {of.disabled ? 'Enable' : 'Disable'}
             </Menu.Item>
-            <Menu.Item color="red" disabled={own} onClick={remove}>Delete</Menu.Item>
+            <Menu.Item color="red" disabled={own} onClick={remove}>
+              Delete
+            </Menu.Item>
           </Menu.Dropdown>
         </Menu>
       </Table.Td>

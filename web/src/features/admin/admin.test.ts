@@ -23,6 +23,15 @@ describe('administration', () => {
   });
 
   it('writes settings of every shape', () => {
-    expect([null, '', [], ['a', 'b'], true, 0, { a: 1 }, '***'].map(shownValue)).toEqual(['–', '–', '–', 'a, b', 'true', '0', '{"a":1}', '***']);
+    expect([null, '', [], ['a', 'b'], true, 0, { a: 1 }, '***'].map(shownValue)).toEqual([
+      '–',
+      '–',
+      '–',
+      'a, b',
+      'true',
+      '0',
+      '{"a":1}',
+      '***',
+    ]);
   });
 });

@@ -15,11 +15,28 @@ import { Asked, Failure } from '@/ui/states';
 import { changed } from './options';
 
 /** What usually must be said of a system. */
-const FIRST = ['url', 'host', 'port', 'database', 'user', 'password', 'endpoint', 'bucket', 'bootstrap_servers', 'base_url', 'servers', 'access_key', 'secret_key', 'region'];
+const FIRST = [
+  'url',
+  'host',
+  'port',
+  'database',
+  'user',
+  'password',
+  'endpoint',
+  'bucket',
+  'bootstrap_servers',
+  'base_url',
+  'servers',
+  'access_key',
+  'secret_key',
+  'region',
+];
 
 /** A connection as a form, drawn from the connector's schema. Secrets go in and never come out; it can be tried out before it is stored. */
 export function ConnectionForm({ before }: { before: Connection | null }) {
-  const [body, setBody] = useState<ConnectionBody>(() => (before === null ? { name: '', kind: '', options: {} } : { name: before.name, kind: before.kind, options: before.options }));
+  const [body, setBody] = useState<ConnectionBody>(() =>
+    before === null ? { name: '', kind: '', options: {} } : { name: before.name, kind: before.kind, options: before.options },
+  );
   const connectors = useConnectors();
   const schema = usePipelineSchema();
   const save = useSaveConnection();
@@ -76,7 +93,15 @@ export function ConnectionForm({ before }: { before: Connection | null }) {
         </Asked>
         {body.kind !== '' && (
           <Asked query={schema} what="Reading its options">
-            {(root) => <SchemaForm key={body.kind} fields={definition === undefined ? [] : fieldsOf(definition, root)} value={body.options} onChange={set} first={FIRST} />}
+            {(root) => (
+              <SchemaForm
+                key={body.kind}
+                fields={definition === undefined ? [] : fieldsOf(definition, root)}
+                value={body.options}
+                onChange={set}
+                first={FIRST}
+              />
+            )}
           </Asked>
         )}
         <Text size="xs" c="dimmed">
@@ -90,12 +115,19 @@ export function ConnectionForm({ before }: { before: Connection | null }) {
             <Button type="submit" loading={save.isPending} disabled={body.kind === '' || body.name === ''}>
               {before === null ? 'Store' : 'Save'}
             </Button>
-            <Button variant="default" loading={test.isPending} disabled={body.kind === ''} onClick={() => test.mutate({ ...body, name: body.name === '' ? 'draft' : body.name })}>
+            <Button
+              variant="default"
+              loading={test.isPending}
+              disabled={body.kind === ''}
+              onClick={() => test.mutate({ ...body, name: body.name === '' ? 'draft' : body.name })}
+            >
               Test
             </Button>
           </Group>
         ) : (
-          <Text size="sm" c="dimmed">Your role may look at connections, not change them.</Text>
+          <Text size="sm" c="dimmed">
+            Your role may look at connections, not change them.
+          </Text>
         )}
       </Stack>
     </Paper>

@@ -20,7 +20,11 @@ export default function ConnectionPage() {
   const navigate = useNavigate();
   const { data } = connection;
   if (data === undefined) {
-    return <Page title="Connection">{connection.isError ? <Failure error={connection.error} onRetry={() => void connection.refetch()} /> : <Loading />}</Page>;
+    return (
+      <Page title="Connection">
+        {connection.isError ? <Failure error={connection.error} onRetry={() => void connection.refetch()} /> : <Loading />}
+      </Page>
+    );
   }
   const ask = () =>
     modals.openConfirmModal({
@@ -40,8 +44,18 @@ export default function ConnectionPage() {
   return (
     <Page
       title={data.name}
-      aside={<Text size="sm" c="dimmed">{data.kind}</Text>}
-      actions={may && <Button variant="default" color="red" size="compact-md" loading={remove.isPending} onClick={ask}>Delete</Button>}
+      aside={
+        <Text size="sm" c="dimmed">
+          {data.kind}
+        </Text>
+      }
+      actions={
+        may && (
+          <Button variant="default" color="red" size="compact-md" loading={remove.isPending} onClick={ask}>
+            Delete
+          </Button>
+        )
+      }
     >
       <Stack gap="lg">
         <Editable key={`${data.id} ${data.version}`} connection={data} />
@@ -63,12 +77,16 @@ function UsedBy({ name }: { name: string }) {
       <Asked query={jobs}>
         {({ items, next_cursor }) =>
           items.length === 0 ? (
-            <Text size="sm" c="dimmed">No pipeline names it.</Text>
+            <Text size="sm" c="dimmed">
+              No pipeline names it.
+            </Text>
           ) : (
             <List size="sm">
               {items.map((job) => (
                 <List.Item key={job.id}>
-                  <Anchor component={Link} to={paths.pipeline(job.id)} inherit><bdi>{job.name}</bdi></Anchor>
+                  <Anchor component={Link} to={paths.pipeline(job.id)} inherit>
+                    <bdi>{job.name}</bdi>
+                  </Anchor>
                 </List.Item>
               ))}
               {next_cursor !== null && <List.Item>and more</List.Item>}

@@ -35,7 +35,14 @@ export default function ConnectionsPage() {
       {connections.data !== undefined && (
         <>
           {all.length > 0 && (
-            <TextInput aria-label="Search connections" placeholder="Name or connector" leftSection={<IconSearch size={15} aria-hidden />} maw={360} value={search} onChange={(event) => setSearch(event.currentTarget.value)} />
+            <TextInput
+              aria-label="Search connections"
+              placeholder="Name or connector"
+              leftSection={<IconSearch size={15} aria-hidden />}
+              maw={360}
+              value={search}
+              onChange={(event) => setSearch(event.currentTarget.value)}
+            />
           )}
           <DataTable
             label="Connections"
@@ -45,7 +52,8 @@ export default function ConnectionsPage() {
             empty={
               all.length === 0 ? (
                 <Empty title="No connection is stored yet">
-                  A connection is the address and the credentials of a system, stored once and named in pipelines. Its secrets are sealed and never shown.
+                  A connection is the address and the credentials of a system, stored once and named in pipelines. Its secrets are sealed
+                  and never shown.
                 </Empty>
               ) : (
                 <Empty title="No connection has this in its name" />

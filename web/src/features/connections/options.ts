@@ -10,5 +10,7 @@ export function changed(options: Record<string, unknown>, path: Path, value: unk
   const gone = next === undefined || (rest.length > 0 && isObject(next) && Object.keys(next).length === 0);
   if (gone) return others;
   // An option that was there keeps its place.
-  return Object.hasOwn(options, key) ? Object.fromEntries(Object.entries(options).map(([name, old]) => [name, name === key ? next : old])) : { ...options, [key]: next };
+  return Object.hasOwn(options, key)
+    ? Object.fromEntries(Object.entries(options).map(([name, old]) => [name, name === key ? next : old]))
+    : { ...options, [key]: next };
 }

@@ -31,7 +31,8 @@ export function ConnectionPick({ kind, options, declared, fields, onChange }: Pr
   const own = Object.fromEntries(Object.entries(options).filter(([name]) => fields.some((field) => field.name === name)));
   const known = fitting.find((one) => one.name === chosen);
   const test = known === undefined ? draft : stored;
-  const canTest = known === undefined ? mayDraft && chosen === null && (Object.keys(own).length > 0 || fields.every((field) => !field.required)) : may;
+  const canTest =
+    known === undefined ? mayDraft && chosen === null && (Object.keys(own).length > 0 || fields.every((field) => !field.required)) : may;
   const ask = () => (known === undefined ? draft.mutate({ name: 'draft', kind, options: own }) : stored.mutate(known.id));
   return (
     <Stack gap={6}>

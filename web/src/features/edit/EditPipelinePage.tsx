@@ -11,11 +11,7 @@ export default function EditPipelinePage() {
   const job = useJob(id);
   // A cached answer may be of before the last change.
   if (job.data !== undefined && job.isFetchedAfterMount) return <Edited key={id} now={job.data} />;
-  return (
-    <Page title="Edit">
-      {job.isError ? <Failure error={job.error} onRetry={() => void job.refetch()} /> : <Loading />}
-    </Page>
-  );
+  return <Page title="Edit">{job.isError ? <Failure error={job.error} onRetry={() => void job.refetch()} /> : <Loading />}</Page>;
 }
 
 /** The job as it was when the page was opened: what others save meanwhile must not replace what is being written. */

@@ -32,7 +32,9 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
   const changed = editor.dirty || JSON.stringify(settings) !== JSON.stringify(settingsOf(job));
   // Not a state: the way to the saved pipeline is gone before the next drawing.
   const saved = useRef(false);
-  const blocker = useBlocker(({ currentLocation, nextLocation }) => changed && !saved.current && currentLocation.pathname !== nextLocation.pathname);
+  const blocker = useBlocker(
+    ({ currentLocation, nextLocation }) => changed && !saved.current && currentLocation.pathname !== nextLocation.pathname,
+  );
   useEffect(() => {
     const stay = (event: BeforeUnloadEvent) => {
       if (!saved.current) event.preventDefault();
@@ -51,7 +53,13 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
       {
         onSuccess: (now) => {
           saved.current = true;
-          done(job === null ? `${now.name} was created` : now.version === job.version ? 'Its settings were saved' : `Version ${now.version} was saved`);
+          done(
+            job === null
+              ? `${now.name} was created`
+              : now.version === job.version
+                ? 'Its settings were saved'
+                : `Version ${now.version} was saved`,
+          );
           void navigate(paths.pipeline(now.id));
         },
       },
@@ -62,7 +70,11 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
       aside={<State editor={editor} errors={errors} />}
       actions={
         <>
-          <Button variant="default" size="compact-md" onClick={() => void navigate(job === null ? paths.pipelines : paths.pipeline(job.id))}>
+          <Button
+            variant="default"
+            size="compact-md"
+            onClick={() => void navigate(job === null ? paths.pipelines : paths.pipeline(job.id))}
+          >
             Cancel
           </Button>
           <Button size="compact-md" loading={save.isPending} disabled={!may || idle || (editor.checked && errors > 0)} onClick={store}>
@@ -73,7 +85,17 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
     >
       <Leaving blocker={blocker} />
       {save.isError && (save.error instanceof Refusal && save.error.status === 412 ? <Overtaken /> : <Failure error={save.error} />)}
-      <SegmentedControl hiddenFrom="md" size="xs" aria-label="Side" value={side} onChange={setSide} data={[{ value: 'form', label: 'Form' }, { value: 'text', label: 'Text' }]} />
+      <SegmentedControl
+        hiddenFrom="md"
+        size="xs"
+        aria-label="Side"
+        value={side}
+        onChange={setSide}
+        data={[
+          { value: 'form', label: 'Form' },
+          { value: 'text', label: 'Text' },
+        ]}
+      />
       <Grid gap="md">
         <Grid.Col span={{ base: 12, md: 5 }} visibleFrom={side === 'form' ? undefined : 'md'}>
           <Stack gap="md">
@@ -98,10 +120,18 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
           <Tabs.Tab value="preview">Preview</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="problems" pt="sm">
-          {editor.validation.isError ? <Failure error={editor.validation.error} onRetry={() => void editor.validation.refetch()} /> : <Problems problems={editor.problems} none="The checker has found nothing." />}
+          {editor.validation.isError ? (
+            <Failure error={editor.validation.error} onRetry={() => void editor.validation.refetch()} />
+          ) : (
+            <Problems problems={editor.problems} none="The checker has found nothing." />
+          )}
         </Tabs.Panel>
-        <Tabs.Panel value="plan" pt="sm"><PlanPanel text={editor.text} ready={ready} /></Tabs.Panel>
-        <Tabs.Panel value="preview" pt="sm"><PreviewPanel text={editor.text} ready={ready} /></Tabs.Panel>
+        <Tabs.Panel value="plan" pt="sm">
+          <PlanPanel text={editor.text} ready={ready} />
+        </Tabs.Panel>
+        <Tabs.Panel value="preview" pt="sm">
+          <PreviewPanel text={editor.text} ready={ready} />
+        </Tabs.Panel>
       </Tabs>
     </Page>
   );
@@ -110,11 +140,18 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
 /** What the checker thinks, beside the title. Read out when it changes. */
 function State({ editor, errors }: { editor: EditorState; errors: number }) {
   const told =
-    editor.text.trim() === '' ? { state: 'queued', label: 'empty' }
-    : !editor.checked ? { state: 'queued', label: 'checking' }
-    : errors > 0 ? { state: 'failed', label: `${errors} ${errors === 1 ? 'error' : 'errors'}` }
-    : { state: 'succeeded', label: 'no errors' };
-  return <Text component="div" size="sm" role="status"><Status {...told} /></Text>;
+    editor.text.trim() === ''
+      ? { state: 'queued', label: 'empty' }
+      : !editor.checked
+        ? { state: 'queued', label: 'checking' }
+        : errors > 0
+          ? { state: 'failed', label: `${errors} ${errors === 1 ? 'error' : 'errors'}` }
+          : { state: 'succeeded', label: 'no errors' };
+  return (
+    <Text component="div" size="sm" role="status">
+      <Status {...told} />
+    </Text>
+  );
 }
 
 function Overtaken() {

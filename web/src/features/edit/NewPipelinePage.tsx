@@ -28,4 +28,5 @@ export default function NewPipelinePage() {
   return template === null ? <TemplateGallery /> : <TemplateParameters key={template} id={template} />;
 }
 
-const textOf = (state: unknown) => (typeof state === 'object' && state !== null && 'text' in state && typeof state.text === 'string' ? state.text : '');
+const textOf = (state: unknown) =>
+  typeof state === 'object' && state !== null && 'text' in state && typeof state.text === 'string' ? state.text : '';

@@ -28,11 +28,14 @@ export function NodeCard({ id, node, editor, root, position }: Props) {
   const connectionFields = connectionSchema === undefined ? [] : fieldsOf(connectionSchema, root);
   const usesStored = typeof value.connection === 'string';
   const shown = fields.filter(
-    (field) => field.name !== 'connection' && !(usesStored && connectionFields.some((one) => one.name === field.name) && !Object.hasOwn(value, field.name)),
+    (field) =>
+      field.name !== 'connection' &&
+      !(usesStored && connectionFields.some((one) => one.name === field.name) && !Object.hasOwn(value, field.name)),
   );
   const change = (path: Path, next: unknown) =>
     editor.edit((from) => {
-      if (bare !== null && !(path.length === 1 && path[0] === bare.option)) return set(from, [...node.path, node.word], withValue({ [bare.option]: bare.text }, path, next));
+      if (bare !== null && !(path.length === 1 && path[0] === bare.option))
+        return set(from, [...node.path, node.word], withValue({ [bare.option]: bare.text }, path, next));
       return next === undefined ? unset(from, at(path)) : set(from, at(path), next);
     });
   const title = node.name ?? node.word;
@@ -45,20 +48,41 @@ export function NodeCard({ id, node, editor, root, position }: Props) {
             <Text size="sm" fw={600} truncate maw={220}>
               {title === '' ? '(nothing chosen)' : title}
             </Text>
-            {node.name !== null && <Text size="xs" c="dimmed" truncate>{node.word}</Text>}
+            {node.name !== null && (
+              <Text size="xs" c="dimmed" truncate>
+                {node.word}
+              </Text>
+            )}
           </Group>
         </Accordion.Control>
         {position !== undefined && (
           <>
-            <ActionIcon variant="subtle" color="gray" aria-label={`Move ${title} up`} disabled={position.index === 0} onClick={() => editor.edit((from) => move(from, list, position.index, position.index - 1))}>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`Move ${title} up`}
+              disabled={position.index === 0}
+              onClick={() => editor.edit((from) => move(from, list, position.index, position.index - 1))}
+            >
               <IconArrowUp size={15} aria-hidden />
             </ActionIcon>
-            <ActionIcon variant="subtle" color="gray" aria-label={`Move ${title} down`} disabled={position.index === position.of - 1} onClick={() => editor.edit((from) => move(from, list, position.index, position.index + 1))}>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`Move ${title} down`}
+              disabled={position.index === position.of - 1}
+              onClick={() => editor.edit((from) => move(from, list, position.index, position.index + 1))}
+            >
               <IconArrowDown size={15} aria-hidden />
             </ActionIcon>
           </>
         )}
-        <ActionIcon variant="subtle" color="gray" aria-label={`Remove ${title}`} onClick={() => editor.edit((from) => unset(from, node.path))}>
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          aria-label={`Remove ${title}`}
+          onClick={() => editor.edit((from) => unset(from, node.path))}
+        >
           <IconTrash size={15} aria-hidden />
         </ActionIcon>
       </Group>
@@ -73,9 +97,13 @@ export function NodeCard({ id, node, editor, root, position }: Props) {
             data={kindsOf(root, node.part)}
             value={node.kind}
             error={node.kind === null && node.word !== '' ? `there is no ${node.part} \`${node.word}\`` : undefined}
-            onChange={(kind) => kind !== null && kind !== node.kind && editor.edit((from) => (node.word === '' ? set(from, [...node.path, kind], {}) : rename(from, node.path, node.word, kind, {})))}
+            onChange={(kind) =>
+              kind !== null &&
+              kind !== node.kind &&
+              editor.edit((from) => (node.word === '' ? set(from, [...node.path, kind], {}) : rename(from, node.path, node.word, kind, {})))
+            }
           />
-          {node.kind !== null && connectionSchema !== undefined && (fields.some((field) => field.name === 'connection')) && (
+          {node.kind !== null && connectionSchema !== undefined && fields.some((field) => field.name === 'connection') && (
             <ConnectionPick
               key={node.kind}
               kind={node.kind}
@@ -102,9 +130,17 @@ function withValue(options: Record<string, unknown>, path: Path, value: unknown)
 
 /** Which node is read. Text that is a list in the file is left to the file. */
 function Input({ node, editor }: { node: NodeAt; editor: EditorState }) {
-  const entry = node.path.reduce<unknown>((found, key) => (Array.isArray(found) ? found[key as number] : isObject(found) ? found[key] : undefined), editor.parsed.value);
+  const entry = node.path.reduce<unknown>(
+    (found, key) => (Array.isArray(found) ? found[key as number] : isObject(found) ? found[key] : undefined),
+    editor.parsed.value,
+  );
   const input = isObject(entry) ? entry.input : undefined;
-  if (input !== undefined && typeof input !== 'string') return <Text size="xs" c="dimmed">Its inputs are in the text.</Text>;
+  if (input !== undefined && typeof input !== 'string')
+    return (
+      <Text size="xs" c="dimmed">
+        Its inputs are in the text.
+      </Text>
+    );
   return (
     <TextInput
       size="xs"

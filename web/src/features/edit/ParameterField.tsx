@@ -26,19 +26,64 @@ export function ParameterField({ parameter, value, error, onChange }: Props) {
   const text = typeof value === 'string' ? value : '';
   switch (parameter.type) {
     case 'boolean':
-      return <Switch label={parameter.name} description={common.description} checked={value === true} onChange={(event) => onChange(event.currentTarget.checked)} />;
+      return (
+        <Switch
+          label={parameter.name}
+          description={common.description}
+          checked={value === true}
+          onChange={(event) => onChange(event.currentTarget.checked)}
+        />
+      );
     case 'integer':
-      return <NumberInput {...common} allowDecimal={false} value={typeof value === 'number' ? value : ''} onChange={(next) => onChange(next === '' ? undefined : next)} />;
+      return (
+        <NumberInput
+          {...common}
+          allowDecimal={false}
+          value={typeof value === 'number' ? value : ''}
+          onChange={(next) => onChange(next === '' ? undefined : next)}
+        />
+      );
     case 'choice':
-      return <Select {...common} data={parameter.choices ?? []} value={text === '' ? null : text} onChange={(next) => onChange(next ?? undefined)} />;
+      return (
+        <Select
+          {...common}
+          data={parameter.choices ?? []}
+          value={text === '' ? null : text}
+          onChange={(next) => onChange(next ?? undefined)}
+        />
+      );
     case 'connection':
       return <ConnectionParameter {...common} kind={parameter.kind ?? null} value={text} onChange={onChange} />;
     case 'list':
-      return <TagsInput {...common} splitChars={[]} value={Array.isArray(value) ? (value as string[]) : []} onChange={(items) => onChange(items.length === 0 ? undefined : items)} />;
+      return (
+        <TagsInput
+          {...common}
+          splitChars={[]}
+          value={Array.isArray(value) ? (value as string[]) : []}
+          onChange={(items) => onChange(items.length === 0 ? undefined : items)}
+        />
+      );
     case 'map':
-      return <KeyValues label={parameter.name} description={common.description} required={parameter.required} value={typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : NOTHING} onChange={onChange} />;
+      return (
+        <KeyValues
+          label={parameter.name}
+          description={common.description}
+          required={parameter.required}
+          value={typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : NOTHING}
+          onChange={onChange}
+        />
+      );
     case 'text':
-      return <Textarea {...common} autosize maxRows={10} spellCheck={false} value={text} onChange={(event) => onChange(event.currentTarget.value)} />;
+      return (
+        <Textarea
+          {...common}
+          autosize
+          maxRows={10}
+          spellCheck={false}
+          value={text}
+          onChange={(event) => onChange(event.currentTarget.value)}
+        />
+      );
     default:
       return <TextInput {...common} spellCheck={false} value={text} onChange={(event) => onChange(event.currentTarget.value)} />;
   }
@@ -57,7 +102,9 @@ interface ConnectionProps {
 /** A stored connection of the right kind. */
 function ConnectionParameter({ kind, value, onChange, ...common }: ConnectionProps) {
   const connections = useConnections();
-  const names = (connections.data?.pages.flatMap((page) => page.items) ?? []).filter((one) => kind === null || one.kind === kind).map((one) => one.name);
+  const names = (connections.data?.pages.flatMap((page) => page.items) ?? [])
+    .filter((one) => kind === null || one.kind === kind)
+    .map((one) => one.name);
   return (
     <Select
       {...common}

@@ -15,13 +15,24 @@ const FIRST = ['pipeline', 'mode', 'description', 'schedule'];
 /** The pipeline as a form. Each change is a change of the text beside it. */
 export function PipelineForm({ editor, root }: { editor: EditorState; root: Schema }) {
   const { value } = editor.parsed;
-  if (value === undefined) return <Alert color="yellow" p="xs" title="The text is no YAML at the moment">Mend it there; the form comes back by itself.</Alert>;
+  if (value === undefined)
+    return (
+      <Alert color="yellow" p="xs" title="The text is no YAML at the moment">
+        Mend it there; the form comes back by itself.
+      </Alert>
+    );
   if (value !== null && !isNative(value)) {
     return (
       <Alert color="yellow" p="xs" title="The form edits pipelines that begin with their name">
         This text is in another form, which runs as well. Edit it as text.
         {!isObject(value) || !('name' in value) ? (
-          <Button mt="xs" size="compact-xs" variant="default" display="block" onClick={() => editor.edit((from) => set(from, ['pipeline'], 'new_pipeline'))}>
+          <Button
+            mt="xs"
+            size="compact-xs"
+            variant="default"
+            display="block"
+            onClick={() => editor.edit((from) => set(from, ['pipeline'], 'new_pipeline'))}
+          >
             Begin with a name
           </Button>
         ) : null}
@@ -31,8 +42,17 @@ export function PipelineForm({ editor, root }: { editor: EditorState; root: Sche
   const fields: Field[] = fieldsOf(root, root).filter((field) => !NODES.has(field.name));
   return (
     <Stack gap="md">
-      <SchemaForm fields={fields} value={value} first={FIRST} onChange={(path, next) => editor.edit((from) => (next === undefined ? unset(from, path) : set(from, path, next)))} />
-      {editor.validation.data?.pipeline?.schedule && <Text size="xs" c="dimmed">Runs by itself: {editor.validation.data.pipeline.schedule}.</Text>}
+      <SchemaForm
+        fields={fields}
+        value={value}
+        first={FIRST}
+        onChange={(path, next) => editor.edit((from) => (next === undefined ? unset(from, path) : set(from, path, next)))}
+      />
+      {editor.validation.data?.pipeline?.schedule && (
+        <Text size="xs" c="dimmed">
+          Runs by itself: {editor.validation.data.pipeline.schedule}.
+        </Text>
+      )}
       <Nodes part="source" title="Sources" editor={editor} root={root} />
       <Nodes part="transform" title="Transforms" editor={editor} root={root} />
       <Nodes part="sink" title="Sinks" editor={editor} root={root} />
@@ -50,7 +70,13 @@ function Nodes({ part, title, editor, root }: { part: Part; title: string; edito
   const add = (kind: string) => {
     const single = part !== 'transform' && nodes.length === 0 && many === undefined;
     const name = freeName(kind, isObject(many) ? Object.keys(many) : []);
-    const path = single ? [part] : list ? [`${part}s`, many.length] : part === 'transform' && !isObject(many) ? ['transforms', 0] : [`${part}s`, name];
+    const path = single
+      ? [part]
+      : list
+        ? [`${part}s`, many.length]
+        : part === 'transform' && !isObject(many)
+          ? ['transforms', 0]
+          : [`${part}s`, name];
     editor.edit((from) => {
       if (part === 'transform' && !isObject(many) && !list) return set(from, ['transforms'], [{ [kind]: {} }]);
       return single ? set(from, [part, kind], {}) : set(from, path, { [kind]: {} });
@@ -65,7 +91,9 @@ function Nodes({ part, title, editor, root }: { part: Part; title: string; edito
         {alone ? null : <Add part={part} root={root} onAdd={add} />}
       </Group>
       {nodes.length === 0 ? (
-        <Text size="xs" c="dimmed">{part === 'transform' ? 'None: rows go through as they are.' : 'None yet.'}</Text>
+        <Text size="xs" c="dimmed">
+          {part === 'transform' ? 'None: rows go through as they are.' : 'None yet.'}
+        </Text>
       ) : (
         <Accordion multiple variant="separated" value={open} onChange={setOpen} chevronPosition="left" order={4}>
           {nodes.map((node, index) => (
@@ -89,7 +117,13 @@ function Add({ part, root, onAdd }: { part: Part; root: Schema; onAdd: (kind: st
   const [choosing, setChoosing] = useState(false);
   if (!choosing) {
     return (
-      <Button size="compact-xs" variant="default" leftSection={<IconPlus size={12} aria-hidden />} aria-label={`Add a ${part}`} onClick={() => setChoosing(true)}>
+      <Button
+        size="compact-xs"
+        variant="default"
+        leftSection={<IconPlus size={12} aria-hidden />}
+        aria-label={`Add a ${part}`}
+        onClick={() => setChoosing(true)}
+      >
         Add
       </Button>
     );

@@ -19,7 +19,11 @@ export function PlanPanel({ text, ready }: { text: string; ready: boolean }) {
       <Group gap="sm">
         {ask}
         <Text size="xs" c="dimmed">
-          {ready ? (stale ? 'The text has changed since.' : 'It asks the sources and targets; nothing is changed there.') : 'The checker must have no errors first.'}
+          {ready
+            ? stale
+              ? 'The text has changed since.'
+              : 'It asks the sources and targets; nothing is changed there.'
+            : 'The checker must have no errors first.'}
         </Text>
       </Group>
       {plan.isPending && <Loading what="Asking the systems" />}
@@ -31,7 +35,11 @@ export function PlanPanel({ text, ready }: { text: string; ready: boolean }) {
           {plan.data.plan !== null && <PlanView plan={plan.data.plan} />}
         </>
       )}
-      {plan.isIdle && <Empty title="No plan yet">Types of every column with what is lost, the changes to the targets, and the guarantee with its reasons.</Empty>}
+      {plan.isIdle && (
+        <Empty title="No plan yet">
+          Types of every column with what is lost, the changes to the targets, and the guarantee with its reasons.
+        </Empty>
+      )}
     </Stack>
   );
 }
@@ -48,7 +56,9 @@ export function PlanView({ plan }: { plan: Plan }) {
           {plan.guarantee.reasons.map((reason) => (
             <List.Item key={reason}>{reason}</List.Item>
           ))}
-          {plan.streaming?.map((reason) => <List.Item key={reason}>{reason}</List.Item>)}
+          {plan.streaming?.map((reason) => (
+            <List.Item key={reason}>{reason}</List.Item>
+          ))}
         </List>
       </Group>
       {plan.actions.length > 0 && <Listed title="What it would do to the targets" items={plan.actions} code />}
@@ -108,13 +118,19 @@ function Columns({ columns }: { columns: ColumnReport[] }) {
               return (
                 <Table.Tr key={`${column.flow} ${column.sink} ${column.column}`}>
                   {several && <Table.Td>{`${column.flow} → ${column.sink}`}</Table.Td>}
-                  <Table.Td><bdi>{column.column}</bdi></Table.Td>
+                  <Table.Td>
+                    <bdi>{column.column}</bdi>
+                  </Table.Td>
                   <Table.Td title={column.from.join(', ')}>{column.source}</Table.Td>
                   <Table.Td>{column.arrow}</Table.Td>
                   <Table.Td>{column.sink_type}</Table.Td>
                   <Table.Td>
                     <Status state={word} tone={tone} />
-                    {note !== '' && <Text size="xs" c="dimmed">{note}</Text>}
+                    {note !== '' && (
+                      <Text size="xs" c="dimmed">
+                        {note}
+                      </Text>
+                    )}
                   </Table.Td>
                 </Table.Tr>
               );

@@ -17,7 +17,11 @@ export function PreviewPanel({ text, ready }: { text: string; ready: boolean }) 
           {preview.data === undefined ? 'Show the first rows' : 'Show again'}
         </Button>
         <Text size="xs" c="dimmed">
-          {ready ? (stale ? 'The text has changed since.' : 'It reads a few rows; nothing is written. What looks personal is masked.') : 'The checker must have no errors first.'}
+          {ready
+            ? stale
+              ? 'The text has changed since.'
+              : 'It reads a few rows; nothing is written. What looks personal is masked.'
+            : 'The checker must have no errors first.'}
         </Text>
       </Group>
       {preview.isPending && <Loading what="Reading a few rows" />}
@@ -29,7 +33,9 @@ export function PreviewPanel({ text, ready }: { text: string; ready: boolean }) 
           {preview.data.steps.length > 0 && <Steps steps={preview.data.steps} />}
         </>
       )}
-      {preview.isIdle && <Empty title="No rows yet">Rows as they come out of each source and each transform, side by side with what was taken out.</Empty>}
+      {preview.isIdle && (
+        <Empty title="No rows yet">Rows as they come out of each source and each transform, side by side with what was taken out.</Empty>
+      )}
     </Stack>
   );
 }
@@ -49,7 +55,9 @@ function Steps({ steps }: { steps: Step[] }) {
         />
       </ScrollArea>
       {step?.error !== undefined && <Told error={step.error} />}
-      {step?.streams.map((stream) => <Rows key={stream.stream} stream={stream} named={step.streams.length > 1} />)}
+      {step?.streams.map((stream) => (
+        <Rows key={stream.stream} stream={stream} named={step.streams.length > 1} />
+      ))}
     </Stack>
   );
 }
@@ -62,7 +70,11 @@ function Rows({ stream, named }: { stream: StepStream; named: boolean }) {
   ].filter((note) => note !== '');
   return (
     <Stack gap={4}>
-      {named && <Text size="sm" fw={600}><bdi>{stream.stream}</bdi></Text>}
+      {named && (
+        <Text size="sm" fw={600}>
+          <bdi>{stream.stream}</bdi>
+        </Text>
+      )}
       <ScrollArea.Autosize type="auto" mah={420} role="region" aria-label={`Rows of ${stream.stream}`} tabIndex={0}>
         <Table stickyHeader withTableBorder fz="xs" w="max-content" miw="100%">
           <Table.Thead>
@@ -70,7 +82,10 @@ function Rows({ stream, named }: { stream: StepStream; named: boolean }) {
               {stream.columns.map((column) => (
                 <Table.Th key={column.name} miw={80}>
                   <bdi>{column.name}</bdi>
-                  <Text size="xs" c="dimmed" fw={400}>{column.type}{column.nullable ? '' : ', not null'}</Text>
+                  <Text size="xs" c="dimmed" fw={400}>
+                    {column.type}
+                    {column.nullable ? '' : ', not null'}
+                  </Text>
                 </Table.Th>
               ))}
             </Table.Tr>
@@ -80,7 +95,17 @@ function Rows({ stream, named }: { stream: StepStream; named: boolean }) {
               <Table.Tr key={index}>
                 {row.map((cell, at) => (
                   <Table.Td key={at} maw={320} style={{ whiteSpace: 'pre-wrap' }} dir="auto">
-                    {cell === null ? <Text span size="xs" c="dimmed" fs="italic">null</Text> : cell === '' ? <Text span size="xs" c="dimmed" fs="italic">empty</Text> : cell}
+                    {cell === null ? (
+                      <Text span size="xs" c="dimmed" fs="italic">
+                        null
+                      </Text>
+                    ) : cell === '' ? (
+                      <Text span size="xs" c="dimmed" fs="italic">
+                        empty
+                      </Text>
+                    ) : (
+                      cell
+                    )}
                   </Table.Td>
                 ))}
               </Table.Tr>
@@ -88,8 +113,14 @@ function Rows({ stream, named }: { stream: StepStream; named: boolean }) {
           </Table.Tbody>
         </Table>
       </ScrollArea.Autosize>
-      <Text size="xs" c="dimmed">{notes.join(' · ')}</Text>
-      {stream.dead_letters.map((letter, index) => <Text key={index} size="xs" c="var(--weir-bad)">Dead letter: {letter}</Text>)}
+      <Text size="xs" c="dimmed">
+        {notes.join(' · ')}
+      </Text>
+      {stream.dead_letters.map((letter, index) => (
+        <Text key={index} size="xs" c="var(--weir-bad)">
+          Dead letter: {letter}
+        </Text>
+      ))}
     </Stack>
   );
 }

@@ -12,13 +12,17 @@ export function SettingsForm({ settings, onChange }: { settings: Settings; onCha
       allowDecimal={false}
       thousandSeparator=","
       value={settings[name] ?? ''}
-      onChange={(value) => onChange({ ...settings, [name]: typeof value === 'number' ? value : name === 'timeout_secs' ? null : settings[name] })}
+      onChange={(value) =>
+        onChange({ ...settings, [name]: typeof value === 'number' ? value : name === 'timeout_secs' ? null : settings[name] })
+      }
     />
   );
   return (
     <section aria-label="Settings of the server">
       <Title order={3}>Runs</Title>
-      <Text size="xs" c="dimmed" mb="xs">These stand beside the file, at the server.</Text>
+      <Text size="xs" c="dimmed" mb="xs">
+        These stand beside the file, at the server.
+      </Text>
       <SimpleGrid cols={{ base: 1, xs: 2 }} spacing="xs">
         {field('max_attempts', 'Attempts', 'How often a run is tried in all.', 1)}
         {field('timeout_secs', 'Longest run (s)', 'Empty: as the server is set.', 1)}

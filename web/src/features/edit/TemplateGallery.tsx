@@ -50,9 +50,15 @@ export function TemplateGallery() {
               {found.length === 0 && <Empty title="No template has these words">Begin without one, or search for something else.</Empty>}
               {[...new Set(found.map((template) => template.category))].map((category) => (
                 <section key={category} aria-label={CATEGORIES[category] ?? category}>
-                  <Title order={2} mb="xs">{CATEGORIES[category] ?? category}</Title>
+                  <Title order={2} mb="xs">
+                    {CATEGORIES[category] ?? category}
+                  </Title>
                   <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }} spacing="sm" verticalSpacing="sm">
-                    {found.filter((template) => template.category === category).map((template) => <TemplateCard key={template.id} template={template} />)}
+                    {found
+                      .filter((template) => template.category === category)
+                      .map((template) => (
+                        <TemplateCard key={template.id} template={template} />
+                      ))}
                   </SimpleGrid>
                 </section>
               ))}
@@ -65,7 +71,10 @@ export function TemplateGallery() {
 }
 
 const matches = (template: Template, search: string) =>
-  search.toLowerCase().split(/\s+/).every((word) => `${template.title} ${template.description} ${template.id}`.toLowerCase().includes(word));
+  search
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => `${template.title} ${template.description} ${template.id}`.toLowerCase().includes(word));
 
 function TemplateCard({ template }: { template: Template }) {
   return (

@@ -19,11 +19,15 @@ export function TemplateParameters({ id }: { id: string }) {
         {({ template: { parameters, description }, example }) => (
           <Grid gap="lg">
             <Grid.Col span={{ base: 12, md: 5 }}>
-              <Text size="sm" c="dimmed" mb="md"><About text={description} /></Text>
+              <Text size="sm" c="dimmed" mb="md">
+                <About text={description} />
+              </Text>
               <Parameters id={id} parameters={parameters} />
             </Grid.Col>
             <Grid.Col span={{ base: 12, md: 7 }}>
-              <Text size="sm" fw={600} mb={4}>Such as</Text>
+              <Text size="sm" fw={600} mb={4}>
+                Such as
+              </Text>
               <Code text={example} label="Example of the template" />
             </Grid.Col>
           </Grid>
@@ -57,15 +61,20 @@ function Parameters({ id, parameters }: { id: string; parameters: Parameter[] })
           />
         ))}
         <Group>
-          <Button type="submit" loading={fill.isPending}>Go on</Button>
-          <Anchor component={Link} to={paths.newPipeline} size="sm">All templates</Anchor>
+          <Button type="submit" loading={fill.isPending}>
+            Go on
+          </Button>
+          <Anchor component={Link} to={paths.newPipeline} size="sm">
+            All templates
+          </Anchor>
         </Group>
       </Stack>
     </form>
   );
 }
 
-const given = (values: Record<string, unknown>) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== ''));
+const given = (values: Record<string, unknown>) =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== ''));
 
 function problemOf(error: unknown, name: string): string | undefined {
   if (!(error instanceof Refusal)) return undefined;

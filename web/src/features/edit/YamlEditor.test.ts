@@ -5,7 +5,13 @@ import { difference, marked } from './YamlEditor';
 describe('the editor', () => {
   it('changes only what differs', () => {
     expect(difference('abc', 'abc')).toBeNull();
-    for (const [before, after] of [['abc', 'axc'], ['aa', 'a'], ['', 'x'], ['abab', 'ababab'], ['x', '']] as const) {
+    for (const [before, after] of [
+      ['abc', 'axc'],
+      ['aa', 'a'],
+      ['', 'x'],
+      ['abab', 'ababab'],
+      ['x', ''],
+    ] as const) {
       const { from, to, insert } = difference(before, after)!;
       expect(before.slice(0, from) + insert + before.slice(to)).toBe(after);
     }
@@ -18,6 +24,8 @@ describe('the editor', () => {
     expect(doc.sliceString(at(2, 8).from, at(2, 8).to)).toBe('fiel');
     expect(doc.sliceString(at(3, 2).from, at(3, 2).to)).toBe('x');
     expect([at(99, 1).from, at(1, 99).to]).toEqual([doc.line(3).from, 11]);
-    expect(marked({ message: 'm', help: 'do', severity: 'warning' }, doc)).toMatchObject([{ severity: 'warning', message: 'm\ndo', from: 0 }]);
+    expect(marked({ message: 'm', help: 'do', severity: 'warning' }, doc)).toMatchObject([
+      { severity: 'warning', message: 'm\ndo', from: 0 },
+    ]);
   });
 });

@@ -49,7 +49,13 @@ export default function YamlEditor({ text, onChange, problems, schema }: Props) 
 
   useEffect(() => {
     const editor = view.current;
-    if (editor !== null) editor.dispatch(setDiagnostics(editor.state, problems.flatMap((problem) => marked(problem, editor.state.doc))));
+    if (editor !== null)
+      editor.dispatch(
+        setDiagnostics(
+          editor.state,
+          problems.flatMap((problem) => marked(problem, editor.state.doc)),
+        ),
+      );
     // The editor itself moves the marks with the text until the next answer.
   }, [problems]);
 
@@ -95,12 +101,21 @@ function extensions(now: { current: Pick<Props, 'onChange' | 'schema'> }) {
 const popups = EditorView.theme({
   '&': { minHeight: '420px' },
   '.cm-scroller': { minHeight: '420px', maxHeight: 'calc(100dvh - 220px)', overflow: 'auto' },
-  '.cm-tooltip, .cm-panels': { backgroundColor: 'var(--mantine-color-body)', color: 'var(--mantine-color-text)', border: '1px solid var(--mantine-color-default-border)' },
-  '.cm-tooltip.cm-tooltip-autocomplete > ul > li[aria-selected]': { backgroundColor: 'var(--mantine-primary-color-filled)', color: 'var(--mantine-color-white)' },
+  '.cm-tooltip, .cm-panels': {
+    backgroundColor: 'var(--mantine-color-body)',
+    color: 'var(--mantine-color-text)',
+    border: '1px solid var(--mantine-color-default-border)',
+  },
+  '.cm-tooltip.cm-tooltip-autocomplete > ul > li[aria-selected]': {
+    backgroundColor: 'var(--mantine-primary-color-filled)',
+    color: 'var(--mantine-color-white)',
+  },
   '.cm-completionInfo': { maxWidth: '360px' },
   '.cm-diagnostic': { whiteSpace: 'pre-wrap', maxWidth: '480px' },
   '.cm-cursor': { borderLeftColor: 'var(--mantine-color-text)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': { backgroundColor: 'color-mix(in srgb, var(--weir-busy) 30%, transparent)' },
+  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
+    backgroundColor: 'color-mix(in srgb, var(--weir-busy) 30%, transparent)',
+  },
   '.cm-selectionMatch': { backgroundColor: 'color-mix(in srgb, var(--weir-busy) 15%, transparent)' },
 });
 
@@ -122,5 +137,13 @@ export function marked(problem: ProblemPart, doc: Text): Diagnostic[] {
   const from = line.from + Math.min(before, line.length);
   const word = /^[^\s:,{}[\]#]+/.exec(line.text.slice(before))?.[0] ?? line.text.slice(before, before + 1);
   const message = [problem.message, problem.help].filter(Boolean).join('\n');
-  return [{ from, to: Math.min(from + word.length, line.to), severity: problem.severity === 'warning' ? 'warning' : 'error', message, source: problem.code ?? undefined }];
+  return [
+    {
+      from,
+      to: Math.min(from + word.length, line.to),
+      severity: problem.severity === 'warning' ? 'warning' : 'error',
+      message,
+      source: problem.code ?? undefined,
+    },
+  ];
 }

@@ -3,8 +3,24 @@ import type { Job } from '@/api/jobs';
 import { envelope, settingsOf } from './envelope';
 
 const job = (over: Partial<Job>): Job => ({
-  id: 'j', tenant_id: 't', name: 'orders', status: 'active', mode: 'batch', version: 1, revision: 3, spec: 'pipeline: orders\n', source_kinds: [], sink_kinds: [], connections: [], depends_on: [],
-  retry: { max_attempts: 2, backoff_secs: 5, max_backoff_secs: 60 }, labels: {}, created_at: '', updated_at: '', created_by: '', ...over,
+  id: 'j',
+  tenant_id: 't',
+  name: 'orders',
+  status: 'active',
+  mode: 'batch',
+  version: 1,
+  revision: 3,
+  spec: 'pipeline: orders\n',
+  source_kinds: [],
+  sink_kinds: [],
+  connections: [],
+  depends_on: [],
+  retry: { max_attempts: 2, backoff_secs: 5, max_backoff_secs: 60 },
+  labels: {},
+  created_at: '',
+  updated_at: '',
+  created_by: '',
+  ...over,
 });
 
 describe('what is sent when a pipeline is saved', () => {
@@ -16,7 +32,14 @@ describe('what is sent when a pipeline is saved', () => {
   });
 
   it('says again what the job has by itself', () => {
-    const schedule = { cron: '0 6 * * *', timezone: 'Europe/Berlin', overlap: 'queue', catch_up: 'last', jitter_secs: 9, next_fire_at: 'x' } as const;
+    const schedule = {
+      cron: '0 6 * * *',
+      timezone: 'Europe/Berlin',
+      overlap: 'queue',
+      catch_up: 'last',
+      jitter_secs: 9,
+      next_fire_at: 'x',
+    } as const;
     const of = job({ name: 'Orders for people', description: 'own', labels: { team: 'a' }, depends_on: ['k'], timeout_secs: 60, schedule });
     expect(envelope(of, 'pipeline: orders\nmode: batch\n', settingsOf(of))).toEqual({
       spec: 'pipeline: orders\nmode: batch\n',

@@ -14,7 +14,8 @@ export interface Settings {
 }
 
 /** Those of a job; of a new one the server's own defaults. */
-export const settingsOf = (job: Job | null): Settings | null => (job === null ? null : { ...job.retry, timeout_secs: job.timeout_secs ?? null });
+export const settingsOf = (job: Job | null): Settings | null =>
+  job === null ? null : { ...job.retry, timeout_secs: job.timeout_secs ?? null };
 
 export function envelope(job: Job | null, text: string, settings: Settings | null): JobEnvelope {
   const body: JobEnvelope = { spec: text };

@@ -16,9 +16,17 @@ const value = (text: string) => read(text).value;
 
 describe('nodes of a pipeline', () => {
   it('stand alone, in a map or in a list', () => {
-    expect(nodesOf(value('source: {local: {path: x}}'), 'source', root)).toMatchObject([{ path: ['source'], word: 'local', kind: 'file', options: { path: 'x' }, name: null }]);
-    expect(nodesOf(value('sources: {a: {file: {}}, b: {nosuch: {}}}'), 'source', root)).toMatchObject([{ path: ['sources', 'a'], name: 'a' }, { word: 'nosuch', kind: null }]);
-    expect(nodesOf(value('transforms:\n- {name: n, filter: a > 1}\n- '), 'transform', root)).toMatchObject([{ path: ['transforms', 0], word: 'filter', name: 'n' }, { word: '', kind: null }]);
+    expect(nodesOf(value('source: {local: {path: x}}'), 'source', root)).toMatchObject([
+      { path: ['source'], word: 'local', kind: 'file', options: { path: 'x' }, name: null },
+    ]);
+    expect(nodesOf(value('sources: {a: {file: {}}, b: {nosuch: {}}}'), 'source', root)).toMatchObject([
+      { path: ['sources', 'a'], name: 'a' },
+      { word: 'nosuch', kind: null },
+    ]);
+    expect(nodesOf(value('transforms:\n- {name: n, filter: a > 1}\n- '), 'transform', root)).toMatchObject([
+      { path: ['transforms', 0], word: 'filter', name: 'n' },
+      { word: '', kind: null },
+    ]);
     expect(nodesOf(value('- a'), 'source', root)).toEqual([]);
   });
 
@@ -32,7 +40,11 @@ describe('nodes of a pipeline', () => {
   });
 
   it('get names that are free and allowed', () => {
-    expect([freeName('postgres-cdc', []), freeName('file', ['file', 'file_2']), freeName('3d', [])]).toEqual(['postgres_cdc', 'file_3', 'n3d']);
+    expect([freeName('postgres-cdc', []), freeName('file', ['file', 'file_2']), freeName('3d', [])]).toEqual([
+      'postgres_cdc',
+      'file_3',
+      'n3d',
+    ]);
     expect([isNative(value('pipeline: a')), isNative(value('name: a'))]).toEqual([true, false]);
   });
 });

@@ -34,7 +34,8 @@ export function nodesOf(value: unknown, part: Part, root: Schema): NodeAt[] {
   const many = value[`${part}s`];
   if (part !== 'transform' && value[part] !== undefined) found.push(nodeAt(part, [part], value[part], null, root));
   if (Array.isArray(many)) many.forEach((entry, index) => found.push(nodeAt(part, [`${part}s`, index], entry, null, root)));
-  else if (isObject(many)) for (const [name, entry] of Object.entries(many)) found.push(nodeAt(part, [`${part}s`, name], entry, name, root));
+  else if (isObject(many))
+    for (const [name, entry] of Object.entries(many)) found.push(nodeAt(part, [`${part}s`, name], entry, name, root));
   return found;
 }
 
@@ -54,7 +55,8 @@ export function formOf(node: NodeAt, root: Schema) {
     fields: schema === undefined ? [] : fieldsOf(schema, root),
     value: written ? { [bare]: node.options } : isObject(node.options) ? node.options : {},
     /** Where a change of an option goes: a bare text stays one as long as only its own option changes. */
-    at: (path: Path): Path => (written && path.length === 1 && path[0] === bare ? [...node.path, node.word] : [...node.path, node.word, ...path]),
+    at: (path: Path): Path =>
+      written && path.length === 1 && path[0] === bare ? [...node.path, node.word] : [...node.path, node.word, ...path],
     /** The options must become a map before another option can be set. */
     bare: written ? { option: bare, text: node.options as string } : null,
   };
@@ -62,7 +64,10 @@ export function formOf(node: NodeAt, root: Schema) {
 
 /** A name for a new node that no other has. */
 export function freeName(kind: string, taken: string[]): string {
-  const base = kind.toLowerCase().replaceAll(/[^a-z0-9_]/g, '_').replace(/^[^a-z]/, 'n$&');
+  const base = kind
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_]/g, '_')
+    .replace(/^[^a-z]/, 'n$&');
   for (let number = 1; ; number += 1) {
     const name = number === 1 ? base : `${base}_${number}`;
     if (!taken.includes(name)) return name;

@@ -21,14 +21,20 @@ export function Alerts() {
         size="xs"
         w="fit-content"
         aria-label="Which alerts"
-        data={[{ value: 'all', label: 'All' }, { value: 'firing', label: 'Firing' }, { value: 'resolved', label: 'Resolved' }]}
+        data={[
+          { value: 'all', label: 'All' },
+          { value: 'firing', label: 'Firing' },
+          { value: 'resolved', label: 'Resolved' },
+        ]}
         value={shown}
         onChange={(value) => setShown(value as Shown)}
       />
       <Asked query={alerts}>
         {({ items }) =>
           items.length === 0 ? (
-            <Empty title={shown === 'firing' ? 'No alert is firing' : 'There was no alert'}>Rules say when something is worth an alert; each pipeline has its own.</Empty>
+            <Empty title={shown === 'firing' ? 'No alert is firing' : 'There was no alert'}>
+              Rules say when something is worth an alert; each pipeline has its own.
+            </Empty>
           ) : (
             <Table.ScrollContainer minWidth={560}>
               <Table aria-label="Alerts">
@@ -43,7 +49,9 @@ export function Alerts() {
                   </Table.Tr>
                 </Table.Thead>
                 <Table.Tbody>
-                  {items.map((alert) => <Row key={alert.id} alert={alert} />)}
+                  {items.map((alert) => (
+                    <Row key={alert.id} alert={alert} />
+                  ))}
                 </Table.Tbody>
               </Table>
             </Table.ScrollContainer>
@@ -60,14 +68,32 @@ function Row({ alert }: { alert: Alert }) {
   const format = (value: number) => measured(rule?.metric ?? '', value);
   return (
     <Table.Tr>
-      <Table.Td><Status state={alert.state} /></Table.Td>
-      <Table.Td maw={260}>
-        <Anchor component={Link} to={paths.pipeline(alert.job_id)} inherit><bdi>{alert.job_name.slice(0, 120)}</bdi></Anchor>
+      <Table.Td>
+        <Status state={alert.state} />
       </Table.Td>
-      <Table.Td>{rule === undefined ? <Text span inherit c="dimmed">{rules.isPending ? '…' : 'a former rule'}</Text> : `${titled(rule.metric)} above ${format(rule.threshold)}`}</Table.Td>
-      <Table.Td ta="right" className="numbers">{format(alert.value)}</Table.Td>
-      <Table.Td><When at={alert.fired_at} /></Table.Td>
-      <Table.Td><When at={alert.resolved_at} none="still" /></Table.Td>
+      <Table.Td maw={260}>
+        <Anchor component={Link} to={paths.pipeline(alert.job_id)} inherit>
+          <bdi>{alert.job_name.slice(0, 120)}</bdi>
+        </Anchor>
+      </Table.Td>
+      <Table.Td>
+        {rule === undefined ? (
+          <Text span inherit c="dimmed">
+            {rules.isPending ? '…' : 'a former rule'}
+          </Text>
+        ) : (
+          `${titled(rule.metric)} above ${format(rule.threshold)}`
+        )}
+      </Table.Td>
+      <Table.Td ta="right" className="numbers">
+        {format(alert.value)}
+      </Table.Td>
+      <Table.Td>
+        <When at={alert.fired_at} />
+      </Table.Td>
+      <Table.Td>
+        <When at={alert.resolved_at} none="still" />
+      </Table.Td>
     </Table.Tr>
   );
 }

@@ -20,7 +20,11 @@ export function Metrics() {
           </Anchor>
         )}
       </Group>
-      {job === null ? <Empty title="No pipeline is chosen">Each run is measured: rows, bytes, time, lag, memory, cost.</Empty> : <Measured key={job} job={job} />}
+      {job === null ? (
+        <Empty title="No pipeline is chosen">Each run is measured: rows, bytes, time, lag, memory, cost.</Empty>
+      ) : (
+        <Measured key={job} job={job} />
+      )}
     </Stack>
   );
 }

@@ -44,10 +44,35 @@ export function NewRule({ job, busy, onAdd }: Props) {
               onChange={(name) => name !== null && setMetric(name)}
             />
             <NumberInput size="xs" label="Fires above" required thousandSeparator="," value={threshold} onChange={setThreshold} />
-            <Select size="xs" label="Over the last" allowDeselect={false} data={WINDOWS} value={window} onChange={(next) => next !== null && setWindow(next)} />
+            <Select
+              size="xs"
+              label="Over the last"
+              allowDeselect={false}
+              data={WINDOWS}
+              value={window}
+              onChange={(next) => next !== null && setWindow(next)}
+            />
             <Group grow gap="xs">
-              <Select size="xs" label="Severity" allowDeselect={false} data={['info', 'warning', 'critical']} value={severity} onChange={(next) => next !== null && setSeverity(next as Rule['severity'])} />
-              <Select size="xs" label="Told by" allowDeselect={false} data={[{ value: 'webhook', label: 'webhook' }, { value: 'slack', label: 'Slack' }, { value: 'none', label: 'nobody' }]} value={action} onChange={(next) => next !== null && setAction(next as Rule['action'])} />
+              <Select
+                size="xs"
+                label="Severity"
+                allowDeselect={false}
+                data={['info', 'warning', 'critical']}
+                value={severity}
+                onChange={(next) => next !== null && setSeverity(next as Rule['severity'])}
+              />
+              <Select
+                size="xs"
+                label="Told by"
+                allowDeselect={false}
+                data={[
+                  { value: 'webhook', label: 'webhook' },
+                  { value: 'slack', label: 'Slack' },
+                  { value: 'none', label: 'nobody' },
+                ]}
+                value={action}
+                onChange={(next) => next !== null && setAction(next as Rule['action'])}
+              />
             </Group>
             <Button type="submit" size="xs" w="fit-content" mt="xs" loading={busy} disabled={rule === null}>
               Add rule
@@ -56,7 +81,9 @@ export function NewRule({ job, busy, onAdd }: Props) {
         </form>
       </Grid.Col>
       <Grid.Col span={{ base: 12, md: 8 }}>
-        <Text size="sm" fw={600} mb={4}>In the last 7 days it would have fired</Text>
+        <Text size="sm" fw={600} mb={4}>
+          In the last 7 days it would have fired
+        </Text>
         <RehearsalView query={rehearsal} threshold={settled?.threshold ?? null} metric={metric} />
       </Grid.Col>
     </Grid>

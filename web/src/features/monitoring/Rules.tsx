@@ -19,7 +19,11 @@ export function Rules() {
   return (
     <Stack gap="md">
       <JobPick label="Pipeline" value={job} onChange={setJob} />
-      {job === null ? <Empty title="No pipeline is chosen">A rule watches one measure of one pipeline and fires when it is above a threshold.</Empty> : <RulesOf key={job} job={job} />}
+      {job === null ? (
+        <Empty title="No pipeline is chosen">A rule watches one measure of one pipeline and fires when it is above a threshold.</Empty>
+      ) : (
+        <RulesOf key={job} job={job} />
+      )}
     </Stack>
   );
 }
@@ -44,9 +48,14 @@ function RulesOf({ job }: { job: string }) {
       {({ items }) => (
         <Stack gap="lg">
           {items.length === 0 ? (
-            <Empty title="Nothing is watched yet">{may ? 'Add a rule below: it shows first what it would have found.' : 'An editor can add rules.'}</Empty>
+            <Empty title="Nothing is watched yet">
+              {may ? 'Add a rule below: it shows first what it would have found.' : 'An editor can add rules.'}
+            </Empty>
           ) : (
-            <Listed rules={items} onRemove={may ? (rule) => void put(items.filter((one) => one !== rule).map(plain), 'The rule was removed') : undefined} />
+            <Listed
+              rules={items}
+              onRemove={may ? (rule) => void put(items.filter((one) => one !== rule).map(plain), 'The rule was removed') : undefined}
+            />
           )}
           {may && (
             <Section title="New rule">
@@ -87,8 +96,18 @@ function Listed({ rules, onRemove }: { rules: AlertRule[]; onRemove?: (rule: Ale
               <Table.Tr key={rule.id}>
                 <Table.Td>{words}</Table.Td>
                 <Table.Td>{rule.window}</Table.Td>
-                <Table.Td><Status state={rule.severity} /></Table.Td>
-                <Table.Td>{rule.action === 'none' ? <Text span inherit c="dimmed">nobody</Text> : rule.action}</Table.Td>
+                <Table.Td>
+                  <Status state={rule.severity} />
+                </Table.Td>
+                <Table.Td>
+                  {rule.action === 'none' ? (
+                    <Text span inherit c="dimmed">
+                      nobody
+                    </Text>
+                  ) : (
+                    rule.action
+                  )}
+                </Table.Td>
                 <Table.Td ta="right">
                   {onRemove !== undefined && (
                     <ActionIcon variant="subtle" color="gray" aria-label={`Remove: ${words}`} onClick={() => onRemove(rule)}>

@@ -12,7 +12,13 @@ import { When } from '@/ui/When';
 import { done, failed } from '@/ui/notify';
 import { Asked, Empty } from '@/ui/states';
 
-const LENGTHS = [{ value: '1', label: '1 hour' }, { value: '4', label: '4 hours' }, { value: '12', label: '12 hours' }, { value: '24', label: '1 day' }, { value: '168', label: '7 days' }];
+const LENGTHS = [
+  { value: '1', label: '1 hour' },
+  { value: '4', label: '4 hours' },
+  { value: '12', label: '12 hours' },
+  { value: '24', label: '1 day' },
+  { value: '168', label: '7 days' },
+];
 
 /** Who is not told for a while. Alerts are recorded all the same. */
 export function Silences() {
@@ -24,7 +30,9 @@ export function Silences() {
       <Asked query={silences}>
         {({ items }) =>
           items.length === 0 ? (
-            <Empty title="Nothing is silenced">A silence keeps notifications back, of one pipeline or of all; alerts are recorded all the same.</Empty>
+            <Empty title="Nothing is silenced">
+              A silence keeps notifications back, of one pipeline or of all; alerts are recorded all the same.
+            </Empty>
           ) : (
             <Table.ScrollContainer minWidth={480}>
               <Table aria-label="Silences">
@@ -39,16 +47,27 @@ export function Silences() {
                 <Table.Tbody>
                   {items.map((silence) => (
                     <Table.Tr key={silence.id}>
-                      <Table.Td maw={240}><Of silence={silence} /></Table.Td>
-                      <Table.Td maw={360} dir="auto">{silence.reason}</Table.Td>
-                      <Table.Td><When at={silence.until} /></Table.Td>
+                      <Table.Td maw={240}>
+                        <Of silence={silence} />
+                      </Table.Td>
+                      <Table.Td maw={360} dir="auto">
+                        {silence.reason}
+                      </Table.Td>
+                      <Table.Td>
+                        <When at={silence.until} />
+                      </Table.Td>
                       <Table.Td ta="right">
                         {may && (
                           <Button
                             size="compact-xs"
                             variant="default"
                             aria-label={`End the silence: ${silence.reason.slice(0, 80)}`}
-                            onClick={() => end.mutate(silence.id, { onSuccess: () => done('The silence has ended'), onError: (error) => failed('The silence was not ended', error) })}
+                            onClick={() =>
+                              end.mutate(silence.id, {
+                                onSuccess: () => done('The silence has ended'),
+                                onError: (error) => failed('The silence was not ended', error),
+                              })
+                            }
                           >
                             End
                           </Button>
@@ -70,7 +89,12 @@ export function Silences() {
 function Of({ silence }: { silence: Silence }) {
   const id = silence.job_id ?? null;
   const job = useQuery({ ...jobQuery(id ?? ''), enabled: id !== null });
-  if (id === null) return <Text span inherit>all pipelines</Text>;
+  if (id === null)
+    return (
+      <Text span inherit>
+        all pipelines
+      </Text>
+    );
   return (
     <Anchor component={Link} to={paths.pipeline(id)} inherit>
       <bdi>{job.data?.name.slice(0, 120) ?? 'a pipeline'}</bdi>
@@ -102,8 +126,26 @@ function NewSilence() {
       <form onSubmit={submit}>
         <Group align="flex-end" gap="sm">
           <JobPick label="Of" value={job} onChange={setJob} placeholder="all pipelines" />
-          <Select size="xs" label="For" w={120} allowDeselect={false} data={LENGTHS} value={hours} onChange={(value) => value !== null && setHours(value)} />
-          <TextInput size="xs" label="Why" required maxLength={500} miw={220} flex={1} maw={420} value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
+          <Select
+            size="xs"
+            label="For"
+            w={120}
+            allowDeselect={false}
+            data={LENGTHS}
+            value={hours}
+            onChange={(value) => value !== null && setHours(value)}
+          />
+          <TextInput
+            size="xs"
+            label="Why"
+            required
+            maxLength={500}
+            miw={220}
+            flex={1}
+            maw={420}
+            value={reason}
+            onChange={(event) => setReason(event.currentTarget.value)}
+          />
           <Button type="submit" size="xs" loading={create.isPending} disabled={reason.trim() === ''}>
             Silence
           </Button>

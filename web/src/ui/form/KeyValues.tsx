@@ -31,14 +31,38 @@ export function KeyValues({ label, description, required, value, onChange }: Pro
       <Stack gap={4} mt={4}>
         {rows.map(([key, text], index) => (
           <Group key={index} gap={4} wrap="nowrap">
-            <TextInput size="xs" flex={1} aria-label={`${label}: name ${index + 1}`} value={key} onChange={(event) => change(index, [event.currentTarget.value, text])} />
-            <TextInput size="xs" flex={2} aria-label={`${label}: value of ${key || index + 1}`} value={text} onChange={(event) => change(index, [key, event.currentTarget.value])} />
-            <ActionIcon variant="subtle" color="gray" aria-label={`${label}: remove ${key || index + 1}`} onClick={() => become(rows.filter((_, i) => i !== index))}>
+            <TextInput
+              size="xs"
+              flex={1}
+              aria-label={`${label}: name ${index + 1}`}
+              value={key}
+              onChange={(event) => change(index, [event.currentTarget.value, text])}
+            />
+            <TextInput
+              size="xs"
+              flex={2}
+              aria-label={`${label}: value of ${key || index + 1}`}
+              value={text}
+              onChange={(event) => change(index, [key, event.currentTarget.value])}
+            />
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={`${label}: remove ${key || index + 1}`}
+              onClick={() => become(rows.filter((_, i) => i !== index))}
+            >
               <IconX size={14} aria-hidden />
             </ActionIcon>
           </Group>
         ))}
-        <Button size="compact-xs" variant="default" w="fit-content" leftSection={<IconPlus size={12} aria-hidden />} aria-label={`${label}: add`} onClick={() => setRows([...rows, ['', '']])}>
+        <Button
+          size="compact-xs"
+          variant="default"
+          w="fit-content"
+          leftSection={<IconPlus size={12} aria-hidden />}
+          aria-label={`${label}: add`}
+          onClick={() => setRows([...rows, ['', '']])}
+        >
           Add
         </Button>
       </Stack>

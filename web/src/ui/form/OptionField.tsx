@@ -1,4 +1,19 @@
-import { Button, CloseButton, Fieldset, Group, Input, NumberInput, PasswordInput, Select, Stack, Switch, TagsInput, Text, TextInput, Textarea } from '@mantine/core';
+import {
+  Button,
+  CloseButton,
+  Fieldset,
+  Group,
+  Input,
+  NumberInput,
+  PasswordInput,
+  Select,
+  Stack,
+  Switch,
+  TagsInput,
+  Text,
+  TextInput,
+  Textarea,
+} from '@mantine/core';
 import { useState } from 'react';
 import { isKept } from '@/api/connections';
 import { type Path, isObject } from '@/lib/pipelineText';
@@ -22,23 +37,43 @@ export function OptionField({ field, value, onChange }: Props) {
   const [long] = useState(() => LONG.has(field.name) || (typeof value === 'string' && (value.includes('\n') || value.length > 60)));
   if (isKept(value)) return <Kept field={field} onReplace={() => onChange([], undefined)} />;
   const set = (next: unknown) => onChange([], next === '' || next === null ? undefined : next);
-  const common = { size: 'xs', label: labelOf(field), description: field.about === '' ? undefined : <About text={field.about} />, required: field.required } as const;
+  const common = {
+    size: 'xs',
+    label: labelOf(field),
+    description: field.about === '' ? undefined : <About text={field.about} />,
+    required: field.required,
+  } as const;
   const text = typeof value === 'string' ? value : value === undefined || value === null ? '' : null;
   const hint = typeof field.default === 'string' || typeof field.default === 'number' ? String(field.default) : undefined;
 
   if (field.kind === 'group' && (value === undefined || isObject(value))) {
     return (
-      <Fieldset legend={<Text size="xs" fw={600}>{field.name}</Text>} p="xs">
+      <Fieldset
+        legend={
+          <Text size="xs" fw={600}>
+            {field.name}
+          </Text>
+        }
+        p="xs"
+      >
         <Stack gap="xs">
           {field.fields.map((inner) => {
             const key = present(inner, value);
-            return <OptionField key={inner.name} field={inner} value={valueAt(value, key)} onChange={(path, next) => onChange([key, ...path], next)} />;
+            return (
+              <OptionField
+                key={inner.name}
+                field={inner}
+                value={valueAt(value, key)}
+                onChange={(path, next) => onChange([key, ...path], next)}
+              />
+            );
           })}
         </Stack>
       </Fieldset>
     );
   }
-  if (field.kind === 'boolean' && (value === undefined || value === null || typeof value === 'boolean')) return <Truth field={field} value={value ?? undefined} onChange={set} />;
+  if (field.kind === 'boolean' && (value === undefined || value === null || typeof value === 'boolean'))
+    return <Truth field={field} value={value ?? undefined} onChange={set} />;
   if (field.kind === 'choice' && text !== null) {
     const data = field.choices.some((choice) => choice.value === text) || text === '' ? field.choices : [...field.choices, { value: text }];
     return (
@@ -53,7 +88,9 @@ export function OptionField({ field, value, onChange }: Props) {
         renderOption={({ option }) => (
           <div>
             <Text size="xs">{option.value}</Text>
-            <Text size="xs" c="dimmed"><About text={data.find((choice) => choice.value === option.value)?.about ?? ''} /></Text>
+            <Text size="xs" c="dimmed">
+              <About text={data.find((choice) => choice.value === option.value)?.about ?? ''} />
+            </Text>
           </div>
         )}
       />
@@ -61,14 +98,40 @@ export function OptionField({ field, value, onChange }: Props) {
   }
   if ((field.kind === 'integer' || field.kind === 'number') && (typeof value === 'number' || value === undefined || value === null)) {
     return (
-      <NumberInput {...common} placeholder={hint} allowDecimal={field.kind === 'number'} min={field.minimum} max={field.maximum} clampBehavior="none" value={value ?? ''} onChange={set} />
+      <NumberInput
+        {...common}
+        placeholder={hint}
+        allowDecimal={field.kind === 'number'}
+        min={field.minimum}
+        max={field.maximum}
+        clampBehavior="none"
+        value={value ?? ''}
+        onChange={set}
+      />
     );
   }
-  if (field.kind === 'list' && (value === undefined || value === null || (Array.isArray(value) && value.every((item) => typeof item === 'string')))) {
-    return <TagsInput {...common} splitChars={[]} value={(value as string[] | null) ?? []} onChange={(items) => set(items.length === 0 ? undefined : items)} placeholder="Enter adds one" />;
+  if (
+    field.kind === 'list' &&
+    (value === undefined || value === null || (Array.isArray(value) && value.every((item) => typeof item === 'string')))
+  ) {
+    return (
+      <TagsInput
+        {...common}
+        splitChars={[]}
+        value={(value as string[] | null) ?? []}
+        onChange={(items) => set(items.length === 0 ? undefined : items)}
+        placeholder="Enter adds one"
+      />
+    );
   }
   if (field.kind === 'map' && (value === undefined || isObject(value))) {
-    return <KeyValues {...common} value={(value as Record<string, unknown>) ?? NOTHING} onChange={(map) => set(Object.keys(map).length === 0 ? undefined : map)} />;
+    return (
+      <KeyValues
+        {...common}
+        value={(value as Record<string, unknown>) ?? NOTHING}
+        onChange={(map) => set(Object.keys(map).length === 0 ? undefined : map)}
+      />
+    );
   }
   if (text === null || field.kind === 'yaml' || field.kind === 'group') return <YamlField {...common} value={value} onChange={set} />;
   const changed = (event: { currentTarget: { value: string } }) => set(event.currentTarget.value);
@@ -98,7 +161,9 @@ function Truth({ field, value, onChange }: { field: Field; value: boolean | unde
         checked={value ?? field.default === true}
         onChange={(event) => onChange(event.currentTarget.checked)}
       />
-      {value !== undefined && !field.required && <CloseButton size="xs" aria-label={`${field.name}: back to the default`} onClick={() => onChange(undefined)} />}
+      {value !== undefined && !field.required && (
+        <CloseButton size="xs" aria-label={`${field.name}: back to the default`} onClick={() => onChange(undefined)} />
+      )}
     </Group>
   );
 }

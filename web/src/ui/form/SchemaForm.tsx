@@ -16,7 +16,9 @@ interface Props {
 export function SchemaForm({ fields, value, onChange, first = [] }: Props) {
   const isSet = (field: Field) => isObject(value) && [field.name, ...field.aliases].some((name) => Object.hasOwn(value, name));
   // Decided once: a field that moved while somebody types into it would lose the cursor.
-  const [upper] = useState(() => new Set(fields.filter((field) => field.required || isSet(field) || first.includes(field.name)).map((field) => field.name)));
+  const [upper] = useState(
+    () => new Set(fields.filter((field) => field.required || isSet(field) || first.includes(field.name)).map((field) => field.name)),
+  );
   const [open, setOpen] = useState(upper.size === 0 && fields.length <= 6);
   const rank = (field: Field) => (first.includes(field.name) ? first.indexOf(field.name) : field.required ? -1 : first.length);
   const shown = fields.filter((field) => upper.has(field.name)).sort((a, b) => rank(a) - rank(b));
@@ -26,7 +28,12 @@ export function SchemaForm({ fields, value, onChange, first = [] }: Props) {
     const inner = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
     return <OptionField key={field.name} field={field} value={inner} onChange={(path, next) => onChange([key, ...path], next)} />;
   };
-  if (fields.length === 0) return <Text size="xs" c="dimmed">It has no options.</Text>;
+  if (fields.length === 0)
+    return (
+      <Text size="xs" c="dimmed">
+        It has no options.
+      </Text>
+    );
   return (
     <Stack gap="sm">
       {shown.map(draw)}
