@@ -1,4 +1,4 @@
-import { Button, Code, Group, Stack, Table, Text, TextInput, UnstyledButton } from '@mantine/core';
+import { Code, Group, Stack, Table, Text, TextInput, UnstyledButton } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { useState } from 'react';
 import { type AuditRow, useAudit } from '@/api/audit';

@@ -3,7 +3,7 @@ import { type FormEvent, useState } from 'react';
 import { type Quotas, type Tenant, useTenantActions } from '@/api/tenants';
 import { done } from '@/ui/notify';
 import { Failure } from '@/ui/states';
-import { QUOTAS } from './quotas';
+import { QUOTAS, UNLIMITED } from './quotas';
 
 /** A new tenant, or a change of one: its name, whether it may do anything, its limits. */
 export function TenantForm({ of, onClose }: { of: Tenant | 'new' | null; onClose: () => void }) {
@@ -24,7 +24,7 @@ function Fields({ before, onClose }: { before: Tenant | null; onClose: () => voi
   const [id, setId] = useState('');
   const [name, setName] = useState(before?.name ?? '');
   const [status, setStatus] = useState<'active' | 'suspended'>(before?.status === 'suspended' ? 'suspended' : 'active');
-  const [quotas, setQuotas] = useState<Quotas>(before?.quotas ?? {});
+  const [quotas, setQuotas] = useState<Quotas>(before?.quotas ?? UNLIMITED);
   const { create, update, remove } = useTenantActions();
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { shownValue } from './Config';
 import { usedOf } from './QuotasPart';
 import { stateOf } from './Tokens';
+import { UNLIMITED } from './quotas';
 import { rolesUpTo } from './roles';
 
 describe('administration', () => {
@@ -18,7 +19,7 @@ describe('administration', () => {
   });
 
   it('counts what is counted', () => {
-    const use = { tenant_id: 't', quotas: {}, usage: { pipelines: 3, concurrent_runs: 1, rows_today: 7, bytes_today: 9 } };
+    const use = { tenant_id: 't', quotas: UNLIMITED, usage: { pipelines: 3, concurrent_runs: 1, rows_today: 7, bytes_today: 9 } };
     expect([usedOf(use, 'max_pipelines'), usedOf(use, 'max_bytes_per_day'), usedOf(use, 'max_storage_bytes')]).toEqual([3, 9, null]);
   });
 

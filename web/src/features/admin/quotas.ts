@@ -10,6 +10,17 @@ interface Quota {
   written: (value: number) => string;
 }
 
+/** A tenant that may have as much as the platform can give. */
+export const UNLIMITED: Quotas = {
+  max_pipelines: null,
+  max_concurrent_runs: null,
+  max_rows_per_day: null,
+  max_bytes_per_day: null,
+  max_memory_bytes_per_run: null,
+  max_cpu_secs_per_run: null,
+  max_storage_bytes: null,
+};
+
 /** The limits of a tenant. */
 export const QUOTAS: Quota[] = [
   { name: 'max_pipelines', label: 'Pipelines', about: 'stored at the same time', written: count },
