@@ -86,13 +86,12 @@ impl ProblemPart {
             path: text("path"),
             line: body["line"].as_u64(),
             column: body["column"].as_u64(),
-            help: text("help").or_else(|| text("suggestion").map(|word| format!("did you mean `{word}`?"))),
+            help: advice(text("suggestion").as_deref(), text("help").as_deref()),
         }
     }
 
     /// From a diagnostic.
     pub fn of(diagnostic: &Diagnostic) -> Self {
-        let help = diagnostic.help.clone();
         Self {
             code: Some(diagnostic.code.clone()),
             severity: Some(if diagnostic.is_error() { "error" } else { "warning" }.into()),
@@ -100,8 +99,17 @@ impl ProblemPart {
             path: Some(diagnostic.path.clone()).filter(|path| !path.is_empty()),
             line: diagnostic.span.map(|span| span.line as u64),
             column: diagnostic.span.map(|span| span.column as u64),
-            help: help.or_else(|| diagnostic.suggestion.as_ref().map(|word| format!("did you mean `{word}`?"))),
+            help: advice(diagnostic.suggestion.as_deref(), diagnostic.help.as_deref()),
         }
+    }
+}
+
+/// The nearest right word first: mostly it is all that one needs.
+fn advice(suggestion: Option<&str>, help: Option<&str>) -> Option<String> {
+    match (suggestion, help) {
+        (Some(word), Some(help)) => Some(format!("did you mean `{word}`? {help}")),
+        (Some(word), None) => Some(format!("did you mean `{word}`?")),
+        (None, help) => help.map(Into::into),
     }
 }
 

@@ -6,6 +6,7 @@ import { moment } from '@/lib/format';
 import { More } from '@/ui/More';
 import { Status } from '@/ui/Status';
 import { Empty, Failure, Loading } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { ChainCheck } from './ChainCheck';
 
 /** Who did what, newest first. */
@@ -33,8 +34,7 @@ export function Audit() {
         <Empty title="There is no such row">Actions are written as `job.create`, `run.cancel`, `access.denied`.</Empty>
       )}
       {rows.length > 0 && (
-        <Table.ScrollContainer minWidth={720}>
-          <Table aria-label="Audit log">
+        <WideTable label="Audit log" minWidth={720}>
             <Table.Thead>
               <Table.Tr>
                 <Table.Th ta="right" w={70}>
@@ -52,8 +52,7 @@ export function Audit() {
                 <Row key={row.seq} row={row} />
               ))}
             </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+          </WideTable>
       )}
       <More pages={audit} />
     </Stack>

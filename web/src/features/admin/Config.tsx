@@ -2,6 +2,7 @@ import { Stack, Table, Text, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { type Setting, useConfig } from '@/api/config';
 import { Asked, Empty } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 
 /** The settings in effect and where each came from. Secrets are hidden. */
 export function Config() {
@@ -26,8 +27,7 @@ export function Config() {
             {found.length === 0 ? (
               <Empty title="No setting has this name" />
             ) : (
-              <Table.ScrollContainer minWidth={680}>
-                <Table aria-label="Settings">
+              <WideTable label="Settings" minWidth={680}>
                   <Table.Thead>
                     <Table.Tr>
                       <Table.Th>Setting</Table.Th>
@@ -40,8 +40,7 @@ export function Config() {
                       <Row key={setting.key} setting={setting} />
                     ))}
                   </Table.Tbody>
-                </Table>
-              </Table.ScrollContainer>
+                </WideTable>
             )}
           </Stack>
         );

@@ -1,6 +1,7 @@
 import { Progress, Stack, Table, Text } from '@mantine/core';
 import { type QuotaUse, useQuotas } from '@/api/tenants';
 import { Asked } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { QUOTAS, type QuotaName } from './quotas';
 
 /** The own tenant's limits and what is used of them. */
@@ -11,8 +12,7 @@ export function QuotasPart() {
       {(use) => (
         <Stack gap="sm" maw={760}>
           <Text size="sm" c="dimmed">{`Limits of the tenant ${use.tenant_id}. A platform administrator sets them with the tenant.`}</Text>
-          <Table.ScrollContainer minWidth={480}>
-            <Table aria-label="Quotas">
+          <WideTable label="Quotas" minWidth={480}>
               <Table.Thead>
                 <Table.Tr>
                   <Table.Th>What</Table.Th>
@@ -53,8 +53,7 @@ export function QuotasPart() {
                   );
                 })}
               </Table.Tbody>
-            </Table>
-          </Table.ScrollContainer>
+            </WideTable>
         </Stack>
       )}
     </Asked>

@@ -7,6 +7,7 @@ import { More } from '@/ui/More';
 import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
 import { Failure, Loading } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { QUOTAS } from './quotas';
 import { TenantForm } from './TenantForm';
 
@@ -25,8 +26,7 @@ export function Tenants() {
         </Button>
       </Group>
       <TenantForm of={edited} onClose={() => setEdited(null)} />
-      <Table.ScrollContainer minWidth={680}>
-        <Table aria-label="Tenants">
+      <WideTable label="Tenants" minWidth={680}>
           <Table.Thead>
             <Table.Tr>
               <Table.Th>Tenant</Table.Th>
@@ -41,8 +41,7 @@ export function Tenants() {
               <Row key={tenant.id} tenant={tenant} onEdit={() => setEdited(tenant)} />
             ))}
           </Table.Tbody>
-        </Table>
-      </Table.ScrollContainer>
+        </WideTable>
       <More pages={tenants} />
     </Stack>
   );

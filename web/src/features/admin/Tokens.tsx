@@ -6,6 +6,7 @@ import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
 import { done, failed } from '@/ui/notify';
 import { Empty, Failure, Loading } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { NewToken } from './NewToken';
 
 /** Tokens of the tenant. Their secrets are not kept anywhere, so they cannot be shown again. */
@@ -22,8 +23,7 @@ export function Tokens() {
       {all.length === 0 ? (
         <Empty title="There is no token yet">A token lets a person or a program in, with at most the role that it was made for.</Empty>
       ) : (
-        <Table.ScrollContainer minWidth={720}>
-          <Table aria-label="Tokens">
+        <WideTable label="Tokens" minWidth={720}>
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>Name</Table.Th>
@@ -39,8 +39,7 @@ export function Tokens() {
                 <Row key={token.id} token={token} owner={nameOf(token)} />
               ))}
             </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+          </WideTable>
       )}
       <More pages={tokens} />
       <NewToken people={people} />

@@ -7,6 +7,7 @@ import { More } from '@/ui/More';
 import { When } from '@/ui/When';
 import { done, failed } from '@/ui/notify';
 import { Empty, Failure, Loading } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { NewUser } from './NewUser';
 import { RoleSelect } from './RoleSelect';
 
@@ -21,8 +22,7 @@ export function Users() {
       {all.length === 0 ? (
         <Empty title="There is nobody yet">A user is a person, a service account a program. Both act with tokens.</Empty>
       ) : (
-        <Table.ScrollContainer minWidth={620}>
-          <Table aria-label="Users and service accounts">
+        <WideTable label="Users and service accounts" minWidth={620}>
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>Name</Table.Th>
@@ -37,8 +37,7 @@ export function Users() {
                 <Row key={one.id} of={one} />
               ))}
             </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+          </WideTable>
       )}
       <More pages={principals} />
       <NewUser />

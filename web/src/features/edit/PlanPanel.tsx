@@ -1,7 +1,8 @@
-import { Badge, Button, Group, List, ScrollArea, Stack, Table, Text, Title } from '@mantine/core';
+import { Badge, Button, Group, List, Stack, Table, Text, Title } from '@mantine/core';
 import { type ColumnReport, type Plan, usePlan } from '@/api/pipelines';
 import { Status } from '@/ui/Status';
 import { Told } from '@/ui/Told';
+import { WideTable } from '@/ui/WideTable';
 import { Empty, Failure, Loading } from '@/ui/states';
 import { Problems } from './Problems';
 
@@ -100,8 +101,7 @@ function Columns({ columns }: { columns: ColumnReport[] }) {
   return (
     <div>
       <Title order={3}>Columns, what loses first</Title>
-      <ScrollArea type="auto" role="region" aria-label="Columns" tabIndex={0}>
-        <Table miw={640}>
+      <WideTable label="Columns" minWidth={640}>
           <Table.Thead>
             <Table.Tr>
               {several && <Table.Th>Flow</Table.Th>}
@@ -136,8 +136,7 @@ function Columns({ columns }: { columns: ColumnReport[] }) {
               );
             })}
           </Table.Tbody>
-        </Table>
-      </ScrollArea>
+        </WideTable>
     </div>
   );
 }

@@ -45,7 +45,7 @@ function Steps({ steps }: { steps: Step[] }) {
   const step = steps.find((one) => one.step === chosen) ?? steps.at(-1);
   return (
     <Stack gap="sm">
-      <ScrollArea type="auto" role="region" aria-label="Steps" tabIndex={0}>
+      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'Steps' }}>
         <SegmentedControl
           size="xs"
           aria-label="Step"
@@ -75,7 +75,7 @@ function Rows({ stream, named }: { stream: StepStream; named: boolean }) {
           <bdi>{stream.stream}</bdi>
         </Text>
       )}
-      <ScrollArea.Autosize type="auto" mah={420} role="region" aria-label={`Rows of ${stream.stream}`} tabIndex={0}>
+      <ScrollArea.Autosize type="auto" mah={420} viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `Rows of ${stream.stream}` }}>
         <Table stickyHeader withTableBorder fz="xs" w="max-content" miw="100%">
           <Table.Thead>
             <Table.Tr>

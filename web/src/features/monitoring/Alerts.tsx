@@ -7,6 +7,7 @@ import { measured } from '@/lib/measures';
 import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
 import { Asked, Empty } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { titled } from './measures';
 
 type Shown = 'firing' | 'resolved' | 'all';
@@ -36,8 +37,7 @@ export function Alerts() {
               Rules say when something is worth an alert; each pipeline has its own.
             </Empty>
           ) : (
-            <Table.ScrollContainer minWidth={560}>
-              <Table aria-label="Alerts">
+            <WideTable label="Alerts" minWidth={560}>
                 <Table.Thead>
                   <Table.Tr>
                     <Table.Th>State</Table.Th>
@@ -53,8 +53,7 @@ export function Alerts() {
                     <Row key={alert.id} alert={alert} />
                   ))}
                 </Table.Tbody>
-              </Table>
-            </Table.ScrollContainer>
+              </WideTable>
           )
         }
       </Asked>

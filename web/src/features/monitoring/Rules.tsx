@@ -9,6 +9,7 @@ import { Section } from '@/ui/Section';
 import { Status } from '@/ui/Status';
 import { done, failed } from '@/ui/notify';
 import { Asked, Empty } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 import { NewRule } from './NewRule';
 import { titled } from './measures';
 import { useChosenJob } from './useChosenJob';
@@ -78,8 +79,7 @@ const plain = (rule: AlertRule): Rule => ({
 
 function Listed({ rules, onRemove }: { rules: AlertRule[]; onRemove?: (rule: AlertRule) => void }) {
   return (
-    <Table.ScrollContainer minWidth={520}>
-      <Table aria-label="Rules">
+    <WideTable label="Rules" minWidth={520}>
         <Table.Thead>
           <Table.Tr>
             <Table.Th>Fires when</Table.Th>
@@ -119,7 +119,6 @@ function Listed({ rules, onRemove }: { rules: AlertRule[]; onRemove?: (rule: Ale
             );
           })}
         </Table.Tbody>
-      </Table>
-    </Table.ScrollContainer>
+      </WideTable>
   );
 }

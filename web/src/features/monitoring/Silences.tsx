@@ -11,6 +11,7 @@ import { Section } from '@/ui/Section';
 import { When } from '@/ui/When';
 import { done, failed } from '@/ui/notify';
 import { Asked, Empty } from '@/ui/states';
+import { WideTable } from '@/ui/WideTable';
 
 const LENGTHS = [
   { value: '1', label: '1 hour' },
@@ -34,8 +35,7 @@ export function Silences() {
               A silence keeps notifications back, of one pipeline or of all; alerts are recorded all the same.
             </Empty>
           ) : (
-            <Table.ScrollContainer minWidth={480}>
-              <Table aria-label="Silences">
+            <WideTable label="Silences" minWidth={480}>
                 <Table.Thead>
                   <Table.Tr>
                     <Table.Th>Of</Table.Th>
@@ -76,8 +76,7 @@ export function Silences() {
                     </Table.Tr>
                   ))}
                 </Table.Tbody>
-              </Table>
-            </Table.ScrollContainer>
+              </WideTable>
           )
         }
       </Asked>
