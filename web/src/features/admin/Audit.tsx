@@ -35,24 +35,24 @@ export function Audit() {
       )}
       {rows.length > 0 && (
         <WideTable label="Audit log" minWidth={720}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th ta="right" w={70}>
-                  Row
-                </Table.Th>
-                <Table.Th w={170}>When</Table.Th>
-                <Table.Th>Who</Table.Th>
-                <Table.Th>Did</Table.Th>
-                <Table.Th>To</Table.Th>
-                <Table.Th>Outcome</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rows.map((row) => (
-                <Row key={row.seq} row={row} />
-              ))}
-            </Table.Tbody>
-          </WideTable>
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th ta="right" w={70}>
+                Row
+              </Table.Th>
+              <Table.Th w={170}>When</Table.Th>
+              <Table.Th>Who</Table.Th>
+              <Table.Th>Did</Table.Th>
+              <Table.Th>To</Table.Th>
+              <Table.Th>Outcome</Table.Th>
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {rows.map((row) => (
+              <Row key={row.seq} row={row} />
+            ))}
+          </Table.Tbody>
+        </WideTable>
       )}
       <More pages={audit} />
     </Stack>

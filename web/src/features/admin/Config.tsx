@@ -28,19 +28,19 @@ export function Config() {
               <Empty title="No setting has this name" />
             ) : (
               <WideTable label="Settings" minWidth={680}>
-                  <Table.Thead>
-                    <Table.Tr>
-                      <Table.Th>Setting</Table.Th>
-                      <Table.Th>Value</Table.Th>
-                      <Table.Th>From</Table.Th>
-                    </Table.Tr>
-                  </Table.Thead>
-                  <Table.Tbody>
-                    {found.map((setting) => (
-                      <Row key={setting.key} setting={setting} />
-                    ))}
-                  </Table.Tbody>
-                </WideTable>
+                <Table.Thead>
+                  <Table.Tr>
+                    <Table.Th>Setting</Table.Th>
+                    <Table.Th>Value</Table.Th>
+                    <Table.Th>From</Table.Th>
+                  </Table.Tr>
+                </Table.Thead>
+                <Table.Tbody>
+                  {found.map((setting) => (
+                    <Row key={setting.key} setting={setting} />
+                  ))}
+                </Table.Tbody>
+              </WideTable>
             )}
           </Stack>
         );

@@ -13,47 +13,47 @@ export function QuotasPart() {
         <Stack gap="sm" maw={760}>
           <Text size="sm" c="dimmed">{`Limits of the tenant ${use.tenant_id}. A platform administrator sets them with the tenant.`}</Text>
           <WideTable label="Quotas" minWidth={480}>
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>What</Table.Th>
-                  <Table.Th ta="right">Used</Table.Th>
-                  <Table.Th ta="right">Limit</Table.Th>
-                  <Table.Th w="35%">Share</Table.Th>
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {QUOTAS.map((quota) => {
-                  const used = usedOf(use, quota.name);
-                  const limit = use.quotas[quota.name];
-                  const share = used === null || limit == null ? null : limit === 0 ? 100 : Math.min(100, (used / limit) * 100);
-                  return (
-                    <Table.Tr key={quota.name}>
-                      <Table.Td>
-                        {quota.label}{' '}
-                        <Text span size="xs" c="dimmed">
-                          {quota.about}
-                        </Text>
-                      </Table.Td>
-                      <Table.Td ta="right" className="numbers">
-                        {used === null ? '–' : quota.written(used)}
-                      </Table.Td>
-                      <Table.Td ta="right" className="numbers">
-                        {limit == null ? 'none' : quota.written(limit)}
-                      </Table.Td>
-                      <Table.Td>
-                        {share !== null && (
-                          <Progress
-                            value={share}
-                            color={share >= 100 ? 'red' : share >= 80 ? 'yellow' : 'weir'}
-                            aria-label={`${quota.label}: ${Math.round(share)} % used`}
-                          />
-                        )}
-                      </Table.Td>
-                    </Table.Tr>
-                  );
-                })}
-              </Table.Tbody>
-            </WideTable>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>What</Table.Th>
+                <Table.Th ta="right">Used</Table.Th>
+                <Table.Th ta="right">Limit</Table.Th>
+                <Table.Th w="35%">Share</Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {QUOTAS.map((quota) => {
+                const used = usedOf(use, quota.name);
+                const limit = use.quotas[quota.name];
+                const share = used === null || limit == null ? null : limit === 0 ? 100 : Math.min(100, (used / limit) * 100);
+                return (
+                  <Table.Tr key={quota.name}>
+                    <Table.Td>
+                      {quota.label}{' '}
+                      <Text span size="xs" c="dimmed">
+                        {quota.about}
+                      </Text>
+                    </Table.Td>
+                    <Table.Td ta="right" className="numbers">
+                      {used === null ? '–' : quota.written(used)}
+                    </Table.Td>
+                    <Table.Td ta="right" className="numbers">
+                      {limit == null ? 'none' : quota.written(limit)}
+                    </Table.Td>
+                    <Table.Td>
+                      {share !== null && (
+                        <Progress
+                          value={share}
+                          color={share >= 100 ? 'red' : share >= 80 ? 'yellow' : 'weir'}
+                          aria-label={`${quota.label}: ${Math.round(share)} % used`}
+                        />
+                      )}
+                    </Table.Td>
+                  </Table.Tr>
+                );
+              })}
+            </Table.Tbody>
+          </WideTable>
         </Stack>
       )}
     </Asked>

@@ -27,21 +27,21 @@ export function Tenants() {
       </Group>
       <TenantForm of={edited} onClose={() => setEdited(null)} />
       <WideTable label="Tenants" minWidth={680}>
-          <Table.Thead>
-            <Table.Tr>
-              <Table.Th>Tenant</Table.Th>
-              <Table.Th>State</Table.Th>
-              <Table.Th>Limits</Table.Th>
-              <Table.Th>Since</Table.Th>
-              <Table.Th />
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {all.map((tenant) => (
-              <Row key={tenant.id} tenant={tenant} onEdit={() => setEdited(tenant)} />
-            ))}
-          </Table.Tbody>
-        </WideTable>
+        <Table.Thead>
+          <Table.Tr>
+            <Table.Th>Tenant</Table.Th>
+            <Table.Th>State</Table.Th>
+            <Table.Th>Limits</Table.Th>
+            <Table.Th>Since</Table.Th>
+            <Table.Th />
+          </Table.Tr>
+        </Table.Thead>
+        <Table.Tbody>
+          {all.map((tenant) => (
+            <Row key={tenant.id} tenant={tenant} onEdit={() => setEdited(tenant)} />
+          ))}
+        </Table.Tbody>
+      </WideTable>
       <More pages={tenants} />
     </Stack>
   );

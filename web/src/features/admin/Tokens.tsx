@@ -24,22 +24,22 @@ export function Tokens() {
         <Empty title="There is no token yet">A token lets a person or a program in, with at most the role that it was made for.</Empty>
       ) : (
         <WideTable label="Tokens" minWidth={720}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>Name</Table.Th>
-                <Table.Th>Of</Table.Th>
-                <Table.Th>May</Table.Th>
-                <Table.Th>State</Table.Th>
-                <Table.Th>Last used</Table.Th>
-                <Table.Th />
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {all.map((token) => (
-                <Row key={token.id} token={token} owner={nameOf(token)} />
-              ))}
-            </Table.Tbody>
-          </WideTable>
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th>Name</Table.Th>
+              <Table.Th>Of</Table.Th>
+              <Table.Th>May</Table.Th>
+              <Table.Th>State</Table.Th>
+              <Table.Th>Last used</Table.Th>
+              <Table.Th />
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {all.map((token) => (
+              <Row key={token.id} token={token} owner={nameOf(token)} />
+            ))}
+          </Table.Tbody>
+        </WideTable>
       )}
       <More pages={tokens} />
       <NewToken people={people} />

@@ -23,21 +23,21 @@ export function Users() {
         <Empty title="There is nobody yet">A user is a person, a service account a program. Both act with tokens.</Empty>
       ) : (
         <WideTable label="Users and service accounts" minWidth={620}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>Name</Table.Th>
-                <Table.Th>Kind</Table.Th>
-                <Table.Th w={170}>Role</Table.Th>
-                <Table.Th>Since</Table.Th>
-                <Table.Th w={50} />
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {all.map((one) => (
-                <Row key={one.id} of={one} />
-              ))}
-            </Table.Tbody>
-          </WideTable>
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th>Name</Table.Th>
+              <Table.Th>Kind</Table.Th>
+              <Table.Th w={170}>Role</Table.Th>
+              <Table.Th>Since</Table.Th>
+              <Table.Th w={50} />
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {all.map((one) => (
+              <Row key={one.id} of={one} />
+            ))}
+          </Table.Tbody>
+        </WideTable>
       )}
       <More pages={principals} />
       <NewUser />

@@ -10,6 +10,7 @@ import { Page } from '@/ui/Page';
 import { Status } from '@/ui/Status';
 import { done } from '@/ui/notify';
 import { Asked, Failure } from '@/ui/states';
+import classes from './Editor.module.css';
 import { Leaving } from './Leaving';
 import { PipelineForm } from './PipelineForm';
 import { PlanPanel } from './PlanPanel';
@@ -105,34 +106,36 @@ export function Editor({ job, initial }: { job: Job | null; initial: string }) {
             {settings !== null && <SettingsForm settings={settings} onChange={setSettings} />}
           </Stack>
         </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 7 }} visibleFrom={side === 'text' ? undefined : 'md'}>
-          <Box pos="sticky" top={60}>
-            <Suspense fallback={<Skeleton h={420} />}>
-              <YamlEditor text={editor.text} onChange={editor.setText} problems={editor.problems} schema={editor.schema.data} />
-            </Suspense>
-          </Box>
+        <Grid.Col span={{ base: 12, md: 7 }}>
+          <div className={classes.side}>
+            <Box visibleFrom={side === 'text' ? undefined : 'md'} mb="sm">
+              <Suspense fallback={<Skeleton h={320} />}>
+                <YamlEditor text={editor.text} onChange={editor.setText} problems={editor.problems} schema={editor.schema.data} />
+              </Suspense>
+            </Box>
+            <Tabs defaultValue="problems" keepMounted>
+              <Tabs.List>
+                <Tabs.Tab value="problems">{editor.problems.length === 0 ? 'Problems' : `Problems (${editor.problems.length})`}</Tabs.Tab>
+                <Tabs.Tab value="plan">Plan</Tabs.Tab>
+                <Tabs.Tab value="preview">Preview</Tabs.Tab>
+              </Tabs.List>
+              <Tabs.Panel value="problems" pt="sm">
+                {editor.validation.isError ? (
+                  <Failure error={editor.validation.error} onRetry={() => void editor.validation.refetch()} />
+                ) : (
+                  <Problems problems={editor.problems} none="The checker has found nothing." />
+                )}
+              </Tabs.Panel>
+              <Tabs.Panel value="plan" pt="sm">
+                <PlanPanel text={editor.text} ready={ready} />
+              </Tabs.Panel>
+              <Tabs.Panel value="preview" pt="sm">
+                <PreviewPanel text={editor.text} ready={ready} />
+              </Tabs.Panel>
+            </Tabs>
+          </div>
         </Grid.Col>
       </Grid>
-      <Tabs defaultValue="problems" keepMounted>
-        <Tabs.List>
-          <Tabs.Tab value="problems">{editor.problems.length === 0 ? 'Problems' : `Problems (${editor.problems.length})`}</Tabs.Tab>
-          <Tabs.Tab value="plan">Plan</Tabs.Tab>
-          <Tabs.Tab value="preview">Preview</Tabs.Tab>
-        </Tabs.List>
-        <Tabs.Panel value="problems" pt="sm">
-          {editor.validation.isError ? (
-            <Failure error={editor.validation.error} onRetry={() => void editor.validation.refetch()} />
-          ) : (
-            <Problems problems={editor.problems} none="The checker has found nothing." />
-          )}
-        </Tabs.Panel>
-        <Tabs.Panel value="plan" pt="sm">
-          <PlanPanel text={editor.text} ready={ready} />
-        </Tabs.Panel>
-        <Tabs.Panel value="preview" pt="sm">
-          <PreviewPanel text={editor.text} ready={ready} />
-        </Tabs.Panel>
-      </Tabs>
     </Page>
   );
 }

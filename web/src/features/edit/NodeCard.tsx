@@ -2,7 +2,7 @@ import { Accordion, ActionIcon, Group, Select, Stack, Text, TextInput } from '@m
 import { IconArrowDown, IconArrowUp, IconTrash } from '@tabler/icons-react';
 import { type Path, isObject, move, rename, set, unset } from '@/lib/pipelineText';
 import { type Schema, fieldsOf, kindNamed, kindsOf } from '@/lib/schema';
-import { About } from '@/ui/form/About';
+import { Hint } from '@/ui/form/Hint';
 import { SchemaForm } from '@/ui/form/SchemaForm';
 import { ConnectionPick, declaredOf } from './ConnectionPick';
 import { type NodeAt, definition, formOf } from './nodes';
@@ -91,7 +91,7 @@ export function NodeCard({ id, node, editor, root, position }: Props) {
           <Select
             size="xs"
             label={node.part === 'transform' ? 'transform' : 'connector'}
-            description={schema?.description === undefined ? undefined : <About text={schema.description} />}
+            description={schema?.description === undefined ? undefined : <Hint text={schema.description} />}
             searchable
             allowDeselect={false}
             data={kindsOf(root, node.part)}

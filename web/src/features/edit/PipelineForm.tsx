@@ -3,6 +3,7 @@ import { IconPlus } from '@tabler/icons-react';
 import { useState } from 'react';
 import { at, isObject, set, unset } from '@/lib/pipelineText';
 import { type Field, type Schema, fieldsOf, kindsOf } from '@/lib/schema';
+import { About } from '@/ui/form/About';
 import { SchemaForm } from '@/ui/form/SchemaForm';
 import { NodeCard } from './NodeCard';
 import { type Part, freeName, isNative, nodesOf } from './nodes';
@@ -108,7 +109,11 @@ function Nodes({ part, title, editor, root }: { part: Part; title: string; edito
           ))}
         </Accordion>
       )}
-      {alone && nodes.length === 1 && <Text size="xs" c="dimmed" mt={4}>{`Several: name them in the text under \`${part}s\`.`}</Text>}
+      {alone && nodes.length === 1 && (
+        <Text size="xs" c="dimmed" mt={4}>
+          <About text={`Several: name them in the text under \`${part}s\`.`} />
+        </Text>
+      )}
     </section>
   );
 }

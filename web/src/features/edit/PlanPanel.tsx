@@ -102,41 +102,41 @@ function Columns({ columns }: { columns: ColumnReport[] }) {
     <div>
       <Title order={3}>Columns, what loses first</Title>
       <WideTable label="Columns" minWidth={640}>
-          <Table.Thead>
-            <Table.Tr>
-              {several && <Table.Th>Flow</Table.Th>}
-              <Table.Th>Column</Table.Th>
-              <Table.Th>Source</Table.Th>
-              <Table.Th>On the way</Table.Th>
-              <Table.Th>Sink</Table.Th>
-              <Table.Th>Values</Table.Th>
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {sorted.map((column) => {
-              const { word, tone, note } = edgeOf(column);
-              return (
-                <Table.Tr key={`${column.flow} ${column.sink} ${column.column}`}>
-                  {several && <Table.Td>{`${column.flow} → ${column.sink}`}</Table.Td>}
-                  <Table.Td>
-                    <bdi>{column.column}</bdi>
-                  </Table.Td>
-                  <Table.Td title={column.from.join(', ')}>{column.source}</Table.Td>
-                  <Table.Td>{column.arrow}</Table.Td>
-                  <Table.Td>{column.sink_type}</Table.Td>
-                  <Table.Td>
-                    <Status state={word} tone={tone} />
-                    {note !== '' && (
-                      <Text size="xs" c="dimmed">
-                        {note}
-                      </Text>
-                    )}
-                  </Table.Td>
-                </Table.Tr>
-              );
-            })}
-          </Table.Tbody>
-        </WideTable>
+        <Table.Thead>
+          <Table.Tr>
+            {several && <Table.Th>Flow</Table.Th>}
+            <Table.Th>Column</Table.Th>
+            <Table.Th>Source</Table.Th>
+            <Table.Th>On the way</Table.Th>
+            <Table.Th>Sink</Table.Th>
+            <Table.Th>Values</Table.Th>
+          </Table.Tr>
+        </Table.Thead>
+        <Table.Tbody>
+          {sorted.map((column) => {
+            const { word, tone, note } = edgeOf(column);
+            return (
+              <Table.Tr key={`${column.flow} ${column.sink} ${column.column}`}>
+                {several && <Table.Td>{`${column.flow} → ${column.sink}`}</Table.Td>}
+                <Table.Td>
+                  <bdi>{column.column}</bdi>
+                </Table.Td>
+                <Table.Td title={column.from.join(', ')}>{column.source}</Table.Td>
+                <Table.Td>{column.arrow}</Table.Td>
+                <Table.Td>{column.sink_type}</Table.Td>
+                <Table.Td>
+                  <Status state={word} tone={tone} />
+                  {note !== '' && (
+                    <Text size="xs" c="dimmed">
+                      {note}
+                    </Text>
+                  )}
+                </Table.Td>
+              </Table.Tr>
+            );
+          })}
+        </Table.Tbody>
+      </WideTable>
     </div>
   );
 }

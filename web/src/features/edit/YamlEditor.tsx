@@ -99,8 +99,8 @@ function extensions(now: { current: Pick<Props, 'onChange' | 'schema'> }) {
 }
 
 const popups = EditorView.theme({
-  '&': { minHeight: '420px' },
-  '.cm-scroller': { minHeight: '420px', maxHeight: 'calc(100dvh - 220px)', overflow: 'auto' },
+  '&': { minHeight: '280px' },
+  '.cm-scroller': { minHeight: '280px', maxHeight: '52dvh', overflow: 'auto' },
   '.cm-tooltip, .cm-panels': {
     backgroundColor: 'var(--mantine-color-body)',
     color: 'var(--mantine-color-text)',

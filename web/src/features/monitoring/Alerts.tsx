@@ -38,22 +38,22 @@ export function Alerts() {
             </Empty>
           ) : (
             <WideTable label="Alerts" minWidth={560}>
-                <Table.Thead>
-                  <Table.Tr>
-                    <Table.Th>State</Table.Th>
-                    <Table.Th>Pipeline</Table.Th>
-                    <Table.Th>Rule</Table.Th>
-                    <Table.Th ta="right">Value</Table.Th>
-                    <Table.Th>Since</Table.Th>
-                    <Table.Th>Until</Table.Th>
-                  </Table.Tr>
-                </Table.Thead>
-                <Table.Tbody>
-                  {items.map((alert) => (
-                    <Row key={alert.id} alert={alert} />
-                  ))}
-                </Table.Tbody>
-              </WideTable>
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th>State</Table.Th>
+                  <Table.Th>Pipeline</Table.Th>
+                  <Table.Th>Rule</Table.Th>
+                  <Table.Th ta="right">Value</Table.Th>
+                  <Table.Th>Since</Table.Th>
+                  <Table.Th>Until</Table.Th>
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {items.map((alert) => (
+                  <Row key={alert.id} alert={alert} />
+                ))}
+              </Table.Tbody>
+            </WideTable>
           )
         }
       </Asked>

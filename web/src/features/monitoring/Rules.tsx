@@ -80,45 +80,45 @@ const plain = (rule: AlertRule): Rule => ({
 function Listed({ rules, onRemove }: { rules: AlertRule[]; onRemove?: (rule: AlertRule) => void }) {
   return (
     <WideTable label="Rules" minWidth={520}>
-        <Table.Thead>
-          <Table.Tr>
-            <Table.Th>Fires when</Table.Th>
-            <Table.Th>Over</Table.Th>
-            <Table.Th>Severity</Table.Th>
-            <Table.Th>Told by</Table.Th>
-            <Table.Th />
-          </Table.Tr>
-        </Table.Thead>
-        <Table.Tbody>
-          {rules.map((rule) => {
-            const words = `${titled(rule.metric)} is above ${measured(rule.metric, rule.threshold)}`;
-            return (
-              <Table.Tr key={rule.id}>
-                <Table.Td>{words}</Table.Td>
-                <Table.Td>{rule.window}</Table.Td>
-                <Table.Td>
-                  <Status state={rule.severity} />
-                </Table.Td>
-                <Table.Td>
-                  {rule.action === 'none' ? (
-                    <Text span inherit c="dimmed">
-                      nobody
-                    </Text>
-                  ) : (
-                    rule.action
-                  )}
-                </Table.Td>
-                <Table.Td ta="right">
-                  {onRemove !== undefined && (
-                    <ActionIcon variant="subtle" color="gray" aria-label={`Remove: ${words}`} onClick={() => onRemove(rule)}>
-                      <IconTrash size={15} aria-hidden />
-                    </ActionIcon>
-                  )}
-                </Table.Td>
-              </Table.Tr>
-            );
-          })}
-        </Table.Tbody>
-      </WideTable>
+      <Table.Thead>
+        <Table.Tr>
+          <Table.Th>Fires when</Table.Th>
+          <Table.Th>Over</Table.Th>
+          <Table.Th>Severity</Table.Th>
+          <Table.Th>Told by</Table.Th>
+          <Table.Th />
+        </Table.Tr>
+      </Table.Thead>
+      <Table.Tbody>
+        {rules.map((rule) => {
+          const words = `${titled(rule.metric)} is above ${measured(rule.metric, rule.threshold)}`;
+          return (
+            <Table.Tr key={rule.id}>
+              <Table.Td>{words}</Table.Td>
+              <Table.Td>{rule.window}</Table.Td>
+              <Table.Td>
+                <Status state={rule.severity} />
+              </Table.Td>
+              <Table.Td>
+                {rule.action === 'none' ? (
+                  <Text span inherit c="dimmed">
+                    nobody
+                  </Text>
+                ) : (
+                  rule.action
+                )}
+              </Table.Td>
+              <Table.Td ta="right">
+                {onRemove !== undefined && (
+                  <ActionIcon variant="subtle" color="gray" aria-label={`Remove: ${words}`} onClick={() => onRemove(rule)}>
+                    <IconTrash size={15} aria-hidden />
+                  </ActionIcon>
+                )}
+              </Table.Td>
+            </Table.Tr>
+          );
+        })}
+      </Table.Tbody>
+    </WideTable>
   );
 }

@@ -36,47 +36,47 @@ export function Silences() {
             </Empty>
           ) : (
             <WideTable label="Silences" minWidth={480}>
-                <Table.Thead>
-                  <Table.Tr>
-                    <Table.Th>Of</Table.Th>
-                    <Table.Th>Why</Table.Th>
-                    <Table.Th>Ends</Table.Th>
-                    <Table.Th />
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th>Of</Table.Th>
+                  <Table.Th>Why</Table.Th>
+                  <Table.Th>Ends</Table.Th>
+                  <Table.Th />
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {items.map((silence) => (
+                  <Table.Tr key={silence.id}>
+                    <Table.Td maw={240}>
+                      <Of silence={silence} />
+                    </Table.Td>
+                    <Table.Td maw={360} dir="auto">
+                      {silence.reason}
+                    </Table.Td>
+                    <Table.Td>
+                      <When at={silence.until} />
+                    </Table.Td>
+                    <Table.Td ta="right">
+                      {may && (
+                        <Button
+                          size="compact-xs"
+                          variant="default"
+                          aria-label={`End the silence: ${silence.reason.slice(0, 80)}`}
+                          onClick={() =>
+                            end.mutate(silence.id, {
+                              onSuccess: () => done('The silence has ended'),
+                              onError: (error) => failed('The silence was not ended', error),
+                            })
+                          }
+                        >
+                          End
+                        </Button>
+                      )}
+                    </Table.Td>
                   </Table.Tr>
-                </Table.Thead>
-                <Table.Tbody>
-                  {items.map((silence) => (
-                    <Table.Tr key={silence.id}>
-                      <Table.Td maw={240}>
-                        <Of silence={silence} />
-                      </Table.Td>
-                      <Table.Td maw={360} dir="auto">
-                        {silence.reason}
-                      </Table.Td>
-                      <Table.Td>
-                        <When at={silence.until} />
-                      </Table.Td>
-                      <Table.Td ta="right">
-                        {may && (
-                          <Button
-                            size="compact-xs"
-                            variant="default"
-                            aria-label={`End the silence: ${silence.reason.slice(0, 80)}`}
-                            onClick={() =>
-                              end.mutate(silence.id, {
-                                onSuccess: () => done('The silence has ended'),
-                                onError: (error) => failed('The silence was not ended', error),
-                              })
-                            }
-                          >
-                            End
-                          </Button>
-                        )}
-                      </Table.Td>
-                    </Table.Tr>
-                  ))}
-                </Table.Tbody>
-              </WideTable>
+                ))}
+              </Table.Tbody>
+            </WideTable>
           )
         }
       </Asked>

@@ -19,6 +19,7 @@ import { isKept } from '@/api/connections';
 import { type Path, isObject } from '@/lib/pipelineText';
 import type { Field } from '@/lib/schema';
 import { About } from './About';
+import { Hint } from './Hint';
 import { KeyValues } from './KeyValues';
 import { YamlField } from './YamlField';
 
@@ -40,7 +41,7 @@ export function OptionField({ field, value, onChange }: Props) {
   const common = {
     size: 'xs',
     label: labelOf(field),
-    description: field.about === '' ? undefined : <About text={field.about} />,
+    description: field.about === '' ? undefined : <Hint text={field.about} />,
     required: field.required,
   } as const;
   const text = typeof value === 'string' ? value : value === undefined || value === null ? '' : null;
@@ -157,7 +158,7 @@ function Truth({ field, value, onChange }: { field: Field; value: boolean | unde
       <Switch
         size="xs"
         label={field.name}
-        description={<About text={field.about} />}
+        description={<Hint text={field.about} />}
         checked={value ?? field.default === true}
         onChange={(event) => onChange(event.currentTarget.checked)}
       />
@@ -170,7 +171,7 @@ function Truth({ field, value, onChange }: { field: Field; value: boolean | unde
 
 function Kept({ field, onReplace }: { field: Field; onReplace: () => void }) {
   return (
-    <Input.Wrapper size="xs" label={field.name} labelElement="div" description={<About text={field.about} />}>
+    <Input.Wrapper size="xs" label={field.name} labelElement="div" description={<Hint text={field.about} />}>
       <Group gap="xs" mt={4}>
         <Text size="xs">Stored. It is never shown.</Text>
         <Button size="compact-xs" variant="default" aria-label={`Replace ${field.name}`} onClick={onReplace}>
