@@ -41,8 +41,8 @@ it('is made from the schema, tried out before, and its secret never comes back',
       );
   });
   await page.goto('/connections/new');
-  await page.getByLabel('Name', { exact: true }).fill('warehouse');
-  await page.getByLabel('Connector').fill('postgres');
+  await page.getByLabel(/^Name/).fill('warehouse');
+  await page.getByRole('combobox', { name: /^Connector/ }).fill('postgres');
   await page.getByRole('option', { name: 'postgres', exact: true }).click();
   await page.getByLabel('host', { exact: true }).fill('127.0.0.1');
   // Nothing listens there.
@@ -102,7 +102,7 @@ it('is tried out where a pipeline is written', async () => {
   await page.keyboard.insertText('pipeline: a\nsource:\n  http: {stream_name: items, records: data}\nsink:\n  file: {path: out/a}\n');
   const source = page.getByRole('region', { name: 'Sources' });
   await source.getByRole('button', { name: 'http', exact: true }).click();
-  await source.getByLabel('connection', { exact: true }).click();
+  await source.getByRole('combobox', { name: 'connection' }).click();
   await page.getByRole('option', { name: 'items_api' }).click();
   await expect.poll(() => page.locator('.cm-content').textContent()).toContain('connection: items_api');
   await source.getByRole('button', { name: 'Test' }).click();
@@ -113,8 +113,8 @@ it('is tried out where a pipeline is written', async () => {
 it('a problem with the options is told', async () => {
   const { page, end } = await visit(browser, program.url, { token: program.token });
   await page.goto('/connections/new');
-  await page.getByLabel('Name', { exact: true }).fill('twice');
-  await page.getByLabel('Connector').fill('postgres');
+  await page.getByLabel(/^Name/).fill('twice');
+  await page.getByRole('combobox', { name: /^Connector/ }).fill('postgres');
   await page.getByRole('option', { name: 'postgres', exact: true }).click();
   await page.getByLabel('url', { exact: true }).fill('mysql://nowhere');
   await page.getByRole('button', { name: 'Store' }).click();
@@ -127,7 +127,7 @@ it('hostile values are text, and long ones do not widen the page', async () => {
   const { id } = await program.api<{ id: string }>('POST', '/api/v1/connections', {
     name: 'W'.repeat(63),
     kind: 'http',
-    options: { base_url: `https://h/${evil}${'y'.repeat(9_000)}`, headers: { [evil]: evil } },
+    options: { base_url: `https://h.example/${'y'.repeat(1_500)}`, headers: { 'X-Evil': evil } },
   });
   for (const width of [320, 1280]) {
     const { page, end } = await visit(browser, program.url, { token: program.token, width });

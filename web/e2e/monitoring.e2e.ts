@@ -47,7 +47,7 @@ it('alerts say which rule of which pipeline was broken', async () => {
 it('a rule shows what it would have found, is added and removed', async () => {
   const { page, end } = await visit(browser, program.url, { token: program.token });
   await page.goto('/monitoring/rules');
-  await page.getByLabel('Pipeline').fill('stock');
+  await page.getByRole('combobox', { name: 'Pipeline' }).fill('stock');
   await page.getByRole('option', { name: 'stock_levels' }).click();
   await page.getByRole('table', { name: 'Rules' }).getByText('Run failed is above 0').waitFor();
   // The run that failed has an error rate of 1.
@@ -55,7 +55,7 @@ it('a rule shows what it would have found, is added and removed', async () => {
   await page.getByText('at most 100 %').waitFor();
   await page.getByLabel('Fires above').fill('2');
   await page.getByRole('status').filter({ hasText: 'Never.' }).waitFor();
-  await page.getByLabel('Measure').click();
+  await page.getByRole('combobox', { name: 'Measure' }).click();
   await page.getByRole('option', { name: 'Schema drift' }).click();
   await page.getByText('nothing was measured').waitFor();
   await page.getByRole('button', { name: 'Add rule' }).click();
@@ -90,7 +90,7 @@ it('metrics are drawn for the pipeline that is chosen', async () => {
   await page.goto(`/monitoring/metrics?job=${stage.shop}`);
   await page.getByRole('img', { name: /^rows_written/ }).waitFor();
   expect(await page.locator('canvas').count()).toBeGreaterThan(5);
-  await page.getByLabel('Pipeline').fill('returns');
+  await page.getByRole('combobox', { name: 'Pipeline' }).fill('returns');
   await page.getByRole('option', { name: 'returns_to_lake' }).click();
   await page.waitForURL(/job=/);
   await page.getByRole('img', { name: /^rejected_rows/ }).waitFor();
