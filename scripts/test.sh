@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUST_BACKTRACE=1
 # The property tests draw the same cases each time, so that a change is judged by what it changed. Others: PROPTEST_RNG_SEED=$RANDOM ./test.sh
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261121}
-export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
+export PATH="$WEIR_CACHE/node/bin:${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:$WEIR_CACHE/venv/bin"
 
 # What the default build leaves out: Pulsar and Kafka need tools of the system, no real MongoDB has seen its connector.
 features=(--features weir/pulsar,weir/mongodb,weir/kafka)

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 import { expect } from 'vitest';
@@ -34,6 +35,7 @@ export interface Look {
 export async function visit(browser: Browser, url: string, { token, width = 1280, height = 800, dark = false }: Look = {}): Promise<Visit> {
   const context = await browser.newContext({ baseURL: url, viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', timezoneId: 'UTC', locale: 'en-GB' });
   if (token !== undefined) await context.addInitScript((secret) => sessionStorage.setItem('weir.token', secret), token);
+  if (process.env.WEIR_PAGES === 'dist') await fromDist(context);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   const complaints: string[] = [];
@@ -55,6 +57,18 @@ export async function visit(browser: Browser, url: string, { token, width = 1280
       expect(complaints).toEqual([]);
     },
   };
+}
+
+const MEDIA: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
+
+/** The pages of web/dist in place of those in the program (`WEIR_PAGES=dist`): to try a change of the pages without building the program. */
+async function fromDist(context: BrowserContext) {
+  const dist = fileURLToPath(new URL('../dist', import.meta.url));
+  await context.route(/^http:\/\/[^/]+\/(?!api\/|docs)/, async (route) => {
+    const { pathname } = new URL(route.request().url());
+    const path = pathname.startsWith('/assets/') || pathname === '/favicon.svg' ? pathname : '/index.html';
+    await route.fulfill({ body: await readFile(dist + path), contentType: MEDIA[extname(path)] ?? 'text/plain' });
+  });
 }
 
 interface Violation {

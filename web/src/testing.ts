@@ -5,6 +5,8 @@ class NoResizes implements ResizeObserver {
   disconnect() {}
 }
 
-window.ResizeObserver ??= NoResizes;
-window.matchMedia ??= (query: string) =>
-  ({ matches: false, media: query, addEventListener() {}, removeEventListener() {} }) as unknown as MediaQueryList;
+if (typeof window !== 'undefined') {
+  window.ResizeObserver ??= NoResizes;
+  window.matchMedia ??= (query: string) =>
+    ({ matches: false, media: query, addEventListener() {}, removeEventListener() {} }) as unknown as MediaQueryList;
+}

@@ -45,6 +45,9 @@ export function moment(at: string | Date): string {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
+/** 11:05:09.123, in the reader's zone. */
+export const clock = (at: string) => `${moment(at).slice(11)}.${String(new Date(at).getMilliseconds()).padStart(3, '0')}`;
+
 /** 3 min ago, in 2 h, now */
 export function relative(at: string | Date, now = Date.now()): string {
   const seconds = (new Date(at).getTime() - now) / 1_000;

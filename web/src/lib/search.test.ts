@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { JobSummary } from '@/api/jobs';
-import { filterJobs } from './search';
+import { type JobFilter, filterJobs } from './search';
 
 const job = (name: string, more: Partial<JobSummary> = {}): JobSummary => ({
   id: name,
@@ -17,7 +17,7 @@ const job = (name: string, more: Partial<JobSummary> = {}): JobSummary => ({
 });
 const jobs = [job('Orders to lake', { labels: { team: 'data' } }), job('customers', { status: 'paused', last_run_status: 'failed' }), job('clicks', { mode: 'streaming', source_kinds: ['kafka'] })];
 const none = { text: '', status: null, mode: null, last: null };
-const names = (filter: Partial<typeof none> & Record<string, string | null>) => filterJobs(jobs, { ...none, ...filter }).map(({ name }) => name);
+const names = (filter: Partial<JobFilter>) => filterJobs(jobs, { ...none, ...filter }).map(({ name }) => name);
 
 it('finds by every word in name, connector and label', () => {
   expect(names({ text: 'ORDERS team:data' })).toEqual(['Orders to lake']);

@@ -14,8 +14,8 @@ const columns: Column<Row>[] = [
 
 // jsdom has no layout: the place that scrolls is given a size.
 beforeEach(() => {
-  vi.spyOn(HTMLElement.prototype, 'offsetHeight', 'get').mockReturnValue(400);
-  vi.spyOn(HTMLElement.prototype, 'offsetWidth', 'get').mockReturnValue(800);
+  vi.spyOn(Element.prototype, 'clientHeight', 'get').mockReturnValue(400);
+  vi.spyOn(Element.prototype, 'clientWidth', 'get').mockReturnValue(800);
 });
 afterEach(() => {
   cleanup();
@@ -33,7 +33,9 @@ const firstCell = () => screen.getAllByRole('row').find((row) => row.getAttribut
 it('draws only what is in sight of ten thousand rows', () => {
   show(Array.from({ length: 10_000 }, (_, index) => ({ id: `row ${index}`, size: index })));
   expect(screen.getByRole('table').getAttribute('aria-rowcount')).toBe('10001');
-  expect(screen.getAllByRole('row').length).toBeLessThan(60);
+  const drawn = screen.getAllByRole('row').length;
+  expect(drawn).toBeGreaterThan(10);
+  expect(drawn).toBeLessThan(60);
 });
 
 it('sorts numbers as numbers and words by the numbers in them, both ways, and says so', () => {

@@ -20,7 +20,7 @@ export interface Column<T> {
   width?: number;
   align?: 'right';
   /** Hidden on narrower screens. */
-  from?: 'xs' | 'sm' | 'md' | 'lg';
+  from?: 'xs' | 'sm' | 'md' | 'lg' | 'xl';
 }
 
 interface Props<T> {

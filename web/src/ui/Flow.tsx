@@ -1,6 +1,7 @@
 import '@xyflow/react/dist/style.css';
 import { Graph as Layered, layout } from '@dagrejs/dagre';
 import { useComputedColorScheme } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
 import { Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
 import { useMemo } from 'react';
 import classes from './Flow.module.css';
@@ -9,19 +10,19 @@ import type { GraphBox, GraphProps } from './Graph';
 const WIDTH = 190;
 const HEIGHT = 52;
 
-type BoxNode = Node<GraphBox & Record<string, unknown>, 'box'>;
+type BoxNode = Node<GraphBox & { upright: boolean } & Record<string, unknown>, 'box'>;
 
 function Box({ data }: NodeProps<BoxNode>) {
   return (
     <div className={classes.box} data-role={data.role} title={`${data.title}\n${data.detail}`}>
-      <Handle type="target" position={Position.Left} className={classes.handle} isConnectable={false} />
+      <Handle type="target" position={data.upright ? Position.Top : Position.Left} className={classes.handle} isConnectable={false} />
       <div className={classes.title} dir="auto">
         {data.title}
       </div>
       <div className={classes.detail} dir="auto">
         {data.detail}
       </div>
-      <Handle type="source" position={Position.Right} className={classes.handle} isConnectable={false} />
+      <Handle type="source" position={data.upright ? Position.Bottom : Position.Right} className={classes.handle} isConnectable={false} />
     </div>
   );
 }
@@ -29,25 +30,27 @@ function Box({ data }: NodeProps<BoxNode>) {
 const nodeTypes = { box: Box };
 
 /** Where each box stands, and how large all of it is. */
-export function placed(boxes: GraphBox[], lines: GraphProps['lines']) {
+export function placed(boxes: GraphBox[], lines: GraphProps['lines'], upright: boolean) {
   const graph = new Layered();
-  graph.setGraph({ rankdir: 'LR', nodesep: 18, ranksep: 96, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir: upright ? 'TB' : 'LR', nodesep: 18, ranksep: upright ? 36 : 96, marginx: 8, marginy: 8 });
   graph.setDefaultEdgeLabel(() => ({}));
   boxes.forEach(({ id }) => graph.setNode(id, { width: WIDTH, height: HEIGHT }));
   lines.forEach(({ from, to }) => graph.setEdge(from, to));
   layout(graph);
   const nodes = boxes.map((box): BoxNode => {
     const { x, y } = graph.node(box.id) as { x: number; y: number };
-    return { id: box.id, type: 'box', position: { x: x - WIDTH / 2, y: y - HEIGHT / 2 }, data: { ...box }, width: WIDTH, height: HEIGHT, draggable: false, connectable: false };
+    return { id: box.id, type: 'box', position: { x: x - WIDTH / 2, y: y - HEIGHT / 2 }, data: { ...box, upright }, width: WIDTH, height: HEIGHT, draggable: false, connectable: false };
   });
   return { nodes, height: Math.max(...nodes.map(({ position }) => position.y + HEIGHT), 0) };
 }
 
 export default function Flow({ label, boxes, lines }: GraphProps) {
   const scheme = useComputedColorScheme('light');
-  const shape = JSON.stringify([boxes, lines.map(({ from, to }) => [from, to])]);
+  // On a narrow screen from top to bottom, or nobody could read it.
+  const upright = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
+  const shape = JSON.stringify([upright, boxes, lines.map(({ from, to }) => [from, to])]);
   // eslint-disable-next-line react-hooks/exhaustive-deps -- counts change each second, the places do not
-  const { nodes, height } = useMemo(() => placed(boxes, lines), [shape]);
+  const { nodes, height } = useMemo(() => placed(boxes, lines, upright), [shape]);
   const edges = lines.map((line, index): Edge => ({
     id: `${index}`,
     source: line.from,
@@ -61,6 +64,7 @@ export default function Flow({ label, boxes, lines }: GraphProps) {
   return (
     <div className={classes.graph} role="figure" aria-label={`${label}: ${words}`} style={{ height: Math.min(Math.max(height + 24, 140), 460) }}>
       <ReactFlow
+        key={String(upright)}
         nodes={nodes}
         edges={edges}
         nodeTypes={nodeTypes}

@@ -26,7 +26,7 @@ export interface GraphProps {
 
 const Flow = lazy(() => import('./Flow'));
 
-/** Boxes and what flows between them, from left to right. */
+/** Boxes and what flows between them, from left to right; on a narrow screen from top to bottom. */
 export function Graph(props: GraphProps) {
   return (
     <Suspense fallback={<Skeleton h={200} />}>

@@ -36,7 +36,7 @@ export default function TimePlot({ label, series, format, from, to, height = 120
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         scales: { x: { range: () => [from, to] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
-        axes: [{ ...axis, size: 24 }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => words.current(tick)) }],
+        axes: [{ ...axis, size: 24, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(tick, step)) }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => words.current(tick)) }],
         series: [{}, ...shape.split('\n').map((name, index) => ({ label: name, stroke: strokes[index % strokes.length] ?? 'gray', width: 1.5, spanGaps: true, points: { size: 4 } }))],
         hooks: { setCursor: [(self) => tell(self, place, words.current)] },
       },
@@ -62,6 +62,15 @@ export default function TimePlot({ label, series, format, from, to, height = 120
       <div ref={host} className={classes.plot} role="img" aria-label={`${label}. ${last}`} style={{ height }} />
     </div>
   );
+}
+
+/** A tick of the time axis: the day where one begins, else the minute. */
+function clock(tick: number, step: number): string {
+  const at = new Date(tick * 1_000);
+  const midnight = at.getHours() === 0 && at.getMinutes() === 0;
+  return midnight || step >= 86_400
+    ? at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })
+    : at.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
 }
 
 /** The value under the pointer, above the plot. */

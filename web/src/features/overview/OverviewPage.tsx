@@ -45,7 +45,7 @@ export default function OverviewPage() {
 function Tiles({ now }: { now: Dashboard }) {
   const worst = (of: Dashboard['lag']) => (of.job_id && of.name ? <Anchor component={Link} to={paths.pipeline(of.job_id)} inherit><Clipped text={of.name} /></Anchor> : 'no pipeline');
   return (
-    <SimpleGrid cols={{ base: 2, sm: 4, xl: 7 }} spacing="xs" verticalSpacing="xs">
+    <SimpleGrid cols={{ base: 2, sm: 4, lg: 7 }} spacing="xs" verticalSpacing="xs">
       <Tile label="Running" value={count(now.queue.running)} note={`${count(now.queue.queued)} waiting`} />
       <Tile label="Failed today" value={count(now.runs_today.failed ?? 0)} note={`${count(now.runs_today.succeeded ?? 0)} succeeded`} />
       <Tile label="Rows per second" value={brief(now.throughput.rows_per_second)} note={`${brief(now.throughput.rows_today)} today`} />
@@ -63,7 +63,7 @@ function Failing({ now }: { now: Dashboard }) {
       {now.failing_jobs.length === 0 ? (
         <Quiet>The newest run of every pipeline succeeded.</Quiet>
       ) : (
-        <Rows heads={[['Pipeline', '32%'], ['Since', 86], ['Why']]}>
+        <Rows heads={[['Pipeline', '32%'], ['Since', 100], ['Why']]}>
           {now.failing_jobs.slice(0, 10).map((job) => (
             <Table.Tr key={job.job_id}>
               <Table.Td>
@@ -112,7 +112,7 @@ function Firing({ now }: { now: Dashboard }) {
       {now.alerts.length === 0 ? (
         <Quiet>No alert is firing.</Quiet>
       ) : (
-        <Rows heads={[['Pipeline', '36%'], ['What'], ['Since', 86]]}>
+        <Rows heads={[['Pipeline', '36%'], ['What'], ['Since', 100]]}>
           {now.alerts.slice(0, 10).map((alert) => (
             <Table.Tr key={alert.alert_id}>
               <Table.Td>
@@ -135,8 +135,8 @@ function Firing({ now }: { now: Dashboard }) {
 function RunsNow({ runs }: { runs: Run[] }) {
   return (
     <Section title="Newest runs" aside={<Anchor component={Link} to={paths.runs} size="sm">All runs</Anchor>}>
-      <Rows heads={[['Pipeline'], ['State', 104], ['Rows', 76], ['Begun', 86]]}>
-        {runs.slice(0, 10).map((run) => (
+      <Rows heads={[['Pipeline'], ['State', 104], ['Rows', 76], ['Begun', 100]]}>
+        {runs.slice(0, 8).map((run) => (
           <Table.Tr key={run.id}>
             <Table.Td>
               <Name to={paths.run(run.id)} name={run.job_name} />

@@ -35,13 +35,13 @@ export const columns: Column<JobSummary>[] = [
   {
     id: 'next',
     header: 'Next run',
-    width: 100,
+    width: 108,
     sort: (job) => (job.next_fire_at ? Date.parse(job.next_fire_at) : never),
     cell: (job) => <When at={job.next_fire_at} none="" />,
     from: 'md',
   },
   { id: 'mode', header: 'Mode', width: 108, sort: (job) => job.mode, cell: (job) => job.mode, from: 'md' },
-  { id: 'route', header: 'From → to', width: 200, sort: route, cell: (job) => <Clipped text={route(job)} />, from: 'lg' },
-  { id: 'labels', header: 'Labels', width: 160, sort: labelsOf, cell: (job) => <Clipped text={labelsOf(job)} />, from: 'lg' },
-  { id: 'updated', header: 'Changed', width: 96, sort: (job) => -Date.parse(job.updated_at), cell: (job) => <When at={job.updated_at} />, from: 'lg' },
+  { id: 'route', header: 'From → to', width: 170, sort: route, cell: (job) => <Clipped text={route(job)} />, from: 'lg' },
+  { id: 'labels', header: 'Labels', width: 220, sort: labelsOf, cell: (job) => <Clipped text={labelsOf(job)} />, from: 'xl' },
+  { id: 'updated', header: 'Changed', width: 108, sort: (job) => -Date.parse(job.updated_at), cell: (job) => <When at={job.updated_at} />, from: 'lg' },
 ];

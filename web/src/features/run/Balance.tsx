@@ -11,7 +11,7 @@ export function Balance({ run }: { run: Run }) {
   const report = reportOf(run);
   const over = isOver(run.status);
   const streams: StreamReport[] = over && report !== null && report.streams.length > 0 ? report.streams.map((stream) => ({ ...run.streams.find(({ name }) => name === stream.name), ...stream }) as StreamReport) : run.streams;
-  if (streams.length === 0) return <Empty title="No rows yet">{over ? 'It ended before anything was read.' : 'The first counts come with the first rows.'}</Empty>;
+  if (streams.length === 0) return <Empty title={over ? 'No rows' : 'No rows yet'}>{over ? 'It ended before anything was read.' : 'The first counts come with the first rows.'}</Empty>;
   const derived = streams.some((stream) => (stream.rows_derived ?? 0) > 0);
   return (
     <>

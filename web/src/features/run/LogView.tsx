@@ -5,7 +5,7 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import type { Live } from '@/api/live';
 import { filterLines } from '@/lib/log';
-import { count } from '@/lib/format';
+import { clock, count } from '@/lib/format';
 import { Empty } from '@/ui/states';
 import classes from './LogView.module.css';
 
@@ -49,7 +49,7 @@ export function LogView({ live, over }: { live: Live; over: boolean }) {
               if (line === undefined) return null;
               return (
                 <div key={key} ref={virtual.measureElement} data-index={index} className={classes.line} data-level={line.level} style={{ transform: `translateY(${start}px)` }}>
-                  <time dateTime={line.at}>{line.at.slice(11, 23)}</time>
+                  <time dateTime={line.at}>{clock(line.at)}</time>
                   <span className={classes.level}>{line.level}</span>
                   <bdi>{line.message}</bdi>
                 </div>

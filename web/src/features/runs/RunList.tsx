@@ -1,14 +1,21 @@
 import { Button, Group, Select, Stack, Text } from '@mantine/core';
 import { useMemo, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
-import { RUN_STATUSES, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
+import { RUN_STATUSES, type Run, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { count } from '@/lib/format';
-import { DataTable } from '@/ui/DataTable';
+import { type Column, DataTable } from '@/ui/DataTable';
 import { Asked, Empty } from '@/ui/states';
 import { columns } from './columns';
 
 const SINCE: Record<string, number> = { 'last hour': 1, 'last 24 hours': 24, 'last 7 days': 168, 'last 30 days': 720 };
+
+/** Without the pipeline there is room for the time on every screen. */
+const always = (column: Column<Run>): Column<Run> => {
+  if (column.id !== 'begun') return column;
+  const { from: _, ...shown } = column;
+  return shown;
+};
 
 /** Runs, newest first, as far as one scrolls. Two of them can be compared. */
 export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: boolean }) {
@@ -20,7 +27,7 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
   // To the minute, or each drawing would ask for something else.
   const since = useMemo(() => (hours === undefined ? undefined : new Date(Math.floor(Date.now() / 60_000 - hours * 60) * 60_000).toISOString()), [hours]);
   const runs = useRuns({ ...filter, ...(status === undefined ? {} : { status }), ...(since === undefined ? {} : { since }) });
-  const shown = useMemo(() => columns.filter(({ id }) => !ofOne || id !== 'pipeline'), [ofOne]);
+  const shown = useMemo(() => (ofOne ? columns.filter(({ id }) => id !== 'pipeline').map(always) : columns), [ofOne]);
   const set = (name: string, value: string | null) =>
     setParams((old) => {
       const next = new URLSearchParams(old);

@@ -34,7 +34,7 @@ export const columns: Column<Run>[] = [
       </Anchor>
     ),
   },
-  { id: 'begun', header: 'Begun', width: 100, cell: (run) => <When at={run.started_at ?? run.queued_at} /> },
+  { id: 'begun', header: 'Begun', width: 100, cell: (run) => <When at={run.started_at ?? run.queued_at} />, from: 'xs' },
   { id: 'took', header: 'Took', width: 96, align: 'right', cell: (run) => (run.started_at ? duration(seconds(run)) : '–'), from: 'xs' },
   { id: 'rows', header: 'Rows written', width: 104, align: 'right', cell: (run) => brief(total(run.streams).rows_written), from: 'sm' },
   { id: 'dead', header: 'Dead letters', width: 104, align: 'right', cell: (run) => brief(total(run.streams).rows_dead), from: 'lg' },
