@@ -12,7 +12,7 @@ export function ShownOnce({ secret, onClose }: { secret: string | null; onClose:
       closeButtonProps={{ 'aria-label': 'Close' }}
       size="lg"
     >
-      <Alert color="yellow" p="xs" mb="sm" title="It is shown this once">
+      <Alert color="weir" p="xs" mb="sm" title="It is shown this once">
         Keep it in a safe place: the server only keeps what is needed to recognise it.
       </Alert>
       <Code block data-testid="secret" style={{ wordBreak: 'break-all', whiteSpace: 'pre-wrap' }}>

@@ -18,13 +18,13 @@ export function PipelineForm({ editor, root }: { editor: EditorState; root: Sche
   const { value } = editor.parsed;
   if (value === undefined)
     return (
-      <Alert color="yellow" p="xs" title="The text is no YAML at the moment">
+      <Alert color="weir" p="xs" title="The text is no YAML at the moment">
         Mend it there; the form comes back by itself.
       </Alert>
     );
   if (value !== null && !isNative(value)) {
     return (
-      <Alert color="yellow" p="xs" title="The form edits pipelines that begin with their name">
+      <Alert color="weir" p="xs" title="The form edits pipelines that begin with their name">
         This text is in another form, which runs as well. Edit it as text.
         {!isObject(value) || !('name' in value) ? (
           <Button
