@@ -23,10 +23,10 @@ it('from the login to a finished run', async () => {
   await program.job(ordersSpec('first_orders'));
   const { page, end } = await visit(browser, program.url);
   await page.goto('/');
-  await page.getByLabel('Token', { exact: true }).fill('weir_wrong');
+  await page.getByLabel(/^Token/).fill('weir_wrong');
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByText('does not know this token').waitFor();
-  await page.getByLabel('Token', { exact: true }).fill(program.token);
+  await page.getByLabel(/^Token/).fill(program.token);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('link', { name: 'To the pipelines' }).click();
   await page.getByRole('link', { name: 'first_orders' }).click();

@@ -24,8 +24,9 @@ export const look: Extension = [
     '.cm-scroller': { fontFamily: 'var(--mantine-font-family-monospace)', lineHeight: '1.55' },
     '.cm-content': { caretColor: 'var(--mantine-color-text)' },
     '.cm-gutters': { backgroundColor: 'var(--weir-surface)', color: 'var(--mantine-color-dimmed)', border: 'none' },
-    '.cm-changedLine, .cm-insertedLine': { backgroundColor: 'color-mix(in srgb, var(--weir-good) 12%, transparent) !important' },
-    '.cm-deletedChunk': { backgroundColor: 'color-mix(in srgb, var(--weir-bad) 12%, transparent) !important' },
+    '.cm-changedLine, .cm-insertedLine': { backgroundColor: 'color-mix(in srgb, var(--weir-good) 8%, transparent) !important' },
+    '.cm-deletedChunk': { backgroundColor: 'color-mix(in srgb, var(--weir-bad) 8%, transparent) !important' },
+    'ins.cm-insertedLine, del.cm-deletedLine': { background: 'none !important' },
     '.cm-changedText, .cm-deletedText': { background: 'none !important', textDecoration: 'underline' },
   }),
 ];

@@ -49,7 +49,7 @@ export function LoginPage({ why }: { why: string | null }) {
           </Button>
           <Text size="xs" c="dimmed">
             The first start of <Code>weir serve</Code> prints the token of the first administrator. Administrators make further ones. Programs use the same
-            tokens with the <Anchor href={paths.apiDocs} size="xs">API</Anchor>.
+            tokens with the <Anchor href={paths.apiDocs} size="xs" underline="always">API</Anchor>.
           </Text>
         </Stack>
       </Paper>

@@ -12,7 +12,7 @@ export function FirstSteps() {
     <Empty title="Nothing has run yet" icon={<IconArrowsSplit2 size={28} stroke={1.4} aria-hidden />}>
       {may ? (
         <>
-          Start one of your <Anchor component={Link} to={paths.pipelines} size="sm">pipelines</Anchor>. How it goes, how fresh the data are and what fails is here
+          Start one of your <Anchor component={Link} to={paths.pipelines} size="sm" underline="always">pipelines</Anchor>. How it goes, how fresh the data are and what fails is here
           then.
           <br />
           <Button component={Link} to={paths.pipelines} mt="md" size="compact-md">

@@ -24,7 +24,7 @@ export default function OverviewTab({ job }: { job: Job }) {
         {(data) => (
           <Section
             title="Graph"
-            aside={newest && <Text size="sm" c="dimmed">counts of <Anchor component={Link} to={paths.run(newest.id)} inherit>the newest run</Anchor></Text>}
+            aside={newest && <Text size="sm" c="dimmed">counts of <Anchor component={Link} to={paths.run(newest.id)} inherit underline="always">the newest run</Anchor></Text>}
           >
             <Graph label={`Graph of ${job.name.slice(0, 100)}`} boxes={boxesOf(data)} lines={linesOf(data, newest)} />
             {data.diagnostics.length > 0 && (

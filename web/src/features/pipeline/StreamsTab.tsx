@@ -21,7 +21,7 @@ export default function StreamsTab({ job }: { job: Job }) {
         return (
           <Stack gap="xs">
             <Text size="sm" c="dimmed">
-              {count(report.streams.length)} {report.streams.length === 1 ? 'stream' : 'streams'} of <Anchor component={Link} to={paths.run(run.id)} inherit>the run</Anchor> that ended{' '}
+              {count(report.streams.length)} {report.streams.length === 1 ? 'stream' : 'streams'} of <Anchor component={Link} to={paths.run(run.id)} inherit underline="always">the run</Anchor> that ended{' '}
               <When at={run.ended_at} />
               {report.checkpoint !== null && `, checkpoint ${count(report.checkpoint)}`}
             </Text>

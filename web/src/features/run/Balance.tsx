@@ -1,4 +1,4 @@
-import { Table, Text } from '@mantine/core';
+import { ScrollArea, Table, Text } from '@mantine/core';
 import { type Run, isOver } from '@/api/runs';
 import { bytes, count } from '@/lib/format';
 import { type StreamReport, missing, reportOf } from '@/lib/runs';
@@ -20,8 +20,8 @@ export function Balance({ run }: { run: Run }) {
           It promised {report.guarantee.replaceAll('_', ' ')}{report.checkpoint === null ? '.' : `; the last checkpoint is ${count(report.checkpoint)}.`}
         </Text>
       )}
-      <Table.ScrollContainer minWidth={720}>
-        <Table withTableBorder layout="fixed" className="numbers" aria-label="Balance">
+      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'Balance' }}>
+        <Table miw={720} withTableBorder layout="fixed" className="numbers" aria-label="Balance">
           <Table.Thead>
             <Table.Tr>
               <Table.Th>Stream</Table.Th>
@@ -58,7 +58,7 @@ export function Balance({ run }: { run: Run }) {
             ))}
           </Table.Tbody>
         </Table>
-      </Table.ScrollContainer>
+      </ScrollArea>
       {streams.length > 1_000 && (
         <Text size="sm" c="dimmed">
           The first 1,000 of {count(streams.length)} streams.

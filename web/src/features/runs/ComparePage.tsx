@@ -1,4 +1,4 @@
-import { Anchor, Table } from '@mantine/core';
+import { Anchor, ScrollArea, Table } from '@mantine/core';
 import { Link, useSearchParams } from 'react-router';
 import { type Run, useRun } from '@/api/runs';
 import { paths } from '@/app/paths';
@@ -44,8 +44,8 @@ function Beside({ pair: [a, b] }: { pair: [Run, Run] }) {
   ];
   return (
     <>
-      <Table.ScrollContainer minWidth={520}>
-        <Table withTableBorder layout="fixed" aria-label="The runs">
+      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'The runs' }}>
+        <Table miw={520} withTableBorder layout="fixed" aria-label="The runs">
           <Table.Thead>
             <Table.Tr>
               <Table.Th w={130} />
@@ -68,18 +68,18 @@ function Beside({ pair: [a, b] }: { pair: [Run, Run] }) {
             ))}
           </Table.Tbody>
         </Table>
-      </Table.ScrollContainer>
+      </ScrollArea>
       {streams.map(({ name, rows }) => (
         <Section key={name} title={`Stream ${name.slice(0, 200)}`}>
-          <Table.ScrollContainer minWidth={520}>
-            <Table withTableBorder layout="fixed" aria-label={`Stream ${name.slice(0, 100)}`}>
+          <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `Stream ${name.slice(0, 100)}` }}>
+            <Table miw={520} withTableBorder layout="fixed" aria-label={`Stream ${name.slice(0, 100)}`}>
               <Table.Tbody>
                 {rows.map((row) => (
                   <Numbers key={row.name} row={row} />
                 ))}
               </Table.Tbody>
             </Table>
-          </Table.ScrollContainer>
+          </ScrollArea>
         </Section>
       ))}
     </>
