@@ -8,7 +8,7 @@ use weir_secrets::vault::{Keeper, VaultConfig, VaultLogin};
 use weir_store::Store;
 
 use crate::access::Access;
-use crate::config::{Settings, VaultAuth};
+use crate::config::{Effective, Settings, VaultAuth, show};
 use crate::files::TenantFiles;
 use crate::monitoring::{self, Registry, SeriesStore};
 use crate::seal::KeyRing;
@@ -23,6 +23,8 @@ const ERRANDS: usize = 4;
 pub struct Platform {
     /// Settings in effect.
     pub settings: Arc<Settings>,
+    /// Every setting with its value and where it came from, as `weir config show --json` prints them; without secrets. Empty where nobody said.
+    pub effective: Arc<serde_json::Value>,
     /// Pipelines and connectors.
     pub workbench: Arc<dyn Workbench>,
     /// The database.
@@ -68,6 +70,7 @@ impl Platform {
         let files = TenantFiles::new(settings.files.clone())?;
         Ok(Self {
             settings: Arc::new(settings),
+            effective: Arc::default(),
             workbench,
             store,
             access,
@@ -86,6 +89,12 @@ impl Platform {
     /// The same with checkpoints in a database that machines share.
     pub fn with_checkpoints(mut self, checkpoints: Option<Arc<dyn Checkpoints>>) -> Self {
         self.checkpoints = checkpoints;
+        self
+    }
+
+    /// The same, knowing where its settings came from.
+    pub fn with_effective(mut self, effective: &[Effective]) -> Self {
+        self.effective = Arc::new(show::to_json(effective));
         self
     }
 

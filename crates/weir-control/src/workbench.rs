@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weir_spec::{Diagnostic, Pipeline};
 
 /// A pipeline file that was looked at.
@@ -30,6 +30,11 @@ pub trait Workbench: Send + Sync {
 
     /// All connectors with their option schemas, as `weir connectors --json` prints them.
     fn connectors(&self) -> Value;
+
+    /// The JSON Schema of pipeline files, as `weir spec schema` prints it. Who knows none says `{}`, which takes everything.
+    fn spec_schema(&self) -> Value {
+        Value::Object(Map::new())
+    }
 
     /// Names of a connector's secret connection options; `None` = there is no such connector.
     fn secret_options(&self, kind: &str) -> Option<BTreeSet<String>>;

@@ -45,5 +45,5 @@ pub use problem::{code, place, place_of_key};
 pub use program::checked_table::Aside;
 pub use program::prepared::prepared;
 pub use program::record::{decode_record, encode as encode_record};
-pub use types::{TypeWord, show as show_type};
+pub use types::{TypeWord, show as show_type, show_field};
 pub use vocabulary::{Words, vocabulary};

@@ -26,6 +26,8 @@ pub struct App {
     pub streams: Arc<Semaphore>,
     /// The listing of connectors, made once.
     pub connectors: OnceLock<Bytes>,
+    /// The schema of pipeline files, made once.
+    pub spec_schema: OnceLock<Bytes>,
     /// What is known of Vault.
     pub vault: VaultWatch,
     /// Decides about jobs.
@@ -47,6 +49,7 @@ impl App {
             stop,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             connectors: OnceLock::new(),
+            spec_schema: OnceLock::new(),
             vault: VaultWatch::default(),
         }
     }

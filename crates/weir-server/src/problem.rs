@@ -76,9 +76,22 @@ impl ProblemPart {
         Self { message: message.into(), path: Some(path.into()), ..Self::default() }
     }
 
+    /// From a diagnostic that another process told as JSON.
+    pub fn told(body: &serde_json::Value) -> Self {
+        let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        Self {
+            code: text("code"),
+            severity: text("severity"),
+            message: text("message").unwrap_or_default(),
+            path: text("path"),
+            line: body["line"].as_u64(),
+            column: body["column"].as_u64(),
+            help: advice(text("suggestion").as_deref(), text("help").as_deref()),
+        }
+    }
+
     /// From a diagnostic.
     pub fn of(diagnostic: &Diagnostic) -> Self {
-        let help = diagnostic.help.clone();
         Self {
             code: Some(diagnostic.code.clone()),
             severity: Some(if diagnostic.is_error() { "error" } else { "warning" }.into()),
@@ -86,8 +99,17 @@ impl ProblemPart {
             path: Some(diagnostic.path.clone()).filter(|path| !path.is_empty()),
             line: diagnostic.span.map(|span| span.line as u64),
             column: diagnostic.span.map(|span| span.column as u64),
-            help: help.or_else(|| diagnostic.suggestion.as_ref().map(|word| format!("did you mean `{word}`?"))),
+            help: advice(diagnostic.suggestion.as_deref(), diagnostic.help.as_deref()),
         }
+    }
+}
+
+/// The nearest right word first: mostly it is all that one needs.
+fn advice(suggestion: Option<&str>, help: Option<&str>) -> Option<String> {
+    match (suggestion, help) {
+        (Some(word), Some(help)) => Some(format!("did you mean `{word}`? {help}")),
+        (Some(word), None) => Some(format!("did you mean `{word}`?")),
+        (None, help) => help.map(Into::into),
     }
 }
 
@@ -246,6 +268,15 @@ impl From<Refused> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_diagnostic_is_the_same_told_or_taken() {
+        let mut one = Diagnostic::error("WEIR-PLAN-030", "no")
+            .at("sink.postgres", Some(weir_spec::model::Span { start: 3, end: 5, line: 2, column: 4 }));
+        assert_eq!(format!("{:?}", ProblemPart::told(&serde_json::json!(one))), format!("{:?}", ProblemPart::of(&one)));
+        one = one.did_you_mean(Some("postgres".into()));
+        assert_eq!(ProblemPart::told(&serde_json::json!(one)).help.as_deref(), Some("did you mean `postgres`?"));
+    }
 
     #[test]
     fn an_internal_error_does_not_tell_the_caller_what_the_database_said() {

@@ -82,6 +82,7 @@ fn jobs_routes() -> Vec<Route> {
                 Param::query("status", Shape::Word(JOB_STATUSES), "Only in this state."),
                 Param::query("mode", Shape::Word(MODES), "Only in this mode."),
                 Param::query("connector", Shape::Name, "Only with a source or sink of this kind."),
+                Param::query("connection", Shape::Name, "Only with this stored connection."),
                 Param::query("label", Shape::Label, "Only with this label: `name:value`.").such_as("team:data"),
             ])
             .gives::<Page<jobs::JobSummaryView>>(),
@@ -232,6 +233,15 @@ fn monitoring_routes() -> Vec<Route> {
             .says("monitoring", "List a job's alert rules")
             .with(&[JOB])
             .gives::<All<alerts::RuleView>>(),
+        post("/api/v1/jobs/{job_id}/alerts/preview", Viewer, "previewAlertRule", alerts::rehearse)
+            .says("monitoring", "Say when a rule would have fired, from what was measured; nothing is stored")
+            .with(&[
+                JOB,
+                Param::query("time_range_hours", Shape::Integer { min: 1, max: 720, default: Some(168) }, "How far back, hours."),
+            ])
+            .takes::<alerts::RuleBody>()
+            .such_as(r#"{"metric": "error_rate", "threshold": 0.05, "window": "5m"}"#)
+            .gives::<weir_control::monitoring::Rehearsal>(),
         get("/api/v1/alerts", Viewer, "listAlerts", alerts::list)
             .says("monitoring", "List alerts, newest first")
             .with(&[LIMIT, CURSOR, JOB_FILTER, Param::query("state", Shape::Word(ALERT_STATES), "Only in this state.")])
@@ -240,11 +250,15 @@ fn monitoring_routes() -> Vec<Route> {
             .says("monitoring", "Send no notifications of a job, or of all, for a while")
             .takes::<alerts::SilenceBody>()
             .such_as(r#"{"until": "2099-01-01T06:00:00Z", "reason": "maintenance of the warehouse"}"#)
-            .gives_with::<alerts::SilenceBody>(StatusCode::ACCEPTED)
+            .gives_with::<alerts::SilenceView>(StatusCode::ACCEPTED)
             .also(&[404]),
+        delete("/api/v1/silences/{silence_id}", Operator, "endSilence", alerts::end_silence)
+            .says("monitoring", "End a silence that still holds")
+            .with(&[Param::id("silence_id", "The silence.")])
+            .gives_nothing(),
         get("/api/v1/silences", Viewer, "listSilences", alerts::silences)
             .says("monitoring", "List the silences that still hold")
-            .gives::<All<alerts::SilenceBody>>(),
+            .gives::<All<alerts::SilenceView>>(),
         get("/api/v1/events", Viewer, "listEvents", events::list)
             .says("events", "Read events as CloudEvents; with `Accept: text/event-stream` live")
             .with(&[LIMIT, AFTER])
@@ -279,6 +293,22 @@ fn resources_routes() -> Vec<Route> {
             .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
             .anything()
             .gives::<pipelines::ValidationView>(),
+        get("/api/v1/pipelines/schema", Viewer, "getPipelineSchema", pipelines::schema)
+            .says("pipelines", "Get the JSON Schema of pipeline files, for editors")
+            .gives_media("application/schema+json"),
+        post("/api/v1/pipelines/plan", Editor, "planPipeline", pipelines::plan)
+            .says("pipelines", "Say what a run of a pipeline would do, asking the real systems: types, losses, actions, guarantee; nothing is stored")
+            .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .anything()
+            .gives::<pipelines::PlanView>()
+            .also(&[429]),
+        post("/api/v1/pipelines/preview", Editor, "previewPipeline", pipelines::preview)
+            .says("pipelines", "Read the first rows of each source and after each transform; nothing is written, what looks personal is masked")
+            .with(&[Param::query("limit", Shape::Integer { min: 1, max: 100, default: Some(20) }, "Rows per step at most.")])
+            .takes_pipeline::<jobs::JobBody>(JOB_EXAMPLE)
+            .anything()
+            .gives::<pipelines::PreviewView>()
+            .also(&[429]),
         get("/api/v1/templates", Viewer, "listTemplates", templates::list)
             .says("templates", "List templates by category")
             .gives::<All<weir_control::templates::Template>>(),
@@ -324,6 +354,12 @@ fn resources_routes() -> Vec<Route> {
         post("/api/v1/connections/{connection_id}/test", Operator, "testConnection", connections::test)
             .says("connections", "Try a connection out: latency, version, privileges missing")
             .with(&[connection])
+            .gives::<weir_control::connections::ConnectionTest>()
+            .also(&[429]),
+        post("/api/v1/connections/test", Editor, "testConnectionDraft", connections::test_draft)
+            .says("connections", "Try a connection out before it is stored; a secret that is `{\"set\": true}` is that of the stored connection of the name")
+            .takes::<connections::ConnectionBody>()
+            .such_as(r#"{"name": "warehouse", "kind": "postgres", "options": {"host": "db.example.com", "database": "shop", "user": "weir", "password": "{{warehouse_password}}"}}"#)
             .gives::<weir_control::connections::ConnectionTest>()
             .also(&[429]),
         get("/api/v1/secrets", Editor, "listSecrets", secrets::list)
@@ -445,6 +481,12 @@ fn access_routes() -> Vec<Route> {
                 Param::query("actor", Shape::Text { max: 100 }, "Only by this principal."),
             ])
             .gives::<Page<audit::AuditView>>(),
+        get("/api/v1/audit/verify", Admin, "verifyAudit", audit::verify)
+            .says("audit", "Check that the tenant's audit log is as it was written: every hash, every link, no gap")
+            .gives::<audit::CheckView>(),
+        get("/api/v1/config", PlatformAdmin, "getConfig", config::effective)
+            .says("platform", "List the settings in effect and where each came from; secrets are hidden")
+            .gives::<All<config::SettingView>>(),
     ]
 }
 

@@ -53,6 +53,10 @@ impl Workbench for Bench {
         self.registry.iter().map(|connector| whole(connector.descriptor())).collect()
     }
 
+    fn spec_schema(&self) -> Value {
+        weir_spec::schema(&self.words)
+    }
+
     fn secret_options(&self, kind: &str) -> Option<BTreeSet<String>> {
         let connector = self.registry.get(kind)?;
         let mut names = BTreeSet::new();

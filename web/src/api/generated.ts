@@ -35,6 +35,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Check that the tenant's audit log is as it was written: every hash, every link, no gap */
+        get: operations["verifyAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the settings in effect and where each came from; secrets are hidden */
+        get: operations["getConfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/connections": {
         parameters: {
             query?: never;
@@ -83,6 +117,23 @@ export interface paths {
         put?: never;
         /** Try a connection out: latency, version, privileges missing */
         post: operations["testConnection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/connections/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Try a connection out before it is stored; a secret that is `{"set": true}` is that of the stored connection of the name */
+        post: operations["testConnectionDraft"];
         delete?: never;
         options?: never;
         head?: never;
@@ -172,6 +223,23 @@ export interface paths {
         put?: never;
         /** Set a job's alert rules: a list replaces all, a single rule is added */
         post: operations["setAlertRules"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/alerts/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say when a rule would have fired, from what was measured; nothing is stored */
+        post: operations["previewAlertRule"];
         delete?: never;
         options?: never;
         head?: never;
@@ -450,6 +518,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pipelines/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say what a run of a pipeline would do, asking the real systems: types, losses, actions, guarantee; nothing is stored */
+        post: operations["planPipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pipelines/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read the first rows of each source and after each transform; nothing is written, what looks personal is masked */
+        post: operations["previewPipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pipelines/schema": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get the JSON Schema of pipeline files, for editors */
+        get: operations["getPipelineSchema"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pipelines/validate": {
         parameters: {
             query?: never;
@@ -671,6 +790,23 @@ export interface paths {
         /** Send no notifications of a job, or of all, for a while */
         post: operations["createSilence"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/silences/{silence_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a silence that still holds */
+        delete: operations["endSilence"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1103,8 +1239,12 @@ export interface components {
             items: components["schemas"]["SecretName"][];
         };
         /** @description A whole listing. */
-        AllOfSilence: {
-            items: components["schemas"]["Silence"][];
+        AllOfSetting: {
+            items: components["schemas"]["Setting"][];
+        };
+        /** @description A whole listing. */
+        AllOfSilenceHeld: {
+            items: components["schemas"]["SilenceHeld"][];
         };
         /** @description A whole listing. */
         AllOfSubscription: {
@@ -1139,6 +1279,23 @@ export interface components {
             stream: string;
             /** @description Of which rows the snapshot is taken; null: of all. */
             where?: string | null;
+        };
+        /** @description Whether an audit log is as it was written. */
+        AuditCheck: {
+            /**
+             * Format: int64
+             * @description The first row that is not as it was written.
+             */
+            broken_seq?: number | null;
+            /**
+             * Format: int64
+             * @description Rows that were looked at: all, or those up to the first fault.
+             */
+            rows: number;
+            /** @description Whether every row has its hash, follows the row before, and none is missing. */
+            whole: boolean;
+            /** @description What is wrong with it. */
+            why?: string | null;
         };
         /** @description A row of the audit log. */
         AuditRow: {
@@ -1836,6 +1993,19 @@ export interface components {
             /** @description The tenant that is asked for. */
             tenant_id: string;
         };
+        /** @description A value at a moment. */
+        Measured: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * Format: double
+             * @description How much.
+             */
+            value?: number | null;
+        };
         /** @description Metrics. */
         MetricsHealth: {
             /** @description `prometheus`. */
@@ -1984,6 +2154,29 @@ export interface components {
         PipelineFile: {
             /** @description The pipeline's name. */
             pipeline: string;
+        };
+        /** @description What a run of a pipeline would do. */
+        PipelinePlan: {
+            /** @description Everything found, by the checker and by planning; with an error among it a run would be refused. */
+            diagnostics: components["schemas"]["ProblemPart"][];
+            /** @description Why there is no plan although the pipeline is right: code, message, cause, hint. */
+            error?: Record<string, never> | null;
+            /** @description Flows, columns, guarantee and actions, as `weir plan --json` prints them; null where there is no plan. */
+            plan?: Record<string, never> | null;
+            /** @description The same for people. */
+            text?: string | null;
+        };
+        /** @description What flows through a pipeline. */
+        PipelinePreview: {
+            /** @description What the checker says; with an error among it nothing was read. */
+            diagnostics: components["schemas"]["ProblemPart"][];
+            /** @description Why there is nothing: code, message, cause, hint. */
+            error?: Record<string, never> | null;
+            /**
+             * @description Each source and each transform with what comes out of it: `step`, `node`, `role`, `kind`, `streams` (`stream`, `columns`, `rows` of texts,
+             *     `masked_columns`, `filtered`, `dead_letters`), or `error`.
+             */
+            steps: Record<string, never>[];
         };
         /** @description Who acts. */
         Principal: {
@@ -2149,6 +2342,45 @@ export interface components {
             tenant_id: string;
             /** @description What it has used. */
             usage: components["schemas"]["Usage"];
+        };
+        /** @description What a rule would have done. */
+        Rehearsal: {
+            /** @description When it would have fired, oldest first. */
+            alerts: components["schemas"]["Rehearsed"][];
+            /**
+             * Format: date-time
+             * @description From, inclusive.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description To.
+             */
+            to: string;
+            /** @description There was more than fits: what is told is about the newest values, or about some moments only. */
+            truncated: boolean;
+            /** @description `rows`, `seconds`, …; null for a metric of one's own. */
+            unit?: string | null;
+            /** @description The folded value at each moment, oldest first; null where the window was empty: it says nothing then. */
+            values: components["schemas"]["Measured"][];
+        };
+        /** @description An alert that would have been. */
+        Rehearsed: {
+            /**
+             * Format: date-time
+             * @description When it would have fired.
+             */
+            fired_at: string;
+            /**
+             * Format: double
+             * @description The highest value meanwhile.
+             */
+            highest: number;
+            /**
+             * Format: date-time
+             * @description When it would have been resolved; null: it would still hold.
+             */
+            resolved_at?: string | null;
         };
         /** @description How failed runs are tried again. */
         Retry: {
@@ -2360,6 +2592,19 @@ export interface components {
              */
             bytes: number;
         };
+        /** @description A setting in effect. Secrets are `***`. */
+        Setting: {
+            /** @description The flag that sets it. */
+            flag?: string | null;
+            /** @description Its key in the configuration file. */
+            key: string;
+            /** @description `default`, the file, the variable or the flag that it came from. */
+            origin: string;
+            /** @description Its value; null: it has none. */
+            value: unknown;
+            /** @description Variables of the environment that set it. */
+            variables: string[];
+        };
         /**
          * @description How bad it is.
          * @enum {string}
@@ -2367,6 +2612,20 @@ export interface components {
         Severity: "info" | "warning" | "critical";
         /** @description No notifications of a job, or of all, for a while. */
         Silence: {
+            /** @description Of one job; null = all of the tenant. */
+            job_id?: string | null;
+            /** @description Why. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            until: string;
+        };
+        /** @description A silence that holds. */
+        SilenceHeld: {
+            /** @description Its id. */
+            id: string;
             /** @description Of one job; null = all of the tenant. */
             job_id?: string | null;
             /** @description Why. */
@@ -2927,6 +3186,70 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    verifyAudit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditCheck"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getConfig: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AllOfSetting"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
     listConnections: {
         parameters: {
             query?: {
@@ -3202,6 +3525,63 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    testConnectionDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "warehouse",
+                 *       "kind": "postgres",
+                 *       "options": {
+                 *         "host": "db.example.com",
+                 *         "database": "shop",
+                 *         "user": "weir",
+                 *         "password": "{{warehouse_password}}"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["ConnectionBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectionTest"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
     listConnectors: {
         parameters: {
             query?: never;
@@ -3277,6 +3657,8 @@ export interface operations {
     listJobs: {
         parameters: {
             query?: {
+                /** @description Only with this stored connection. */
+                connection?: string;
                 /** @description Only with a source or sink of this kind. */
                 connector?: string;
                 /** @description `next_cursor` of the page before. */
@@ -3648,6 +4030,63 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AllOfAlertRule"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    previewAlertRule: {
+        parameters: {
+            query?: {
+                /** @description How far back, hours. */
+                time_range_hours?: number;
+            };
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "metric": "error_rate",
+                 *       "threshold": 0.05,
+                 *       "window": "5m"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RuleBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rehearsal"];
                 };
             };
             400: components["responses"]["Problem400"];
@@ -4330,6 +4769,205 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    planPipeline: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "orders to parquet",
+                 *       "source": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "orders.csv"
+                 *         }
+                 *       },
+                 *       "sink": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "out/orders.parquet"
+                 *         }
+                 *       },
+                 *       "sync_mode": "batch"
+                 *     }
+                 */
+                "application/json": components["schemas"]["JobBody"] | unknown;
+                /**
+                 * @example {
+                 *       "name": "orders to parquet",
+                 *       "source": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "orders.csv"
+                 *         }
+                 *       },
+                 *       "sink": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "out/orders.parquet"
+                 *         }
+                 *       },
+                 *       "sync_mode": "batch"
+                 *     }
+                 */
+                "application/yaml": components["schemas"]["JobBody"] | unknown;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelinePlan"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    previewPipeline: {
+        parameters: {
+            query?: {
+                /** @description Rows per step at most. */
+                limit?: number;
+            };
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "orders to parquet",
+                 *       "source": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "orders.csv"
+                 *         }
+                 *       },
+                 *       "sink": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "out/orders.parquet"
+                 *         }
+                 *       },
+                 *       "sync_mode": "batch"
+                 *     }
+                 */
+                "application/json": components["schemas"]["JobBody"] | unknown;
+                /**
+                 * @example {
+                 *       "name": "orders to parquet",
+                 *       "source": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "orders.csv"
+                 *         }
+                 *       },
+                 *       "sink": {
+                 *         "connector_type": "file",
+                 *         "connection_params": {
+                 *           "path": "out/orders.parquet"
+                 *         }
+                 *       },
+                 *       "sync_mode": "batch"
+                 *     }
+                 */
+                "application/yaml": components["schemas"]["JobBody"] | unknown;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelinePreview"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getPipelineSchema: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/schema+json": string;
                 };
             };
             400: components["responses"]["Problem400"];
@@ -5059,7 +5697,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AllOfSilence"];
+                    "application/json": components["schemas"]["AllOfSilenceHeld"];
                 };
             };
             400: components["responses"]["Problem400"];
@@ -5104,7 +5742,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Silence"];
+                    "application/json": components["schemas"]["SilenceHeld"];
                 };
             };
             400: components["responses"]["Problem400"];
@@ -5116,6 +5754,39 @@ export interface operations {
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    endSilence: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The silence. */
+                silence_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             503: components["responses"]["Problem503"];
             default: components["responses"]["Problem"];
         };

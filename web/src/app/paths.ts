@@ -12,6 +12,7 @@ export const paths = {
   newConnection: '/connections/new',
   connection: (id: string) => `/connections/${encodeURIComponent(id)}`,
   monitoring: '/monitoring',
+  monitoringPart: (part: string, job?: string) => `/monitoring/${part}${job === undefined ? '' : `?job=${encodeURIComponent(job)}`}`,
   admin: (part?: string) => (part === undefined ? '/admin' : `/admin/${part}`),
   /** Served by the program beside these pages. */
   apiDocs: '/docs',

@@ -15,7 +15,7 @@ mod tests;
 
 pub use secrets::{SecretService, TABLE as SECRETS_TABLE};
 pub use service::{ConnectionRequest, ConnectionService, Shown};
-pub use test::{ConnectionTest, test};
+pub use test::{ConnectionTest, test, test_draft};
 
 /// The table of connections, as their seals know it; the row is the connection's name.
 pub const TABLE: &str = "connection";

@@ -70,6 +70,14 @@ impl From<&Connection> for Shown {
     }
 }
 
+/// A connection that is not stored. With its secrets in clear.
+pub(super) struct Draft {
+    pub name: String,
+    pub kind: String,
+    pub shown: Map<String, Value>,
+    pub secrets: Map<String, Value>,
+}
+
 /// Decides about connections. Cheap to clone.
 #[derive(Clone)]
 pub struct ConnectionService {
@@ -97,6 +105,22 @@ impl ConnectionService {
         expected_version: Option<i64>,
     ) -> Result<Shown, Refused> {
         let store = self.store.tenant(scope);
+        let Draft { name, kind, shown, secrets } = self.draft(scope, request).await?;
+        let secret_names = secrets.keys().cloned().collect();
+        let sealed = match secrets.is_empty() {
+            true => None,
+            false => {
+                let plain = serde_json::to_vec(&secrets).map_err(|_| Error::internal("options cannot be written as JSON"))?;
+                Some(self.keys.seal(&Place { tenant: scope.tenant(), table: TABLE, row: &name }, &plain)?)
+            }
+        };
+        let new = NewConnection { name, kind, options: Value::Object(shown), sealed, secret_names };
+        Ok(Shown::from(&store.put_connection(new, expected_version).await?))
+    }
+
+    /// A connection as it would be stored, opened: its name and options are right, secrets that are kept are filled in. Nothing is stored.
+    pub(super) async fn draft(&self, scope: &TenantScope, request: ConnectionRequest) -> Result<Draft, Refused> {
+        let store = self.store.tenant(scope);
         let name = name_rule(&request.name)?;
         let kinds = kinds(self.workbench.as_ref());
         let Some((kind, secret)) =
@@ -119,17 +143,8 @@ impl ConnectionService {
             });
             return Err(Refused::Diagnostics(told.collect()));
         }
-        let (shown, sealed) = options::divide(&options, &secret);
-        let secret_names = sealed.keys().cloned().collect();
-        let sealed = match sealed.is_empty() {
-            true => None,
-            false => {
-                let plain = serde_json::to_vec(&sealed).map_err(|_| Error::internal("options cannot be written as JSON"))?;
-                Some(self.keys.seal(&Place { tenant: scope.tenant(), table: TABLE, row: &name }, &plain)?)
-            }
-        };
-        let new = NewConnection { name, kind, options: Value::Object(shown), sealed, secret_names };
-        Ok(Shown::from(&store.put_connection(new, expected_version).await?))
+        let (shown, secrets) = options::divide(&options, &secret);
+        Ok(Draft { name, kind, shown, secrets })
     }
 
     /// `{"set": true}` becomes the value that is stored.

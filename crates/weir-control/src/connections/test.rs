@@ -4,10 +4,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weir_error::Result;
 use weir_store::TenantScope;
-use weir_store::model::ConnectionId;
+use weir_store::model::{AuditEntry, ConnectionId};
 
+use super::service::{ConnectionRequest, ConnectionService, Draft};
 use crate::Platform;
-use crate::worker::order::Verb;
+use crate::jobs::Refused;
+use crate::worker::order::{SecretOptions, StoredConnection, Verb, WorkOrder};
 use crate::worker::outfit;
 
 /// What a connection says of itself. Free of secrets.
@@ -33,7 +35,27 @@ pub struct ConnectionTest {
 pub async fn test(platform: &Platform, scope: &TenantScope, id: &ConnectionId) -> Result<ConnectionTest> {
     let name = platform.store.tenant(scope).connection(id).await?.body.name;
     let verb = Verb::TestConnection { connection: name.clone() };
-    let order = outfit::for_errand(platform, scope.tenant(), verb, "", &[name]).await?;
+    ask(platform, outfit::for_errand(platform, scope.tenant(), verb, "", &[name]).await?).await
+}
+
+/// Connects with a connection as it would be stored. Nothing is stored but an audit row (`connection.try`): the request may send a secret that
+/// is kept to a server that it names.
+pub async fn test_draft(
+    platform: &Platform,
+    scope: &TenantScope,
+    request: ConnectionRequest,
+) -> std::result::Result<ConnectionTest, Refused> {
+    let Draft { name, kind, shown, secrets } = ConnectionService::of(platform).draft(scope, request).await?;
+    let detail = json!({"name": name, "kind": kind, "options": shown, "secrets": secrets.keys().collect::<Vec<_>>()});
+    let target = format!("connection/{name}");
+    let entry = AuditEntry { action: "connection.try".into(), target, outcome: "allowed".into(), detail };
+    platform.store.tenant(scope).audit(entry).await?;
+    let stored = StoredConnection { kind, options: Value::Object(shown), secrets: SecretOptions(secrets) };
+    let order = outfit::for_draft(platform, scope.tenant(), &name, stored).await?;
+    Ok(ask(platform, order).await?)
+}
+
+async fn ask(platform: &Platform, order: WorkOrder) -> Result<ConnectionTest> {
     let answer = match platform.errands.ask(order).await {
         Ok(answer) => answer,
         Err(error) if error.kind() == weir_error::Kind::Internal => return Err(error),

@@ -259,7 +259,10 @@ impl Post {
         let scope = TenantScope::granted(row.tenant_id.clone(), Actor::system("events"));
         let (job, now) = (row.event.job_id.as_ref(), Utc::now());
         let silences = self.platform.store.tenant(&scope).silences().await?;
-        Ok(silences.iter().any(|silence| silence.until > now && (silence.job_id.is_none() || silence.job_id.as_ref() == job)))
+        Ok(silences
+            .iter()
+            .map(|held| &held.body)
+            .any(|silence| silence.until > now && (silence.job_id.is_none() || silence.job_id.as_ref() == job)))
     }
 
     #[cfg(feature = "pulsar")]

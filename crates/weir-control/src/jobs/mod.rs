@@ -1,6 +1,7 @@
 //! Jobs: a request becomes a stored job, and everything that can be derived from its spec is derived from it.
 //!
 //! * [`JobService`]: create, update, roll back, clone, pause, resume, delete, validate;
+//! * [`plan`], [`preview`]: what a pipeline that is still being written would do;
 //! * [`Refused`]: every problem of a request at once;
 //! * [`secret_references`], [`is_job_secret`]: what a run must open before it starts.
 //!
@@ -9,6 +10,7 @@
 mod body;
 mod covered;
 mod derive;
+mod draft;
 mod refused;
 mod secrets;
 mod service;
@@ -19,6 +21,7 @@ mod tests;
 pub use body::MAX_SPEC_BYTES;
 pub(crate) use covered::check;
 pub(crate) use derive::kinds;
+pub use draft::{Planned, Previewed, plan, preview};
 pub use refused::{Refused, Understood, Validation};
 pub use secrets::references as secret_references;
 pub use service::{JobService, Saved};

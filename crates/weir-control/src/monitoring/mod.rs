@@ -3,7 +3,7 @@
 //! * [`Registry`]: what this process counts of itself; [`totals`]: what all runs add up to, from the database; [`export()`]: both as Prometheus text;
 //! * [`measures`] and [`points`]: a run as metric points; [`SeriesStore`]: where they are kept (embedded, or Apache Ignite);
 //! * [`collector`]: the loop that turns runs into points and totals; [`drift`]: what changed in the schemas;
-//! * [`alerts`]: the loop that measures alert rules; [`dashboard()`] and [`job_metrics`]: what people look at.
+//! * [`alerts`]: the loop that measures alert rules; [`rehearse`]: what a rule would have done; [`dashboard()`] and [`job_metrics`]: what people look at.
 //!
 //! Not here: who is told of an alert ([`crate::events`]), and HTTP.
 
@@ -19,6 +19,7 @@ mod process;
 #[cfg(test)]
 mod reference;
 mod registry;
+mod rehearsal;
 mod series;
 mod text;
 pub mod totals;
@@ -29,6 +30,7 @@ pub use dashboard::{
 pub use export::{export, export_tenant};
 pub use ignite::Ignite;
 pub use registry::{InFlight, Registry};
+pub use rehearsal::{Measured, Rehearsal, Rehearsed, rehearse};
 pub use series::{Embedded, SeriesStore};
 pub use text::CONTENT_TYPE;
 

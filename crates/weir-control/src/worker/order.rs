@@ -41,6 +41,13 @@ pub enum Verb {
         /// Rows per output.
         limit: usize,
     },
+    /// What a run would do: types, actions, guarantee; or why there is no plan.
+    Plan,
+    /// A few rows after every step of the pipeline, masked as those of a preview.
+    Steps {
+        /// Rows per step.
+        limit: usize,
+    },
     /// How the job's logs stand.
     Journal,
     /// Let a stream go on that waits for an approval.

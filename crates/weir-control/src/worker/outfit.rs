@@ -51,6 +51,16 @@ pub async fn for_errand(
     Ok(order)
 }
 
+/// The order of a test of a connection that is not stored.
+pub async fn for_draft(platform: &Platform, tenant: &TenantId, name: &str, connection: StoredConnection) -> Result<WorkOrder> {
+    let verb = Verb::TestConnection { connection: name.to_string() };
+    let mut order = empty(platform, tenant, verb).await?;
+    order.limits.time_secs = ERRAND_SECS;
+    order.connections.insert(name.to_string(), connection);
+    fill(platform, tenant, &mut order, &[]).await?;
+    Ok(order)
+}
+
 /// The order of an errand about what runs of a job have left: its checkpoints and journals.
 pub async fn for_errand_of(platform: &Platform, verb: Verb, job: &Job) -> Result<WorkOrder> {
     let mut order = empty(platform, &job.tenant_id, verb).await?;

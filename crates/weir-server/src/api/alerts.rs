@@ -6,7 +6,8 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 use weir_control::access::Caller;
-use weir_store::model::{self, JobId, NewRule};
+use weir_control::monitoring;
+use weir_store::model::{self, JobId, NewRule, SilenceId};
 
 use super::page::{All, Page};
 use super::words::{self, AlertState};
@@ -269,7 +270,7 @@ pub async fn list(ask: Ask, me: Caller) -> Reply {
 }
 
 /// No notifications of a job, or of all, for a while.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Silence)]
 pub struct SilenceBody {
@@ -285,9 +286,25 @@ pub struct SilenceBody {
     pub reason: String,
 }
 
-impl From<model::Silence> for SilenceBody {
-    fn from(silence: model::Silence) -> Self {
-        Self { job_id: silence.job_id.map(|job| job.to_string()), until: silence.until, reason: silence.reason }
+/// A silence that holds.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = SilenceHeld)]
+pub struct SilenceView {
+    /// Its id.
+    pub id: String,
+    /// Of one job; null = all of the tenant.
+    pub job_id: Option<String>,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<model::SilenceHeld> for SilenceView {
+    fn from(held: model::SilenceHeld) -> Self {
+        let model::Silence { job_id, until, reason } = held.body;
+        Self { id: held.id.to_string(), job_id: job_id.map(|job| job.to_string()), until, reason }
     }
 }
 
@@ -299,14 +316,28 @@ pub async fn silence(ask: Ask, me: Caller) -> Reply {
     if let Some(job) = &job_id {
         store.job(job).await?;
     }
-    store.silence(model::Silence { job_id, until: body.until, reason: body.reason.clone() }).await?;
-    Answer::accepted(&body)
+    let held = store.silence(model::Silence { job_id, until: body.until, reason: body.reason }).await?;
+    Answer::accepted(&SilenceView::from(held))
+}
+
+/// `DELETE /silences/{silence_id}`.
+pub async fn end_silence(ask: Ask, me: Caller) -> Reply {
+    ask.app.tenant(&me.scope).end_silence(&SilenceId::from(ask.id("silence_id"))).await?;
+    Answer::no_content()
+}
+
+/// `POST /jobs/{job_id}/alerts/preview`.
+pub async fn rehearse(ask: Ask, me: Caller) -> Reply {
+    let rule = rule(ask.json()?, "")?;
+    let hours = ask.values.integer("time_range_hours").and_then(|hours| u32::try_from(hours).ok()).unwrap_or(168);
+    let job = JobId::from(ask.id("job_id"));
+    Answer::json(&monitoring::rehearse(&ask.app.platform, &me.scope, &job, &rule, hours).await?)
 }
 
 /// `GET /silences`.
 pub async fn silences(ask: Ask, me: Caller) -> Reply {
     let silences = ask.app.tenant(&me.scope).silences().await?;
-    Answer::json(&All { items: silences.into_iter().map(SilenceBody::from).collect() })
+    Answer::json(&All { items: silences.into_iter().map(SilenceView::from).collect() })
 }
 
 #[cfg(test)]

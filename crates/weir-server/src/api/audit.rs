@@ -68,3 +68,24 @@ pub async fn list(ask: Ask, me: Caller) -> Reply {
     let page = ask.app.tenant(&me.scope).audit_log(&filter, &ask.page()).await?;
     Answer::json(&Page::<AuditView>::of(page))
 }
+
+/// Whether an audit log is as it was written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditCheck)]
+pub struct CheckView {
+    /// Rows that were looked at: all, or those up to the first fault.
+    pub rows: u64,
+    /// Whether every row has its hash, follows the row before, and none is missing.
+    pub whole: bool,
+    /// The first row that is not as it was written.
+    pub broken_seq: Option<i64>,
+    /// What is wrong with it.
+    pub why: Option<String>,
+}
+
+/// `GET /audit/verify`.
+pub async fn verify(ask: Ask, me: Caller) -> Reply {
+    let check = ask.app.platform.store.system().audit_verify(Some(me.scope.tenant())).await?;
+    let (broken_seq, why) = check.broken.map(|broken| (broken.seq, broken.why)).unzip();
+    Answer::json(&CheckView { rows: check.rows, whole: broken_seq.is_none(), broken_seq, why })
+}

@@ -123,3 +123,9 @@ pub async fn delete(ask: Ask, me: Caller) -> Reply {
 pub async fn test(ask: Ask, me: Caller) -> Reply {
     Answer::json(&connections::test(&ask.app.platform, &me.scope, &id_of(&ask)).await?)
 }
+
+/// `POST /connections/test`.
+pub async fn test_draft(ask: Ask, me: Caller) -> Reply {
+    let body: ConnectionBody = ask.json()?;
+    Answer::json(&connections::test_draft(&ask.app.platform, &me.scope, body.into()).await?)
+}

@@ -377,6 +377,7 @@ pub async fn list(ask: Ask, me: Caller) -> Reply {
         mode: text("mode"),
         kind: text("connector"),
         label: label.map(|(name, value)| (name.to_owned(), value.to_owned())),
+        connection: text("connection"),
     };
     let page = ask.app.tenant(&me.scope).list_jobs(&filter, &ask.page()).await?;
     Answer::json(&Page::<JobSummaryView>::of(page))

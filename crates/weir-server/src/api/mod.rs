@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod config;
 pub mod connections;
 pub mod connectors;
 pub mod events;

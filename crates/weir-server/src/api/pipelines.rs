@@ -1,9 +1,11 @@
 //! Pipeline files, looked at without storing them.
 
+use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use weir_control::access::Caller;
-use weir_control::jobs::{Understood, Validation};
+use weir_control::jobs::{self, Planned, Previewed, Understood, Validation};
 
 use super::jobs::text_of;
 use crate::answer::{Answer, Reply};
@@ -61,4 +63,70 @@ impl From<Validation> for ValidationView {
 pub async fn validate(ask: Ask, me: Caller) -> Reply {
     let validation = ask.app.jobs.validate(&me.scope, text_of(&ask)?).await?;
     Answer::json(&ValidationView::from(validation))
+}
+
+/// `GET /pipelines/schema`.
+pub async fn schema(ask: Ask, _me: Caller) -> Reply {
+    let made = || serde_json::to_vec(&ask.app.platform.workbench.spec_schema()).unwrap_or_default().into();
+    let bytes = ask.app.spec_schema.get_or_init(made);
+    Ok(Answer::bytes(StatusCode::OK, "application/schema+json", bytes.clone()))
+}
+
+/// What a run of a pipeline would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PipelinePlan)]
+pub struct PlanView {
+    /// Everything found, by the checker and by planning; with an error among it a run would be refused.
+    pub diagnostics: Vec<ProblemPart>,
+    /// Flows, columns, guarantee and actions, as `weir plan --json` prints them; null where there is no plan.
+    #[schema(value_type = Option<Object>)]
+    pub plan: Option<Value>,
+    /// The same for people.
+    pub text: Option<String>,
+    /// Why there is no plan although the pipeline is right: code, message, cause, hint.
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<Value>,
+}
+
+impl From<Planned> for PlanView {
+    fn from(planned: Planned) -> Self {
+        let mut diagnostics: Vec<ProblemPart> = planned.checked.iter().map(ProblemPart::of).collect();
+        diagnostics.extend(planned.problems.iter().map(ProblemPart::told));
+        Self { diagnostics, plan: planned.plan, text: planned.text, error: planned.error }
+    }
+}
+
+/// `POST /pipelines/plan`.
+pub async fn plan(ask: Ask, me: Caller) -> Reply {
+    let app = &ask.app;
+    Answer::json(&PlanView::from(jobs::plan(&app.platform, &app.jobs, &me.scope, text_of(&ask)?).await?))
+}
+
+/// What flows through a pipeline.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PipelinePreview)]
+pub struct PreviewView {
+    /// What the checker says; with an error among it nothing was read.
+    pub diagnostics: Vec<ProblemPart>,
+    /// Each source and each transform with what comes out of it: `step`, `node`, `role`, `kind`, `streams` (`stream`, `columns`, `rows` of texts,
+    /// `masked_columns`, `filtered`, `dead_letters`), or `error`.
+    #[schema(value_type = Vec<Object>)]
+    pub steps: Vec<Value>,
+    /// Why there is nothing: code, message, cause, hint.
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<Value>,
+}
+
+impl From<Previewed> for PreviewView {
+    fn from(previewed: Previewed) -> Self {
+        let diagnostics = previewed.checked.iter().map(ProblemPart::of).collect();
+        Self { diagnostics, steps: previewed.steps, error: previewed.error }
+    }
+}
+
+/// `POST /pipelines/preview`.
+pub async fn preview(ask: Ask, me: Caller) -> Reply {
+    let app = &ask.app;
+    let limit = ask.values.integer("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(20);
+    Answer::json(&PreviewView::from(jobs::preview(&app.platform, &app.jobs, &me.scope, text_of(&ask)?, limit).await?))
 }

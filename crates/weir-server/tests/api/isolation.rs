@@ -45,6 +45,8 @@ async fn things_of(server: &Server, tenant: &str) -> BTreeMap<&'static str, Stri
     things.insert("token", text(&token["info"]["id"]));
     let subscription = make("/api/v1/subscriptions", json!({"url": "https://hooks.example/secret"})).await;
     things.insert("subscription", text(&subscription["info"]["id"]));
+    let silence = make("/api/v1/silences", json!({"until": "2099-01-01T00:00:00Z", "reason": "secret work"})).await;
+    things.insert("silence", text(&silence["id"]));
     let answer = server
         .ask(Method::PUT, &format!("/api/v1/secrets/{SECRET}"), tenant, Role::Admin)
         .json(&json!({"value": "canary-secret-2"}))
@@ -62,6 +64,7 @@ fn body_of(route: &Route, id: &str) -> Option<Value> {
         "updateJob" => job("changed"),
         "rollbackJob" => json!({"version": 1}),
         "cloneJob" => json!({"name": format!("copy of {id}")}),
+        "previewAlertRule" => json!({"metric": "error_rate", "threshold": 0.5}),
         "setAlertRules" => json!([{"metric": "error_rate", "threshold": 0.5}]),
         "updateConnection" => json!({"name": "secret-db", "kind": "postgres", "options": {"host": "db"}}),
         "putSecret" => json!({"value": "x"}),
@@ -129,7 +132,7 @@ fn lists() -> Vec<&'static str> {
             && !route.path.contains('{')
             && matches!(route.needs, Needs::Role(role) if role <= Role::Admin)
             && !route.params.iter().any(|param| param.required)
-            && !matches!(route.id, "listAudit" | "listTokens" | "getMonitoringDashboard" | "exportMetrics")
+            && !matches!(route.id, "listAudit" | "verifyAudit" | "listTokens" | "getMonitoringDashboard" | "exportMetrics")
     };
     TABLE.iter().filter(tenants_own).map(|route| route.path).collect()
 }

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod conditional;
+mod drafts;
 mod harness;
 mod hold;
 mod idempotency;

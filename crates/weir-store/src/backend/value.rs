@@ -8,7 +8,9 @@ use sqlx::{Arguments, Row as _};
 use weir_error::{Error, Result};
 
 use crate::fault;
-use crate::model::{AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SealedSecret, SubscriptionId, TenantId, TokenId};
+use crate::model::{
+    AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SealedSecret, SilenceId, SubscriptionId, TenantId, TokenId,
+};
 
 /// A bound parameter. NULL has a type, because PostgreSQL wants one.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SubscriptionId, TenantId, TokenId);
+ids!(AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SilenceId, SubscriptionId, TenantId, TokenId);
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {

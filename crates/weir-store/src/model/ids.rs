@@ -56,6 +56,8 @@ ids! {
     RuleId;
     /// An alert.
     AlertId;
+    /// A silence.
+    SilenceId;
     /// A webhook subscription.
     SubscriptionId;
 }

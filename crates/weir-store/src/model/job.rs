@@ -197,6 +197,8 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// Label and value.
     pub label: Option<(String, String)>,
+    /// The spec names this stored connection.
+    pub connection: Option<String>,
 }
 
 /// A kept version of a job's spec.

@@ -12,11 +12,11 @@ mod trail;
 pub use access::{ApiToken, Counts, NewToken, Principal, PrincipalKind, Quotas, Role, Tenant, TenantStatus, Usage};
 pub use connection::{Connection, NewConnection, SealedSecret, SecretName};
 pub use idempotency::{Idempotent, StoredResponse};
-pub use ids::{AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SubscriptionId, TenantId, TokenId};
+pub use ids::{AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SilenceId, SubscriptionId, TenantId, TokenId};
 pub use job::{
     CatchUp, Dependency, Job, JobFilter, JobStatus, JobSummary, JobVersion, NewJob, Overlap, RetryPolicy, Schedule, ScheduleRow,
 };
-pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, RunTotal, Silence};
+pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, RunTotal, Silence, SilenceHeld};
 pub use run::{
     Claimed, Heartbeat, Lease, LogLine, NewLogLine, NewRun, Outcome, Run, RunFilter, RunStatus, StreamCounts, Trigger,
 };

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AlertId, JobId, RuleId, RunId, TenantId};
+use super::{AlertId, JobId, RuleId, RunId, SilenceId, TenantId};
 
 /// One measured value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,6 +112,15 @@ pub struct Silence {
     pub until: DateTime<Utc>,
     /// Why.
     pub reason: String,
+}
+
+/// A silence that holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SilenceHeld {
+    /// Its id.
+    pub id: SilenceId,
+    /// What was asked for.
+    pub body: Silence,
 }
 
 /// A stream's schema changed between two runs.

@@ -8,9 +8,10 @@ use weir_error::Result;
 use super::TenantStore;
 use super::jobs;
 use crate::backend::{Columns, Row, Value, args, json, now};
+use crate::fault;
 use crate::model::{
     Alert, AlertId, AlertRule, AlertState, Drift, Event, JobId, MetricPoint, MetricQuery, NewRule, Page, PageRequest, RuleId,
-    Silence,
+    Silence, SilenceHeld, SilenceId,
 };
 use crate::page::Asked;
 use crate::writer::{Writer, done, event};
@@ -69,31 +70,48 @@ impl TenantStore {
     }
 
     /// No notifications for a while. Audit `silence.create`.
-    pub async fn silence(&self, silence: Silence) -> Result<()> {
+    pub async fn silence(&self, silence: Silence) -> Result<SilenceHeld> {
         let mut writer = self.write().await?;
         if let Some(job) = &silence.job_id
             && !jobs::exists(&mut writer.tx, &writer.tenant, job).await?
         {
             return Err(jobs::missing());
         }
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = SilenceId::generate();
         let sql = "INSERT INTO silences (tenant_id, id, job_id, until_at, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
         writer
             .tx
             .execute(sql, args![&writer.tenant, &id, silence.job_id.as_ref(), silence.until, &silence.reason, writer.now])
             .await?;
         let detail = object!({"job_id": silence.job_id, "until": silence.until, "reason": silence.reason});
-        writer.commit(done("silence.create", format!("silence/{id}"), detail), Vec::new()).await
+        writer.commit(done("silence.create", format!("silence/{id}"), detail), Vec::new()).await?;
+        Ok(SilenceHeld { id, body: silence })
+    }
+
+    /// Ends a silence that holds now. Audit `silence.end`.
+    pub async fn end_silence(&self, id: &SilenceId) -> Result<()> {
+        let mut writer = self.write().await?;
+        // It stays as a row until it is swept: who was silent when is part of the history.
+        let sql = "UPDATE silences SET until_at = $3 WHERE tenant_id = $1 AND id = $2 AND until_at > $3";
+        if writer.tx.execute(sql, args![&writer.tenant, id, writer.now]).await? == 0 {
+            return Err(fault::missing("silence"));
+        }
+        writer.commit(done("silence.end", format!("silence/{id}"), object!({})), Vec::new()).await
     }
 
     /// The silences that hold now.
-    pub async fn silences(&self) -> Result<Vec<Silence>> {
-        let sql = "SELECT job_id, until_at, reason FROM silences WHERE tenant_id = $1 AND until_at > $2 ORDER BY until_at, id";
+    pub async fn silences(&self) -> Result<Vec<SilenceHeld>> {
+        let sql =
+            "SELECT id, job_id, until_at, reason FROM silences WHERE tenant_id = $1 AND until_at > $2 ORDER BY until_at, id";
         let rows = self.backend.fetch_all(sql, args![self.tenant_id(), now()]).await?;
         rows.iter()
             .map(|row| {
                 let mut columns = row.columns();
-                Ok(Silence { job_id: columns.opt_id()?, until: columns.time()?, reason: columns.text()? })
+                let id = columns.id()?;
+                Ok(SilenceHeld {
+                    id,
+                    body: Silence { job_id: columns.opt_id()?, until: columns.time()?, reason: columns.text()? },
+                })
             })
             .collect()
     }
@@ -176,7 +194,7 @@ impl TenantStore {
 pub(super) async fn put_rules(writer: &mut Writer, job: &JobId, rules: &[NewRule]) -> Result<()> {
     for rule in rules {
         if !rule.threshold.is_finite() {
-            return Err(crate::fault::refused("an alert's threshold must be a finite number"));
+            return Err(fault::refused("an alert's threshold must be a finite number"));
         }
         writer
             .tx

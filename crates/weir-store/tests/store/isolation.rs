@@ -94,7 +94,7 @@ async fn ask(tenant: &TenantStore, ids: &Ids) -> Vec<(&'static str, Result<(), E
         ("delete_principal", tenant.delete_principal(&ids.principal).await),
         ("rules", tenant.rules(&ids.job).await.map(drop)),
         ("replace_rules", tenant.replace_rules(&ids.job, vec![]).await.map(drop)),
-        ("silence", tenant.silence(silence).await),
+        ("silence", tenant.silence(silence).await.map(drop)),
         ("record_drift", tenant.record_drift(drift).await),
         ("drifts", tenant.drifts(&ids.job).await.map(drop)),
         ("set_stream_schema", tenant.set_stream_schema(&ids.job, "s", &serde_json::json!(1)).await),

@@ -93,8 +93,19 @@ both! {
         tenant.silence(silence(None, -1)).await.unwrap();
         tenant.silence(silence(Some(&made.id), 5)).await.unwrap();
         let held = tenant.silences().await.unwrap();
-        assert_eq!((held.len(), held[0].job_id.as_ref()), (1, Some(&made.id)));
+        assert_eq!((held.len(), held[0].body.job_id.as_ref()), (1, Some(&made.id)));
         is(tenant.silence(silence(Some(&"none".into()), 5)).await.unwrap_err(), "WEIR-STORE-404", Kind::NotFound);
+    }
+
+    async fn a_silence_can_be_ended_once_and_only_by_its_tenant(world) {
+        let (tenant, other) = (world.tenant("acme").await, world.tenant("beta").await);
+        let until = Utc::now() + TimeDelta::hours(1);
+        let made = tenant.silence(Silence { job_id: None, until, reason: "work".into() }).await.unwrap();
+        assert_eq!(tenant.silences().await.unwrap()[0].id, made.id);
+        is(other.end_silence(&made.id).await.unwrap_err(), "WEIR-STORE-404", Kind::NotFound);
+        tenant.end_silence(&made.id).await.unwrap();
+        assert_eq!(tenant.silences().await.unwrap(), []);
+        is(tenant.end_silence(&made.id).await.unwrap_err(), "WEIR-STORE-404", Kind::NotFound);
     }
 
     async fn drift_is_noted_with_its_run(world) {

@@ -22,7 +22,7 @@ use crate::show::{number, rows};
 /// What one output of a flow would be given.
 pub(super) struct Sample {
     pub(super) title: String,
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     rows: Vec<RecordBatch>,
     pub(super) filtered: u64,
     pub(super) dead: Vec<String>,

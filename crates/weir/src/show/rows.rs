@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_error::{Error, Kind, Result};
@@ -63,6 +64,30 @@ pub fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String> {
     Ok(table.render())
 }
 
+/// Rows as text, cell by cell; `None` is NULL. A text longer than `longest` characters is cut and ends with `…`. As text and not as JSON's numbers, so
+/// that a reader without 64-bit integers shows what is there.
+pub fn cells(batch: &RecordBatch, longest: usize) -> Result<Vec<Vec<Option<String>>>> {
+    let options = FormatOptions::default().with_display_error(true);
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for column in batch.columns() {
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(cannot_show)?;
+        columns.push((formatter, column.logical_nulls()));
+    }
+    let cell = |(formatter, nulls): &(ArrayFormatter<'_>, Option<NullBuffer>), row: usize| {
+        let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        valid.then(|| shortened(formatter.value(row).to_string(), longest))
+    };
+    Ok((0..batch.num_rows()).map(|row| columns.iter().map(|column| cell(column, row)).collect()).collect())
+}
+
+fn shortened(mut text: String, longest: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(longest) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// Rows as CSV with a header.
 pub struct CsvRows<W: Write> {
     writer: arrow::csv::Writer<W>,
@@ -107,6 +132,14 @@ mod tests {
             ("city", Utf8, [Some(""), Some("Oslo")])
         )
         .unwrap()
+    }
+
+    #[test]
+    fn cells_tell_nulls_from_empty_texts_and_are_cut_at_a_character() {
+        let told = cells(&people(), 3).unwrap();
+        let text = |text: &str| Some(text.to_string());
+        assert_eq!(told, [vec![text("1"), text("a@b…"), text("")], vec![None, None, text("Osl…")]]);
+        assert_eq!(shortened("äöü".into(), 3), "äöü");
     }
 
     #[test]

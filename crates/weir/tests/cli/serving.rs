@@ -101,6 +101,11 @@ fn development_needs_no_token() {
     let mut server = Server::start(&folder, &["serve", "--dev", "--listen", "127.0.0.1:0"]);
     assert!(server.line().starts_with("development:"));
     assert_eq!(server.get("/api/v1/jobs", None).0, 200);
+    let (status, config) = server.get("/api/v1/config", None);
+    let listen = config["items"].as_array().unwrap().iter().find(|setting| setting["key"] == "listen").unwrap();
+    assert_eq!((status, &listen["value"], &listen["origin"]), (200, &"127.0.0.1:0".into(), &"flag --listen".into()), "{config}");
+    let (status, schema) = server.get("/api/v1/pipelines/schema", None);
+    assert!(status == 200 && schema["$defs"]["source.file"]["properties"]["path"].is_object());
     assert_eq!(server.stop().0, 0);
 }
 

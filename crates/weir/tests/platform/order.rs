@@ -191,3 +191,53 @@ fn streams_and_rows_are_shown_without_writing() {
     assert_eq!((code, output["rows"].as_array().map(Vec::len), &output["rows"][2]["id"]), (0, Some(3), &json!(2)), "{shown:#}");
     assert!(folder.ids().is_empty());
 }
+
+/// The answer of an errand.
+fn answer(order: &WorkOrder) -> Value {
+    let (code, last, _) = run(order);
+    assert_eq!((code, &last["event"]), (0, &json!("answer")), "{last:#}");
+    last["answer"]["ok"].clone()
+}
+
+#[test]
+fn a_plan_is_told_with_types_promise_and_what_it_would_do() {
+    let folder = Folder::new();
+    let told = answer(&folder.order(Verb::Plan, "", &copy("in.csv", "out", "append")));
+    assert_eq!((&told["plan"]["mode"], &told["diagnostics"]), (&json!("batch"), &json!([])), "{told:#}");
+    assert!(!told["plan"]["guarantee"]["reasons"].as_array().unwrap().is_empty());
+    let columns = told["plan"]["columns"].as_array().unwrap();
+    assert!(columns.iter().any(|column| column["column"] == "id" && column["edge"] == "exact"), "{columns:#?}");
+    assert!(told["text"].as_str().unwrap().contains("why "), "{told:#}");
+    // What planning finds has its place in the text.
+    let spec = "pipeline: a\nsource: {file: {path: in.csv}}\ntransforms:\n  - filter: nosuch > 1\nsink: {file: {path: out}}\n";
+    let told = answer(&folder.order(Verb::Plan, "", spec));
+    assert_eq!((&told["plan"], &told["diagnostics"][0]["line"]), (&Value::Null, &json!(4)), "{told:#}");
+    assert!(folder.ids().is_empty(), "nothing was written");
+}
+
+#[test]
+fn the_rows_after_every_step_are_told_and_one_that_fails_does_not_hide_the_others() {
+    let folder = Folder::new();
+    std::fs::write(
+        folder.0.path().join("files/people.csv"),
+        "id,email,big,note\n1,a@b.c,9007199254740993,\n2,d@e.f,2,x\n3,g@h.i,3,y\n",
+    )
+    .unwrap();
+    let spec = "pipeline: a\nsource: {file: {path: people.csv}}\ntransforms:\n  - filter: id > 1\n  - sql: SELECT id, big * 2 AS twice FROM input\n\
+                sink: {file: {path: out}}\n";
+    let told = answer(&folder.order(Verb::Steps { limit: 2 }, "", spec));
+    let steps = told["steps"].as_array().unwrap();
+    let roles: Vec<_> = steps.iter().map(|step| step["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["source", "transform", "transform"], "{told:#}");
+    let stream = |step: usize| &steps[step]["streams"][0];
+    assert_eq!(stream(0)["rows"], json!([["1", "•••", "9007199254740993", null], ["2", "•••", "2", "x"]]), "{told:#}");
+    assert_eq!((&stream(0)["masked_columns"], &stream(0)["columns"][2]["name"]), (&json!(["email"]), &json!("big")));
+    assert_eq!((&stream(1)["rows"][0][0], &stream(1)["filtered"]), (&json!("2"), &json!(1)));
+    assert_eq!(stream(2)["rows"], json!([["2", "4"], ["3", "6"]]));
+    assert!(!folder.0.path().join("files/out").exists(), "nothing was written");
+    // A transform that cannot be planned has its error; the steps before it have their rows.
+    let broken = spec.replace("big * 2", "nosuch * 2");
+    let told = answer(&folder.order(Verb::Steps { limit: 2 }, "", &broken));
+    assert_eq!(told["steps"][1]["streams"][0]["rows"][0][0], "2", "{told:#}");
+    assert!(told["steps"][2]["error"]["message"].is_string(), "{told:#}");
+}

@@ -68,6 +68,14 @@ impl TenantStore {
             let later = self.backend.contains("j.labels", values.len());
             sql += &format!(" AND ({first} OR {later})");
         }
+        if let Some(connection) = &filter.connection {
+            values.push(Value::from(connection));
+            sql += &format!(
+                " AND EXISTS (SELECT 1 FROM job_uses u WHERE u.tenant_id = j.tenant_id AND u.job_id = j.id AND u.kind = 'connection' \
+                 AND u.target = ${})",
+                values.len()
+            );
+        }
         sql += &asked.newest_first("j.created_at", "j.id", &mut values);
         let rows = self.backend.fetch_all(sql, values).await?;
         asked.page(&rows, |row| {

@@ -11,7 +11,7 @@ use weir_error::{Error, Kind, Result};
 use weir_plan::ResolveReferences;
 
 use super::asking::Asking;
-use super::{given, logs, run, say};
+use super::{drafts, given, logs, run, say};
 use crate::commands::{discover, preview};
 use crate::planning::{Resolver, cores};
 use crate::show::rows;
@@ -23,6 +23,8 @@ pub async fn execute(order: &WorkOrder, verb: &Verb, asking: Arc<Asking>) -> u8 
         Verb::Discover { connection: Some(connection) } => streams(order, connection).await,
         Verb::Discover { connection: None } => sources(order).await,
         Verb::Preview { limit } => sample(order, *limit).await,
+        Verb::Plan => drafts::plan(order).await,
+        Verb::Steps { limit } => drafts::steps(order, *limit).await,
         Verb::Journal => logs::look(order, asking).await,
         Verb::Approve { stream } => logs::approve(order, asking, stream).await,
         Verb::Snapshot { stream, only } => logs::snapshot(order, asking, stream, only.as_deref()).await,

@@ -3,11 +3,12 @@
 //! * `life`: the order on standard input, the parent's signs of life, the limits of this process;
 //! * `given`: connections and secrets of the order instead of the machine's;
 //! * `run`: the verb `run`; `asking`: checkpoints that are kept by the worker;
-//! * `errands`: connection tests, discoveries, previews; `logs`: how a job's logs stand, and what is asked of them; `say`: lines on standard output.
+//! * `errands`: connection tests, discoveries, previews; `drafts`: what a pipeline would do that is still being written; `logs`: how a job's logs stand, and what is asked of them; `say`: lines on standard output.
 //!
 //! Nothing of the machine is reachable from here: the environment is empty, files and addresses are guarded, secrets are those of the order.
 
 mod asking;
+mod drafts;
 mod errands;
 mod given;
 mod life;

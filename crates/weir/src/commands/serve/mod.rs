@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_control::Platform;
 use weir_control::access::bootstrap;
-use weir_control::config::{Environment, Inputs, Settings};
+use weir_control::config::{Environment, Inputs, Loaded, Settings};
 use weir_error::{Error, Kind, Result};
 
 use crate::checkpoints;
@@ -38,7 +38,7 @@ pub fn execute(args: &cli::Serve, context: &Context) -> Outcome {
 
 /// Serves until told to stop.
 pub fn serve(inputs: Inputs, context: &Context) -> Outcome {
-    let settings = setup::load(&inputs, context)?;
+    let Loaded { settings, effective, .. } = setup::loaded(&inputs, context)?;
     setup::start_logging(&settings);
     block_on_platform(async {
         let stop = CancellationToken::new();
@@ -49,7 +49,7 @@ pub fn serve(inputs: Inputs, context: &Context) -> Outcome {
             Some(address) => Some(bind(address, "metrics").await?),
             None => None,
         };
-        let platform = open(settings).await?;
+        let platform = open(settings).await?.with_effective(&effective);
         let token = bootstrap(&platform.store, &platform.settings).await?;
         announce(&platform.settings, listener.local_addr()?, metrics.as_ref(), token.as_ref().map(|token| token.expose()))?;
 
