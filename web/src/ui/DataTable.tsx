@@ -2,7 +2,7 @@ import { Checkbox, Table, Text, UnstyledButton } from '@mantine/core';
 import { IconArrowDown, IconArrowUp } from '@tabler/icons-react';
 import { type ColumnDef, type Row, createSortedRowModel, rowSortingFeature, tableFeatures, useTable } from '@tanstack/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { type ReactNode, useEffect, useMemo, useRef } from 'react';
+import { type ReactNode, memo, useCallback, useEffect, useMemo, useRef } from 'react';
 import classes from './DataTable.module.css';
 
 /** Rows are of one height, so that ten thousand of them need no measuring. */
@@ -64,12 +64,15 @@ export function DataTable<T extends object>({ label, rows, columns, rowId, sorte
   useEffect(() => {
     if (last !== undefined && last >= found.length - 1) onEnd?.();
   }, [last, found.length, onEnd]);
-  if (rows.length === 0) return empty;
-  const choose = (ids: string[], on: boolean) => {
-    const next = new Set(chosen);
+  const now = useRef({ chosen, onChoose });
+  now.current = { chosen, onChoose };
+  // Of one identity, so that rows that stay in sight are not drawn again.
+  const choose = useCallback((ids: string[], on: boolean) => {
+    const next = new Set(now.current.chosen);
     ids.forEach((id) => (on ? next.add(id) : next.delete(id)));
-    onChoose?.(next);
-  };
+    now.current.onChoose?.(next);
+  }, []);
+  if (rows.length === 0) return empty;
   const all = chosen !== undefined && found.length > 0 && found.every((row) => chosen.has(row.id));
   return (
     <div ref={scroller} className={classes.scroller} role="region" aria-label={label} tabIndex={0}>
@@ -102,25 +105,8 @@ export function DataTable<T extends object>({ label, rows, columns, rowId, sorte
           {items.map(({ index }) => {
             const row = found[index];
             if (row === undefined) return null;
-            return (
-              <Table.Tr key={row.id} aria-rowindex={index + 2} className={classes.row}>
-                {chosen !== undefined && (
-                  <Table.Td>
-                    <Checkbox
-                      size="xs"
-                      aria-label={`Choose ${nameOf?.(row.original) ?? row.id}`}
-                      checked={chosen.has(row.id)}
-                      onChange={(event) => choose([row.id], event.currentTarget.checked)}
-                    />
-                  </Table.Td>
-                )}
-                {columns.map((column) => (
-                  <Table.Td key={column.id} ta={column.align} visibleFrom={column.from} className={column.align === 'right' ? 'numbers' : undefined}>
-                    <div className={classes.cell}>{column.cell(row.original)}</div>
-                  </Table.Td>
-                ))}
-              </Table.Tr>
-            );
+            const picked = chosen === undefined ? undefined : chosen.has(row.id);
+            return <Line key={row.id} id={row.id} row={row.original} index={index} columns={columns} picked={picked} onPick={choose} nameOf={nameOf} />;
           })}
           <Spacer height={after} />
         </Table.Tbody>
@@ -128,6 +114,42 @@ export function DataTable<T extends object>({ label, rows, columns, rowId, sorte
     </div>
   );
 }
+
+interface LineProps<T> {
+  id: string;
+  row: T;
+  index: number;
+  columns: Column<T>[];
+  /** Undefined: rows are not chosen here. */
+  picked: boolean | undefined;
+  onPick: (ids: string[], on: boolean) => void;
+  nameOf: ((row: T) => string) | undefined;
+}
+
+/** A row. Plain elements: there are many of them, and they come and go while one scrolls. */
+function OneLine<T>({ id, row, index, columns, picked, onPick, nameOf }: LineProps<T>) {
+  return (
+    <tr aria-rowindex={index + 2} className={classes.row}>
+      {picked !== undefined && (
+        <td>
+          <input
+            type="checkbox"
+            aria-label={`Choose ${nameOf?.(row) ?? id}`}
+            checked={picked}
+            onChange={(event) => onPick([id], event.currentTarget.checked)}
+          />
+        </td>
+      )}
+      {columns.map((column) => (
+        <td key={column.id} data-align={column.align} className={column.from === undefined ? undefined : `mantine-visible-from-${column.from}`}>
+          <div className={classes.cell}>{column.cell(row)}</div>
+        </td>
+      ))}
+    </tr>
+  );
+}
+
+const Line = memo(OneLine) as typeof OneLine;
 
 function definition<T extends object>(column: Column<T>): ColumnDef<typeof features, T> {
   const key = column.sort ?? (() => '');

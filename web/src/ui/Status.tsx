@@ -1,4 +1,3 @@
-import { Group, Text } from '@mantine/core';
 import classes from './Status.module.css';
 
 type Tone = 'good' | 'bad' | 'warning' | 'busy' | 'idle';
@@ -23,11 +22,9 @@ const TONES: Record<string, Tone> = {
 /** A state: a coloured dot and its word. Colour alone never says it. */
 export function Status({ state, label, tone }: { state: string; label?: string; tone?: Tone }) {
   return (
-    <Group component="span" display="inline-flex" gap={6} wrap="nowrap">
+    <span className={classes.status}>
       <span className={classes.dot} data-tone={tone ?? TONES[state] ?? 'idle'} data-busy={state === 'running' || undefined} aria-hidden />
-      <Text span inherit style={{ whiteSpace: 'nowrap' }}>
-        {label ?? state}
-      </Text>
-    </Group>
+      {label ?? state}
+    </span>
   );
 }

@@ -1,8 +1,7 @@
-import { Text, Tooltip } from '@mantine/core';
 import { useEffect, useReducer } from 'react';
 import { moment, relative } from '@/lib/format';
 
-/** A moment, as the time from or to now; the exact one is in its hint. It grows older while it is looked at. */
+/** A moment, as the time from or to now; the exact one is its title. It grows older while it is looked at. */
 export function When({ at, none = '–' }: { at: string | null | undefined; none?: string }) {
   const [, again] = useReducer((n: number) => n + 1, 0);
   useEffect(() => {
@@ -11,10 +10,8 @@ export function When({ at, none = '–' }: { at: string | null | undefined; none
   }, []);
   if (!at) return none;
   return (
-    <Tooltip label={moment(at)}>
-      <Text span inherit component="time" dateTime={at} style={{ whiteSpace: 'nowrap' }}>
-        {relative(at)}
-      </Text>
-    </Tooltip>
+    <time dateTime={at} title={moment(at)} style={{ whiteSpace: 'nowrap' }}>
+      {relative(at)}
+    </time>
   );
 }

@@ -1,4 +1,3 @@
-import { Anchor, Text } from '@mantine/core';
 import { Link } from 'react-router';
 import type { JobSummary } from '@/api/jobs';
 import { paths } from '@/app/paths';
@@ -19,9 +18,9 @@ export const columns: Column<JobSummary>[] = [
     header: 'Name',
     sort: (job) => job.name,
     cell: (job) => (
-      <Anchor component={Link} to={paths.pipeline(job.id)} inherit fw={500}>
+      <Link to={paths.pipeline(job.id)} className="link">
         <Clipped text={job.name} />
-      </Anchor>
+      </Link>
     ),
   },
   { id: 'state', header: 'State', width: 92, sort: (job) => job.status, cell: (job) => <Status state={job.status} />, from: 'xs' },
@@ -30,7 +29,7 @@ export const columns: Column<JobSummary>[] = [
     header: 'Last run',
     width: 116,
     sort: (job) => job.last_run_status ?? '',
-    cell: (job) => (job.last_run_status ? <Status state={job.last_run_status} /> : <Text span inherit c="dimmed">never</Text>),
+    cell: (job) => (job.last_run_status ? <Status state={job.last_run_status} /> : <span className="faint">never</span>),
   },
   {
     id: 'next',

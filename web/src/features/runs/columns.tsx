@@ -1,4 +1,3 @@
-import { Anchor } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Run } from '@/api/runs';
 import { paths } from '@/app/paths';
@@ -20,18 +19,18 @@ export const columns: Column<Run>[] = [
     header: 'State',
     width: 120,
     cell: (run) => (
-      <Anchor component={Link} to={paths.run(run.id)} inherit c="inherit" aria-label={`${run.status}: the run of ${run.job_name.slice(0, 100)}`}>
+      <Link to={paths.run(run.id)} className="link quiet" aria-label={`${run.status}: the run of ${run.job_name.slice(0, 100)}`}>
         <Status state={run.status} />
-      </Anchor>
+      </Link>
     ),
   },
   {
     id: 'pipeline',
     header: 'Pipeline',
     cell: (run) => (
-      <Anchor component={Link} to={paths.run(run.id)} inherit fw={500}>
+      <Link to={paths.run(run.id)} className="link">
         <Clipped text={run.job_name} />
-      </Anchor>
+      </Link>
     ),
   },
   { id: 'begun', header: 'Begun', width: 100, cell: (run) => <When at={run.started_at ?? run.queued_at} />, from: 'xs' },
