@@ -50,7 +50,7 @@ it('is made from the schema, tried out before, and its secret never comes back',
   await page.getByLabel('user', { exact: true }).fill('weir');
   await page.getByLabel('password', { exact: true }).fill(SECRET);
   await page.getByRole('button', { name: 'Test' }).click();
-  await page.getByRole('alert').filter({ hasText: 'It does not answer' }).waitFor();
+  await page.getByRole('status').filter({ hasText: 'does not work yet' }).waitFor();
   await page.getByRole('button', { name: 'Store' }).click();
   await page.getByRole('heading', { name: 'warehouse' }).waitFor();
   await page.getByText('Stored. It is never shown.').waitFor();

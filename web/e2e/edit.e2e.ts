@@ -121,11 +121,10 @@ it('the checker speaks at the place, and words are completed', async () => {
   expect(await page.getByRole('button', { name: 'Create' }).isDisabled()).toBe(true);
   await write(page, 'pipeline: a\nmo');
   await page.keyboard.press('Control+Space');
-  await page.getByRole('option', { name: 'mode' }).waitFor();
-  await page.keyboard.press('Enter');
+  // By mouse: the editor does not take a key for an answer that comes too soon after the words.
+  await page.getByRole('option', { name: 'mode' }).click();
   await page.keyboard.type('inc');
-  await page.getByRole('option', { name: 'incremental' }).waitFor();
-  await page.keyboard.press('Enter');
+  await page.getByRole('option', { name: 'incremental' }).click();
   expect(await written(page)).toBe('pipeline: a\nmode: incremental');
   await accessible(page, 'editor with problems');
   await end();

@@ -6,7 +6,7 @@ import { follow } from './stream';
 /** Lines that are kept of one log; of a longer one the newest. */
 const MOST = 20_000;
 /** How often what has come is shown, ms: a busy run must not keep the page busy. */
-const BEAT = 250;
+const BEAT = 500;
 
 export interface Live {
   lines: LogLine[];

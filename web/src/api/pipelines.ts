@@ -58,6 +58,8 @@ export interface Plan {
 export interface ToldError {
   code?: string;
   message?: string;
+  /** Where it happened: a path, an address. */
+  place?: string;
   cause?: string;
   hint?: string;
 }

@@ -6,6 +6,7 @@ export function Told({ error, title }: { error: ToldError; title?: string }) {
   return (
     <Alert color="red" p="xs" title={title ?? error.message} role="alert">
       {title !== undefined && <Text size="sm">{error.message}</Text>}
+      {error.place && <Text size="sm">{error.place}</Text>}
       {error.cause && (
         <Text size="sm" style={{ whiteSpace: 'pre-wrap' }}>
           {error.cause}

@@ -77,7 +77,7 @@ const COLUMNS: Column<Connection>[] = [
       </Anchor>
     ),
   },
-  { id: 'kind', header: 'Connector', sort: (row) => row.kind, width: 150, cell: (row) => row.kind },
+  { id: 'kind', header: 'Connector', sort: (row) => row.kind, width: 130, from: 'xs', cell: (row) => row.kind },
   { id: 'updated', header: 'Changed', sort: (row) => row.updated_at, width: 130, from: 'sm', cell: (row) => <When at={row.updated_at} /> },
-  { id: 'test', header: 'Works?', width: 190, cell: (row) => <TestCell id={row.id} name={row.name} /> },
+  { id: 'test', header: 'Works?', width: 160, cell: (row) => <TestCell id={row.id} name={row.name} /> },
 ];
