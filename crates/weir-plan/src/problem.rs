@@ -168,7 +168,8 @@ impl Places<'_> {
     }
 }
 
-/// Where a node, or one of its options, stands in the pipeline file: the path as people write it, and the characters. An option that has no
+/// Where a node, or one of its options, stands in the pipeline file: the path as people write it, and the characters. An option that
+/// has no
 /// place of its own is where its node is.
 pub fn place(pipeline: &Pipeline, node: &str, option: Option<&str>) -> (String, Option<Span>) {
     let Some(pointer) = pipeline.node_paths.get(node) else {

@@ -46,7 +46,8 @@ pub struct File {
     pub text: String,
 }
 
-/// A variable that must have its value where the job runs. Where the engine reads no environment by itself, whoever submits the job puts the
+/// A variable that must have its value where the job runs. Where the engine reads no environment by itself, whoever submits the job
+/// puts the
 /// values in, in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Expected {

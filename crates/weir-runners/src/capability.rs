@@ -1,6 +1,7 @@
 //! What each engine can express: connectors, transforms and modes, for the page of reference and for `weir engines`.
 //!
-//! The tables say what is worth trying; what a pipeline really can have is what its compilation says. A test holds the two together: a connector
+//! The tables say what is worth trying; what a pipeline really can have is what its compilation says. A test holds the two together: a
+//! connector
 //! or transform that is not in a table must be refused.
 
 use std::fmt::Write;

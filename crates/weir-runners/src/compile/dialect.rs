@@ -1,4 +1,5 @@
-//! SQL as our planner reads it, written for another engine. Word by word: what is not known to mean the same there is refused, not guessed.
+//! SQL as our planner reads it, written for another engine. Word by word: what is not known to mean the same there is refused, not
+//! guessed.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;

@@ -1,6 +1,7 @@
 //! Systems that other engines reach and our own does not: their options, so that a pipeline file may speak of them.
 //!
-//! They are connectors in name only. A registry that has them checks pipelines that are compiled; one that runs pipelines has none of them.
+//! They are connectors in name only. A registry that has them checks pipelines that are compiled; one that runs pipelines has none of
+//! them.
 
 use std::sync::Arc;
 

@@ -41,7 +41,8 @@ pub struct Job<'a> {
     pub pipeline: &'a Pipeline,
     /// The connectors of this build, and those that only other engines have ([`with_foreign`]).
     pub registry: &'a Registry,
-    /// Streams of sources as the systems tell them, by node; empty if nobody asked. Where a node is missing, what its options declare counts.
+    /// Streams of sources as the systems tell them, by node; empty if nobody asked. Where a node is missing, what its options declare
+    /// counts.
     pub streams: BTreeMap<String, Vec<StreamInfo>>,
     /// How SeaTunnel's configuration is written.
     pub format: Format,
@@ -167,7 +168,8 @@ impl<'a> Compiling<'a> {
 /// Compiles for a target, or says everything that stands against it. Deterministic.
 ///
 /// # Errors
-/// Diagnostics in file order, at least one of them an error: each node that the engine cannot express, with the reason and what can be done.
+/// Diagnostics in file order, at least one of them an error: each node that the engine cannot express, with the reason and what can be
+/// done.
 pub fn compile(job: &Job<'_>, target: Target) -> Result<Artefacts, Vec<Diagnostic>> {
     let mut told = Told::default();
     let shapes = Shapes::of(job, &mut told);

@@ -1,4 +1,5 @@
-//! The options of a node. Each must be read by the compiler or is told: an option that is left out silently would change what the pipeline does.
+//! The options of a node. Each must be read by the compiler or is told: an option that is left out silently would change what the
+//! pipeline does.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -179,6 +180,11 @@ impl<'c> Options<'c> {
         entries.collect()
     }
 
+    /// One entry of a map that stands inside of another option: a secret if its key sounds like one.
+    pub fn entry(&self, name: &str, key: &str, written: &str) -> Text {
+        self.as_text(written, sounds_secret(key), &format!("{name}.{key}"))
+    }
+
     /// An address: a password in it becomes a variable.
     pub fn address(&self, name: &str) -> Option<Text> {
         let written = scalar(self.value(name)?)?;
@@ -217,7 +223,8 @@ impl<'c> Options<'c> {
         })
     }
 
-    /// Everything that is written, the connection's options among it, with variables in place of secrets in plain text. For a pipeline of our
+    /// Everything that is written, the connection's options among it, with variables in place of secrets in plain text. For a pipeline
+    /// of our
     /// own: references stay as they are.
     pub fn masked(&self) -> Value {
         let mut all = self.values.clone();

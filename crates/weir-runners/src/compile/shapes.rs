@@ -1,4 +1,5 @@
-//! The columns behind each node, from the planner itself: it plans the pipeline over sources that are only declared, with a sink behind every
+//! The columns behind each node, from the planner itself: it plans the pipeline over sources that are only declared, with a sink
+//! behind every
 //! transform that keeps nothing but the shape.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What Flink has no source for comes through Kafka: sockets, webhooks, APIs and other brokers by a companion, a pipeline of our own; logs of databases by
+//! What Flink has no source for comes through Kafka: sockets, webhooks, APIs and other brokers by a companion, a pipeline of our own;
+//! logs of databases by
 //! Debezium on Kafka Connect (no CDC connector fits Flink 2). The companion is a second file; the job reads its topic.
 
 use arrow::datatypes::DataType;

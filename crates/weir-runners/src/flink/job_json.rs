@@ -1,4 +1,5 @@
-//! The configuration of a streaming job runner on Flink: one JSON object with the parts that such runners read (`job_type`, `flink_config`, `sources`,
+//! The configuration of a streaming job runner on Flink: one JSON object with the parts that such runners read (`job_type`,
+//! `flink_config`, `sources`,
 //! `transforms`, `sinks`, `state_management`, `monitoring`). Names of settings are Flink's own where it has them.
 
 use serde_json::{Map, Value, json};

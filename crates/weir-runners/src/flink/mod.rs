@@ -1,7 +1,9 @@
 //! Apache Flink: a script of Flink SQL, or the configuration of a streaming job runner.
 //!
-//! The script is for Flink 2.3: `SET`, `CREATE`, and one statement set with every `INSERT`. Statements end with `;` and an empty line stands
-//! between them, so whoever submits them one by one can tell them apart. Variables stand as `${NAME}`: Flink reads no environment, whoever submits puts the
+//! The script is for Flink 2.3: `SET`, `CREATE`, and one statement set with every `INSERT`. Statements end with `;` and an empty line
+//! stands
+//! between them, so whoever submits them one by one can tell them apart. Variables stand as `${NAME}`: Flink reads no environment,
+//! whoever submits puts the
 //! values in. What Flink has no source for is fed through Kafka by a companion (`bridge`).
 
 mod bridge;

@@ -1,6 +1,7 @@
 //! Kafka Connect: Debezium's connectors for logs of changes, sink connectors for topics.
 //!
-//! A pipeline from a log to topics is one connector; one from topics to a sink is one connector per sink; one from a log to another system is
+//! A pipeline from a log to topics is one connector; one from topics to a sink is one connector per sink; one from a log to another
+//! system is
 //! both, with topics named after the pipeline between them. Each is a file as `POST /connectors` takes it, `{"name": …, "config": {…}}`.
 //! Variables are written for the worker's `EnvVarConfigProvider` (`config.providers=env`): `${env:NAME}`.
 

@@ -1,7 +1,8 @@
 //! Apache SeaTunnel: its configuration as HOCON (command line) or JSON (REST), for 2.3.4 and for 2.3.9 and newer.
 //!
 //! Names of options are those of the connectors' own option rules; a copy of the rules is in `tests/rules`, and every key that is written
-//! is held against it. Variables stand as `${NAME}`: in HOCON they are read from the environment of whoever submits, in JSON whoever submits puts
+//! is held against it. Variables stand as `${NAME}`: in HOCON they are read from the environment of whoever submits, in JSON whoever
+//! submits puts
 //! the values in.
 
 pub mod client;

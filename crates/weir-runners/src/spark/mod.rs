@@ -1,6 +1,7 @@
 //! Apache Spark 4: a PySpark program, in batch or as Structured Streaming.
 //!
-//! Variables are read from the environment of the driver. The session is in UTC and in ANSI mode, where a value that does not fit is an error.
+//! Variables are read from the environment of the driver. The session is in UTC and in ANSI mode, where a value that does not fit is
+//! an error.
 //! Streams keep their checkpoints below `WEIR_CHECKPOINTS`.
 
 pub mod client;

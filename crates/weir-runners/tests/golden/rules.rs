@@ -107,7 +107,8 @@ fn seatunnel(value: &Value) -> Vec<String> {
     found
 }
 
-/// Keys of Connect itself, and of the sinks whose reference is not in `rules`: Debezium's JDBC sink 3.7, Aiven's S3 sink 3, Kafka's own file sink.
+/// Keys of Connect itself, and of the sinks whose reference is not in `rules`: Debezium's JDBC sink 3.7, Aiven's S3 sink 3, Kafka's
+/// own file sink.
 fn connect(config: &Value) -> Vec<String> {
     let rules: Value = serde_json::from_str(include_str!("rules/debezium.json")).unwrap();
     let class = config["connector.class"].as_str().unwrap_or_default();
@@ -128,7 +129,7 @@ fn connect(config: &Value) -> Vec<String> {
             "collection.name.format",
             "schema.evolution",
         ]
-        .map(Into::into)
+        .map(String::from)
         .into(),
         "io.aiven.kafka.connect.s3.AivenKafkaConnectS3SinkConnector" => [
             "aws.access.key.id",
@@ -142,7 +143,7 @@ fn connect(config: &Value) -> Vec<String> {
             "file.compression.type",
             "file.name.template",
         ]
-        .map(Into::into)
+        .map(String::from)
         .into(),
         "org.apache.kafka.connect.file.FileStreamSinkConnector" => ["file".to_string()].into(),
         _ => names(&rules[class]),

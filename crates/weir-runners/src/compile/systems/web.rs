@@ -28,7 +28,13 @@ pub struct Http {
 impl Http {
     pub(super) fn read(options: &Options<'_>) -> Self {
         let base = options.address("base_url");
-        let path = options.text("path");
+        let endpoint = endpoint(options);
+        let inner = |name: &str| endpoint.get(name).and_then(Value::as_str).map(|text| options.as_text(text, false, "endpoints"));
+        let inner_map = |name: &str| -> Vec<(String, Text)> {
+            let entries = endpoint.get(name).and_then(Value::as_object).into_iter().flatten();
+            entries.filter_map(|(key, value)| Some((key.clone(), options.entry(name, key, value.as_str()?)))).collect()
+        };
+        let path = options.text("path").or_else(|| inner("path"));
         let url = options.address("url").unwrap_or_else(|| match (base, path) {
             (Some(base), Some(path)) => {
                 let slash = base.braces().ends_with('/') || path.braces().starts_with('/');
@@ -37,11 +43,11 @@ impl Http {
             (Some(base), None) => base,
             _ => Text::default(),
         });
-        if options.value("endpoints").is_some() {
-            options.refuse(Some("endpoints"), "is compiled for one endpoint", "one source per endpoint");
-        }
         let mut headers = options.map("headers");
+        headers.extend(inner_map("headers"));
         headers.extend(auth(options));
+        let mut params = options.map("query_params");
+        params.extend(inner_map("query_params"));
         if options.value("pagination").is_some_and(|pages| pages != "none") {
             options.refuse(Some("pagination"), "is compiled without pages", "the native engine, or a companion that feeds Kafka");
         }
@@ -70,16 +76,37 @@ impl Http {
             None => None,
         };
         Self {
-            stream: options.word("stream_name").unwrap_or_else(|| last(&url)),
+            stream: options
+                .word("stream_name")
+                .or_else(|| endpoint.get("name").and_then(Value::as_str).map(Into::into))
+                .unwrap_or_else(|| last(&url)),
             url,
             method: options.word("method").unwrap_or_else(|| if body.is_some() { "POST".into() } else { "GET".into() }),
             headers,
-            params: options.map("query_params"),
+            params,
             body,
-            records: options.word("records"),
+            records: options.word("records").or_else(|| endpoint.get("records").and_then(Value::as_str).map(Into::into)),
             rate_limit_per_second: options.value("rate_limit_per_second").and_then(Value::as_f64),
         }
     }
+}
+
+/// What the only one of `endpoints` says.
+fn endpoint(options: &Options<'_>) -> serde_json::Map<String, Value> {
+    const READ: [&str; 5] = ["name", "path", "headers", "query_params", "records"];
+    let Some(Value::Array(all)) = options.value("endpoints") else { return serde_json::Map::new() };
+    let [Value::Object(only)] = all.as_slice() else {
+        options.refuse(Some("endpoints"), "is compiled for one endpoint", "one source per endpoint");
+        return serde_json::Map::new();
+    };
+    for name in only.keys().filter(|name| !READ.contains(&name.as_str())) {
+        options.refuse(
+            Some("endpoints"),
+            format!("has nothing for `{name}` of an endpoint"),
+            "remove it, or use the native engine",
+        );
+    }
+    only.clone()
 }
 
 /// The header of a bearer token; other kinds of login need answers of a server.
