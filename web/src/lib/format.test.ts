@@ -8,7 +8,7 @@ describe('numbers', () => {
   });
   it('have decimal units', () => {
     expect([bytes(0), bytes(999), bytes(1_000), bytes(1_234_567), bytes(5e12)]).toEqual(['0 B', '999 B', '1 kB', '1.23 MB', '5 TB']);
-    expect([dollars(0), dollars(0.00423), dollars(12.3)]).toEqual(['$0', '$0.0042', '$12.30']);
+    expect([dollars(0), dollars(0.00423), dollars(12.3)]).toEqual(['$0', '<$0.01', '$12.30']);
   });
   it('are written by the unit of their measure', () => {
     expect([measured('error_rate', 1), measured('error_rate', 0.0512), measured('freshness', 7_200), inUnit('bytes/s', 2_000), measured('mine', 3)]).toEqual(['100 %', '5.12 %', '2 h', '2 kB/s', '3']);

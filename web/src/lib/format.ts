@@ -65,8 +65,8 @@ function rough(seconds: number): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-/** $0.0042, $12.30 */
+/** <$0.01, $0.42, $12.30 */
 export function dollars(value: number): string {
   if (value === 0) return '$0';
-  return value < 1 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`;
+  return value < 0.01 ? '<$0.01' : `$${value.toFixed(2)}`;
 }

@@ -282,8 +282,8 @@ struct Followed {
 }
 
 impl Followed {
-    /// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an empty
-    /// look means that there is nothing more.
+    /// The status is read before the lines: lines written between the two are seen in the next look, and a final status read before an
+    /// empty look means that there is nothing more.
     async fn more(&self) -> weir_error::Result<Step> {
         let run = self.store.run(&self.id).await?;
         let over = run.status.is_final();

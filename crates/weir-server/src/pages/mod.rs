@@ -1,5 +1,5 @@
-//! The web pages, embedded: what is served where no operation of the API has a path. A file by its path; for the address of a page, which only
-//! the pages themselves know, the one HTML file. What is no page (`/api/…`, an asset that is not there) is left to the API's 404.
+//! The web pages, embedded: what is served where no operation of the API has a path. A file by its path; for the address of a page,
+//! which only the pages themselves know, the one HTML file. What is no page (`/api/…`, an asset that is not there) is left to the API's 404.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -28,7 +28,8 @@ const HASHED: &str = "/assets/";
 /// First segments that belong to the API or to assets: what is missing there is missing.
 const NOT_PAGES: &[&str] = &["api", "assets", "docs", "health", "jobs", "livez", "metrics", "openapi.json", "readyz"];
 
-/// Scripts, styles and images come from here only, and no script is inline. Styles may be: the components and the editor make theirs at run time.
+/// Scripts, styles and images come from here only, and no script is inline. Styles may be: the components and the editor make theirs at
+/// run time.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
                       connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 

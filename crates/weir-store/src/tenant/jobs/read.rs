@@ -115,7 +115,8 @@ impl TenantStore {
         read_version(&row.ok_or_else(|| fault::missing("version of this job"))?)
     }
 
-    /// Names of jobs, deleted ones too: their history stays. An id that is none of the tenant's has no entry. At most a page of them at once.
+    /// Names of jobs, deleted ones too: their history stays. An id that is none of the tenant's has no entry. At most a page of them at
+    /// once.
     pub async fn job_names(&self, ids: impl IntoIterator<Item = &JobId>) -> Result<BTreeMap<JobId, String>> {
         let ids: BTreeSet<&JobId> = ids.into_iter().collect();
         if ids.is_empty() {
