@@ -103,7 +103,7 @@ fn field_mapper(compiling: &Compiling<'_>, node: &Node, names: &mut Vec<String>,
         compiling.note(format!("`{}.select`: the order of fields stays that of the messages", node.name));
         steps.push(step);
     }
-    drop(names.splice(before..before, steps));
+    std::mem::drop(names.splice(before..before, steps));
 }
 
 fn cast(

@@ -40,7 +40,7 @@ fn running(look: &Look) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_connect_from_the_first_connector_to_its_loss() {
     let broker = Kafka::shared().unwrap();
-    let database = PostgresServer::shared().unwrap().create_database("connect_story").unwrap();
+    let database = PostgresServer::shared().unwrap().create_database().unwrap();
     database
         .execute("CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL); INSERT INTO orders SELECT g, 'customer ' || g % 7 FROM generate_series(1, 100) g")
         .unwrap();

@@ -16,7 +16,7 @@ use crate::shared::open_tempdir;
 /// runs at a time.
 #[derive(Debug)]
 pub struct FlinkCluster {
-    gateway: ServerProcess,
+    _gateway: ServerProcess,
     workers: ServerProcess,
     manager: ServerProcess,
     ports: Ports,
@@ -42,7 +42,7 @@ impl FlinkCluster {
         for _ in 0..3 {
             match launch(home.path(), false) {
                 Ok((ports, [manager, workers, gateway])) => {
-                    return Ok(Self { gateway, workers, manager, ports, home, _turn: turn });
+                    return Ok(Self { _gateway: gateway, workers, manager, ports, home, _turn: turn });
                 }
                 Err(error) => last = Some(error),
             }

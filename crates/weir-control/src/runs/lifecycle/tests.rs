@@ -195,6 +195,7 @@ fn counts_come_from_the_report_and_source_bytes_from_the_progress() {
         rows_dead: 1,
         bytes_read: 500,
         bytes_written: 99,
+        lag_rows: None,
     };
     assert_eq!(outcome.streams, [a, seen("b", 3, 30)]);
     let silent = Running::new(&run(1, 0), &policy).ended(ended(None, Exit::Signal(9)), now());

@@ -113,7 +113,7 @@ async fn a_stop_is_waited_for() {
     let script = Scripted::new(running()).after_stop(at(State::Cancelled, 3));
     let (ended, told) = played(&script, quick(), &stop).await;
     assert!(matches!(ended.outcome, Outcome::Cancelled) && ended.settled, "{ended:?}");
-    assert_eq!((told, script.asked()), (vec!["Stopping".to_owned()], vec!["cancel"]));
+    assert_eq!((told, script.asked()), (vec!["Stopping".to_owned()], vec!["cancel".to_owned()]));
     let script = Scripted::new(running()).after_stop(at(State::Finished, 3));
     let (ended, _) = played(&script, Watch { on_stop: OnStop::Suspend, ..quick() }, &stop).await;
     assert!(matches!(&ended.outcome, Outcome::Suspended(Savepoint(place)) if place == "there"), "{ended:?}");
