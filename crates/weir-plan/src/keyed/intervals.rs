@@ -19,7 +19,7 @@ use weir_error::Error;
 use weir_spec::units::duration_text;
 
 use super::run::{Given, Keeper, Rule};
-use super::shelves::{Shelves, Side, chosen};
+use super::shelves::{Asking, Shelves, Side, chosen};
 use super::state::{self, Clock, failed};
 use super::{StateChange, Stored};
 
@@ -182,7 +182,7 @@ impl Intervals {
         &mut self,
         port: usize,
         batch: &RecordBatch,
-        (start, asking): (i64, &[(Option<u64>, i64, i64)]),
+        (start, asking): (i64, &[Asking]),
         met: &mut [bool],
         stored: &dyn Stored,
         given: &mut Given,
@@ -232,7 +232,7 @@ impl Keeper for Intervals {
         let batch = chosen(batch, rows.clone())?;
         let times: Vec<i64> = rows.iter().map(|row| times[*row as usize]).collect();
         let hashes = self.sides[port].hashes(&batch)?;
-        let asking: Vec<(Option<u64>, i64, i64)> = times
+        let asking: Vec<Asking> = times
             .iter()
             .zip(&hashes)
             .map(|(time, hash)| {

@@ -141,6 +141,9 @@ struct Held {
 
 const NONE: u32 = u32::MAX;
 
+/// A row that asks: the hash of its key (`None`: it meets nobody), and the first and last time that it meets.
+pub(super) type Asking = (Option<u64>, i64, i64);
+
 impl Held {
     fn push(&mut self, batch: RecordBatch, times: &[i64], hashes: &[Option<u64>]) {
         let first = self.times.len() as u32;
@@ -327,12 +330,7 @@ impl Shelves {
     }
 
     /// Pairs of a row that asks (by its place among them) and a row of a shelf that has the hash and a time in the span that it asks for.
-    pub(super) fn candidates(
-        &mut self,
-        start: i64,
-        asking: &[(Option<u64>, i64, i64)],
-        stored: &dyn Stored,
-    ) -> Result<(Vec<u32>, Vec<u32>)> {
+    pub(super) fn candidates(&mut self, start: i64, asking: &[Asking], stored: &dyn Stored) -> Result<(Vec<u32>, Vec<u32>)> {
         let held = self.held(start, stored)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (place, (hash, from, to)) in asking.iter().enumerate() {

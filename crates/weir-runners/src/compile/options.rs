@@ -172,10 +172,10 @@ impl<'c> Options<'c> {
     /// A map of texts, in the order written. Values of keys that sound like a secret are taken for one.
     pub fn map(&self, name: &str) -> Vec<(String, Text)> {
         let Some(Value::Object(map)) = self.value(name) else { return Vec::new() };
-        let entries = map.iter().filter_map(|(key, value)| {
+        let entries = map.iter().map(|(key, value)| {
             let written = scalar(value).unwrap_or_else(|| value.to_string());
             let secret = self.secrets.contains(name) || self.secrets.contains(key) || sounds_secret(key);
-            Some((key.clone(), self.as_text(&written, secret, &format!("{name}.{key}"))))
+            (key.clone(), self.as_text(&written, secret, &format!("{name}.{key}")))
         });
         entries.collect()
     }

@@ -267,9 +267,9 @@ impl Writing<'_, '_> {
                 let quoted = |name: &String| format!("`{}`", name.replace('`', "``"));
                 let on: Vec<String> = self.endpoint.key.iter().map(|name| format!("t.{0} <=> s.{0}", quoted(name))).collect();
                 let merge = format!(
-                    "MERGE INTO {catalog}.{} t USING {} s ON {} WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+                    "MERGE INTO {catalog}.{} t USING `{}` s ON {} WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
                     self.name(&other.stream()),
-                    format!("`{}`", self.frame),
+                    self.frame,
                     on.join(" AND ")
                 );
                 program.line(format!("{create}\nspark.sql({})", string(&merge)));

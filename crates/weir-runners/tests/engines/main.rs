@@ -3,6 +3,8 @@
 //! One engine runs at a time, on the whole machine (`weir_testkit` sees to it). The stories of Flink and Spark are not in the short form: those two are hundreds of
 //! megabytes to download and take minutes. `cargo nextest run -p weir-runners --test engines --run-ignored all` tells them all.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
 mod connect;
 mod flink;
 mod seatunnel;

@@ -26,7 +26,7 @@ fn a_job_goes_to_standard_output_and_what_it_expects_is_told() {
 #[test]
 fn spark_gets_a_program_and_its_packages() {
     let folder = Folder::new();
-    folder.write("copy.yaml", &COPY.replace(", write_mode: upsert, key: [id]", ""));
+    folder.write("copy.yaml", COPY.replace(", write_mode: upsert, key: [id]", ""));
     folder.weir(&["compile", "copy.yaml", "--target", "spark", "--output", "out"]).ok();
     let job = std::fs::read_to_string(folder.path().join("out/orders_copy.py")).unwrap();
     assert!(job.contains("os.environ[\"SOURCE_PASSWORD\"]") && !job.contains("hunter2"), "{job}");

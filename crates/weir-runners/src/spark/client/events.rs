@@ -52,7 +52,7 @@ impl Events {
                 }
             } else if length == LONGEST_LINE_BYTES {
                 let mut rest = Skipped(0);
-                if !rest.to_line_end(&mut lines).map_err(place)? {
+                if !rest.skip_line(&mut lines).map_err(place)? {
                     return Ok(());
                 }
                 self.offset += length + rest.0;
@@ -103,7 +103,7 @@ struct Skipped(u64);
 
 impl Skipped {
     /// False: the line has no end yet.
-    fn to_line_end(&mut self, lines: &mut impl BufRead) -> std::io::Result<bool> {
+    fn skip_line(&mut self, lines: &mut impl BufRead) -> std::io::Result<bool> {
         loop {
             let buffer = lines.fill_buf()?;
             if buffer.is_empty() {
