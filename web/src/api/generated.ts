@@ -2681,6 +2681,11 @@ export interface components {
              * @description At the target.
              */
             bytes_written: number;
+            /**
+             * Format: int64
+             * @description Of a stream without end: about how many rows wait at the source, if it tells.
+             */
+            lag_rows?: number | null;
             /** @description Stream. */
             name: string;
             /**
