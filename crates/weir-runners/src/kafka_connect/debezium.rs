@@ -36,10 +36,9 @@ fn database(compiling: &Compiling<'_>, log: &Log, class: &str, config: &mut Conf
     config.put("topic.prefix", prefix(compiling));
 }
 
-/// What is the same of all of them: an idle log moves on, numbers are exact, a failure is one.
+/// What is the same of all of them: an idle log moves on.
 fn rest(compiling: &Compiling<'_>, config: &mut Config) {
     config.set("heartbeat.interval.ms", compiling.pipeline().checkpoint_interval_ms.unwrap_or(10_000));
-    config.put("event.processing.failure.handling.mode", "fail");
 }
 
 fn included(names: &[String]) -> Option<String> {
