@@ -19,7 +19,7 @@ use twox_hash::XxHash3_128;
 use weir_connect::cursor::{CursorState, CursorTracker, RowHash, lower_bound};
 use weir_connect::{Batch, DeadLetter, Error, Event, EventStream, Kind, Position, Result, ResumeVerdict, Split, StreamReader};
 
-use super::config::{Pagination, spec};
+use super::config::{Pagination, Stop, spec};
 use super::endpoint::Endpoint;
 use super::page::{Bindings, Next, PageState, Validators, formatted};
 use super::source::{Asking, Reading};
@@ -80,6 +80,10 @@ pub(super) fn check(endpoint: &Endpoint) -> Result<()> {
     }
     if shared.poll.whole && !matches!(endpoint.pagination, Pagination::None) {
         return Err(spec(format!("`{name}`: `poll: {{whole: true}}` is for an answer of one page")).hint("name a `cursor`"));
+    }
+    if matches!(&endpoint.pagination, Pagination::Page(page) if page.stop == Stop::Empty) {
+        return Err(spec(format!("`{name}`: records that come between two questions would be left out by pages without a size"))
+            .hint("`stop: short` with `size` (and `size_param`): a page that is not full is the last of its round; or page by `offset`"));
     }
     if shared.poll.every_ms == 0 {
         return Err(spec(format!("`{name}`: `poll: {{every_ms: 0}}` would never pause")).hint("1000 is a question per second"));

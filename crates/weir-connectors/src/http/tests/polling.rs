@@ -121,7 +121,7 @@ async fn an_interrupted_round_goes_on_at_its_next_page() {
         Reply::json(json_of(of.lock().unwrap().iter().copied().skip((page - 1) * 2).take(2)))
     })
     .await;
-    let paged = options(json!({"cursor_param": null, "pagination": {"page": {"param": "page"}}}));
+    let paged = options(json!({"cursor_param": null, "pagination": {"page": {"param": "page", "size": 2, "stop": "short"}}}));
     let mut open = Open::new(&api.base, paged.clone(), None).await.unwrap();
     assert_eq!(open.next().await.unwrap(), Some(vec![1, 2]));
     let inside = open.position.clone();
@@ -225,6 +225,7 @@ async fn what_cannot_be_asked_again_and_again_is_refused() {
         (json!({"poll": {"whole": true}}), "exclude each other"),
         (json!({"cursor": null, "poll": {"whole": true}, "pagination": "link_header"}), "one page"),
         (json!({"poll": {"every_ms": 0}}), "never pause"),
+        (json!({"pagination": {"page": {"param": "page"}}}), "pages without a size"),
         (json!({"lag": "5m"}), "`lag`"),
         (json!({"query_params": {"since": "${last_run_time}"}}), "no last run"),
     ] {
