@@ -120,7 +120,7 @@ it('settings are shown with where they came from', async () => {
 
 describe('looks', () => {
   it.each([
-    ['admin-users', '/admin', 'admin'],
+    ['admin-users', '/admin', 'Add'],
     ['admin-tokens', '/admin/tokens', 'Make token'],
     ['admin-quotas', '/admin/quotas', 'Limits of the tenant'],
     ['admin-audit', '/admin/audit', 'token.create'],

@@ -38,6 +38,7 @@ fn running(look: &Look) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a broker, a database and a worker of Kafka Connect: see the command above"]
 async fn kafka_connect_from_the_first_connector_to_its_loss() {
     let broker = Kafka::shared().unwrap();
     let database = PostgresServer::shared().unwrap().create_database().unwrap();

@@ -1,6 +1,6 @@
 //! The clients against the real engines, with artefacts written by hand: one story for each engine, as an engine takes longer to start than to be asked.
 //!
-//! One engine runs at a time, on the whole machine (`weir_testkit` sees to it). The stories of Flink and Spark are not in the short form: those two are hundreds of
+//! One engine runs at a time, on the whole machine (`weir_testkit` sees to it). None of the stories is in the short form: engines are hundreds of
 //! megabytes to download and take minutes. `cargo nextest run -p weir-runners --test engines --run-ignored all` tells them all.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
