@@ -97,13 +97,20 @@ impl Minio {
             // PUT of the empty key is CreateBucket.
             let url =
                 store.signed_url(reqwest::Method::PUT, &object_store::path::Path::default(), Duration::from_secs(60)).await?;
-            let answer = reqwest::Client::new().put(url).send().await?;
-            let status = answer.status();
-            let said = answer.text().await.unwrap_or_default();
-            if !status.is_success() && !said.contains("BucketAlreadyOwnedByYou") {
-                bail!("MinIO does not create the bucket: {status} {said}");
+            let end = std::time::Instant::now() + Duration::from_secs(30);
+            loop {
+                let answer = reqwest::Client::new().put(url.clone()).send().await?;
+                let status = answer.status();
+                let said = answer.text().await.unwrap_or_default();
+                if status.is_success() || said.contains("BucketAlreadyOwnedByYou") {
+                    return Ok(());
+                }
+                // It says that it is ready a moment before it can write.
+                if !said.contains("XMinioServerNotInitialized") || std::time::Instant::now() > end {
+                    bail!("MinIO does not create the bucket: {status} {said}");
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            Ok(())
         })?;
         Ok(bucket)
     }
