@@ -143,7 +143,7 @@ impl Bags {
         let (columns, grouped) =
             if group.is_empty() { (String::new(), String::new()) } else { (format!("{group}, "), format!("GROUP BY {group}")) };
         format!(
-            "SELECT {columns}sum(\"weir n\") AS \"weir n\" FROM ({} UNION ALL {}) {grouped} HAVING sum(\"weir n\") <> 0",
+            "SELECT {columns}sum(\"weir n\") AS \"weir more\" FROM ({} UNION ALL {}) {grouped} HAVING sum(\"weir n\") <> 0",
             select(0, first),
             select(1, second)
         )
