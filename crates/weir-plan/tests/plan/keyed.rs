@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampNanosecondArray};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use weir_plan::keyed::Emitted;
 use weir_plan::{Plan, Program, describe};
 
@@ -308,6 +309,21 @@ fn through(engine: &mut Engine, rows: &[Row], cuts: &[(usize, u8)]) {
     }
 }
 
+/// The rows in pieces give what they give in batch, and none of them is late.
+fn gives_what_the_batch_gives(rows: &[Row], cuts: &[(usize, u8)], transforms: &str) -> Result<(), TestCaseError> {
+    let bench = bench(rows);
+    let mut expected = block(bench.run_line(transforms)).rows;
+    let plan = block(bench.plan(&stream(5_000, transforms)));
+    let mut engine = Engine::new(&plan);
+    through(&mut engine, rows, cuts);
+    prop_assert_eq!(engine.late, 0);
+    let mut got = engine.end().remove(0);
+    got.sort();
+    expected.sort();
+    prop_assert_eq!(got, expected);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -317,16 +333,7 @@ proptest! {
         let window = format!(
             "- window: {{{}, on: ts, {group}select: {{s: sum(v), n: count(*), a: avg(v), m: min(v), d: count(DISTINCT v), f: 'first_value(v ORDER BY ts, v)'}}}}", KINDS[kind]
         );
-        let bench = bench(&rows);
-        let mut expected = block(bench.run_line(&window)).rows;
-        let plan = block(bench.plan(&stream(5_000, &window)));
-        let mut engine = Engine::new(&plan);
-        through(&mut engine, &rows, &cuts);
-        prop_assert_eq!(engine.late, 0);
-        let mut got = engine.end().remove(0);
-        got.sort();
-        expected.sort();
-        prop_assert_eq!(got, expected);
+        gives_what_the_batch_gives(&rows, &cuts, &window)?;
     }
 
     #[test]
@@ -335,16 +342,7 @@ proptest! {
         let windows = format!(
             "- window: {{{inner}, on: ts, group_by: [k], select: {{s: sum(v)}}}}\n- window: {{{outer}, on: window_end, select: {{t: sum(s), n: count(*), m: min(k)}}}}"
         );
-        let bench = bench(&rows);
-        let mut expected = block(bench.run_line(&windows)).rows;
-        let plan = block(bench.plan(&stream(5_000, &windows)));
-        let mut engine = Engine::new(&plan);
-        through(&mut engine, &rows, &cuts);
-        prop_assert_eq!(engine.late, 0);
-        let mut got = engine.end().remove(0);
-        got.sort();
-        expected.sort();
-        prop_assert_eq!(got, expected);
+        gives_what_the_batch_gives(&rows, &cuts, &windows)?;
     }
 
     #[test]
@@ -358,16 +356,7 @@ proptest! {
         let sql = format!(
             "- sql: \"SELECT window_start, k, v, place FROM (SELECT *, {function}() OVER (PARTITION BY window_start, window_end ORDER BY v DESC, k) AS place FROM ({from})) WHERE place <= 3\""
         );
-        let bench = bench(&rows);
-        let mut expected = block(bench.run_line(&sql)).rows;
-        let plan = block(bench.plan(&stream(5_000, &sql)));
-        let mut engine = Engine::new(&plan);
-        through(&mut engine, &rows, &cuts);
-        prop_assert_eq!(engine.late, 0);
-        let mut got = engine.end().remove(0);
-        got.sort();
-        expected.sort();
-        prop_assert_eq!(got, expected);
+        gives_what_the_batch_gives(&rows, &cuts, &sql)?;
     }
 
     #[test]
