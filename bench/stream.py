@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Streams out of Kafka: Weir beside its floor, librdkafka's own benchmark program, in one run.
+"""Streams out of Kafka: Weir beside its floor, librdkafka's own benchmark program, and beside Flink SQL and SeaTunnel, in one run.
 
-Usage: bench/stream.py [parquet|kafka|latency|all] [--records 1000000] [--reps 3] [--partitions 2] [--seconds 30] [--rate 10000]
+Usage: bench/stream.py [parquet|kafka|latency|all] [--records 1000000] [--reps 3] [--partitions 2] [--seconds 30] [--rate 10000] [--peers flink,seatunnel]
 
-parquet   records of 1 KB JSON that wait in a topic into Parquet files, exactly once, against `rdkafka_performance` as a consumer of the same topic.
-kafka     the same records into another topic, in transactions, against `rdkafka_performance` as a producer of as many records of that size.
+parquet   records of 1 KB JSON that wait in a topic into Parquet files (snappy, as the peers write them), exactly once, against `rdkafka_performance` as a consumer
+          of the same topic. Beside its wall time stands the rate that it reports itself, which leaves out its start.
+kafka     the same records into another topic, in transactions, against `rdkafka_performance` as a producer of as many records of that size; nobody
+          compresses, because that program's records are all the same byte.
 latency   so many records a second for so long: from the producer's clock to the moment a reader has them out of the target topic; once at least
           once, once in transactions (`read_committed`).
 
@@ -12,9 +14,10 @@ The broker is a Kafka of the bench's own on the same cores as everything else (`
 sources of librdkafka that Weir's own client is made of, with its library. Wall time, CPU seconds and peak memory come from the kernel (wait4). Before a time counts
 every record must be there: rows of the files, records of the topic. Results go to bench/results/.
 """
-import argparse, contextlib, datetime, json, os, pathlib, platform, signal, subprocess, sys, time
+import argparse, contextlib, datetime, json, os, pathlib, platform, re, signal, subprocess, sys, time
 
 from run import CACHE, HERE, PY, ROOT, VENV, WEIR, fresh, measure
+from stream_peers import Flink, SeaTunnel
 
 KAFKA = CACHE / "kafka-4.3.1" / "libs"
 PORT = int(os.environ.get("BENCH_KAFKA_PORT", "19292"))
@@ -195,21 +198,69 @@ def throughput(broker, work, case, args, topic):
     floor = rdkafka_performance()
     for rep in range(args.reps):
         if case == "parquet":
-            keep("rdkafka_performance", measure([floor, "-G", f"floor-{rep}", "-t", topic, "-b", BROKER, "-c", str(args.records), "-o", "beginning", "-q"]))
+            with open(work / "floor.out", "wb") as said:
+                figure = measure([floor, "-G", f"floor-{rep}", "-t", topic, "-b", BROKER, "-c", str(args.records), "-o", "beginning", "-q"], stdout=said)
+            keep("rdkafka_performance", {**figure, "own_records_per_s": own_rate(work / "floor.out")})
             out = fresh(work / "out")
-            keep("weir", measure(pipeline(work, f"parquet_{rep}", source(topic) + f"sink: {{file: {{path: '{out}', format: parquet}}}}\n") + ["--until-caught-up"]))
+            keep("weir", measure(pipeline(work, f"parquet_{rep}", source(topic) + f"sink: {{file: {{path: '{out}', format: parquet, compression: snappy}}}}\n") + ["--until-caught-up"]))
             if (rows := rows_of(out)) != args.records:
                 raise RuntimeError(f"{rows} rows in the files, not {args.records}")
         else:
             into = broker.topic(f"floor_{rep}", args.partitions)
-            keep("rdkafka_performance", measure([floor, "-P", "-t", into, "-b", BROKER, "-c", str(args.records), "-s", "1000", "-a", "-1", "-z", "lz4", "-q"]))
+            keep("rdkafka_performance", measure([floor, "-P", "-t", into, "-b", BROKER, "-c", str(args.records), "-s", "1000", "-a", "-1", "-z", "none", "-q"]))
             into = broker.topic(f"target_{rep}", args.partitions)
-            keep("weir", measure(pipeline(work, f"kafka_{rep}", source(topic) + f"sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {into}}}}}\n") + ["--until-caught-up"]))
+            keep("weir", measure(pipeline(work, f"kafka_{rep}", source(topic) + f"sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {into}, compression: none}}}}\n") + ["--until-caught-up"]))
             total, wrong = map(int, python(COUNT, into, BROKER, args.records).split())
             if (total, wrong) != (args.records, 0):
                 raise RuntimeError(f"{total} records in the target, {wrong} of them not once")
+    for peer in args.peers:
+        figure, target = PEERS[peer](broker, work, case, args, topic)
+        keep(peer, figure)
+        if case == "kafka":
+            total, wrong = map(int, python(COUNT, target, BROKER, args.records).split())
+        else:
+            total, wrong = rows_of(target), 0
+        if (total, wrong) != (args.records, 0):
+            raise RuntimeError(f"{peer}: {total} records in the target, {wrong} of them not once")
     return {"case": case, "records": args.records, "partitions": args.partitions, "median": {
-        name: {key: median([figure[key] for figure in of]) for key in ("wall_s", "cpu_s", "rss_mb", "records_per_s")} for name, of in figures.items()}, "runs": figures}
+        name: {key: median([figure[key] for figure in of]) for key in of[0]} for name, of in figures.items()}, "runs": figures}
+
+
+def own_rate(said):
+    """The last rate that rdkafka_performance printed, in records a second since its first record."""
+    found = re.findall(r"(\d+) msgs/s", said.read_text(errors="replace"))
+    return int(found[-1]) if found else 0
+
+
+def flink(broker, work, case, args, topic):
+    columns = "id BIGINT, account STRING, region STRING, amount DOUBLE, quantity INT, status STRING, `at` TIMESTAMP(3), note STRING"
+    kafka = lambda name: f"'connector'='kafka','topic'='{name}','properties.bootstrap.servers'='{BROKER}','format'='json','json.timestamp-format.standard'='ISO-8601'"
+    out = fresh(work / "flink-out")
+    with Flink(work / "flink") as cluster:
+        cluster.statement(f"CREATE TABLE waiting ({columns}) WITH ({kafka(topic)},'scan.startup.mode'='earliest-offset','scan.bounded.mode'='latest-offset','properties.group.id'='flink-{case}')")
+        if case == "kafka":
+            out = broker.topic("target_flink", args.partitions)
+            cluster.statement(f"CREATE TABLE target ({columns}) WITH ({kafka(out)},'sink.delivery-guarantee'='exactly-once','sink.transactional-id-prefix'='flink','properties.transaction.timeout.ms'='600000',"
+                              "'properties.batch.size'='1000000','properties.linger.ms'='20')")
+        else:
+            cluster.statement(f"CREATE TABLE target ({columns}) WITH ('connector'='filesystem','path'='file://{out}','format'='parquet')")
+        return cluster.measured(lambda: cluster.job("INSERT INTO target SELECT * FROM waiting")), out
+
+
+def seatunnel(broker, work, case, args, topic):
+    fields = {"id": "bigint", "account": "string", "region": "string", "amount": "double", "quantity": "int", "status": "string", "at": "string", "note": "string"}
+    source = {"plugin_name": "Kafka", "topic": topic, "bootstrap.servers": BROKER, "consumer.group": f"seatunnel-{case}", "start_mode": "earliest", "format": "json", "schema": {"fields": fields}}
+    out = fresh(work / "seatunnel-out")
+    if case == "kafka":
+        out = broker.topic("target_seatunnel", args.partitions)
+        sink = {"plugin_name": "Kafka", "topic": out, "bootstrap.servers": BROKER, "format": "json", "semantics": "EXACTLY_ONCE", "transaction_prefix": "seatunnel", "kafka.config": {"batch.size": "1000000", "linger.ms": "20"}}
+    else:
+        sink = {"plugin_name": "LocalFile", "path": str(out), "tmp_path": str(work / "seatunnel-tmp"), "file_format_type": "parquet", "parquet_compress_codec": "snappy", "is_enable_transaction": True}
+    with SeaTunnel(work / "seatunnel") as node:
+        return node.measured(lambda: node.job(f"bench_{case}", source, sink)), out
+
+
+PEERS = {"flink": flink, "seatunnel": seatunnel}
 
 
 def latency(broker, work, guarantee, args):
@@ -234,6 +285,7 @@ def main():
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--rate", type=int, default=10_000)
+    parser.add_argument("--peers", type=lambda text: [name for name in text.split(",") if name], default=[])
     args = parser.parse_args()
     if not VENV.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
@@ -263,7 +315,7 @@ def main():
     }
     if results:
         out = HERE / "results" / f"stream-{stamp}.json"
-        out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": ["rdkafka_performance"], "command": sys.argv[1:], "results": results}, indent=1) + "\n")
+        out.write_text(json.dumps({"at": stamp, "machine": machine, "peers": ["rdkafka_performance", *args.peers], "command": sys.argv[1:], "results": results}, indent=1) + "\n")
         print(f"kept in {out.relative_to(ROOT)}")
     if failed:
         raise failed
