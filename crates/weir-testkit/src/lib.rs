@@ -67,6 +67,7 @@ pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
 pub use schema_registry::SchemaRegistry;
 pub use seatunnel::SeaTunnel;
+pub use shared::memory_folder;
 pub use spark::Spark;
 pub use vault::VaultServer;
 

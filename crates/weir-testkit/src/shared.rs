@@ -92,6 +92,17 @@ pub(crate) fn stop_after(first: u32, pid: u32) -> Result<()> {
     Ok(())
 }
 
+/// A temporary folder in memory, where the machine has one. For suites that end a process at every operation: what survives there is what was written, and
+/// the syncs of a disk, tens of thousands of them, would only make them wait.
+///
+/// # Panics
+/// No folder can be made.
+pub fn memory_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()) } else { tempfile::tempdir() };
+    made.expect("a temporary folder")
+}
+
 /// A temporary folder that another user may enter.
 pub(crate) fn open_tempdir(prefix: &str) -> Result<tempfile::TempDir> {
     let dir = tempfile::Builder::new().prefix(prefix).tempdir()?;

@@ -542,7 +542,7 @@ impl Rig {
         Self {
             source,
             sinks: (0..sinks).map(sink).collect(),
-            folder: tempfile::tempdir().unwrap(),
+            folder: weir_testkit::memory_folder(),
             faults,
             wire,
             picky: false,
@@ -586,7 +586,7 @@ impl Rig {
         let pipeline = Pipeline {
             name: "log".into(),
             mode: Mode::Cdc,
-            dead_letters: weir_spec::DeadLetterPolicy { allow: 10_000 },
+            dead_letters: weir_spec::DeadLetterPolicy { allow: 10_000, to: None },
             journal: self.journal.clone(),
             ..serde_json::from_value(json!({
                 "name": "", "mode": "cdc", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
@@ -624,11 +624,13 @@ impl Rig {
                     metadata: if self.picky { MetadataColumn::ALL.to_vec() } else { vec![] },
                 })
                 .collect(),
+            gates: vec![],
             replan: self.picky.then(|| Arc::new(Picks) as Arc<dyn Replan>),
         });
         Plan {
             pipeline: Arc::new(pipeline),
             flows: flows.into(),
+            letters: None,
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],

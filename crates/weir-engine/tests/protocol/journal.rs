@@ -38,7 +38,7 @@ impl Reporter for Release {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_in_a_folder_passes_the_suite() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = weir_testkit::memory_folder();
     let count = std::cell::Cell::new(0);
     let place = || {
         count.set(count.get() + 1);

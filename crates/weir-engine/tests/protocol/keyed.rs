@@ -427,11 +427,11 @@ async fn a_checkpoint_from_a_backup_does_not_go_with_rows_that_it_does_not_know(
         assert_eq!(rig.attempt().await.status, RunStatus::Failed);
         rig.faults.arm(-1, false);
     };
-    let backup = tempfile::tempdir().unwrap();
+    let backup = weir_testkit::memory_folder();
     crash().await;
     checkpoints(rig.folder.path(), backup.path());
     crash().await;
-    let now = tempfile::tempdir().unwrap();
+    let now = weir_testkit::memory_folder();
     checkpoints(rig.folder.path(), now.path());
     checkpoints(backup.path(), rig.folder.path());
     assert_eq!(rig.attempt().await.error.unwrap().code, "WEIR-STATE-012");

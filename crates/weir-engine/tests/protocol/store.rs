@@ -53,7 +53,7 @@ impl StateLink for Wire {
 
 /// What one process of an attempt has.
 async fn process(tables: &Tables, tenant: &str, job: &str) -> (StateStore, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = weir_testkit::memory_folder();
     let place = StatePlace::Link(
         folder.path().to_owned(),
         Arc::new(Wire { tables: tables.scoped(tenant, job).unwrap(), faults: Arc::default() }),
@@ -160,7 +160,7 @@ async fn life(store: &StateStore, again: &StateStore) {
 
 #[tokio::test]
 async fn a_file_keeps_a_run() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = weir_testkit::memory_folder();
     let (store, again) = (StateStore::open(folder.path()).await.unwrap(), StateStore::open(folder.path()).await.unwrap());
     life(&store, &again).await;
     let letters = again.dead_list("p", 10).await.unwrap();
@@ -215,5 +215,5 @@ async fn a_shared_database_keeps_the_runs_of_all_jobs_apart() {
     for tenant in ["", "b/1", "b/"] {
         assert!(tables.forget_tenant(tenant).await.is_err(), "{tenant}");
     }
-    assert!(Tables::file(tempfile::tempdir().unwrap().path()).await.unwrap().forget_tenant("b").await.is_err());
+    assert!(Tables::file(weir_testkit::memory_folder().path()).await.unwrap().forget_tenant("b").await.is_err());
 }
