@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Streams out of Kafka: Weir beside its floor, librdkafka's own benchmark program, and beside Flink SQL and SeaTunnel, in one run.
 
-Usage: bench/stream.py [parquet|kafka|latency|all] [--records 1000000] [--reps 3] [--partitions 2] [--seconds 30] [--rate 10000] [--peers flink,seatunnel]
+Usage: bench/stream.py [parquet|kafka|window|latency|all] [--records 1000000] [--reps 3] [--partitions 2] [--seconds 30] [--rate 10000] [--peers flink,seatunnel]
 
 parquet   records of 1 KB JSON that wait in a topic into Parquet files (snappy, as the peers write them), exactly once, against `rdkafka_performance` as a consumer
           of the same topic. Beside its wall time stands the rate that it reports itself, which leaves out its start.
 kafka     the same records into another topic, in transactions, against `rdkafka_performance` as a producer of as many records of that size; nobody
           compresses, because that program's records are all the same byte.
-latency   so many records a second for so long: from the producer's clock to the moment a reader has them out of the target topic; once at least
-          once, once in transactions (`read_committed`).
+window    a count by key over tumbling seconds of event time, a million keys, a million records to the second; both sides throw the results away after counting
+          them. Weir once on Kafka (its JSON included) and once on Parquet files of the same rows, where the source costs little.
+latency   so many records a second for so long: from the producer's clock to the moment a reader has them out of the target topic, measured by
+          `rdkafka_performance -l` on both sides; without Weir between them (the floor), at least once, and in transactions (`read_committed`).
 
 The broker is a Kafka of the bench's own on the same cores as everything else (`cargo xtask service install kafka` brings it). `rdkafka_performance` is compiled from the
 sources of librdkafka that Weir's own client is made of, with its library. Wall time, CPU seconds and peak memory come from the kernel (wait4). Before a time counts
@@ -75,29 +77,29 @@ while open_parts:
         seen[json.loads(message.value())['id']] += 1; total += 1
 print(total, sum(1 for n in seen if n != 1))
 """
-LATENCY = """
-import sys, json, time, threading
-from confluent_kafka import Producer, Consumer, TopicPartition
-source, target, broker, rate, seconds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
-consumer = Consumer({'bootstrap.servers': broker, 'group.id': 'latency', 'enable.auto.commit': False, 'isolation.level': 'read_committed', 'fetch.wait.max.ms': 5})
-parts = list(consumer.list_topics(target).topics[target].partitions)
-consumer.assign([TopicPartition(target, part, 0) for part in parts])
-producer = Producer({'bootstrap.servers': broker, 'linger.ms': 1})
-wanted, took = rate * seconds, []
-def write():
-    begin = time.time()
-    for i in range(wanted):
-        due = begin + i / rate
-        while (wait := due - time.time()) > 0: time.sleep(min(wait, 0.001))
-        producer.produce(source, '{"id":%d,"sent":%d}' % (i, time.time_ns() // 1000)); producer.poll(0)
-    producer.flush()
-threading.Thread(target=write).start()
-end = time.time() + seconds + 60
-while len(took) < wanted and time.time() < end:
-    for message in consumer.consume(1000, 0.05):
-        if not message.error(): took.append(time.time_ns() // 1000 - json.loads(message.value())['sent'])
-took = sorted(took[len(took) // 10:])
-print(json.dumps({'records': wanted, 'arrived': len(took), 'p50_ms': took[len(took) // 2] / 1000, 'p99_ms': took[len(took) * 99 // 100] / 1000, 'max_ms': took[-1] / 1000}))
+
+
+# The keys of a second are a permutation: each comes once, in no order that helps.
+CLICKS = """
+import sys
+from confluent_kafka import Producer
+topic, count, broker = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+producer = Producer({'bootstrap.servers': broker, 'linger.ms': 20, 'compression.type': 'lz4', 'queue.buffering.max.messages': 1000000, 'queue.buffering.max.kbytes': 400000})
+for i in range(count):
+    value = b'{"k":%d,"at":"2026-11-22T%02d:%02d:%02d.%03d"}' % (i * 7368787 % 1000000, i // 3600000000 % 24, i // 60000000 % 60, i // 1000000 % 60, i // 1000 % 1000)
+    while True:
+        try: producer.produce(topic, value, partition=i % 2); break
+        except BufferError: producer.poll(0.1)
+    if i % 10000 == 0: producer.poll(0)
+producer.flush()
+"""
+ROWS = """
+import sys, numpy, pyarrow, pyarrow.parquet
+folder, count = sys.argv[1], int(sys.argv[2])
+for part in range(2):
+    of = numpy.arange(part, count, 2, dtype='int64')
+    at = pyarrow.array(1795305600000 + of // 1000, pyarrow.timestamp('ms'))
+    pyarrow.parquet.write_table(pyarrow.table({'k': of * 7368787 % 1000000, 'at': at}), f'{folder}/part-{part}.parquet', row_group_size=100000)
 """
 
 
@@ -123,6 +125,10 @@ class Broker:
     def topic(self, name, partitions):
         self.tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", BROKER, "--create", "--topic", name, "--partitions", str(partitions))
         return name
+
+    def drop(self, *names):
+        for name in names:
+            self.tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", BROKER, "--delete", "--topic", name)
 
     @contextlib.contextmanager
     def running(self):
@@ -196,6 +202,11 @@ def throughput(broker, work, case, args, topic):
         say(f"  {case:8} {name:20} {figure['wall_s']:7.2f} s  {figure['records_per_s']:9} records/s  cpu {figure['cpu_s']:6.2f} s  {figure['rss_mb']:6.0f} MB")
 
     floor = rdkafka_performance()
+    if case == "kafka":
+        # The first transaction of a broker waits seconds for the topics that it keeps them in.
+        few = broker.topic("few", args.partitions)
+        python(PRODUCE, few, 1000, BROKER)
+        measure(pipeline(work, "first", source(few) + f"sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {broker.topic('few_copied', args.partitions)}}}}}\n") + ["--until-caught-up"])
     for rep in range(args.reps):
         if case == "parquet":
             with open(work / "floor.out", "wb") as said:
@@ -213,6 +224,7 @@ def throughput(broker, work, case, args, topic):
             total, wrong = map(int, python(COUNT, into, BROKER, args.records).split())
             if (total, wrong) != (args.records, 0):
                 raise RuntimeError(f"{total} records in the target, {wrong} of them not once")
+            broker.drop(f"floor_{rep}", into)
     for peer in args.peers:
         figure, target = PEERS[peer](broker, work, case, args, topic)
         keep(peer, figure)
@@ -224,6 +236,34 @@ def throughput(broker, work, case, args, topic):
             raise RuntimeError(f"{peer}: {total} records in the target, {wrong} of them not once")
     return {"case": case, "records": args.records, "partitions": args.partitions, "median": {
         name: {key: median([figure[key] for figure in of]) for key in of[0]} for name, of in figures.items()}, "runs": figures}
+
+
+def window(broker, work, args):
+    """A million keys, a second at a time."""
+    topic, count, figures = broker.topic("clicks", 2), args.records * 3, {}
+    python(CLICKS, topic, count, BROKER)
+    folder = fresh(work / "clicks")
+    folder.mkdir()
+    python(ROWS, folder, count)
+
+    def keep(name, figure):
+        figure["records_per_s"] = round(count / figure["wall_s"])
+        figures.setdefault(name, []).append(figure)
+        say(f"  window   {name:20} {figure['wall_s']:7.2f} s  {figure['records_per_s']:9} records/s  cpu {figure['cpu_s']:6.2f} s  {figure['rss_mb']:6.0f} MB")
+
+    sources = {"weir, kafka": f"kafka: {{bootstrap_servers: '{BROKER}', topic: {topic}, columns: {{k: bigint, at: timestamp}}, only_columns: true, event_time: {{column: at, max_lateness_ms: 0}}}}",
+               "weir, parquet": f"file: {{path: '{folder}/*.parquet', event_time: {{column: at, max_lateness_ms: 0}}}}"}
+    for rep in range(args.reps):
+        for name, of in sources.items():
+            text = f"sources: {{clicks: {{{of}}}}}\ntransforms: {{counts: {{input: clicks, window: {{tumble: 1s, on: at, group_by: [k], select: {{n: count(*)}}}}}}}}\nsinks: {{out: {{input: counts, discard: {{}}}}}}\n"
+            keep(name, measure(pipeline(work, f"window_{len(figures)}_{rep}", text) + ["--until-caught-up"]))
+    if "flink" in args.peers:
+        with Flink(work / "flink") as cluster:
+            cluster.statement(f"CREATE TABLE clicks (k BIGINT, `at` TIMESTAMP(3), WATERMARK FOR `at` AS `at`) WITH ('connector'='kafka','topic'='{topic}','properties.bootstrap.servers'='{BROKER}','format'='json',"
+                              "'json.timestamp-format.standard'='ISO-8601','scan.startup.mode'='earliest-offset','scan.bounded.mode'='latest-offset','properties.group.id'='flink-window')")
+            cluster.statement("CREATE TABLE target (window_start TIMESTAMP(3), k BIGINT, n BIGINT) WITH ('connector'='blackhole')")
+            keep("flink", cluster.measured(lambda: cluster.job("INSERT INTO target SELECT window_start, k, count(*) FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(`at`), INTERVAL '1' SECOND)) GROUP BY window_start, window_end, k")))
+    return {"case": "window", "records": count, "keys": 1_000_000, "median": {name: {key: median([figure[key] for figure in of]) for key in of[0]} for name, of in figures.items()}, "runs": figures}
 
 
 def own_rate(said):
@@ -263,23 +303,44 @@ def seatunnel(broker, work, case, args, topic):
 PEERS = {"flink": flink, "seatunnel": seatunnel}
 
 
+def meter(work, source, target, args):
+    """Milliseconds from the producer's clock to the consumer's, sorted, by `rdkafka_performance` on both sides; the first tenth is left out."""
+    floor, count, out = rdkafka_performance(), args.rate * args.seconds, work / "latency.csv"
+    consumer = subprocess.Popen([floor, "-C", "-t", target, *(word for part in range(args.partitions) for word in ("-p", str(part))), "-b", BROKER, "-c", str(count), "-l", "-A", str(out), "-o", "end",
+                                 "-X", "fetch.wait.max.ms=5", "-X", "isolation.level=read_committed", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(2)
+    subprocess.run([floor, "-P", "-t", source, "-b", BROKER, "-c", str(count), "-s", "200", "-l", "-r", str(args.rate), "-X", "linger.ms=1", "-q"], check=True, stdout=subprocess.DEVNULL)
+    try:
+        consumer.wait(30)
+    except subprocess.TimeoutExpired:
+        consumer.send_signal(signal.SIGINT)
+        consumer.wait(10)
+    took = sorted(int(line) / 1000 for line in out.read_text().split()[count // 10:])
+    return {"records": count, "arrived": len(took) + count // 10, "p50_ms": took[len(took) // 2], "p99_ms": took[len(took) * 99 // 100], "max_ms": took[-1]}
+
+
 def latency(broker, work, guarantee, args):
     topic, target = broker.topic(f"from_{guarantee}", args.partitions), broker.topic(f"to_{guarantee}", args.partitions)
-    text = f"checkpoint_interval_ms: 1000\n{source(topic, '{id: bigint, sent: bigint}')}sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {target}, guarantee: {guarantee}, linger_ms: 1}}}}\n"
-    log = open(work / f"{guarantee}.log", "wb")
-    weir = subprocess.Popen(pipeline(work, f"latency_{guarantee}", text), stdout=log, stderr=log)
-    try:
-        found = json.loads(python(LATENCY, topic, target, BROKER, args.rate, args.seconds))
-    finally:
-        weir.send_signal(signal.SIGINT)
-        weir.wait(60)
-    say(f"  latency  {guarantee:15} p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms")
+    if guarantee == "floor":
+        found = meter(work, topic, topic, args)
+    else:
+        text = (f"checkpoint_interval_ms: 1000\nsource: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {topic}, format: text}}}}\n"
+                f"sink: {{kafka: {{bootstrap_servers: '{BROKER}', topic: {target}, format: csv, guarantee: {guarantee}, linger_ms: 1}}}}\n")
+        log = open(work / f"{guarantee}.log", "wb")
+        weir = subprocess.Popen(pipeline(work, f"latency_{guarantee}", text), stdout=log, stderr=log)
+        try:
+            time.sleep(3)
+            found = meter(work, topic, target, args)
+        finally:
+            weir.send_signal(signal.SIGINT)
+            weir.wait(60)
+    say(f"  latency  {guarantee:15} p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms  {found['arrived']} of {found['records']}")
     return {"case": f"latency {guarantee}", "rate": args.rate, "checkpoint_interval_ms": 1000, **found}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", default="all", choices=["parquet", "kafka", "latency", "all"])
+    parser.add_argument("case", nargs="?", default="all", choices=["parquet", "kafka", "window", "latency", "all"])
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--partitions", type=int, default=2)
@@ -303,8 +364,10 @@ def main():
                 say(f"{args.records} records are there")
                 for case in filter(chosen, ("parquet", "kafka")):
                     results.append(throughput(broker, work, case, args, topic))
+            if chosen("window"):
+                results.append(window(broker, work, args))
             if chosen("latency"):
-                for guarantee in ("at_least_once", "exactly_once"):
+                for guarantee in ("floor", "at_least_once", "exactly_once"):
                     results.append(latency(broker, work, guarantee, args))
     except Exception as error:  # what was measured is kept
         failed = error
