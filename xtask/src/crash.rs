@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large};
-use weir_testkit::crash::stream::{self, StreamOptions, To};
+use weir_testkit::crash::stream::{self, Course, StreamOptions};
 use weir_testkit::crash::{CrashOptions, Suite, run as run_suite};
 
 use crate::results;
@@ -16,8 +16,11 @@ const OTHERS: [&str; 2] = ["platform", "large-transaction"];
 /// A suite's name, as it was written.
 fn suite(name: &str) -> std::result::Result<String, String> {
     let batch = Suite::ALL.iter().map(|suite| suite.name().to_owned());
-    let names: Vec<String> =
-        batch.chain(Pair::all().map(Pair::name)).chain(To::ALL.map(stream::name)).chain(OTHERS.map(str::to_owned)).collect();
+    let names: Vec<String> = batch
+        .chain(Pair::all().map(Pair::name))
+        .chain(Course::all().map(Course::name))
+        .chain(OTHERS.map(str::to_owned))
+        .collect();
     if names.iter().any(|known| known == name) { Ok(name.to_owned()) } else { Err(format!("there are {}", names.join(", "))) }
 }
 
@@ -31,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     restarts: Option<usize>,
     /// `pg-parquet`, `pg-pg`, `csv-s3` when not given. `platform`: runs of workers, killed with or without their worker. `cdc-SOURCE-TARGET`: changes.
-    /// `stream-BROKER-TARGET`: streams, by a program with the feature `kafka`.
+    /// `stream-BROKER-TARGET`: streams, by a program with the feature of that broker; `stream-kafka-window-pg`, `stream-kafka-join-pg`: over event time.
     /// `large-transaction`: one transaction of `--rows` rows, without kills
     #[arg(long = "suite", value_name = "NAME", value_parser = suite)]
     suites: Vec<String>,
@@ -72,8 +75,8 @@ pub fn run(args: Args) -> Result<()> {
             }
             continue;
         }
-        if let Some(to) = stream::named(name) {
-            if let Err(error) = streams(to, &args, seed, &weir) {
+        if let Some(course) = Course::named(name) {
+            if let Err(error) = streams(course, &args, seed, &weir) {
                 println!("{name}: FAILED (seed {seed}): {error:#}");
                 failed.push(name.clone());
             }
@@ -145,7 +148,7 @@ fn changes(pair: Pair, args: &Args, seed: u64, weir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn streams(to: To, args: &Args, seed: u64, weir: &Path) -> Result<()> {
+fn streams(course: Course, args: &Args, seed: u64, weir: &Path) -> Result<()> {
     let options = StreamOptions {
         weir: weir.to_owned(),
         kills: args.kills,
@@ -154,19 +157,22 @@ fn streams(to: To, args: &Args, seed: u64, weir: &Path) -> Result<()> {
         seed,
         chatty: true,
     };
-    let outcome = stream::run(to, &options);
+    let outcome = stream::run(course, &options);
+    let told = if course.is_once() { "the target has every record once" } else { "the target has every record at least once" };
     let body = match &outcome {
-        Ok(report) => json!({"verdict": "the target has every record once", "report": report}),
-        Err(error) => json!({"verdict": "failed", "suite": stream::name(to), "seed": seed, "error": format!("{error:#}")}),
+        Ok(report) => json!({"verdict": told, "report": report}),
+        Err(error) => json!({"verdict": "failed", "suite": course.name(), "seed": seed, "error": format!("{error:#}")}),
     };
-    let file = keep(&args.results, &stream::name(to), weir, &body)?;
+    let file = keep(&args.results, &course.name(), weir, &body)?;
     let r = outcome?;
     println!(
-        "{}: {} kills, {} of the broker, {} records, each there once; recovery p50 {} ms, p99 {} ms; {}",
+        "{}: {} kills, {} of the broker, {} records, {}, {} doubled; recovery p50 {} ms, p99 {} ms; {}",
         r.suite,
         r.kills,
         r.broker_kills,
         r.records,
+        if r.once { "each there once" } else { "each there" },
+        r.doubled,
         r.recovery_ms.p50,
         r.recovery_ms.p99,
         file.display()

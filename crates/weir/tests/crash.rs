@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large, soak};
-#[cfg(feature = "kafka")]
-use weir_testkit::crash::stream::{self, StreamOptions};
+use weir_testkit::crash::stream::{self, Course, StreamOptions};
 use weir_testkit::crash::{CrashOptions, Suite, run};
 
 fn survives(suite: Suite) {
@@ -73,25 +72,63 @@ fn changes_of_mariadb_arrive_in_mysql_once_and_in_order_over_kills() {
     follows("cdc-mariadb-mysql", 3);
 }
 
-/// A few kills, one of the broker.
-#[cfg(feature = "kafka")]
-fn streams(name: &str, kills: usize) {
+/// A few kills, and so many of the broker.
+fn streams(name: &str, kills: usize, restarts: usize) {
     let options =
-        StreamOptions { weir: env!("CARGO_BIN_EXE_weir").into(), kills, restarts: 1, rate: 500, seed: 20_130_101, chatty: true };
-    let report = stream::run(stream::named(name).unwrap(), &options).unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(report.kills == kills && report.broker_kills == 1 && report.records > 500, "{report:?}");
+        StreamOptions { weir: env!("CARGO_BIN_EXE_weir").into(), kills, restarts, rate: 500, seed: 20_130_101, chatty: true };
+    let report = stream::run(Course::named(name).unwrap(), &options).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.kills == kills && report.broker_kills == restarts && report.records > 300, "{report:?}");
+    assert!(report.doubled == 0 || !report.once, "{report:?}");
 }
 
 #[test]
 #[cfg(feature = "kafka")]
 fn records_of_kafka_are_in_the_files_once_over_kills() {
-    streams("stream-kafka-parquet", 3);
+    streams("stream-kafka-parquet", 3, 1);
 }
 
 #[test]
 #[cfg(feature = "kafka")]
 fn records_of_kafka_are_in_postgres_once_over_kills() {
-    streams("stream-kafka-pg", 3);
+    streams("stream-kafka-pg", 3, 1);
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn windows_over_kafka_are_the_answer_over_all_records_after_kills() {
+    streams("stream-kafka-window-pg", 3, 0);
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn two_topics_that_meet_are_the_answer_over_all_records_after_kills() {
+    streams("stream-kafka-join-pg", 3, 0);
+}
+
+#[test]
+fn messages_of_nats_are_in_postgres_once_over_kills() {
+    streams("stream-nats-pg", 3, 1);
+}
+
+#[test]
+fn entries_of_redis_are_in_the_files_once_over_kills() {
+    streams("stream-redis-parquet", 3, 1);
+}
+
+#[test]
+fn messages_of_rabbitmq_are_in_postgres_by_key_over_kills() {
+    streams("stream-rabbitmq-pg-upsert", 3, 0);
+}
+
+#[test]
+fn messages_of_mqtt_are_in_postgres_and_none_is_lost_over_kills() {
+    streams("stream-mqtt-pg", 3, 1);
+}
+
+#[test]
+#[cfg(feature = "pulsar")]
+fn messages_of_pulsar_are_in_postgres_once_over_kills() {
+    streams("stream-pulsar-pg", 3, 0);
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Rabbitmq {
         self.facts.amqps
     }
 
+    /// `http://127.0.0.1:PORT`: the management API and its pages.
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.facts.management)
+    }
+
     /// The authority of the certificate, PEM.
     pub fn ca_certificate(&self) -> &Path {
         &self.facts.ca_certificate

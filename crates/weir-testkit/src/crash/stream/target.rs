@@ -1,13 +1,14 @@
 //! Where records go, and whether they are all there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 
-use super::bus::{Bus, Record, Watch};
+use super::broker::{Bus, Record, Written};
+use super::kafka::Watch;
 use crate::crash::rows::{hex, parquet_rows};
 use crate::crash::{compare, visible_files};
 use crate::{Database, PostgresServer};
@@ -60,22 +61,23 @@ impl Target {
                 Self::Table { database, upsert: to == To::PgUpsert, _server: server }
             }
             To::Kafka => {
-                let name = bus.topic(&format!("target_{round}"))?;
-                Self::Topic { watch: bus.watch(&name)?, name }
+                let kafka = bus.kafka()?;
+                let name = kafka.topic(&format!("target_{round}"))?;
+                Self::Topic { watch: kafka.watch(&name)?, name }
             }
         })
     }
 
     /// The pipeline's `sink`.
-    pub fn yaml(&self, bus: &Bus) -> String {
-        match self {
+    pub fn yaml(&self, bus: &Bus) -> Result<String> {
+        Ok(match self {
             Self::Parquet(_) => "{file: {path: out, format: parquet}}".into(),
             Self::Table { database, upsert, .. } => {
                 let mode = if *upsert { "upsert, key: [id]" } else { "append" };
                 format!("{{postgres: {{url: '{}', table: public.target, write_mode: {mode}}}}}", database.url())
             }
-            Self::Topic { name, .. } => bus.sink(name),
-        }
+            Self::Topic { name, .. } => bus.kafka()?.sink(name),
+        })
     }
 
     /// Grows with what is visible.
@@ -90,8 +92,9 @@ impl Target {
         }
     }
 
-    /// Every record of the source is there once, those of one key in their order where the target has one.
-    pub fn compare(&self, bus: &Bus, source: &[Record]) -> Result<()> {
+    /// Every record that the broker had is there, once where that is promised, and none that it cannot have had; those of one key in their order where the target has
+    /// one. How many are there more than once.
+    pub fn compare(&self, bus: &Bus, written: &Written, once: bool) -> Result<usize> {
         let line = |Record { id, key, pad }: &Record| format!("{id}|{}|{}", hex(key.as_bytes()), hex(pad.as_bytes()));
         let mut found: Vec<String> = Vec::new();
         match self {
@@ -106,15 +109,23 @@ impl Target {
                 found.extend(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()));
             }
             Self::Topic { name, .. } => {
-                let records = bus.read(name)?;
-                in_order(source, &records)?;
+                let records = bus.kafka()?.read(name)?;
+                in_order(&written.sure, &records)?;
                 found.extend(records.iter().map(line));
             }
         }
-        let mut expected: Vec<String> = source.iter().map(line).collect();
-        expected.sort_unstable();
+        let mut expected: Vec<String> = written.sure.iter().map(line).collect();
         found.sort_unstable();
-        compare(&expected, &found)
+        // What the broker did not answer to may be there.
+        let unsure: BTreeSet<String> = written.unsure.iter().map(line).collect();
+        expected.extend(found.iter().filter(|row| unsure.contains(*row)).cloned().collect::<BTreeSet<_>>());
+        expected.sort_unstable();
+        let all = found.len();
+        if !once {
+            found.dedup();
+        }
+        compare(&expected, &found)?;
+        Ok(all - found.len())
     }
 }
 

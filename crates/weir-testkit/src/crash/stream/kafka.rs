@@ -1,4 +1,4 @@
-//! The broker: a Kafka of its own, written and read with its own tools.
+//! Kafka, written and read with its own tools.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -8,22 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
+use super::broker::Record;
 use crate::Kafka;
 use crate::process::run_checked;
 
 /// Partitions of every topic.
 const PARTITIONS: usize = 4;
-/// Records of one key keep their order.
-const KEYS: u64 = 50;
-
-/// A record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Record {
-    pub id: i64,
-    pub key: String,
-    pub pad: String,
-}
 
 /// A running broker.
 pub(super) struct Bus {
@@ -51,12 +43,9 @@ impl Bus {
         Ok(name.to_owned())
     }
 
-    /// The pipeline's `source`.
-    pub fn source(&self, topic: &str) -> String {
-        format!(
-            "{{kafka: {{bootstrap_servers: '{}', topic: {topic}, columns: {{id: bigint, key: text, pad: text}}, only_columns: true}}}}",
-            self.kafka.bootstrap()
-        )
+    /// A `source` of a pipeline, with more options.
+    pub fn source(&self, topic: &str, more: &str) -> String {
+        format!("{{kafka: {{bootstrap_servers: '{}', topic: {topic}, {more}}}}}", self.kafka.bootstrap())
     }
 
     /// A `sink` of a pipeline.
@@ -72,11 +61,20 @@ impl Bus {
 
     /// Every committed record of a topic, those of one partition in their order.
     pub fn read(&self, topic: &str) -> Result<Vec<Record>> {
+        self.values(topic)?.iter().map(record).collect()
+    }
+
+    /// The same, as JSON.
+    pub fn values(&self, topic: &str) -> Result<Vec<Value>> {
         let mut child = self.consumer(topic, &["--timeout-ms", "15000"])?;
         let lines = BufReader::new(child.stdout.take().context("a reader without output")?).lines();
-        let records = lines.map(|line| record(&line?)).collect::<Result<Vec<_>>>()?;
+        let values = lines.map(|line| {
+            let line = line?;
+            serde_json::from_str(&line).with_context(|| format!("no record: {line}"))
+        });
+        let values = values.collect::<Result<Vec<Value>>>()?;
         child.wait()?;
-        Ok(records)
+        Ok(values)
     }
 
     /// Counts the committed records of a topic from now on.
@@ -103,8 +101,7 @@ impl Bus {
     }
 }
 
-fn record(line: &str) -> Result<Record> {
-    let value: serde_json::Value = serde_json::from_str(line).with_context(|| format!("no record: {line}"))?;
+fn record(value: &Value) -> Result<Record> {
     let text = |name: &str| value[name].as_str().map(ToOwned::to_owned).with_context(|| format!("a record without `{name}`"));
     Ok(Record { id: value["id"].as_i64().context("a record without its number")?, key: text("key")?, pad: text("pad")? })
 }
@@ -128,6 +125,25 @@ impl Drop for Watch {
     }
 }
 
+/// What somebody writes.
+pub(super) struct Lines {
+    /// Key and value of each number; some have none.
+    pub of: fn(u64) -> Option<(String, String)>,
+    /// And at the end.
+    pub last: Vec<(String, String)>,
+}
+
+impl Lines {
+    /// Records.
+    pub fn plain() -> Self {
+        let of = |id| {
+            let record = Record::new(id);
+            Some((record.key.clone(), record.json()))
+        };
+        Self { of, last: Vec::new() }
+    }
+}
+
 /// Somebody who writes numbered records without pause, also while the broker is away.
 pub(super) struct Writer {
     stop: Arc<AtomicBool>,
@@ -136,7 +152,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(bus: &Bus, topic: &str, rate: u64) -> Result<Self> {
+    pub fn start(bus: &Bus, topic: &str, rate: u64, lines: Lines) -> Result<Self> {
         let mut command = bus.tool(
             "org.apache.kafka.tools.ConsoleProducer",
             &[
@@ -163,12 +179,16 @@ impl Writer {
             while !stopped.load(Ordering::SeqCst) {
                 let due = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX) * rate / 1_000;
                 while id < due {
-                    let key = id * 7 % KEYS;
-                    writeln!(pipe, "k{key}\t{{\"id\": {id}, \"key\": \"k{key}\", \"pad\": \"{:0>60}\"}}", id * id)?;
+                    if let Some((key, value)) = (lines.of)(id) {
+                        writeln!(pipe, "{key}\t{value}")?;
+                    }
                     id += 1;
                 }
                 pipe.flush()?;
                 std::thread::sleep(Duration::from_millis(10));
+            }
+            for (key, value) in &lines.last {
+                writeln!(pipe, "{key}\t{value}")?;
             }
             Ok(())
         });
