@@ -5,7 +5,7 @@
 //! ([`Guard::resolve`], [`Guard::permit_url`]), before it opens a path ([`Guard::files`], [`Guard::file`]), and before it
 //! uses credentials that belong to the machine ([`Guard::is_open`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -140,6 +140,11 @@ impl Guard {
         Err(Error::new("WEIR-GUARD-004", Kind::Privilege, "the platform does not let pipelines open ports")
             .at(address.to_string())
             .hint("run the pipeline with `weir run`, or let an administrator allow this very address and port with WEIR_EGRESS_ALLOW"))
+    }
+
+    /// Whether a connection to this very address may be made, for clients that resolve names themselves.
+    pub fn permit_address(&self, host: &str, address: IpAddr, port: u16) -> Result<()> {
+        if self.egress.is_open() { Ok(()) } else { self.egress.permit(host, address, port) }
     }
 
     /// The addresses of a host that may be connected to. The caller connects to these and does not resolve again.

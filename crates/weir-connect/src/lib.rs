@@ -6,6 +6,7 @@
 //! * [`change`]: [`ChangeSource`] → [`ChangeLog`] → changes of several tables in order; [`ChangeWriter`] applies them.
 //! * [`cursor`]: how far an incremental read got, and what was given at that very value.
 //! * [`stream`]: names and shapes of streams, contracts, write modes, dead letters.
+//! * [`letters`]: dead letters as rows, for a sink of their own.
 //! * [`fidelity`]: the type-loss lattice: every edge source → Arrow → sink is exact, widening or lossy.
 //! * [`registry`]: the open list of connectors, and the option schemas derived from their structs.
 //! * [`objects`]: a place of whole objects, for who needs one of its own.
@@ -23,6 +24,7 @@ pub mod connector;
 pub mod cursor;
 pub mod fidelity;
 pub mod guard;
+pub mod letters;
 pub mod objects;
 pub mod registry;
 pub mod sink;

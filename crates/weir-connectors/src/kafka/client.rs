@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -15,7 +15,8 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use weir_connect::{Error, Kind, Result, guard};
 
 use super::config::{ConnectionOptions, Isolation, SaslMechanism};
-use super::errors::{of_code, passes, shown, unreachable};
+use super::errors::{NOT_PERMITTED, of_code, passes, shown, unreachable};
+use super::guarded;
 use super::registry::client::Registry;
 
 /// What a client has said.
@@ -25,6 +26,8 @@ pub struct Voice {
     said: Mutex<Option<(Code, String)>>,
     /// The first record that was not delivered, or the largest of those that were too large.
     lost: Mutex<Option<Undelivered>>,
+    /// Why it may not connect to a broker.
+    refused: OnceLock<String>,
 }
 
 /// A record that a broker did not take.
@@ -41,9 +44,18 @@ pub struct Undelivered {
 }
 
 impl Voice {
-    /// The last error that was told since the last time this was asked.
+    /// The last error that was told since the last time this was asked. That a connection is not permitted is said each time: nothing that comes after it matters.
     pub fn said(&self) -> Option<(Code, String)> {
+        if let Some(refusal) = self.refused.get() {
+            return Some((NOT_PERMITTED, refusal.clone()));
+        }
         self.said.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The guard does not permit a connection.
+    pub(super) fn refuse(&self, refusal: Error) {
+        let advice = refusal.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+        let _the_first_one_stays = self.refused.set(format!("{refusal}{advice}"));
     }
 
     /// The first record that was not delivered since the last time this was asked.
@@ -149,24 +161,19 @@ impl Address {
         Ok(path.display().to_string())
     }
 
-    /// The settings that every client has.
+    /// The settings that every client has. Whoever makes one lets it [`Self::join`].
     ///
     /// # Errors
-    /// Where the process may not connect to everything: the client resolves and connects by itself, also to addresses that brokers advertise, and
-    /// cannot be made to ask first.
+    /// Under a guard: settings that would reach past it.
     pub fn settings(&self) -> Result<ClientConfig> {
-        if !guard::current().is_open() {
-            return Err(Error::new("WEIR-KAFKA-008", Kind::Unsupported, "the platform does not let pipelines use `kafka`")
-                .because("its client connects to whatever addresses the brokers advertise, which the platform's network policy could not check")
-                .hint("run the pipeline with `weir run`, or let the platform's operator open its network policy"));
-        }
+        guarded::check(self.options.properties.keys())?;
         let options = &self.options;
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Warning);
         for (name, value) in &options.properties {
             config.set(name, value);
         }
-        config.set("bootstrap.servers", options.bootstrap_servers.trim());
+        guarded::brokers(&mut config, options.bootstrap_servers.trim());
         config.set("client.id", "weir");
         config.set("allow.auto.create.topics", "false");
         config.set(
@@ -201,6 +208,14 @@ impl Address {
         Ok(config)
     }
 
+    /// Lets a new client connect to the brokers.
+    ///
+    /// # Errors
+    /// Under a guard: brokers that are no list of addresses.
+    pub fn join(&self, client: &Client<Voice>) -> Result<()> {
+        guarded::join(client, self.options.bootstrap_servers.trim())
+    }
+
     /// A consumer that is given its partitions, commits nothing and never jumps. `group` is only a name here: no group is joined.
     pub fn consumer(&self, group: Option<&str>, isolation: Isolation, fetch_bytes: u64) -> Result<Reading> {
         let mut config = self.settings()?;
@@ -228,7 +243,9 @@ impl Address {
         if !own("fetch.error.backoff.ms") {
             config.set("fetch.error.backoff.ms", "100");
         }
-        config.create_with_context(Voice::default()).map_err(|error| shown(&error, self.place()))
+        let consumer: Reading = config.create_with_context(Voice::default()).map_err(|error| shown(&error, self.place()))?;
+        self.join(consumer.client())?;
+        Ok(consumer)
     }
 
     /// What the brokers say of one topic or of all. Fails as soon as it is known why it cannot work.
@@ -288,7 +305,11 @@ impl Address {
         loop {
             match consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)) {
                 Ok(bounds) => return Ok(bounds),
-                Err(error) if error.rdkafka_error_code().is_some_and(passes) && Instant::now() < end => {}
+                Err(error) if error.rdkafka_error_code().is_some_and(passes) && Instant::now() < end => {
+                    if let Some((NOT_PERMITTED, refusal)) = consumer.context().said() {
+                        return Err(of_code(NOT_PERMITTED, self.place(), refusal));
+                    }
+                }
                 Err(error) => return Err(shown(&error, &format!("{topic}[{partition}]"))),
             }
         }

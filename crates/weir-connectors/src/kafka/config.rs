@@ -445,6 +445,8 @@ pub enum SinkFormat {
     JsonSchema,
     /// Debezium's envelope: with `mode: cdc` each change, otherwise each row.
     DebeziumJson,
+    /// Under `dead_letters: {to: …}`: the record as it came, and in headers why it was set aside.
+    DeadLetter,
 }
 
 /// What a row is told as where there are no changes.
@@ -467,7 +469,7 @@ impl SinkFormat {
             Self::Avro => Some(SchemaKind::Avro),
             Self::Protobuf => Some(SchemaKind::Protobuf),
             Self::JsonSchema => Some(SchemaKind::Json),
-            Self::Json | Self::Csv | Self::DebeziumJson => None,
+            Self::Json | Self::Csv | Self::DebeziumJson | Self::DeadLetter => None,
         }
     }
 }
@@ -516,7 +518,7 @@ pub struct SinkOptions {
     #[schemars(extend("x-weir-aliases" = ["kafka_topic", "table"]))]
     pub topic: Option<String>,
     /// What values are: `json` (default), `csv`, `debezium_json`; with the connection's `registry` also `avro`, `protobuf`, `json_schema`. `mode: cdc` takes
-    /// `debezium_json`.
+    /// `debezium_json`, the sink of dead letters also `dead_letter`.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
     pub format: SinkFormat,
     /// `format: debezium_json`: how the envelope is written.

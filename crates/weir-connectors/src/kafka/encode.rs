@@ -10,6 +10,7 @@ use weir_formats::debezium::{Envelope, Message};
 use weir_formats::registered;
 
 use super::config::{RowOp, SinkFormat, SinkKeyFormat, SinkOptions};
+use super::letters::{self, Letters};
 use super::registry::outgoing::Outgoing;
 use crate::messages::{self, Payloads};
 
@@ -35,12 +36,15 @@ pub enum Values {
     Registered(Box<Outgoing>),
     /// As Debezium tells a row of a snapshot, or a new one; the envelope has the key too.
     Envelope(Arc<Envelope>, Op),
+    /// Dead letters, with these headers in each besides their own.
+    Letters(Vec<(String, String)>),
 }
 
 enum Made {
     Plain(Payloads),
     Registered(registered::Payloads),
     Envelope(Vec<Message>),
+    Letters(Letters),
 }
 
 enum Keys {
@@ -72,6 +76,9 @@ impl Encoding {
                     .hint(format!("columns are: {}", columns.join(", ")))
             })
         };
+        let stream = [weir_connect::letters::STREAM.to_owned()];
+        // Letters of one stream stay in their order.
+        let names = if names.is_empty() && options.format == SinkFormat::DeadLetter { &stream } else { names };
         let key = names.iter().map(|name| place(name, "the key column")).collect::<Result<Vec<_>>>()?;
         let upsert = target.write_mode == WriteMode::Upsert;
         if upsert && key.is_empty() {
@@ -84,6 +91,10 @@ impl Encoding {
                 let context = options.debezium_context(&target.run.pipeline);
                 let op = if options.row_op == RowOp::Create { Op::Create } else { Op::Read };
                 Values::Envelope(Arc::new(Envelope::new(&target.stream, &schema, names, &context)?), op)
+            }
+            (None, SinkFormat::DeadLetter) => {
+                letters::check(&schema)?;
+                Values::Letters(options.headers.clone().into_iter().collect())
             }
             (None, SinkFormat::Csv) => {
                 let csv = messages::Encoding::with_csv(messages::SinkFormat::Csv, &schema, options.csv.clone())?;
@@ -121,6 +132,7 @@ impl Encoding {
             Values::Plain(values) => Made::Plain(values.encode(batch)?),
             Values::Registered(values) => Made::Registered(values.encode(batch)?),
             Values::Envelope(envelope, op) => Made::Envelope(envelope.rows(batch, *op, now_ns())?),
+            Values::Letters(headers) => Made::Letters(letters::encode(batch, headers)?),
         };
         if values.count() != batch.num_rows() {
             return Err(Error::internal(format!("{} rows became {} records", batch.num_rows(), values.count())));
@@ -175,6 +187,7 @@ impl Made {
             Self::Plain(values) => values.count(),
             Self::Registered(values) => values.ranges.len(),
             Self::Envelope(messages) => messages.len(),
+            Self::Letters(letters) => letters.count(),
         }
     }
 }
@@ -210,6 +223,15 @@ impl Records {
             Made::Plain(values) => values.slice(row),
             Made::Registered(values) => &values.bytes[values.ranges[row].clone()],
             Made::Envelope(messages) => messages[row].value.as_deref().unwrap_or_default(),
+            Made::Letters(letters) => letters.value(row),
+        }
+    }
+
+    /// A record's headers, if they are its own.
+    pub fn headers(&self, row: usize) -> Option<&[(String, String)]> {
+        match &self.values {
+            Made::Letters(letters) => Some(letters.headers(row)),
+            _ => None,
         }
     }
 

@@ -3,6 +3,9 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use weir_connect::{Error, Kind};
 
+/// What we say in the client's name when a connection is not permitted; the library itself never says it of a client like ours.
+pub const NOT_PERMITTED: Code = Code::Application;
+
 /// The brokers cannot be reached, or do not answer: another try may help.
 pub fn unreachable(place: &str, why: impl std::fmt::Display) -> Error {
     Error::new("WEIR-KAFKA-002", Kind::Connect, "no broker answers")
@@ -70,6 +73,8 @@ pub fn of_code(code: Code, place: &str, why: impl std::fmt::Display) -> Error {
             mine("WEIR-KAFKA-003", Kind::Auth, "the brokers refuse the credentials")
                 .hint("check `user`, `password` and `sasl_mechanism`")
         }
+        NOT_PERMITTED => mine("WEIR-KAFKA-008", Kind::Privilege, "the platform does not let pipelines connect to a broker")
+            .hint("an administrator can allow its host or network with WEIR_EGRESS_ALLOW: those of `bootstrap_servers` and those that the brokers advertise"),
         Code::SSL => mine("WEIR-KAFKA-002", Kind::Connect, "the encrypted connection cannot be made")
             .hint("check `ssl_root_cert`, and that the port speaks TLS"),
         Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {

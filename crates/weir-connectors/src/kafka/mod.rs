@@ -1,10 +1,10 @@
 //! `kafka`: topics as source and sink, over librdkafka.
 //!
-//! * [`config`]: options. [`client`]: connections and what they say. [`errors`]: codes. [`topics`]: which topics there are.
+//! * [`config`]: options. [`client`]: connections and what they say; `guarded`: where they may lead. [`errors`]: codes. [`topics`]: which topics there are.
 //! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition. [`lag`]: how far behind.
 //!   [`source`]: the streams.
 //! * [`registry`]: values whose schema is in a schema registry.
-//! * [`encode`]: rows into records. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. `lanes`: who may write, and how an
+//! * [`encode`]: rows into records; [`letters`]: dead letters. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. `lanes`: who may write, and how an
 //!   epoch ends. [`sink`]: the two-step commit of rows. `changes`: `mode: cdc`.
 //!
 //! Not here: what a value's bytes mean (`weir-formats`). What brokers must allow, and limits: `README.md`.
@@ -14,9 +14,11 @@ pub mod client;
 pub mod config;
 pub mod encode;
 pub mod errors;
+mod guarded;
 pub mod lag;
 mod lanes;
 pub mod ledger;
+pub mod letters;
 pub mod offsets;
 pub mod producer;
 pub mod read;
@@ -105,7 +107,8 @@ impl Connector for Kafka {
                 report.push("topics", true, format!("{topics} topics can be seen"));
             }
             Err(error) => {
-                let refused = matches!(error.kind(), Kind::Auth | Kind::Privilege);
+                // One that must not be connected to was not reached.
+                let refused = matches!(error.kind(), Kind::Auth | Kind::Privilege) && error.code() != "WEIR-KAFKA-008";
                 if refused {
                     report.push("reach", true, place);
                 }
@@ -131,6 +134,6 @@ impl Connector for Kafka {
         let address = Address::new(parse("connection", &context.connection)?, context.base_dir)?;
         let options: SinkOptions = parse("sink", &context.options)?;
         options.validate()?;
-        Ok(Arc::new(KafkaSink::new(address, options, context.node, context.parallelism)))
+        Ok(Arc::new(KafkaSink::new(address, letters::roomy(options), context.node, context.parallelism)))
     }
 }

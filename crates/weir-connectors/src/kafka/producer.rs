@@ -53,6 +53,8 @@ impl Writing {
         config.set("linger.ms", options.linger_ms.unwrap_or(20).min(900_000).to_string());
         config.set("compression.type", options.compression.unwrap_or(CompressionCodec::Lz4).as_str());
         config.set("batch.num.messages", "100000");
+        // Nobody asks after those that were delivered: what is flushed or committed without an error told before it is.
+        config.set("delivery.report.only.error", "true");
         let buffer = options.max_buffer_bytes.unwrap_or(32 << 20);
         config.set("queue.buffering.max.kbytes", (buffer >> 10).clamp(1, 2_147_483_647).to_string());
         config.set("queue.buffering.max.messages", "1000000");
@@ -68,6 +70,7 @@ impl Writing {
         }
         let producer: BaseProducer<Voice> =
             config.create_with_context(Voice::default()).map_err(|error| shown(&error, address.place()))?;
+        address.join(producer.client())?;
         Ok(Self { producer: Some(producer), place: address.place().to_owned(), sent: 0 })
     }
 

@@ -101,6 +101,7 @@ impl Sink for KafkaSink {
             SinkFormat::Avro => weir_formats::sink_type(Format::Avro, field),
             SinkFormat::Protobuf => weir_formats::registered::protobuf_type(field),
             SinkFormat::DebeziumJson => weir_formats::debezium::sink_type(field),
+            SinkFormat::DeadLetter => SinkType::exact(if field.name() == weir_connect::letters::PAYLOAD { "value" } else { "header" }),
         }
     }
 
@@ -298,7 +299,7 @@ impl StreamWriter for Writer {
                     value: Some(records.value(row)),
                     partition: records.partition(row),
                     timestamp: records.timestamp(row),
-                    headers: &shared.headers,
+                    headers: records.headers(row).unwrap_or(&shared.headers),
                 };
                 shared.send(work, &record)?;
             }

@@ -80,6 +80,7 @@ pub fn names(address: &Address, consumer: &Reading) -> Result<Vec<String>> {
 pub async fn create(address: &Address, name: &str, partitions: i32, replication: i32, config: &[(&str, &str)]) -> Result<()> {
     let admin: AdminClient<Voice> =
         address.settings()?.create_with_context(Voice::default()).map_err(|error| shown(&error, address.place()))?;
+    address.join(admin.inner())?;
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
     for (key, value) in config {
         topic = topic.set(key, value);

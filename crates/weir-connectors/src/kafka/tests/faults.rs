@@ -86,3 +86,48 @@ fn settings_that_exactness_rests_on_are_refused() {
     let fine = json!({"bootstrap_servers": "b:1", "properties": {"socket.keepalive.enable": "true"}});
     Kafka::default().validate("connection", &fine, &Value::Null).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_that_join_and_leave_the_group_disturb_neither_the_reading_nor_an_open_transaction() {
+    let lab = Lab::new("rebalance");
+    let (topic, copy, group) = (lab.topic("t"), lab.topic("copy"), lab.topic("g"));
+    lab.create(&topic, 2, &[]).await;
+    lab.put_json(&topic, 0, (0..50).map(|id| json!({"id": id})));
+    lab.put_json(&topic, 1, (50..100).map(|id| json!({"id": id})));
+    let source = lab.source(json!({"topic": topic, "group": group})).await.unwrap();
+    let reader = source.open(ReadRequest { stream: topic.clone(), batch_bytes: 60, ..ReadRequest::default() }).await.unwrap();
+    let sink = lab.sink(json!({"topic": copy})).await.prepare(guarded::target(&copy)).await.unwrap();
+    let mut writer = sink.writer(0).await.unwrap();
+    let (mut progress, mut written) = (Vec::new(), 0);
+    let mut others: Vec<BaseConsumer> = Vec::new();
+    for split in reader.splits() {
+        let mut events = reader.read(&split, None).await.unwrap();
+        let (mut rows, mut last) = (0, None);
+        while let Some(event) = events.next().await {
+            let Event::Batch(batch) = event.unwrap() else { continue };
+            rows += batch.records.num_rows() as u64;
+            (last, written) = (batch.position, written + batch.records.num_rows());
+            writer.write(batch.records).await.unwrap();
+            // In the middle of the epoch somebody joins, and has partitions of this topic assigned.
+            if written > 10 && others.len() < 2 {
+                let other: BaseConsumer = lab.client().remove("message.timeout.ms").set("group.id", &group).create().unwrap();
+                other.subscribe(&[&topic]).unwrap();
+                wait("it has a partition", || {
+                    others.iter().for_each(|other| drop(other.poll(Duration::ZERO)));
+                    drop(other.poll(Duration::from_millis(50)));
+                    other.assignment().is_ok_and(|assigned| assigned.count() > 0)
+                });
+                others.push(other);
+            }
+        }
+        progress.push(SplitProgress { split, position: last, done: true, rows });
+    }
+    assert_eq!(others.len(), 2);
+    let barrier = weir_connect::Barrier { epoch: 1, lane: 0, progress: progress.clone() };
+    writer.flush(&barrier).await.unwrap();
+    // The group belongs to its members now: that its offsets cannot be committed is told, and stops nothing.
+    source.committed(&topic, &progress).await.unwrap();
+    let mut found: Vec<i64> = lab.values(&copy).iter().map(|value| value["id"].as_i64().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!((written, found), (100, (0..100).collect::<Vec<_>>()));
+}

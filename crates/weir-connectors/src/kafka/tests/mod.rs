@@ -3,6 +3,7 @@
 mod changes;
 mod conformance;
 mod faults;
+mod guarded;
 mod reading;
 mod registered;
 mod tls;
