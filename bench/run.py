@@ -289,6 +289,9 @@ def start(args):
     case = Case("start", max(args.reps, 10))
     case.add("weir --version", lambda: measure([WEIR, "--version"]))
     case.add("weir check", lambda: measure([WEIR, "check", str(spec)]))
+    topic = HERE / "pipelines" / "compile_topic.yaml"
+    for target in ("seatunnel", "flink-sql", "spark", "kafka-connect"):
+        case.add(f"weir compile {target}", lambda target=target: measure([WEIR, "compile", str(topic), "--target", target]))
     return case.run()
 
 

@@ -55,6 +55,26 @@ pub struct CursorState {
 }
 
 impl CursorState {
+    /// A cursor of a column of this type that has got to `text`, of which no row at that value is known: they are read again.
+    ///
+    /// # Errors
+    /// The text is no value of the type, or the type cannot be a cursor.
+    pub fn at(text: &str, kind: &DataType) -> Result<Self> {
+        let wrong = || {
+            Error::new("WEIR-RUN-022", Kind::Spec, format!("`{text}` is no value of a cursor of type {kind}"))
+                .hint("times are written as RFC 3339, numbers as digits")
+        };
+        if !supported(kind) {
+            return Err(wrong());
+        }
+        let written: ArrayRef = std::sync::Arc::new(arrow::array::StringArray::from(vec![text]));
+        let column = cast(&written, kind).map_err(|_| wrong())?;
+        let values = values(&column)?;
+        let max = values.first().cloned().flatten().ok_or_else(wrong)?;
+        let max_text = text_of_max(&column, &values, Some(&max))?;
+        Ok(Self { max: Some(max), max_text, ..Self::default() })
+    }
+
     /// Takes another part in and forgets what lies behind the lag.
     pub fn merge(&mut self, other: CursorState, lag: i64) {
         if other.max > self.max {
@@ -320,6 +340,18 @@ mod tests {
         assert_eq!(out, 1);
         let (out, _) = run(Some(&second), 10, &[rows(&[(95, "x"), (97, "late"), (100, "y")])]);
         assert_eq!(out, 0, "nothing new, nothing delivered");
+    }
+
+    #[test]
+    fn a_cursor_begins_at_a_written_value_and_rows_at_it_come_again() {
+        let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let state = CursorState::at("2023-11-14T22:13:20.123456Z", &kind).unwrap();
+        assert_eq!(state.max, Some(CursorValue::Int(1_700_000_000_123_456)));
+        assert_eq!(lower_bound(&state, 0, &kind).as_deref(), Some("2023-11-14T22:13:20.123456Z"));
+        let state = CursorState::at("2", &DataType::Int64).unwrap();
+        let (out, _) = run(Some(&state), 0, &[rows(&[(2, "b"), (3, "d")])]);
+        assert_eq!(out, 2);
+        assert!(CursorState::at("two", &DataType::Int64).is_err() && CursorState::at("1", &DataType::Float64).is_err());
     }
 
     #[test]

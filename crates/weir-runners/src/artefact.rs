@@ -33,6 +33,8 @@ pub enum Role {
     Arguments,
     /// A pipeline of our own that feeds the job: `weir run` it beside.
     Companion,
+    /// Where a connector of Kafka Connect begins: the body of `PATCH /connectors/NAME/offsets`.
+    Offsets,
 }
 
 /// One text file.

@@ -11,6 +11,7 @@ use weir_connect::Registry;
 use weir_spec::Diagnostic;
 use weir_spec::model::{Delivery, Mode};
 
+use crate::artefact::{File, Role};
 use crate::compile::{Job, compile};
 use crate::registry::{ENGINES, Target};
 
@@ -52,6 +53,17 @@ pub struct Verdict {
     pub refusals: Vec<Diagnostic>,
     /// What whoever runs it should know.
     pub notes: Vec<String>,
+    /// What must run beside the job: it feeds a topic that the job reads in place of a source that the engine has not.
+    pub bridges: Vec<Bridge>,
+}
+
+/// A companion of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bridge {
+    /// Its file in the artefact.
+    pub file: String,
+    /// What runs it: `weir run`, or `Kafka Connect`.
+    pub by: &'static str,
 }
 
 /// Compiles a pipeline for every target and says what came of it, in the order of the registry.
@@ -64,10 +76,20 @@ pub fn verdicts(job: &Job<'_>) -> Vec<Verdict> {
             reasons: made.reasons,
             refusals: Vec::new(),
             notes: made.notes,
+            bridges: bridges(&made.files),
         },
-        Err(refusals) => Verdict { target, runs: false, delivery: None, reasons: Vec::new(), refusals, notes: Vec::new() },
+        Err(refusals) => {
+            Verdict { target, runs: false, delivery: None, reasons: Vec::new(), refusals, notes: Vec::new(), bridges: Vec::new() }
+        }
     };
     Target::all().map(judge).collect()
+}
+
+/// The companions among the files of an artefact.
+pub fn bridges(files: &[File]) -> Vec<Bridge> {
+    let companions = files.iter().filter(|file| file.role == Role::Companion);
+    let by = |file: &File| if file.name.ends_with(".yaml") { "weir run" } else { "Kafka Connect" };
+    companions.map(|file| Bridge { file: file.name.clone(), by: by(file) }).collect()
 }
 
 fn mode_word(mode: Mode) -> &'static str {
