@@ -4,7 +4,7 @@
 //! * [`platform`]: everything a service needs, made once;
 //! * [`workbench`]: what the platform must know of pipelines and connectors; the binary implements it;
 //! * [`runs`]: asking for runs, and what follows when one ends; [`worker`]: executing them;
-//! * [`jobs`], [`connections`]: what users store; [`templates`]: ready pipelines; [`journal`]: a job's logs;
+//! * [`jobs`], [`connections`]: what users store; [`templates`]: ready pipelines; [`journal`]: a job's logs; [`dead_letters`]: what it could not process;
 //! * [`schedule`]: when jobs run by themselves; [`seal`]: secrets at rest;
 //! * [`monitoring`]: what is measured and watched; [`events`]: who is told;
 //! * [`telemetry`]: spans and log lines;
@@ -15,12 +15,14 @@
 pub mod access;
 pub mod config;
 pub mod connections;
+pub mod dead_letters;
 pub mod events;
 pub mod files;
 pub mod jobs;
 pub mod journal;
 pub mod monitoring;
 pub mod platform;
+pub mod positions;
 pub mod runs;
 pub mod schedule;
 pub mod seal;

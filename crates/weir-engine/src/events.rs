@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::report::{EdgeCounts, NodeCounts};
+
 /// What happens in a run, in order. Serialises as one JSON line: `{"event": "...", ...}`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -112,6 +114,12 @@ pub struct Progress {
     /// Of a stream that keeps state over event time: how far time is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time: Option<EventTimeProgress>,
+    /// The nodes that the stream goes through, two hundred at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeCounts>,
+    /// What went from node to node, two hundred at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeCounts>,
 }
 
 /// Event time of a stream at one moment.

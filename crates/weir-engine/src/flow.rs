@@ -12,10 +12,11 @@ use weir_connect::{
     StreamReader, StreamSink, StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, FlowInput, FlowOutput, Program, RuleCount};
+use weir_plan::{Flow, FlowInput, FlowOutput, Gate, Program, RuleCount};
 
 use crate::cursor::{self, CursorState};
 use crate::events::{Progress, RunEvent};
+use crate::gates::{self, GateGauges};
 use crate::lane::Lane;
 use crate::memory;
 use crate::report::StreamReport;
@@ -72,6 +73,14 @@ pub(crate) struct Gauges {
     pub(crate) state_bytes: AtomicU64,
     /// And its watermark; `i64::MIN`: there is none yet.
     pub(crate) watermark: AtomicI64,
+    /// What passed each gate.
+    pub(crate) gates: GateGauges,
+}
+
+impl Gauges {
+    pub(crate) fn of(flow: &Flow) -> Arc<Self> {
+        Arc::new(Self { gates: GateGauges::new(flow.gates.len()), ..Self::default() })
+    }
 }
 
 /// What the lanes of a flow share.
@@ -81,6 +90,7 @@ pub(crate) struct FlowShared {
     pub(crate) targets: Vec<Target>,
     /// The sink node of each target, for the dead letters of its way.
     pub(crate) sinks: Vec<String>,
+    pub(crate) gates: Arc<[Gate]>,
     pub(crate) gauges: Arc<Gauges>,
     /// Splits still to read, with the position to go on from and the outputs that lack them.
     pub(crate) todo: Mutex<VecDeque<Todo>>,
@@ -157,7 +167,8 @@ pub(crate) async fn execute(context: &Arc<RunContext>, flow: &Flow) -> Result<Fl
         flow: flow.name.clone(),
         targets,
         sinks: flow.outputs.iter().map(|output| output.node.clone()).collect(),
-        gauges: Arc::default(),
+        gates: flow.gates.as_slice().into(),
+        gauges: Gauges::of(flow),
         todo: Mutex::default(),
     });
     let epochs = kept_epochs(&shared, &recoveries).await?;
@@ -291,6 +302,7 @@ async fn read(
         shared.gauges.dead.store(totals.dead, Ordering::Relaxed);
         shared.gauges.written.store(totals.written.iter().sum(), Ordering::Relaxed);
         shared.gauges.bytes.store(totals.bytes_read, Ordering::Relaxed);
+        shared.gauges.gates.set(&gates::of(&shared.gates, &totals.gates));
     }
     let records: Vec<ReaderRecord> = flow
         .inputs
@@ -525,7 +537,10 @@ struct Estimates {
 
 fn tell_progress(shared: &FlowShared, estimates: &Estimates) {
     let gauges = &shared.gauges;
+    let (nodes, edges) = gauges.gates.told(&shared.gates);
     shared.context.tell(RunEvent::Progress(Progress {
+        nodes,
+        edges,
         stream: shared.flow.clone(),
         rows_read: gauges.read.load(Ordering::Relaxed),
         rows_written: gauges.written.load(Ordering::Relaxed),

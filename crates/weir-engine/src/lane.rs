@@ -114,7 +114,7 @@ impl Lane {
                 Event::Dead(letter) => {
                     rows += 1;
                     if !todo.quiet {
-                        self.writing.dead(letter);
+                        self.writing.dead(letter, 0);
                     }
                 }
                 Event::SchemaChange(_) => {

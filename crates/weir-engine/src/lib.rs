@@ -10,17 +10,21 @@
 //! * `state`: what flows over event time keep.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
 //! * `cdc`: a log of changes, through a journal, into sinks.
-//! * [`replay`]: dead letters, once more through their pipeline.
+//! * `letters`: dead letters on their way to a sink of their own. [`replay`]: dead letters, once more through their pipeline.
+//! * [`portable`]: positions from another engine.
 //! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
 //! * [`verify`]: whether a sink has what the source has.
-//! * [`events`], [`report`]: what others see of a run.
+//! * [`events`], [`report`], [`gates`]: what others see of a run.
 #![deny(missing_docs)]
 
 mod cdc;
 pub mod events;
 mod flow;
+pub mod gates;
 mod lane;
+mod letters;
 pub mod memory;
+pub mod portable;
 pub mod queue;
 mod relational;
 pub mod replay;
@@ -35,7 +39,7 @@ mod writing;
 pub use cdc::hold::HeldStream;
 pub use cdc::{again, back, codec, hold, journal, look};
 pub use events::{EventTimeProgress, JournalProgress, Progress, Reporter, RunEvent, Silent};
-pub use report::{RunReport, RunStatus, StreamReport};
+pub use report::{EdgeCounts, NodeCounts, RunReport, RunStatus, StreamReport};
 pub use run::{RunOptions, run};
 pub use streaming::savepoint;
 pub use weir_connect::cursor;

@@ -19,10 +19,12 @@ use futures::StreamExt;
 use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, Event, Split, SplitProgress, StreamReader};
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Aside, Flow, RelationalProgram, RowProgram, RuleCount, add_rules};
+use weir_plan::gates::count;
+use weir_plan::{Aside, Flow, Passed, RelationalProgram, RowProgram, RuleCount, add_rules};
 
 use crate::cursor::{CursorState, CursorTracker};
 use crate::flow::{FlowShared, poisoned};
+use crate::gates;
 use crate::run::RunContext;
 use crate::store::{Counts, EpochBody, SetAside, StreamState};
 
@@ -44,6 +46,9 @@ struct Share {
     splits: Vec<Split>,
     tally: Arc<Tally>,
     shared: Arc<FlowShared>,
+    /// Which input it is, and the gates that its rows pass.
+    input: usize,
+    gates: Arc<[usize]>,
     cursor: Option<(String, i64, Option<CursorState>)>,
     /// Done to each batch before the query sees it; `schema` is what comes out.
     prepare: Option<Arc<dyn RowProgram>>,
@@ -66,6 +71,7 @@ impl PartitionStream for Share {
         let first = !self.scanned.swap(true, Ordering::SeqCst);
         let (reader, splits, tally, shared) = (self.reader.clone(), self.splits.clone(), self.tally.clone(), self.shared.clone());
         let (schema, cursor, prepare) = (self.reader.schema(), self.cursor.clone(), self.prepare.clone());
+        let (input, gates) = (self.input, self.gates.clone());
         let stream = async_stream(move |send| async move {
             let lag = cursor.as_ref().map_or(0, |(_, lag, _)| *lag);
             let mut tracker = match &cursor {
@@ -101,6 +107,9 @@ impl PartitionStream for Share {
                                 Some(program) => prepared(program.as_ref(), &records, first.then_some((&*tally, &*shared)))?,
                                 None => records,
                             };
+                            if first {
+                                went(&shared, &gates, &records);
+                            }
                             if records.num_rows() > 0 && send.send(Ok(records)).await.is_err() {
                                 return Ok(());
                             }
@@ -109,6 +118,7 @@ impl PartitionStream for Share {
                             tally.read.fetch_add(1, Ordering::Relaxed);
                             shared.gauges.read.fetch_add(1, Ordering::Relaxed);
                             shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
+                            shared.gauges.gates.add_at(input, &Passed { dead: 1, ..Passed::default() });
                             tally.dead.lock().map_err(poisoned)?.push(letter);
                         }
                         Event::SchemaChange(_) => {
@@ -129,14 +139,24 @@ impl PartitionStream for Share {
 
 /// A batch through the row-local beginning of its way. What it takes out is counted where that is wanted.
 fn prepared(program: &dyn RowProgram, records: &RecordBatch, count: Option<(&Tally, &FlowShared)>) -> Result<RecordBatch> {
-    let output = program.apply(records)?.into_iter().next().ok_or_else(|| Error::internal("a preparation without an output"))?;
+    let mut passed = vec![Passed::default(); count.map_or(0, |(_, shared)| shared.gates.len())];
+    let output = program.apply_counting(records, &mut passed)?.into_iter().next();
+    let output = output.ok_or_else(|| Error::internal("a preparation without an output"))?;
     if let Some((tally, shared)) = count {
+        shared.gauges.gates.add(&passed);
         tally.delivered.fetch_add(output.filtered, Ordering::Relaxed);
         shared.gauges.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
         tally.dead.lock().map_err(poisoned)?.extend(output.dead);
         add_rules(&mut *tally.rules.lock().map_err(poisoned)?, &output.rules);
     }
     Ok(output.batch)
+}
+
+/// Rows have passed these gates. Of a flow that sees rows together everything is one epoch, so what was counted live is what counts.
+fn went(shared: &FlowShared, gates: &[usize], records: &RecordBatch) {
+    let mut passed = vec![Passed::default(); shared.gates.len()];
+    count(&mut passed, gates, records);
+    shared.gauges.gates.add(&passed);
 }
 
 /// Runs `produce` on its own task and gives what it sends as a stream; its error ends the stream.
@@ -190,7 +210,7 @@ pub(crate) async fn run(
     readers: Vec<Box<dyn StreamReader>>,
     states: &[StreamState],
 ) -> Result<()> {
-    let aside = Arc::new(Aside::default());
+    let aside = Arc::new(Aside::counting(shared.gates.len()));
     let session = session(&shared.context, &aside)?;
     let mut tallies = Vec::new();
     for (index, ((input, reader), state)) in flow.inputs.iter().zip(readers).zip(states).enumerate() {
@@ -211,6 +231,8 @@ pub(crate) async fn run(
                 splits: splits.iter().skip(share).step_by(shares).cloned().collect(),
                 tally: tally.clone(),
                 shared: shared.clone(),
+                input: index,
+                gates: program.gates_of_input(index).into(),
                 cursor: input.cursor.clone().map(|column| (column, input.cursor_lag.unwrap_or(0), state.cursor.clone())),
                 scanned: AtomicBool::new(false),
             }));
@@ -234,6 +256,7 @@ pub(crate) async fn run(
             let batch = conform(batch.map_err(|error| query(error, &flow.name))?, &schema)?;
             rows += batch.num_rows() as u64;
             shared.gauges.written.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            went(shared, program.gates_of_output(index), &batch);
             writer.write(batch).await?;
         }
         counts.written.push(rows);
@@ -250,6 +273,8 @@ pub(crate) async fn run(
         cursor.merge(std::mem::take(&mut *tally.cursor.lock().map_err(poisoned)?), input.cursor_lag.unwrap_or(0));
     }
     let (set_aside, rules) = aside.take();
+    shared.gauges.gates.add(&aside.passed());
+    counts.gates = gates::named(&shared.gates, &shared.gauges.gates.read());
     shared.gauges.dead.fetch_add(set_aside.len() as u64, Ordering::Relaxed);
     dead.extend(set_aside);
     add_rules(&mut counts.rules, &rules);

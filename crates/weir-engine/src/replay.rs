@@ -11,8 +11,10 @@
 //!
 //! * this file: the runs and what they committed;
 //! * `way`: where a letter belongs, or why it has to stay;
-//! * `letters`: letters as a source.
+//! * `letters`: letters as a source;
+//! * `correct`: whether what somebody wrote instead of a record would go through.
 
+mod correct;
 mod letters;
 mod way;
 
@@ -25,12 +27,14 @@ use weir_error::{Error, Result};
 use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowOutput, RowProgram};
 use weir_spec::Mode;
 
+pub use self::correct::{Corrected, correct};
 use self::letters::Letters;
 use self::way::{Stay, Way};
 use crate::events::Reporter;
 use crate::report::{RunReport, RunStatus};
 use crate::run::{RunOptions, lock, run_for};
 use crate::store::inspect::DeadView;
+use crate::store::letters::Letter;
 use crate::store::{Phase, ReaderRecord, StateStore};
 
 /// What a replay did.
@@ -61,18 +65,89 @@ struct Part {
 /// If another replay of the pipeline goes on, the state cannot be read, or a source cannot be asked. What fails later is in the
 /// report.
 pub async fn replay(plan: Plan, letters: Vec<DeadView>, options: RunOptions, reporter: &mut dyn Reporter) -> Result<Replayed> {
+    through(&plan, &letters, &options, reporter).await
+}
+
+/// Bytes of records that are replayed at once.
+const PORTION_BYTES: i64 = 4 << 20;
+
+/// Reasons of letters that still wait, at most; there may be more of them.
+const MOST_REASONS: usize = 100;
+
+/// What a replay of chosen letters did.
+#[derive(Debug, Default)]
+pub struct ReplayedChosen {
+    /// The runs, told as one; `None`: there was nothing to write.
+    pub report: Option<RunReport>,
+    /// Letters that went through.
+    pub through: u64,
+    /// Letters that still wait.
+    pub waiting: u64,
+    /// Why, of the first of them.
+    pub reasons: Vec<(i64, String)>,
+    /// Letters whose runs' rows a later run has replaced.
+    pub replaced: u64,
+}
+
+/// Replays the letters that were chosen under a name (see [`StateStore::letters_choose`]), oldest first, a few megabytes at a time, each once: the
+/// corrected record where there is one. Ends early when a run does not end well. Why a letter still waits is kept with it.
+///
+/// # Errors
+/// As [`replay`].
+pub async fn replay_chosen(plan: &Plan, key: &str, options: &RunOptions, reporter: &mut dyn Reporter) -> Result<ReplayedChosen> {
+    let store = options.state.open().await?;
+    let pipeline = &plan.pipeline.name;
+    let (mut sum, mut after) = (ReplayedChosen::default(), 0);
+    loop {
+        let portion = store.letters_chosen(pipeline, key, after, PORTION_BYTES).await?;
+        let Some(last) = portion.last() else { return Ok(sum) };
+        after = last.id;
+        let letters: Vec<DeadView> = portion.into_iter().map(Letter::into_view).collect();
+        let now = through(plan, &letters, options, reporter).await?;
+        let replaced = now.replaced.iter().map(|id| (*id, REPLACED.to_owned()));
+        let refusals: Vec<(i64, String)> = now.still_dead.iter().cloned().chain(replaced).collect();
+        store.letters_refused(pipeline, &refusals).await?;
+        sum.through += now.through.len() as u64;
+        sum.waiting += now.still_dead.len() as u64;
+        sum.replaced += now.replaced.len() as u64;
+        let room = MOST_REASONS - sum.reasons.len();
+        sum.reasons.extend(now.still_dead.into_iter().take(room));
+        let good = now
+            .report
+            .as_ref()
+            .is_none_or(|report| matches!(report.status, RunStatus::Succeeded | RunStatus::DeadLettersExceeded));
+        sum.report = match (sum.report.take(), now.report) {
+            (Some(before), Some(after)) => Some(both(before, after)),
+            (before, after) => after.or(before),
+        };
+        if !good {
+            return Ok(sum);
+        }
+        if options.stop.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+    }
+}
+
+/// Why a letter is left alone whose run is not in the target any more.
+const REPLACED: &str = "what its run wrote is not in the target any more; the run that replaced it has met the record, too";
+
+async fn through(plan: &Plan, letters: &[DeadView], options: &RunOptions, reporter: &mut dyn Reporter) -> Result<Replayed> {
     let store = options.state.open().await?;
     let pipeline = plan.pipeline.name.clone();
     // Held to the end: of two replays at once, both would write what waits.
     let _lock = lock(options.state.folder(), &format!("{pipeline}.replay"))?;
     let history = store.history(&pipeline, &format!("{pipeline}.replay/")).await?;
-    store.dead_replayed(&history.replayed).await?;
-    let waiting = store.dead_waiting(&pipeline).await?;
+    let ids: Vec<i64> = letters.iter().map(|letter| letter.id).collect();
+    let known: HashSet<i64> = history.replayed.iter().copied().collect();
+    // A crash may have come between what a replay committed and the mark.
+    store.dead_replayed(&ids.iter().copied().filter(|id| known.contains(id)).collect::<Vec<_>>()).await?;
+    let waiting = store.dead_waiting(&pipeline, &ids).await?;
 
     let mut replayed = Replayed { report: None, through: Vec::new(), still_dead: Vec::new(), replaced: Vec::new() };
     let mut parts: BTreeMap<(usize, String), Part> = BTreeMap::new();
     for letter in letters.iter().filter(|letter| waiting.contains(&letter.id)) {
-        let way = match way::find(&plan, &history, letter) {
+        let way = match way::find(plan, &history, letter) {
             Ok(way) => way,
             Err(Stay::Broken(reason)) => {
                 replayed.still_dead.push((letter.id, reason));
@@ -109,6 +184,7 @@ pub async fn replay(plan: Plan, letters: Vec<DeadView>, options: RunOptions, rep
             let run_plan = Plan {
                 pipeline: own.clone(),
                 flows: vec![only(flow, &part.outputs, now.clone())],
+                letters: None,
                 guarantee: plan.guarantee.clone(),
                 columns: Vec::new(),
                 warnings,
@@ -231,17 +307,8 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
     let chosen = outputs.iter().map(|&at| {
         let output = &flow.outputs[at];
         FlowOutput {
-            node: output.node.clone(),
-            connector: output.connector.clone(),
-            sink: output.sink.clone(),
-            stream: output.stream.clone(),
-            schema: output.schema.clone(),
             write_mode: if output.write_mode == WriteMode::Overwrite { WriteMode::Append } else { output.write_mode },
-            key: output.key.clone(),
-            on_schema_change: output.on_schema_change,
-            on_loss: output.on_loss.clone(),
-            deletes: output.deletes,
-            metadata: output.metadata.clone(),
+            ..output.clone()
         }
     });
     let program = match &flow.program {
@@ -250,7 +317,14 @@ fn only(flow: &Flow, outputs: &[usize], letters: Vec<(i64, Vec<Event>)>) -> Flow
         Program::Relational(program) => Program::Relational(program.clone()),
         Program::Keyed(program) => Program::Keyed(program.clone()),
     };
-    Flow { name: flow.name.clone(), inputs: inputs.collect(), program, outputs: chosen.collect(), replan: flow.replan.clone() }
+    Flow {
+        name: flow.name.clone(),
+        inputs: inputs.collect(),
+        program,
+        outputs: chosen.collect(),
+        gates: Vec::new(),
+        replan: flow.replan.clone(),
+    }
 }
 
 /// Some outputs of a program.

@@ -51,6 +51,47 @@ pub struct StreamReport {
     /// What every rule of the stream's `data_quality` nodes counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleCount>,
+    /// The nodes of the pipeline that the stream went through: sources, transforms, sinks. Of a stream without end or a log whose file was changed:
+    /// since then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeCounts>,
+    /// What went from node to node; each row once per attempt that made it durable, as in the sums.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeCounts>,
+}
+
+/// What a node has taken in and given out. Rows out of a node are the rows into those that read it. A filter has taken out
+/// `rows_in - rows_out - rows_dead`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NodeCounts {
+    /// The node.
+    pub node: String,
+    /// Rows over all its inputs. `null`: it is a source, or the engine that runs it has no place to count.
+    pub rows_in: Option<u64>,
+    /// Bytes of their values as Arrow lays them out; of changes without those of deletes.
+    pub bytes_in: Option<u64>,
+    /// Rows that it gave out, over all outputs that somebody reads; of a sink those handed to it. `null`: not known.
+    pub rows_out: Option<u64>,
+    /// Their bytes; of a sink the bytes at the target, once it has told them.
+    pub bytes_out: Option<u64>,
+    /// Rows that it set aside, each once, however many sinks lack it.
+    pub rows_dead: u64,
+}
+
+/// What went from one node to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct EdgeCounts {
+    /// The node before.
+    pub from: String,
+    /// Which of its outputs, if it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The node after.
+    pub to: String,
+    /// Rows; `null`: a query ran over this place as a whole, so nobody counted.
+    pub rows: Option<u64>,
+    /// Bytes of their values; `null`: not known.
+    pub bytes: Option<u64>,
 }
 
 fn is_zero(value: &u64) -> bool {

@@ -20,6 +20,8 @@ use crate::cdc;
 use crate::cdc::hold::HeldStream;
 use crate::events::{Reporter, RunEvent};
 use crate::flow::{self, FlowOutcome};
+use crate::gates;
+use crate::letters::Carrier;
 use crate::memory::Budget;
 use crate::report::{RunReport, RunStatus, StreamReport};
 use crate::store::{StatePlace, StateStore};
@@ -87,6 +89,20 @@ pub(crate) struct RunContext {
 }
 
 impl RunContext {
+    /// The same run, for what goes on beside its streams: with options, epochs and listeners of its own.
+    pub(crate) fn beside(&self, options: RunOptions, events: UnboundedSender<RunEvent>) -> Arc<Self> {
+        Arc::new(Self {
+            identity: self.identity.clone(),
+            dead_letters_of: self.dead_letters_of.clone(),
+            store: self.store.clone(),
+            options,
+            budget: self.budget,
+            events,
+            started: self.started,
+            epoch: AtomicU64::new(0),
+            held: Mutex::default(),
+        })
+    }
     pub(crate) fn tell(&self, event: RunEvent) {
         // The receiver lives as long as the run; if it is gone nobody wants to know.
         let _ = self.events.send(event);
@@ -261,7 +277,8 @@ async fn execute(
         Err(error) => return Attempt::failed(error),
     };
     // Streams without end are read side by side.
-    let side_by_side = if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 };
+    let side_by_side =
+        if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 } + usize::from(plan.letters.is_some());
     let budget = Budget::new(options.max_memory_bytes, options.parallelism * side_by_side, side_by_side);
     let context = Arc::new(RunContext {
         dead_letters_of: letters_of,
@@ -286,13 +303,14 @@ async fn execute(
     if plan.pipeline.mode == Mode::Cdc {
         // Who follows a log to no end waits for a system that is down: meanwhile the journal takes what comes.
         let tries = context.options.until_caught_up.then_some(context.options.max_retries);
-        match with_retries(&context, &plan.pipeline.name, tries, || cdc::execute(&context, plan)).await {
+        let following = with_retries(&context, &plan.pipeline.name, tries, || cdc::execute(&context, plan));
+        match beside(Carrier::new(&context, plan), following).await {
             Ok(done) => outcomes = done,
             Err(failure) => error = Some(failure),
         }
     }
     if plan.pipeline.mode == Mode::Streaming {
-        match streaming::execute(&context, plan).await {
+        match beside(Carrier::new(&context, plan), streaming::execute(&context, plan)).await {
             Ok(done) => {
                 outcomes = done;
                 clean_stop = context.stopping();
@@ -315,8 +333,20 @@ async fn execute(
             break;
         }
     }
+    let ends = !matches!(plan.pipeline.mode, Mode::Cdc | Mode::Streaming);
+    if let (true, None, Some(letters)) = (ends, &error, Carrier::new(&context, plan)) {
+        error = letters.after().await.err();
+    }
     let checkpoint = Some(context.epoch.load(Ordering::Relaxed)).filter(|&epoch| epoch > 0);
     Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), clean_stop, error }
+}
+
+/// Work without end, with its dead letters on their way to their sink meanwhile.
+async fn beside<T>(letters: Option<Carrier>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match letters {
+        Some(letters) => letters.beside(work).await,
+        None => work.await,
+    }
 }
 
 /// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint. A transient error may repeat so often
@@ -495,6 +525,7 @@ pub(crate) fn reconcile(
             (totals.read.saturating_sub(written + totals.dead), out.saturating_sub(totals.read))
         }
     };
+    let (nodes, edges) = gates::told(&flow.gates, &gates::of(&flow.gates, &totals.gates), reports);
     Ok(StreamReport {
         name: flow.name.clone(),
         rows_read: totals.read,
@@ -508,5 +539,7 @@ pub(crate) fn reconcile(
         objects: reports.iter().map(|report| report.objects).sum(),
         rules: totals.rules.clone(),
         lag_rows: None,
+        nodes,
+        edges,
     })
 }

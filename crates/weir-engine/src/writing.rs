@@ -11,10 +11,11 @@ use serde_json::Value;
 use weir_connect::{Barrier, DeadLetter, SplitProgress, StreamWriter};
 use weir_error::{Error, Result};
 use weir_plan::keyed::Emitted;
-use weir_plan::{RowProgram, RuleCount, add_rules};
+use weir_plan::{Passed, RowProgram, RuleCount, add_rules};
 
 use crate::cursor::CursorState;
 use crate::flow::FlowShared;
+use crate::gates;
 use crate::state::StateMark;
 use crate::store::{Counts, EpochBody, SetAside};
 
@@ -23,6 +24,8 @@ pub(crate) struct Writing {
     pub(crate) shared: Arc<FlowShared>,
     writers: Vec<Box<dyn StreamWriter>>,
     counts: Counts,
+    /// What passed each gate since the last epoch.
+    passed: Vec<Passed>,
     dead: Vec<SetAside>,
     letter_bytes: usize,
     /// Receipts of flushes since the last epoch, with their outputs.
@@ -62,7 +65,9 @@ impl Writing {
             writers.push(target.sink.writer(lane).await?);
         }
         let counts = Counts { written: vec![0; writers.len()], ..Counts::default() };
-        Ok(Self { lane, shared, writers, counts, dead: Vec::new(), letter_bytes: 0, early: Vec::new(), hidden_since: None })
+        let passed = vec![Passed::default(); shared.gates.len()];
+        let (dead, early) = (Vec::new(), Vec::new());
+        Ok(Self { lane, shared, writers, counts, passed, dead, letter_bytes: 0, early, hidden_since: None })
     }
 
     pub(crate) fn outputs(&self) -> usize {
@@ -92,11 +97,13 @@ impl Writing {
         counts.filtered = rows.delivered * self.writers.len() as u64;
         counts.written = vec![0; self.writers.len()];
         let mut dead = Vec::new();
+        let mut passed = vec![Passed::default(); if rows.quiet { 0 } else { self.passed.len() }];
         if program.is_identity() && self.writers.len() == 1 {
+            program.count_unchanged(&rows.records, &mut passed);
             counts.written[0] = rows.records.num_rows() as u64;
             self.writers[0].write(rows.records).await?;
         } else {
-            for (index, output) in program.apply(&rows.records)?.into_iter().enumerate() {
+            for (index, output) in program.apply_counting(&rows.records, &mut passed)?.into_iter().enumerate() {
                 let count = output.batch.num_rows() as u64;
                 counts.written[index] = count;
                 counts.filtered += output.filtered;
@@ -115,6 +122,7 @@ impl Writing {
         self.wrote(&counts);
         if !rows.quiet {
             self.counts.add(&counts);
+            self.went(&passed);
             self.set_aside(dead);
         }
         Ok(())
@@ -141,8 +149,15 @@ impl Writing {
         add_rules(&mut counts.rules, &out.rules);
         self.wrote(&counts);
         self.counts.add(&counts);
+        self.went(&out.passed);
         self.set_aside(dead);
         Ok(())
+    }
+
+    /// What passed the gates.
+    fn went(&mut self, passed: &[Passed]) {
+        self.passed.iter_mut().zip(passed).for_each(|(sum, more)| sum.add(more));
+        self.shared.gauges.gates.add(passed);
     }
 
     fn wrote(&mut self, counts: &Counts) {
@@ -156,10 +171,15 @@ impl Writing {
         gauges.late.fetch_add(counts.late, Ordering::Relaxed);
     }
 
-    /// A record that the source could not read.
-    pub(crate) fn dead(&mut self, letter: DeadLetter) {
+    /// A record that the source of this input could not read.
+    pub(crate) fn dead(&mut self, letter: DeadLetter, input: usize) {
         self.counts.read += 1;
         self.counts.dead += 1;
+        let one = Passed { dead: 1, ..Passed::default() };
+        if let Some(sum) = self.passed.get_mut(input) {
+            sum.add(&one);
+        }
+        self.shared.gauges.gates.add_at(input, &one);
         self.shared.gauges.read.fetch_add(1, Ordering::Relaxed);
         self.shared.gauges.dead.fetch_add(1, Ordering::Relaxed);
         self.set_aside([SetAside { sink: None, letter }]);
@@ -199,6 +219,8 @@ impl Writing {
             }
         }
         let empty = Counts { written: vec![0; self.writers.len()], ..Counts::default() };
+        self.counts.gates = gates::named(&shared.gates, &self.passed);
+        self.passed.fill(Passed::default());
         let body = EpochBody {
             lane: self.lane,
             progress: barrier.progress.clone(),

@@ -112,6 +112,8 @@ pub(crate) struct Graph {
     pub(crate) dedupes: BTreeMap<usize, DedupeRule>,
     /// A query looks rows up as of the event time of others.
     pub(crate) as_of: bool,
+    /// The gates of the flow: their nodes, and what passes them.
+    pub(crate) gates: Vec<(String, Upstream)>,
 }
 
 impl Graph {
@@ -132,6 +134,17 @@ impl Graph {
             let said = self.columns(mark.at).get(mark.column)?.unchanged?;
             columns.iter().position(|column| column.unchanged == Some(said))
         })
+    }
+
+    /// The gates that rows of an upstream pass.
+    pub(crate) fn gates_at(&self, upstream: Upstream) -> Vec<usize> {
+        let here = |(at, (_, passes)): (usize, &(String, Upstream))| (*passes == upstream).then_some(at);
+        self.gates.iter().enumerate().filter_map(here).collect()
+    }
+
+    /// The gate at which rows count that a node sets aside.
+    pub(crate) fn gate_of(&self, node: &str) -> Option<usize> {
+        self.gates.iter().position(|(known, _)| known == node)
     }
 
     pub(crate) fn columns(&self, upstream: Upstream) -> &[ColumnState] {

@@ -13,6 +13,7 @@ use weir_spec::model::{Mode, Node};
 use crate::chain::{Body, Chain, Graph, InputTable, Op, Upstream};
 use crate::changes::{reads_log, with_metadata};
 use crate::check::{no_key, refused};
+use crate::gates::{self, Gate, QueryGates};
 use crate::keyed::{self, TimeMark};
 use crate::loss::{self, Verdict};
 use crate::model::{ColumnReport, Flow, FlowInput, FlowOutput, Program};
@@ -95,7 +96,7 @@ impl FlowBuilder<'_> {
             (None, Some(feed)) => feed.sink.name.clone(),
             (None, None) => return Ok(None),
         };
-        let (mut outputs, mut tails, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut outputs, mut tails, mut feeds, mut reports) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for feed in &component.sinks {
             let node = feed.sink;
             let (Some(open), Some(upstream)) = (self.sinks.get(node.name.as_str()), ends.get(&feed.address()).copied()) else {
@@ -111,9 +112,20 @@ impl FlowBuilder<'_> {
             };
             outputs.push((node, open, stream));
             tails.push(tail);
+            feeds.push(feed);
             reports.extend(columns);
         }
-        let program = self.program(&name, &inputs, graph, &tails, told);
+        let sources: Vec<&str> = choice.iter().map(|(open, _)| open.node.name.as_str()).collect();
+        let mut gates = gates::of_flow(&sources, component, &feeds);
+        let mut at = 0usize;
+        gates.retain(|gate| {
+            let tail = at.checked_sub(sources.len()).and_then(|output: usize| tails.get(output));
+            let passes = tail.or_else(|| ends.get(&address(&gate.node, gate.port.as_deref()))).copied();
+            graph.gates.extend(passes.map(|upstream| (gate.node.clone(), upstream)));
+            at += 1;
+            passes.is_some()
+        });
+        let program = self.program(&name, &inputs, graph, &tails, &mut gates, told);
         let (program, graph) = match program {
             Some(built) => built,
             None => return Ok(None),
@@ -174,7 +186,7 @@ impl FlowBuilder<'_> {
                 "`{name}` sees rows together, and of a source that is read incrementally only the new rows are there to be seen"
             ));
         }
-        Ok(Some((Flow { name, inputs, program, outputs, replan: None }, reports)))
+        Ok(Some((Flow { name, inputs, program, outputs, gates, replan: None }, reports)))
     }
 
     fn input(&self, index: usize, open: &OpenSource, stream: &StreamInfo, told: &mut Told) -> Option<FlowInput> {
@@ -362,6 +374,7 @@ impl FlowBuilder<'_> {
         inputs: &[FlowInput],
         graph: Graph,
         tails: &[Upstream],
+        gates: &mut [Gate],
         told: &mut Told,
     ) -> Option<(Program, Arc<Graph>)> {
         let together = graph.ops.iter().any(|op| matches!(&op.body, Body::Check(check) if check.decides_together()));
@@ -409,8 +422,10 @@ impl FlowBuilder<'_> {
         }
         let bytes: Option<u64> = inputs.iter().map(|input| input.stream.estimated_bytes).sum();
         let hash_joins = bytes.is_some_and(|bytes| bytes <= SMALL_BYTES);
+        let ends: Vec<Option<usize>> = prepared.iter().map(|prepared| prepared.as_ref().map(|prepared| prepared.end)).collect();
         let program = QueryProgram {
             name: name.into(),
+            gates: QueryGates::new(&graph, tails, &ends, gates),
             tables: inputs.iter().map(|input| input.table.clone()).collect(),
             outputs: tails.to_vec(),
             reason: reason(name, &graph, inputs.len(), hash_joins),

@@ -6,6 +6,7 @@
 //!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
 //! * [`keyed`]: programs that keep state over event time (`mode: streaming`).
 //! * [`changes`]: what `mode: cdc` needs beyond that: columns about changes, and programs for other shapes.
+//! * [`gates`]: where a run counts what passes.
 //! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
 //!
 //! Nothing here reads or writes rows of a real system.
@@ -20,8 +21,10 @@ mod clock;
 mod convert;
 pub mod describe;
 mod flow;
+pub mod gates;
 mod guarantee;
 pub mod keyed;
+mod letters;
 mod lineage;
 mod loss;
 pub mod model;
@@ -38,11 +41,13 @@ mod types;
 mod vocabulary;
 
 pub use changes::{ColumnWay, MetadataColumn, OutputWay, Replan, Replanned};
+pub use gates::{Gate, Known, Passed, value_bytes};
 pub use model::*;
 pub use options::{ResolveReferences, Unresolved};
 pub use planner::{PlanFailure, Planner};
 pub use problem::{code, place, place_of_key};
 pub use program::checked_table::Aside;
+pub use program::correct::{WrongColumn, correct_record};
 pub use program::prepared::prepared;
 pub use program::record::{decode_record, encode as encode_record};
 pub use types::{TypeWord, show as show_type, show_field};

@@ -11,6 +11,7 @@ use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePol
 use weir_spec::model::{Delivery, Pipeline};
 
 use crate::changes::{MetadataColumn, OutputWay, Replan};
+use crate::gates::{Gate, Passed};
 use crate::keyed::KeyedProgram;
 
 /// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
@@ -19,6 +20,8 @@ pub struct Plan {
     pub pipeline: Arc<Pipeline>,
     /// Independent parts, one per source stream in a linear pipeline; run one after another or side by side.
     pub flows: Vec<Flow>,
+    /// Where the dead letters of all flows go, beside the checkpoint; its schema is that of `weir_connect::letters`.
+    pub letters: Option<FlowOutput>,
     /// What is promised and why.
     pub guarantee: Guarantee,
     /// Column by column: where it comes from, how it travels, what it becomes.
@@ -39,6 +42,8 @@ pub struct Flow {
     pub program: Program,
     /// What it writes: one entry per sink node, in the order of the program's outputs.
     pub outputs: Vec<FlowOutput>,
+    /// Where a run counts what passes: first one per input, then one per output, then those of the transforms. None: nothing is counted.
+    pub gates: Vec<Gate>,
     /// `mode: cdc`: the program for other shapes of the stream, if it changes rows at all. `None`: the sinks get what the log gives.
     pub replan: Option<Arc<dyn Replan>>,
 }
@@ -62,6 +67,7 @@ pub struct FlowInput {
 }
 
 /// One sink written by a flow.
+#[derive(Clone)]
 pub struct FlowOutput {
     /// Sink node.
     pub node: String,
@@ -101,6 +107,16 @@ pub enum Program {
 pub trait RowProgram: Send + Sync {
     /// Applies it to one batch: one entry per flow output.
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>>;
+    /// The same, and adds to `passed` what passes the gates that lie in the program, and what is set aside at them. `passed` has one entry per gate of
+    /// the flow, or is empty: then nothing is counted.
+    fn apply_counting(&self, batch: &RecordBatch, passed: &mut [Passed]) -> Result<Vec<RowOutput>> {
+        let _ = passed;
+        self.apply(batch)
+    }
+    /// Adds what a batch is to its gates that passes an identity, so that `apply` can be skipped.
+    fn count_unchanged(&self, batch: &RecordBatch, passed: &mut [Passed]) {
+        let _ = (batch, passed);
+    }
     /// Whether the only output is the input itself, so that `apply` can be skipped.
     fn is_identity(&self) -> bool {
         false
@@ -187,6 +203,14 @@ pub trait RelationalProgram: Send + Sync {
     /// out and its dead letters count as those of the input. `None`: batches are registered as they come.
     fn prepare(&self, _input: usize) -> Option<(Arc<dyn RowProgram>, SchemaRef)> {
         None
+    }
+    /// The gates that rows pass which are registered as an input's table, beside those at which its preparation counts.
+    fn gates_of_input(&self, _input: usize) -> &[usize] {
+        &[]
+    }
+    /// The gates that rows of an output's frame pass.
+    fn gates_of_output(&self, _output: usize) -> &[usize] {
+        &[]
     }
 }
 

@@ -17,6 +17,7 @@ use crate::changes::{Anew, passes_on};
 use crate::check::{check, refused, two_writers};
 use crate::flow::{FlowBuilder, Told};
 use crate::guarantee;
+use crate::letters;
 use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
@@ -192,15 +193,29 @@ impl Planner {
         if !told.problems.is_empty() {
             return Err(PlanFailure::Diagnostics(distinct(told.problems)));
         }
-        let guarantee = guarantee::of(&flows);
+        let mut guarantee = guarantee::of(&flows);
+        let letters = match pipeline.dead_letters.to.as_deref() {
+            Some(node) => match self.letters(pipeline, node, &policies).await?.and_then(|output| {
+                letters::apart(&output, &flows)?;
+                Ok(output)
+            }) {
+                Ok(output) => Some(output),
+                Err(problem) => return Err(PlanFailure::Diagnostics(vec![places.in_node(&node.name, problem)])),
+            },
+            None => None,
+        };
+        guarantee.reasons.extend(letters.as_ref().map(letters::promise));
         if let Some(diagnostic) = demand(pipeline, &guarantee, &flows, &places) {
             told.refusals.push(diagnostic);
         }
-        let actions = if told.refusals.is_empty() { self.actions(pipeline, &flows).await? } else { Vec::new() };
+        let mut actions = if told.refusals.is_empty() { self.actions(pipeline, &flows).await? } else { Vec::new() };
+        if let (Some(output), true) = (&letters, told.refusals.is_empty()) {
+            actions.extend(letters::actions(pipeline, output).await?);
+        }
         let mut warnings = told.warnings;
         let mut seen = std::collections::BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
-        let plan = Plan { pipeline: pipeline.clone(), flows, guarantee, columns, warnings, actions };
+        let plan = Plan { pipeline: pipeline.clone(), flows, letters, guarantee, columns, warnings, actions };
         if told.refusals.is_empty() { Ok(plan) } else { Err(PlanFailure::Refused(Box::new(plan), distinct(told.refusals))) }
     }
 
@@ -461,7 +476,7 @@ async fn discard_rows(
         output.schema = unknown.schema(&output.schema)?;
     }
     let stream = flow.inputs.first().map(|input| input.stream.name.clone()).unwrap_or_default();
-    flow.program = Program::RowLocal(Arc::new(DiscardRows { inner, stream, unknown }));
+    flow.program = Program::RowLocal(Arc::new(DiscardRows { inner, stream, unknown, gate: flow.inputs.len() }));
     Ok(())
 }
 

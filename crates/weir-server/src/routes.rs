@@ -7,7 +7,7 @@ use weir_store::model::Role::{self, Admin, Editor, Operator, PlatformAdmin, View
 
 use crate::answer::Reply;
 use crate::api::page::{All, Page};
-use crate::api::words::{ALERT_STATES, JOB_STATUSES, MODES, RUN_STATUSES};
+use crate::api::words::{ALERT_STATES, JOB_ORDERS, JOB_STATUSES, MODES, RUN_ORDERS, RUN_STATUSES};
 use crate::api::*;
 use crate::ask::Ask;
 use crate::legacy;
@@ -17,17 +17,26 @@ use weir_control::access::Caller;
 
 /// All of them.
 pub static TABLE: LazyLock<Vec<Route>> = LazyLock::new(|| {
-    [jobs_routes(), runs_routes(), monitoring_routes(), resources_routes(), access_routes(), legacy_routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        jobs_routes(),
+        dead_letters_routes(),
+        runs_routes(),
+        monitoring_routes(),
+        resources_routes(),
+        access_routes(),
+        legacy_routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 });
 
 const LIMIT: Param = Param::query("limit", Shape::Integer { min: 1, max: 500, default: Some(50) }, "Rows at most.");
-const CURSOR: Param = Param::query("cursor", Shape::Text { max: 1000 }, "`next_cursor` of the page before.");
+const CURSOR: Param = Param::query("cursor", Shape::Text { max: 2000 }, "`next_cursor` of the page before.");
 const AFTER: Param =
     Param::query("after", Shape::Integer { min: 0, max: 9_007_199_254_740_991, default: None }, "Go on after this number.");
 const SINCE: Param = Param::query("since", Shape::Time, "Not older than this.");
+const RUN_SORT: Param = Param::query("sort", Shape::Word(RUN_ORDERS), "`queued_at`: oldest first; newest first if absent.");
 const JOB: Param = Param::id("job_id", "The job.");
 const JOB_FILTER: Param = Param::query("job_id", Shape::Id, "Only of this job.");
 const RUN: Param = Param::id("run_id", "The run.");
@@ -74,10 +83,11 @@ fn jobs_routes() -> Vec<Route> {
         Param::path("version", Shape::Integer { min: 1, max: 9_007_199_254_740_991, default: None }, "The version, from 1.");
     vec![
         get("/api/v1/jobs", Viewer, "listJobs", jobs::list)
-            .says("jobs", "List jobs, newest first")
+            .says("jobs", "List jobs, newest first unless another order is asked for")
             .with(&[
                 LIMIT,
                 CURSOR,
+                Param::query("sort", Shape::Word(JOB_ORDERS), "By what; `-`: the largest first. `-created_at` if absent."),
                 Param::query("name", Shape::Text { max: 200 }, "Part of the name, in any case."),
                 Param::query("status", Shape::Word(JOB_STATUSES), "Only in this state."),
                 Param::query("mode", Shape::Word(MODES), "Only in this mode."),
@@ -113,6 +123,10 @@ fn jobs_routes() -> Vec<Route> {
             .says("jobs", "Get a job's pipeline as a graph of nodes, with what the checker says of it")
             .with(&[JOB])
             .gives::<graph::Graph>(),
+        get("/api/v1/jobs/{job_id}/positions", Viewer, "getJobPositions", positions::look)
+            .says("jobs", "Get how far a job's streams are: cursors, splits with their positions and lag, event time")
+            .with(&[JOB])
+            .gives::<weir_control::positions::JobPositions>(),
         get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
             .says("jobs", "List the kept versions of a job's spec, newest first")
             .with(&[JOB, LIMIT, CURSOR])
@@ -177,20 +191,78 @@ fn jobs_routes() -> Vec<Route> {
     ]
 }
 
+/// Records of the sources stand in dead letters as they came, so they are not for viewers.
+fn dead_letters_routes() -> Vec<Route> {
+    let letter =
+        Param::path("letter", Shape::Integer { min: 1, max: 9_007_199_254_740_991, default: None }, "The letter's number.");
+    vec![
+        get("/api/v1/jobs/{job_id}/dead-letters", Operator, "listDeadLetters", dead_letters::list)
+            .says("dead letters", "List the records that a job could not process, newest first, with the beginning of each")
+            .with(&[
+                JOB,
+                LIMIT,
+                CURSOR,
+                Param::query("state", Shape::Word(dead_letters::LETTER_STATES), "Only in this state."),
+                Param::query("run_id", Shape::Id, "Only those that this run has met."),
+                Param::query("stream", Shape::Text { max: 1000 }, "Only of this stream."),
+                Param::query("code", Shape::Text { max: 100 }, "Only with this code."),
+                Param::query("sink", Shape::Text { max: 200 }, "Only those that this sink lacks; `-`: those that none has."),
+                SINCE,
+                Param::query("until", Shape::Time, "Older than this."),
+            ])
+            .gives::<weir_control::dead_letters::DeadLetters>()
+            .also(&[409, 422, 429]),
+        get("/api/v1/jobs/{job_id}/dead-letters/{letter}", Operator, "getDeadLetter", dead_letters::get)
+            .says("dead letters", "Get a dead letter with its whole record")
+            .with(&[JOB, letter])
+            .gives::<weir_control::dead_letters::DeadLetter>()
+            .also(&[409, 422, 429]),
+        put("/api/v1/jobs/{job_id}/dead-letters/{letter}", Editor, "correctDeadLetter", dead_letters::correct)
+            .says("dead letters", "Correct a record: what is written is kept beside what came, if a replay would write it")
+            .with(&[JOB, letter])
+            .takes::<dead_letters::CorrectionBody>()
+            .such_as(r#"{"record": "{\"id\": 7, \"amount\": 12.50}"}"#)
+            .gives::<weir_control::dead_letters::DeadLetter>()
+            .also(&[429]),
+        post("/api/v1/jobs/{job_id}/dead-letters/replay", Operator, "replayDeadLetters", dead_letters::replay)
+            .says(
+                "dead letters",
+                "Take dead letters once more through the pipeline as it is now, in a run of their own, each once",
+            )
+            .with(&[JOB])
+            .takes::<dead_letters::ChoiceBody>()
+            .such_as(r#"{"ids": [7, 8]}"#)
+            .gives_with::<runs::RunView>(StatusCode::ACCEPTED)
+            .also(&[429]),
+        post("/api/v1/jobs/{job_id}/dead-letters/discard", Editor, "discardDeadLetters", dead_letters::discard)
+            .says("dead letters", "Give dead letters up: they are kept, and no replay takes them")
+            .with(&[JOB])
+            .takes::<dead_letters::DiscardBody>()
+            .such_as(r#"{"reason": "test data", "letters": {"stream": "orders", "up_to": 99}}"#)
+            .gives::<weir_control::dead_letters::DiscardedLetters>()
+            .also(&[429]),
+    ]
+}
+
 fn runs_routes() -> Vec<Route> {
     vec![
         get("/api/v1/runs", Viewer, "listRuns", runs::list)
             .says("runs", "List runs, newest first")
-            .with(&[LIMIT, CURSOR, JOB_FILTER, RUN_STATUS, SINCE])
+            .with(&[LIMIT, CURSOR, RUN_SORT, JOB_FILTER, RUN_STATUS, SINCE])
             .gives::<Page<runs::RunView>>(),
         get("/api/v1/jobs/{job_id}/runs", Viewer, "listRunsOfJob", runs::list_of_job)
             .says("runs", "List a job's runs, newest first")
-            .with(&[JOB, LIMIT, CURSOR, RUN_STATUS, SINCE])
+            .with(&[JOB, LIMIT, CURSOR, RUN_SORT, RUN_STATUS, SINCE])
             .gives::<Page<runs::RunView>>(),
         get("/api/v1/runs/{run_id}", Viewer, "getRun", runs::get)
             .says("runs", "Get a run with its counts and report")
             .with(&[RUN])
             .gives::<runs::RunView>(),
+        get("/api/v1/runs/{run_id}/graph", Viewer, "getRunGraph", graph_counts::get)
+            .says("runs", "Get the pipeline of a run as a graph with the rows and bytes on its edges; with `Accept: text/event-stream` live: events `graph`, `counts` when they have changed, at last `end`")
+            .with(&[RUN])
+            .gives::<graph_counts::RunGraph>()
+            .gives_media("text/event-stream"),
         get("/api/v1/runs/{run_id}/logs", Viewer, "getRunLogs", runs::logs)
             .says("runs", "Read a run's log; with `Accept: text/event-stream` live: events `log`, `run` when its state or counts have changed, at last `end`")
             .with(&[RUN, LIMIT, AFTER])
@@ -218,6 +290,10 @@ fn monitoring_routes() -> Vec<Route> {
         get("/api/v1/monitoring/dashboard", Viewer, "getMonitoringDashboard", monitoring::dashboard)
             .says("monitoring", "Get what matters now: runs, failing jobs, throughput, lag, freshness, alerts, queue, cost")
             .gives::<weir_control::monitoring::Dashboard>(),
+        get("/api/v1/monitoring/history", Viewer, "getMonitoringHistory", monitoring::history)
+            .says("monitoring", "Get what all runs did over a while, in 48 steps: rows, bytes, ends, lag")
+            .with(&[hours])
+            .gives::<weir_control::monitoring::History>(),
         get("/api/v1/monitoring/metrics/export", Viewer, "exportMetrics", monitoring::export)
             .says("monitoring", "Export the tenant's metrics for Prometheus")
             .gives_media("text/plain"),

@@ -210,6 +210,14 @@ impl JobService {
         Ok(covered::check(self.workbench.as_ref(), &job.body.spec, FILE, &stored))
     }
 
+    /// The same of a version that is kept.
+    pub async fn look_at_version(&self, scope: &TenantScope, id: &JobId, version: i64) -> Result<Checked, Refused> {
+        let store = self.store.tenant(scope);
+        let spec = store.job_version(id, version).await?.spec;
+        let stored = stored_connections(&store, &spec).await?;
+        Ok(covered::check(self.workbench.as_ref(), &spec, FILE, &stored))
+    }
+
     /// What creating a job of this body would say. Nothing is stored.
     pub async fn validate(&self, scope: &TenantScope, request: &str) -> Result<Validation, Refused> {
         let store = self.store.tenant(scope);

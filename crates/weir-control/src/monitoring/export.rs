@@ -3,10 +3,10 @@
 
 use weir_error::Result;
 use weir_store::TenantScope;
-use weir_store::model::{Counts, RunStatus, RunTotal, TenantId};
+use weir_store::model::{Counts, Run, RunStatus, RunTotal, TenantId};
 
 use super::text::{Kind, Text};
-use super::totals;
+use super::{streams, totals};
 use crate::Platform;
 
 /// The whole platform. A database that does not answer is a metric too (`weir_store_up 0`), not an error: what the process knows of itself is
@@ -16,9 +16,10 @@ pub async fn export(platform: &Platform) -> String {
     let asked = from_store(platform).await;
     store_up(&mut text, asked.is_ok());
     match asked {
-        Ok((run_totals, depths, running, counts)) => {
+        Ok((run_totals, depths, active, counts)) => {
             totals::write(&mut text, &run_totals, None);
-            queue(&mut text, &depths, &running);
+            queue(&mut text, &depths, &running(&active));
+            streams::write(&mut text, &active, None);
             gauges(&mut text, &counts);
         }
         Err(error) => {
@@ -32,11 +33,12 @@ pub async fn export(platform: &Platform) -> String {
 
 /// One tenant's part of it, for `GET /api/v1/monitoring/metrics/export`.
 pub async fn export_tenant(platform: &Platform, asker: &TenantScope) -> Result<String> {
-    let (run_totals, depths, running, _) = from_store(platform).await?;
+    let (run_totals, depths, active, _) = from_store(platform).await?;
     let ours = |rows: Vec<(TenantId, u64)>| rows.into_iter().filter(|(t, _)| t == asker.tenant()).collect::<Vec<_>>();
     let mut text = Text::default();
     totals::write(&mut text, &run_totals, Some(asker.tenant()));
-    queue(&mut text, &ours(depths), &ours(running));
+    queue(&mut text, &ours(depths), &ours(running(&active)));
+    streams::write(&mut text, &active, Some(asker.tenant()));
     Ok(text.finish())
 }
 
@@ -47,6 +49,7 @@ pub(super) fn families() -> Vec<(String, Kind, String)> {
     store_up(&mut text, true);
     totals::write(&mut text, &[], None);
     queue(&mut text, &[], &[]);
+    streams::write(&mut text, &[], None);
     gauges(&mut text, &Counts::default());
     super::Registry::default().write(&mut text);
     text.families().to_vec()
@@ -57,17 +60,19 @@ fn store_up(text: &mut Text, up: bool) {
     text.sample("weir_store_up", &[], f64::from(u8::from(up)));
 }
 
-type FromStore = (Vec<RunTotal>, Vec<(TenantId, u64)>, Vec<(TenantId, u64)>, Counts);
+type FromStore = (Vec<RunTotal>, Vec<(TenantId, u64)>, Vec<Run>, Counts);
 
 async fn from_store(platform: &Platform) -> Result<FromStore> {
     let system = platform.store.system();
+    Ok((system.run_totals().await?, system.queue_depth().await?, system.active_runs().await?, system.counts().await?))
+}
+
+fn running(active: &[Run]) -> Vec<(TenantId, u64)> {
     let mut running = std::collections::BTreeMap::<TenantId, u64>::new();
-    for run in system.active_runs().await? {
-        if run.status == RunStatus::Running {
-            *running.entry(run.tenant_id).or_default() += 1;
-        }
+    for run in active.iter().filter(|run| run.status == RunStatus::Running) {
+        *running.entry(run.tenant_id.clone()).or_default() += 1;
     }
-    Ok((system.run_totals().await?, system.queue_depth().await?, running.into_iter().collect(), system.counts().await?))
+    running.into_iter().collect()
 }
 
 fn queue(text: &mut Text, depths: &[(TenantId, u64)], running: &[(TenantId, u64)]) {

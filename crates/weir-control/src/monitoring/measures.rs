@@ -33,7 +33,7 @@ const fn measure(name: &'static str, unit: &'static str, fold: Fold, help: &'sta
 }
 
 /// All of them. A rule on another name is legal: it folds with [`Fold::Mean`] over whatever points have it.
-pub const MEASURES: [Measure; 19] = [
+pub const MEASURES: [Measure; 22] = [
     measure("rows_read", "rows", Fold::Sum, "rows out of the sources"),
     measure("rows_written", "rows", Fold::Sum, "rows visible in the sinks"),
     measure("rows_filtered", "rows", Fold::Sum, "rows taken out by filters"),
@@ -50,6 +50,14 @@ pub const MEASURES: [Measure; 19] = [
         "from when the run was due to when its data were there; of a run that waits or goes on, until now",
     ),
     measure("lag_rows", "rows", Fold::Max, "rows that wait at the source of a stream without end, as far as it tells"),
+    measure(
+        "watermark_lag",
+        "seconds",
+        Fold::Max,
+        "how far the event time of a stream is behind the clock, the furthest of its flows",
+    ),
+    measure("late_rows", "rows", Fold::Sum, "rows that came behind the watermark"),
+    measure("state_bytes", "bytes", Fold::Max, "memory that a stream's open windows, joins and memories take"),
     measure("freshness", "seconds", Fold::Max, "age of the newest data: since the last run that succeeded"),
     measure("error_rate", "ratio", Fold::Mean, "dead letters by rows read; 1 for a run that failed"),
     measure("run_failed", "count", Fold::Sum, "1 for a run that failed, 0 for one that succeeded"),

@@ -3,7 +3,7 @@
 //! * [`Registry`]: what this process counts of itself; [`totals`]: what all runs add up to, from the database; [`export()`]: both as Prometheus text;
 //! * [`measures`] and [`points`]: a run as metric points; [`SeriesStore`]: where they are kept (embedded, or Apache Ignite);
 //! * [`collector`]: the loop that turns runs into points and totals; [`drift`]: what changed in the schemas;
-//! * [`alerts`]: the loop that measures alert rules; [`rehearse`]: what a rule would have done; [`dashboard()`] and [`job_metrics`]: what people look at.
+//! * [`alerts`]: the loop that measures alert rules; [`rehearse`]: what a rule would have done; [`dashboard()`], [`history()`] and [`job_metrics`]: what people look at.
 //!
 //! Not here: who is told of an alert ([`crate::events`]), and HTTP.
 
@@ -12,6 +12,7 @@ pub mod collector;
 mod dashboard;
 pub mod drift;
 mod export;
+mod history;
 mod ignite;
 pub mod measures;
 pub mod points;
@@ -21,6 +22,7 @@ mod reference;
 mod registry;
 mod rehearsal;
 mod series;
+mod streams;
 mod text;
 pub mod totals;
 
@@ -28,6 +30,7 @@ pub use dashboard::{
     Cost, Dashboard, FailingJob, FiringAlert, JobMetrics, Queue, Sample, Throughput, Worst, dashboard, job_metrics,
 };
 pub use export::{export, export_tenant};
+pub use history::{History, Step, history};
 pub use ignite::Ignite;
 pub use registry::{InFlight, Registry};
 pub use rehearsal::{Measured, Rehearsal, Rehearsed, rehearse};

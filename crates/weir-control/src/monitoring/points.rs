@@ -60,6 +60,10 @@ pub struct Sums {
     pub bytes_written: u64,
     /// Rows that wait at the sources, as far as they tell.
     pub lag_rows: Option<u64>,
+    /// Milliseconds that the watermark is behind the clock; the furthest.
+    pub watermark_lag_ms: Option<i64>,
+    /// Rows that came behind the watermark, and bytes of state in memory, of streams with event time.
+    pub event_time: Option<(u64, u64)>,
 }
 
 impl Sums {
@@ -73,6 +77,12 @@ impl Sums {
             bytes_read: sum.bytes_read.saturating_add(stream.bytes_read),
             bytes_written: sum.bytes_written.saturating_add(stream.bytes_written),
             lag_rows: sum.lag_rows.into_iter().chain(stream.lag_rows).reduce(u64::saturating_add),
+            watermark_lag_ms: sum.watermark_lag_ms.max(stream.event_time.and_then(|time| time.lag_ms)),
+            event_time: sum
+                .event_time
+                .into_iter()
+                .chain(stream.event_time.map(|time| (time.rows_late, time.state_bytes)))
+                .reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1))),
         })
     }
 
@@ -112,7 +122,7 @@ fn newest_attempt_seconds(run: &Run, until: Option<DateTime<Utc>>) -> f64 {
 pub fn due_at(run: &Run) -> DateTime<Utc> {
     match &run.trigger {
         Trigger::Schedule { fire_at } => *fire_at,
-        Trigger::Manual | Trigger::Dependency { .. } => run.queued_at,
+        Trigger::Manual | Trigger::Dependency { .. } | Trigger::Replay { .. } => run.queued_at,
     }
 }
 
@@ -194,6 +204,10 @@ fn counts(sums: &Sums) -> Vec<(&'static str, f64)> {
         ("bytes_written", sums.bytes_written as f64),
     ];
     values.extend(sums.lag_rows.map(|rows| ("lag_rows", rows as f64)));
+    // Times of tomorrow make no lag.
+    values.extend(sums.watermark_lag_ms.map(|ms| ("watermark_lag", ms.max(0) as f64 / 1e3)));
+    values.extend(sums.event_time.map(|(late, _)| ("late_rows", late as f64)));
+    values.extend(sums.event_time.map(|(_, bytes)| ("state_bytes", bytes as f64)));
     values
 }
 
@@ -229,7 +243,7 @@ pub fn error_type(error: Option<&Value>) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-    use weir_store::model::StreamCounts;
+    use weir_store::model::{EventTime, StreamCounts};
 
     pub(crate) fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
@@ -259,6 +273,8 @@ mod tests {
                     bytes_read: 1000,
                     bytes_written: 900,
                     lag_rows: Some(30),
+                    event_time: Some(EventTime { watermark_ms: Some(0), lag_ms: Some(2_500), state_bytes: 70, rows_late: 3 }),
+                    ..StreamCounts::default()
                 },
                 StreamCounts {
                     name: "b".into(),
@@ -326,6 +342,8 @@ mod tests {
         let (first, look) = of_running(&run(RunStatus::Running), &route(), None, at(20));
         assert_eq!(value(&first, "rows_per_second"), Some(19.0));
         assert_eq!((value(&first, "processing_lag"), value(&first, "lag_rows")), (Some(20.0), Some(42.0)));
+        let time = ["watermark_lag", "late_rows", "state_bytes"].map(|metric| value(&first, metric));
+        assert_eq!(time, [Some(2.5), Some(3.0), Some(70.0)]);
         let mut silent = run(RunStatus::Running);
         silent.streams.iter_mut().for_each(|stream| stream.lag_rows = None);
         assert_eq!(value(&of_running(&silent, &route(), None, at(20)).0, "lag_rows"), None);

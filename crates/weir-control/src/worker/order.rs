@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use weir_error::{Error, Kind, Result, Retry, Secret};
 
+use super::letters::LetterErrand;
 use crate::files::FileBucket;
 
 /// The version of the order that this build writes and reads. Worker and child are the same program, so there is never another one in
@@ -50,6 +51,8 @@ pub enum Verb {
     },
     /// How the job's logs stand.
     Journal,
+    /// How far the job's streams are.
+    Positions,
     /// Let a stream go on that waits for an approval.
     Approve {
         /// The stream.
@@ -61,6 +64,16 @@ pub enum Verb {
         stream: String,
         /// Only of the rows for which this holds, in the source's SQL.
         only: Option<String>,
+    },
+    /// Something about the job's dead letters.
+    DeadLetters {
+        /// What.
+        errand: LetterErrand,
+    },
+    /// A run: dead letters once more through the pipeline, and nothing else.
+    Replay {
+        /// The name under which they were chosen.
+        letters: String,
     },
 }
 

@@ -17,12 +17,16 @@ const MOST_LINES: usize = 10_000;
 const MOST_BYTES: usize = 8 << 20;
 /// Streams whose counts are kept; the engine's report has them all.
 const MOST_STREAMS: usize = 10_000;
+/// Nodes and edges that are kept, over all streams; the engine's report has them all.
+const MOST_PARTS: usize = 20_000;
 /// Lines that wait for a slow database.
 const MOST_WAITING: usize = 2_000;
 
 /// Collects what is to be told, and tells it when asked.
 pub struct Record {
     streams: BTreeMap<String, StreamCounts>,
+    /// Their nodes and edges.
+    parts: usize,
     changed: bool,
     waiting: Vec<NewLogLine>,
     lines: usize,
@@ -43,6 +47,7 @@ impl Record {
         // One batch on its way, none behind it: while the database is slow, counts are merged here.
         let (out, inbox) = mpsc::channel(1);
         Self {
+            parts: begun.iter().map(|stream| stream.nodes.len() + stream.edges.len()).sum(),
             streams: begun.into_iter().map(|stream| (stream.name.clone(), stream)).collect(),
             changed: false,
             waiting: Vec::new(),
@@ -59,7 +64,15 @@ impl Record {
         match said {
             Said::Counts(counts) => {
                 if self.streams.len() < MOST_STREAMS || self.streams.contains_key(&counts.name) {
+                    let mut counts = counts;
                     let known = self.streams.entry(counts.name.clone()).or_default();
+                    let parts = |counts: &StreamCounts| counts.nodes.len() + counts.edges.len();
+                    let others = self.parts - parts(known);
+                    if others + parts(&counts) > MOST_PARTS {
+                        counts.nodes.clear();
+                        counts.edges.clear();
+                    }
+                    self.parts = others + parts(&counts);
                     // What only the end knows stays as it was.
                     *known = StreamCounts { rows_filtered: known.rows_filtered, bytes_written: known.bytes_written, ..counts };
                     self.changed = true;

@@ -1,11 +1,19 @@
 //! What a child says, understood: counts, log lines, the report. Whatever is none of these is a log line.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use weir_store::model::{NewLogLine, StreamCounts};
+use weir_store::model::{EdgeCounts, NewLogLine, NodeCounts, StreamCounts};
 
 use super::lines::{Line, MAX_LOG_BYTES, clean};
 use super::scrub::Scrubber;
+
+/// Nodes, and edges, of one stream that are kept.
+const MOST_PARTS: usize = 200;
+/// Splits of one stream whose lag is kept.
+const MOST_SPLITS: usize = 64;
 
 /// One line, understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +86,10 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
                 rows_dead: number(&event, "rows_dead"),
                 bytes_read: number(&event, "bytes_read"),
                 lag_rows: event.get("lag_rows").and_then(Value::as_u64),
+                lag_splits: part::<BTreeMap<String, u64>>(&mut event, "lag_splits").into_iter().take(MOST_SPLITS).collect(),
+                event_time: part(&mut event, "event_time"),
+                nodes: nodes(part(&mut event, "nodes")),
+                edges: edges(part(&mut event, "edges")),
                 ..StreamCounts::default()
             }));
         }
@@ -99,6 +111,28 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
         Some((stream, rows, bytes)) => Said::Finished(stream, rows, bytes, line),
         None => Said::Log(line),
     })
+}
+
+/// A part of an event, or of a report, in the shape that it should have; else nothing.
+pub(crate) fn part<T: DeserializeOwned + Default>(whole: &mut Value, name: &str) -> T {
+    whole.get_mut(name).map(Value::take).and_then(|part| serde_json::from_value(part).ok()).unwrap_or_default()
+}
+
+/// Nodes as they are stored: not too many, with clean names.
+pub(crate) fn nodes(mut nodes: Vec<NodeCounts>) -> Vec<NodeCounts> {
+    nodes.truncate(MOST_PARTS);
+    nodes.iter_mut().for_each(|node| node.node = tame(&node.node));
+    nodes
+}
+
+/// The same of edges.
+pub(crate) fn edges(mut edges: Vec<EdgeCounts>) -> Vec<EdgeCounts> {
+    edges.truncate(MOST_PARTS);
+    for edge in &mut edges {
+        (edge.from, edge.to) = (tame(&edge.from), tame(&edge.to));
+        edge.port = edge.port.as_deref().map(tame);
+    }
+    edges
 }
 
 /// A log line of now.
@@ -184,6 +218,15 @@ mod tests {
             ..StreamCounts::default()
         };
         assert_eq!(counts, Said::Counts(expected));
+        let told = said(
+            r#"{"event":"progress","stream":"s","lag_splits":{"p0":3},"event_time":{"watermark_ms":5,"state_bytes":7,"rows_late":1},
+                "nodes":[{"node":"a","rows_in":null,"bytes_in":null,"rows_out":3,"bytes_out":30,"rows_dead":1}],
+                "edges":[{"from":"a","to":"b","rows":3,"bytes":null}]}"#,
+            Pipe::Output,
+        );
+        let Said::Counts(told) = told else { panic!("{told:?}") };
+        assert_eq!((told.lag_splits["p0"], told.event_time.unwrap().watermark_ms), (3, Some(5)));
+        assert_eq!((told.nodes[0].rows_out, told.nodes[0].rows_dead, told.edges[0].rows), (Some(3), 1, Some(3)));
         let started = logged(said(
             r#"{"event":"started","run_id":"e","pipeline":"p","mode":"batch","attempt":2,"note":"going on with run e (attempt 2)"}"#,
             Pipe::Output,
@@ -227,6 +270,10 @@ mod tests {
         assert!(line.message.len() <= MAX_LOG_BYTES && !line.message.contains('\x1b') && line.event.is_none());
         let counts = said(r#"{"event":"progress","stream":"a\u001bb\nc","rows_read":-5,"rows_written":"many"}"#, Pipe::Output);
         assert!(matches!(counts, Said::Counts(c) if c.name == "ab c" && c.rows_read == 0 && c.rows_written == 0));
+        let edge = r#"{"from":"a","to":"b","rows":1}"#;
+        let many = format!(r#"{{"event":"progress","stream":"s","edges":[{}],"nodes":7}}"#, vec![edge; 5_000].join(","));
+        let Said::Counts(counts) = said(&many, Pipe::Output) else { panic!("no counts") };
+        assert_eq!((counts.edges.len(), counts.edges[0].from.as_str(), counts.nodes.len()), (MOST_PARTS, "a", 0));
     }
 
     #[test]

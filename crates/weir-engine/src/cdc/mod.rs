@@ -49,6 +49,7 @@ use weir_spec::{JournalPolicy, WhenFull};
 
 use crate::events::{JournalProgress, Progress, RunEvent};
 use crate::flow::{self, FlowOutcome};
+use crate::gates::{self, GateGauges};
 use crate::memory;
 use crate::queue;
 use crate::report::StreamReport;
@@ -138,6 +139,7 @@ struct Gauge {
     applied: AtomicU64,
     dead: AtomicU64,
     bytes: AtomicU64,
+    gates: GateGauges,
 }
 
 impl Shared {
@@ -244,8 +246,13 @@ impl Log<'_> {
             waiting: watch::Sender::new(false),
             over: CancellationToken::new(),
             policy: self.policy.clone(),
-            gauges: self.flows.iter().map(|_| Gauge::default()).collect(),
+            gauges: self
+                .flows
+                .iter()
+                .map(|flow| Gauge { gates: GateGauges::new(flow.gates.len()), ..Gauge::default() })
+                .collect(),
         });
+        appliers.iter().for_each(|applier| applier.tell_sums(&shared));
         // The limit may have been lowered since.
         shared.trim()?;
         for flow in &self.flows {
@@ -426,6 +433,8 @@ impl Log<'_> {
                     total.set_aside += kept.set_aside;
                     total.dead = kept.dead.saturating_sub(kept.set_aside) + total.set_aside;
                     total.filtered += kept.filtered;
+                    // Each gate is counted on one way.
+                    gates::add(&mut total.gates, &kept.gates);
                     // Each sink's node reads the log by itself: what one of them counted is what all count.
                     if total.rules.is_empty() {
                         total.rules = kept.rules;
@@ -442,8 +451,12 @@ impl Log<'_> {
         let told = self.flows.iter().zip(counts).map(|(flow, counts)| {
             let own: Vec<&CommitReport> = reports.by_ref().take(flow.outputs.len()).collect();
             let written: u64 = counts.written.iter().sum();
+            let reports: Vec<CommitReport> = own.iter().map(|report| (*report).clone()).collect();
+            let (nodes, edges) = gates::told(&flow.gates, &gates::of(&flow.gates, &counts.gates), &reports);
             FlowOutcome {
                 report: StreamReport {
+                    nodes,
+                    edges,
                     name: flow.name.clone(),
                     rows_read: counts.read,
                     rows_written: written,
@@ -469,7 +482,10 @@ impl Log<'_> {
             waiting: *shared.waiting.borrow(),
         };
         for (flow, gauge) in self.flows.iter().zip(&shared.gauges) {
+            let (nodes, edges) = gauge.gates.told(&flow.gates);
             shared.context.tell(RunEvent::Progress(Progress {
+                nodes,
+                edges,
                 stream: flow.name.clone(),
                 rows_read: gauge.read.load(Ordering::Relaxed),
                 rows_written: gauge.applied.load(Ordering::Relaxed),

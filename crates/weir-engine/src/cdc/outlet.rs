@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 use weir_connect::{ChangeBatch, DeadLetter, DeleteMode, Op, SchemaChange, StreamInfo, TransactionMark};
 use weir_error::{Error, Kind, Result};
 use weir_plan::changes::with_metadata;
-use weir_plan::{ColumnWay, Flow, FlowOutput, MetadataColumn, OutputWay, Replan, RowOutput, RowProgram, RuleCount};
+use weir_plan::gates::count;
+use weir_plan::{ColumnWay, Flow, FlowOutput, Gate, MetadataColumn, OutputWay, Passed, Replan, RowOutput, RowProgram, RuleCount};
 
 use super::codec;
 use super::shape::Shape;
@@ -39,6 +40,7 @@ pub(super) struct Maker {
     /// The key that the pipeline gives, if it is not the stream's.
     key: Option<Vec<String>>,
     deletes: DeleteMode,
+    gates: Arc<[Gate]>,
 }
 
 /// The way of one stream, in one shape, into one target.
@@ -52,6 +54,10 @@ pub(super) struct Outlet {
     /// The schema of what is sent: every column may be NULL.
     sent: SchemaRef,
     deletes: DeleteMode,
+    /// Of the flow.
+    gates: Arc<[Gate]>,
+    /// Place among the flow's outputs: what leads to several is counted on the way to the first.
+    output: usize,
 }
 
 /// What the program does for this target.
@@ -75,6 +81,8 @@ pub(super) struct Sent {
     pub dead: Vec<DeadLetter>,
     /// What the rules of the way counted.
     pub rules: Vec<RuleCount>,
+    /// What passed the gates that are counted on this way. A delete passes all of them, and adds no bytes where a program leaves some of it.
+    pub passed: Vec<Passed>,
 }
 
 impl Maker {
@@ -88,6 +96,7 @@ impl Maker {
             metadata: output.metadata.clone(),
             key,
             deletes: output.deletes,
+            gates: flow.gates.as_slice().into(),
         }
     }
 
@@ -117,6 +126,8 @@ impl Maker {
                 schema,
                 key,
                 deletes: self.deletes,
+                gates: self.gates.clone(),
+                output: self.output,
             });
         };
         let stream = StreamInfo { schema: shape.schema.clone(), primary_key: shape.key.clone(), ..self.stream.clone() };
@@ -138,7 +149,8 @@ impl Maker {
 
     fn through(&self, way: Way, schema: SchemaRef, key: Vec<String>) -> Outlet {
         let (metadata, sent) = (self.metadata.clone(), nullable(&schema));
-        Outlet { way: Some(way), metadata, sent, schema, key, deletes: self.deletes }
+        let (deletes, gates, output) = (self.deletes, self.gates.clone(), self.output);
+        Outlet { way: Some(way), metadata, sent, schema, key, deletes, gates, output }
     }
 
     /// The same; if the transforms were changed and do not fit the shape, what the target had got in it (see [`Outlet::saved`]). Then
@@ -203,13 +215,20 @@ impl Outlet {
 
     /// What the target gets of a batch.
     pub(super) fn send(&self, batch: &ChangeBatch) -> Result<Sent> {
-        let sent = match &self.way {
+        let mut sent = match &self.way {
             Some(way) => self.through(way, batch)?,
             None => {
                 let written = batch.ops.len() as u64;
-                Sent { written, filtered: 0, dead: Vec::new(), rules: Vec::new(), batch: Some(batch.clone()) }
+                let mut passed = vec![Passed::default(); self.gates.len()];
+                count(&mut passed, &(0..self.gates.len()).collect::<Vec<_>>(), &batch.rows);
+                Sent { written, filtered: 0, dead: Vec::new(), rules: Vec::new(), batch: Some(batch.clone()), passed }
             }
         };
+        for (passed, gate) in sent.passed.iter_mut().zip(self.gates.iter()) {
+            if gate.leads_to != self.output {
+                *passed = Passed::default();
+            }
+        }
         match sent.batch {
             Some(batch) if !self.metadata.is_empty() => Ok(Sent { batch: Some(self.with_columns(batch)?), ..sent }),
             batch => Ok(Sent { batch, ..sent }),
@@ -257,7 +276,8 @@ impl Outlet {
         // The program was planned for columns that may be NULL; metadata of fields is as it was.
         let input = RecordBatch::try_new(nullable(&way.input), input.columns().to_vec()).map_err(broken)?;
         let sparse = batch.absent.iter().any(Option::is_some);
-        let done = way.apply(&input, sparse)?;
+        let mut passed = vec![Passed::default(); self.gates.len()];
+        let done = way.apply(&input, sparse, &mut passed)?;
         let left = survivors(&done, origins.len());
         let removed = way.removed(&done, &left, &origins, &batch.ops, &input)?;
         let absent = way.absent(batch, &left.iter().map(|&at| origins[at]).collect::<Vec<_>>())?;
@@ -273,15 +293,16 @@ impl Outlet {
         let mut lines: Vec<Line> = left.iter().enumerate().map(|(at, &row)| (origins[row], Place::Program(at))).collect();
         lines.extend((0..rows).filter(|&row| !keeps.value(row)).map(|row| (row, Place::Delete(row))));
         let deletes = rows - origins.len();
+        passed.iter_mut().for_each(|passed| passed.rows += deletes as u64);
         let (written, filtered, dead, rules) = (lines.len() as u64, done.filtered, done.dead, done.rules);
         lines.extend(removed.iter().map(|&row| (row, Place::Removed(row))));
         lines.sort_by_key(|(row, _)| *row);
         debug_assert_eq!(written as usize, left.len() + deletes);
         if lines.is_empty() {
-            return Ok(Sent { batch: None, written, filtered, dead, rules });
+            return Ok(Sent { batch: None, written, filtered, dead, rules, passed });
         }
         let batch = self.assemble(way, batch, &done.batch, &absent, &lines)?;
-        Ok(Sent { batch: Some(batch), written, filtered, dead, rules })
+        Ok(Sent { batch: Some(batch), written, filtered, dead, rules, passed })
     }
 
     /// The changes of these lines.
@@ -424,10 +445,10 @@ impl Way {
     }
 
     /// `sparse`: the log may have left values out.
-    fn apply(&self, input: &RecordBatch, sparse: bool) -> Result<RowOutput> {
+    fn apply(&self, input: &RecordBatch, sparse: bool, passed: &mut [Passed]) -> Result<RowOutput> {
         let program =
             self.program.as_ref().ok_or_else(|| Error::internal("changes go through transforms that do not fit them"))?;
-        let mut outputs = program.apply(input)?;
+        let mut outputs = program.apply_counting(input, passed)?;
         if self.output >= outputs.len() {
             return Err(Error::internal("a program gave fewer outputs than the flow has"));
         }
@@ -513,7 +534,7 @@ impl Way {
                 continue;
             }
             // Taken out, or set aside? Where both happened each row is asked.
-            if done.dead.is_empty() || self.apply(&input.slice(row, 1), false)?.filtered > 0 {
+            if done.dead.is_empty() || self.apply(&input.slice(row, 1), false, &mut [])?.filtered > 0 {
                 removed.push(origins[row]);
             }
         }

@@ -95,6 +95,7 @@ fn maker(mixed: bool, deletes: DeleteMode) -> Maker {
         metadata: Vec::new(),
         key: None,
         deletes,
+        gates: [].into(),
     }
 }
 

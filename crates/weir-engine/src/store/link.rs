@@ -12,6 +12,7 @@ use serde_json::Value;
 use weir_connect::CommitReport;
 use weir_error::{Error, Result};
 
+use super::letters::LetterCall;
 use super::tables::Tables;
 use super::{Epoch, FlowPlace, Keep, ReaderRecord, SetAside, StreamState, Wanted};
 
@@ -64,9 +65,12 @@ pub enum StateCall {
     ConfirmEpoch { place: Place, epoch: u64, keep: Keep },
     Epochs { place: Place },
     Forget { place: Place, only: Option<u64> },
+    Letters { pipeline: String, run_id: String, after: i64 },
     Wish { pipeline: String, node: String, wanted: Wanted },
     Wishes { pipeline: String, node: String },
     Granted { pipeline: String, ids: Vec<String> },
+    Positions { pipeline: String },
+    Dead(LetterCall),
 }
 
 impl Tables {
@@ -91,9 +95,12 @@ impl Tables {
             C::ConfirmEpoch { place, epoch, keep } => told(self.confirm_epoch(&place.as_ref(), epoch, keep).await?),
             C::Epochs { place } => told(self.epochs(&place.as_ref()).await?),
             C::Forget { place, only } => told(self.forget(&place.as_ref(), only).await?),
+            C::Letters { pipeline, run_id, after } => told(self.letters(&pipeline, &run_id, after).await?),
             C::Wish { pipeline, node, wanted } => told(self.wish(&pipeline, &node, &wanted).await?),
             C::Wishes { pipeline, node } => told(self.wishes(&pipeline, &node).await?),
             C::Granted { pipeline, ids } => told(self.granted(&pipeline, &ids).await?),
+            C::Positions { pipeline } => told(self.positions(&pipeline).await?),
+            C::Dead(call) => self.answer_letters(call).await,
         }
     }
 }
@@ -103,6 +110,6 @@ pub(super) fn typed<T: DeserializeOwned>(answer: Value) -> Result<T> {
     serde_json::from_value(answer).map_err(|error| Error::internal("an answer of the checkpoint store").caused_by(error))
 }
 
-fn told(answer: impl Serialize) -> Result<Value> {
+pub(super) fn told(answer: impl Serialize) -> Result<Value> {
     serde_json::to_value(answer).map_err(|error| Error::internal("an answer of the checkpoint store").caused_by(error))
 }

@@ -7,10 +7,14 @@
 //! * this file: what is stored, and [`StateStore`], through which the engine asks;
 //! * [`tables`]: the SQL, for a SQLite file per state folder (`weir run`) and for a PostgreSQL that many machines share (the platform);
 //! * [`link`]: the same questions over a wire, for a process that must not have the database's password;
-//! * [`inspect`]: what `weir state` and `weir dead` show and change.
+//! * [`positions`]: how far streams are, for people;
+//! * [`inspect`]: what `weir state` and `weir dead` show and change;
+//! * [`letters`]: dead letters as the platform shows them: found, corrected, given up, chosen for a replay.
 
 pub mod inspect;
+pub mod letters;
 pub mod link;
+pub mod positions;
 pub mod tables;
 
 use std::path::{Path, PathBuf};
@@ -18,11 +22,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weir_connect::letters::KeptLetter;
 use weir_connect::{CommitReport, DeadLetter, SplitProgress};
 use weir_error::{Error, Result};
 use weir_plan::{RuleCount, add_rules};
 
 use crate::cursor::CursorState;
+use crate::gates::{self, GateCount};
 pub use crate::state::{Point, StateMark};
 use link::{StateCall, StateLink};
 use tables::Tables;
@@ -49,6 +55,9 @@ pub struct Counts {
     /// Rows that came behind the watermark.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late: u64,
+    /// What passed each gate of the flow; empty in checkpoints of a version that did not count them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateCount>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -56,7 +65,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Counts {
-    /// Adds another epoch's counters.
+    /// Adds the counters of a later epoch.
     pub fn add(&mut self, other: &Counts) {
         self.read += other.read;
         self.filtered += other.filtered;
@@ -65,6 +74,7 @@ impl Counts {
         self.set_aside += other.set_aside;
         self.late += other.late;
         add_rules(&mut self.rules, &other.rules);
+        gates::add(&mut self.gates, &other.gates);
         if self.written.len() < other.written.len() {
             self.written.resize(other.written.len(), 0);
         }
@@ -415,6 +425,16 @@ impl StateStore {
     /// Forgets epochs of a flow, with their dead letters: all of them (`only: None`, the flow starts over) or one.
     pub async fn forget(&self, place: &FlowPlace<'_>, only: Option<u64>) -> Result<()> {
         ask!(self, tables => tables.forget(place, only), StateCall::Forget { place: place.into(), only })
+    }
+
+    /// Dead letters of a run with numbers above `after`, in their order: the next few megabytes, at least one if there is any. Those of an epoch that a
+    /// sink may not have, and all behind them, are not among them yet.
+    pub async fn letters(&self, pipeline: &str, run_id: &str, after: i64) -> Result<Vec<KeptLetter>> {
+        ask!(self, tables => tables.letters(pipeline, run_id, after), StateCall::Letters {
+            pipeline: pipeline.into(),
+            run_id: run_id.into(),
+            after,
+        })
     }
 
     /// Asks something of the log of a source node. Durable; whoever runs the pipeline looks for it now and then. What is asked for already is not

@@ -18,6 +18,7 @@ use super::lane::{Common, Happening, StreamLane, Work};
 use super::turn::{Base, Turn};
 use crate::events::{EventTimeProgress, Progress, RunEvent};
 use crate::flow::{FlowOutcome, Gauges};
+use crate::gates;
 use crate::memory;
 use crate::report::StreamReport;
 use crate::run::RunContext;
@@ -39,7 +40,7 @@ enum End {
 
 /// Executes a flow until it is stopped, or everything that was there has arrived, going on from whatever an earlier attempt left.
 pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) -> Result<FlowOutcome> {
-    let gauges = Arc::new(Gauges::default());
+    let gauges = Gauges::of(flow);
     let mut found = Turn::find(context, flow, &gauges).await?;
     let before = context.store.flow(&context.identity.run_id, &flow.name).await?;
     let works = works(context, flow, found.state.take(), &gauges).await?;
@@ -54,7 +55,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
         }
     }
     found.turn.begin(&found.progress).await?;
-    tell_sums(&gauges, &found.turn.base, &found.counts);
+    tell_sums(&gauges, flow, &found.turn.base, &found.counts);
     context.tell(RunEvent::StreamStarted { stream: flow.name.clone(), estimated_rows: None, estimated_bytes: None });
     // Durable, perhaps never told.
     inputs.committed(found.progress.values().filter(|part| part.position.is_some() || part.done)).await?;
@@ -62,6 +63,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
     let common = Arc::new(Common {
         context: context.clone(),
         flow: flow.name.clone(),
+        gates: flow.gates.as_slice().into(),
         pace,
         preparations: match &flow.program {
             Program::Keyed(program) => keyed::preparations(program.as_ref(), flow),
@@ -249,7 +251,7 @@ impl<'f> Stream<'f> {
 }
 
 /// The counters go on from what is durable.
-fn tell_sums(gauges: &Gauges, base: &Base, turn: &Counts) {
+fn tell_sums(gauges: &Gauges, flow: &Flow, base: &Base, turn: &Counts) {
     let mut sums = base.counts.clone();
     sums.add(turn);
     gauges.read.store(sums.read, Ordering::Relaxed);
@@ -258,10 +260,14 @@ fn tell_sums(gauges: &Gauges, base: &Base, turn: &Counts) {
     gauges.late.store(sums.late, Ordering::Relaxed);
     gauges.written.store(sums.written.iter().sum(), Ordering::Relaxed);
     gauges.bytes.store(sums.bytes_read, Ordering::Relaxed);
+    gauges.gates.set(&gates::of(&flow.gates, &sums.gates));
 }
 
 fn tell_progress(common: &Common, gauges: &Gauges, started: Instant) {
+    let (nodes, edges) = gauges.gates.told(&common.gates);
     common.context.tell(RunEvent::Progress(Progress {
+        nodes,
+        edges,
         stream: common.flow.clone(),
         rows_read: gauges.read.load(Ordering::Relaxed),
         rows_written: gauges.written.load(Ordering::Relaxed),
@@ -292,7 +298,10 @@ fn event_time(gauges: &Gauges) -> EventTimeProgress {
 fn report(flow: &Flow, base: &Base) -> StreamReport {
     let counts = &base.counts;
     let written: u64 = counts.written.iter().sum();
+    let (nodes, edges) = gates::told(&flow.gates, &gates::of(&flow.gates, &counts.gates), &base.reports);
     StreamReport {
+        nodes,
+        edges,
         name: flow.name.clone(),
         rows_read: counts.read,
         rows_written: written,

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{Batch, Event, SplitProgress};
 use weir_error::{Error, Kind, Result};
-use weir_plan::RowProgram;
 use weir_plan::streaming::Pace;
+use weir_plan::{Gate, RowProgram};
 
 use super::inputs::{Inputs, Named};
 use super::keyed::Keyed;
@@ -26,6 +26,7 @@ use crate::writing::{Rows, Writing};
 pub(super) struct Common {
     pub(super) context: Arc<RunContext>,
     pub(super) flow: String,
+    pub(super) gates: Arc<[Gate]>,
     pub(super) pace: Pace,
     pub(super) inputs: Inputs,
     /// What is done to batches beside the lane, by input; empty if nothing is.
@@ -250,7 +251,7 @@ impl StreamLane {
             Signal::Prepared(batch) => self.prepared(slot, batch, writing, happening).await?,
             Signal::Event(Ok(Event::Dead(letter))) => {
                 happening.took(1, letter.payload.len() as u64);
-                writing.dead(letter);
+                writing.dead(letter, self.slots[slot].input);
                 if let Work::Keyed(keyed) = &mut self.work {
                     keyed.broken(slot);
                 }

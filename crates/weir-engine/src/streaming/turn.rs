@@ -161,6 +161,7 @@ impl Turn {
             flow: flow.name.clone(),
             targets,
             sinks: flow.outputs.iter().map(|output| output.node.clone()).collect(),
+            gates: flow.gates.as_slice().into(),
             gauges: gauges.clone(),
             todo: std::sync::Mutex::default(),
         });

@@ -86,6 +86,8 @@ struct Rig {
     lanes: usize,
     refuses: Option<usize>,
     wire: bool,
+    /// Where dead letters go.
+    letters: Option<Arc<MemorySink>>,
 }
 
 impl Rig {
@@ -102,12 +104,19 @@ impl Rig {
             relational: false,
             source,
             sinks,
-            folder: tempfile::tempdir().unwrap(),
+            folder: weir_testkit::memory_folder(),
             cursor: false,
             lanes: 1,
             refuses: None,
             wire: false,
+            letters: None,
         }
+    }
+
+    /// The same, and its dead letters go somewhere.
+    fn with_letters(self, co_committed: bool) -> Self {
+        let sink = MemorySink { world: Arc::default(), faults: self.faults().clone(), co_committed };
+        Self { letters: Some(Arc::new(sink)), ..self }
     }
 
     fn faults(&self) -> &Arc<Faults> {
@@ -140,31 +149,32 @@ impl Rig {
     fn plan(&self) -> Plan {
         let pipeline = Pipeline {
             name: "numbers".into(),
-            dead_letters: weir_spec::DeadLetterPolicy { allow: 100 },
+            dead_letters: weir_spec::DeadLetterPolicy { allow: 100, to: None },
             ..serde_json::from_value(serde_json::json!({
                 "name": "", "mode": "batch", "nodes": [], "connections": {}, "on_loss": {}, "alerts": [], "labels": {},
                 "dead_letters": {"allow": 0}
             }))
             .unwrap()
         };
-        let outputs = self
-            .sinks
-            .iter()
-            .enumerate()
-            .map(|(index, sink)| FlowOutput {
-                node: format!("sink{index}"),
-                connector: "memory".into(),
-                sink: sink.clone(),
-                stream: "numbers".into(),
-                schema: memory::schema(),
-                write_mode: WriteMode::Append,
-                key: vec![],
-                on_schema_change: SchemaChangePolicy::Evolve,
-                on_loss: OnLoss::default(),
-                deletes: weir_connect::DeleteMode::Hard,
-                metadata: vec![],
-            })
-            .collect();
+        let output = |node: String, sink: &Arc<MemorySink>| FlowOutput {
+            node,
+            connector: "memory".into(),
+            sink: sink.clone(),
+            stream: "numbers".into(),
+            schema: memory::schema(),
+            write_mode: WriteMode::Append,
+            key: vec![],
+            on_schema_change: SchemaChangePolicy::Evolve,
+            on_loss: OnLoss::default(),
+            deletes: weir_connect::DeleteMode::Hard,
+            metadata: vec![],
+        };
+        let letters = self.letters.as_ref().map(|sink| FlowOutput {
+            stream: "dead_letters".into(),
+            schema: weir_connect::letters::schema(),
+            ..output("dead_letters".into(), sink)
+        });
+        let outputs = self.sinks.iter().enumerate().map(|(index, sink)| output(format!("sink{index}"), sink)).collect();
         let flow = Flow {
             name: "numbers".into(),
             inputs: vec![FlowInput {
@@ -182,11 +192,13 @@ impl Rig {
                 Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses }))
             },
             outputs,
+            gates: vec![],
             replan: None,
         };
         Plan {
             pipeline: Arc::new(pipeline),
             flows: vec![flow],
+            letters,
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],
@@ -240,6 +252,12 @@ async fn crashes_survived(make: impl Fn() -> Rig) -> usize {
                 assert_eq!(rig.visible(sink), expected(), "operation {nth}, after={after}, sink {sink}");
             }
             assert_eq!(rig.dead().await, ["number 193", "number 290", "number 96"], "operation {nth}, after={after}");
+            if let Some(letters) = &rig.letters {
+                let store = StateStore::open(rig.folder.path()).await.unwrap();
+                let kept: Vec<i64> =
+                    store.dead_list("numbers", 1000).await.unwrap().into_iter().map(|letter| letter.id).collect();
+                assert_eq!(letters.world.lock().unwrap().visible, kept, "operation {nth}, after={after}: letters, in order");
+            }
             let stream = &last.streams[0];
             assert_eq!(stream.rows_read, 300);
             assert_eq!(
@@ -297,6 +315,14 @@ async fn two_co_committed_sinks_agree_after_every_crash() {
 async fn a_wire_to_the_checkpoints_may_break_at_every_call() {
     for kinds in [&[false][..], &[true], &[false, true]] {
         let crashes = crashes_survived(|| Rig { wire: true, ..Rig::new(kinds, true) }).await;
+        assert!(crashes > 80, "only {crashes} places to crash at");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_of_a_batch_are_each_once_in_their_own_sink() {
+    for (rows, letters) in [(true, true), (false, false), (true, false)] {
+        let crashes = crashes_survived(|| Rig { wire: true, ..Rig::new(&[rows], true) }.with_letters(letters)).await;
         assert!(crashes > 80, "only {crashes} places to crash at");
     }
 }

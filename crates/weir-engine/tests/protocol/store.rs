@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_connect::{CommitReport, DeadLetter, Split, SplitProgress};
+use weir_engine::gates::GateCount;
 use weir_engine::store::link::{StateCall, StateLink};
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{
@@ -64,8 +65,17 @@ async fn process(tables: &Tables, tenant: &str, job: &str) -> (StateStore, tempf
 fn epoch(number: u64, prepared: bool, read: u64) -> Epoch {
     let split = Split { id: "s".into(), descriptor: json!({"n": 1}), estimated_rows: None, estimated_bytes: None };
     let progress = SplitProgress { split, position: Some(json!({"lsn": "0/1"})), done: false, rows: read };
-    let counts =
-        Counts { read, filtered: 1, dead: 1, written: vec![read - 2], bytes_read: 10, set_aside: 0, rules: vec![], late: 0 };
+    let counts = Counts {
+        read,
+        filtered: 1,
+        dead: 1,
+        written: vec![read - 2],
+        bytes_read: 10,
+        set_aside: 0,
+        rules: vec![],
+        late: 0,
+        gates: vec![GateCount { node: "in".into(), rows: read, ..GateCount::default() }],
+    };
     Epoch {
         number,
         prepared,

@@ -131,6 +131,8 @@ pub struct Rig {
     /// Name of the first sink's node.
     pub node: String,
     pub kinds: Vec<Way>,
+    /// Where dead letters go, and how.
+    pub letters: Option<(Way, Arc<dyn Sink>, Shown)>,
     pub faults: Arc<Faults>,
     pub folder: tempfile::TempDir,
     pub times: Times,
@@ -139,23 +141,36 @@ pub struct Rig {
     pub wire: bool,
 }
 
+fn sink(kind: Way, faults: &Arc<Faults>) -> (Arc<dyn Sink>, Shown) {
+    if kind == AtOnce {
+        let shown = Arc::new(Mutex::default());
+        return (Arc::new(Post { faults: faults.clone(), shown: Arc::clone(&shown) }), Shown::Post(shown));
+    }
+    let world = Arc::new(Mutex::new(World::default()));
+    let sink = MemorySink { world: world.clone(), faults: faults.clone(), co_committed: kind == CoCommitted };
+    (Arc::new(sink), Shown::World(world))
+}
+
+impl Shown {
+    /// In the order in which it became visible.
+    fn ids(&self) -> Vec<i64> {
+        match self {
+            Self::World(world) => world.lock().unwrap().visible.clone(),
+            Self::Post(shown) => shown.lock().unwrap().clone(),
+        }
+    }
+}
+
 impl Rig {
+    /// The same, and its dead letters go somewhere.
+    pub fn with_letters(self, kind: Way) -> Self {
+        let (to, shown) = sink(kind, &self.faults);
+        Self { letters: Some((kind, to, shown)), ..self }
+    }
+
     pub fn new(kinds: &[Way], times: Times) -> Self {
         let faults = Arc::new(Faults::default());
-        let make = |kind: &Way| -> (Arc<dyn Sink>, Shown) {
-            match kind {
-                AtOnce => {
-                    let shown = Arc::new(Mutex::default());
-                    (Arc::new(Post { faults: faults.clone(), shown: Arc::clone(&shown) }), Shown::Post(shown))
-                }
-                kind => {
-                    let world = Arc::new(Mutex::new(World::default()));
-                    let co_committed = *kind == CoCommitted;
-                    let sink = MemorySink { world: world.clone(), faults: faults.clone(), co_committed };
-                    (Arc::new(sink), Shown::World(world))
-                }
-            }
-        };
+        let make = |kind: &Way| sink(*kind, &faults);
         Self {
             topic: Arc::new(Topic::new(faults.clone(), 3, 9, true)),
             other: None,
@@ -163,8 +178,9 @@ impl Rig {
             sinks: kinds.iter().map(make).collect(),
             node: "sink0".into(),
             kinds: kinds.to_vec(),
+            letters: None,
             faults,
-            folder: tempfile::tempdir().unwrap(),
+            folder: weir_testkit::memory_folder(),
             times,
             lanes: 1,
             refuses: None,
@@ -181,17 +197,16 @@ impl Rig {
         .unwrap();
         let output = |(index, (sink, _)): (usize, &(Arc<dyn Sink>, Shown))| FlowOutput {
             node: if index == 0 { self.node.clone() } else { format!("sink{index}") },
-            connector: "memory".into(),
             sink: sink.clone(),
-            stream: "numbers".into(),
-            schema: schema(),
-            write_mode: WriteMode::Append,
-            key: vec![],
-            on_schema_change: SchemaChangePolicy::Evolve,
-            on_loss: OnLoss::default(),
-            deletes: DeleteMode::Hard,
-            metadata: vec![],
+            ..self.output()
         };
+        let letters = self.letters.as_ref().map(|(_, sink, _)| FlowOutput {
+            node: "dead_letters".into(),
+            sink: sink.clone(),
+            stream: "dead_letters".into(),
+            schema: letters::schema(),
+            ..self.output()
+        });
         let input = |(topic, node): (&Arc<Topic>, &str)| FlowInput {
             node: node.into(),
             connector: "topic".into(),
@@ -209,15 +224,33 @@ impl Rig {
                 None => Program::RowLocal(Arc::new(Odd { outputs: self.sinks.len(), refuses: self.refuses })),
             },
             outputs: self.sinks.iter().enumerate().map(output).collect(),
+            gates: vec![],
             replan: None,
         };
         Plan {
             pipeline: Arc::new(pipeline),
             flows: vec![flow],
+            letters,
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],
             actions: vec![],
+        }
+    }
+
+    fn output(&self) -> FlowOutput {
+        FlowOutput {
+            node: self.node.clone(),
+            connector: "memory".into(),
+            sink: self.sinks[0].0.clone(),
+            stream: "numbers".into(),
+            schema: schema(),
+            write_mode: WriteMode::Append,
+            key: vec![],
+            on_schema_change: SchemaChangePolicy::Evolve,
+            on_loss: OnLoss::default(),
+            deletes: DeleteMode::Hard,
+            metadata: vec![],
         }
     }
 
@@ -269,10 +302,7 @@ impl Rig {
     }
 
     pub fn shown(&self, sink: usize) -> Vec<i64> {
-        let mut rows = match &self.sinks[sink].1 {
-            Shown::World(world) => world.lock().unwrap().visible.clone(),
-            Shown::Post(shown) => shown.lock().unwrap().clone(),
-        };
+        let mut rows = self.sinks[sink].1.ids();
         rows.sort_unstable();
         rows
     }
@@ -320,7 +350,15 @@ impl Rig {
         let epochs = store.epochs(&place).await.unwrap();
         assert_eq!(epochs.len(), 1, "{told}");
         assert!(matches!(epochs[0].body.turn, Some(TurnMark::Begins { .. })), "{told}");
-        let splits = store.show("numbers").await.unwrap().splits;
+        if let Some((kind, _, shown)) = &self.letters {
+            let (mut there, kept) = (shown.ids(), store.dead_list("numbers", 1000).await.unwrap());
+            if *kind == AtOnce {
+                there = there.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+            }
+            assert_eq!(there, kept.into_iter().map(|letter| letter.id).collect::<Vec<_>>(), "{told}: letters, in order");
+        }
+        let mut splits = store.show("numbers").await.unwrap().splits;
+        splits.retain(|part| part.split != "letters");
         let rows: Vec<(String, i64)> =
             splits.iter().map(|part| (part.split.clone(), part.position.as_ref().unwrap().as_i64().unwrap())).collect();
         let mut all = Vec::new();
@@ -424,6 +462,26 @@ async fn a_sink_that_is_hurried_between_epochs_loses_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sinks_of_all_kinds_agree_in_one_flow() {
     survives(|| Rig { refuses: Some(1), ..Rig::new(&[Staged, CoCommitted, AtOnce], TURNS) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_each_once_in_their_own_sink_whatever_the_sinks_of_the_rows_are() {
+    for (rows, letters) in [(CoCommitted, CoCommitted), (Staged, Staged), (AtOnce, CoCommitted), (CoCommitted, AtOnce)] {
+        let make = || Rig { lanes: 2, refuses: Some(0), ..Rig::new(&[rows], EPOCHS) }.with_letters(letters);
+        let crashes = crashes_survived(make).await;
+        assert!(crashes > 50, "only {crashes} places to crash at");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_go_on_to_their_sink_after_a_stop() {
+    let rig = Rig { wire: false, lanes: 2, ..Rig::new(&[CoCommitted], EPOCHS) }.with_letters(Staged);
+    let first = rig.follow(27).await;
+    rig.check(&first, "stopped").await;
+    rig.topic.append(1, 150..160);
+    let second = rig.follow(37).await;
+    rig.check(&second, "stopped again").await;
+    assert_eq!(second.run_id, first.run_id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

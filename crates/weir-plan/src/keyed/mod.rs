@@ -38,6 +38,7 @@ use weir_connect::{DeadLetter, Result};
 pub(crate) use dedupe::Keep;
 pub(crate) use translate::{DedupeRule, TimeMark, translate};
 
+use crate::gates::Passed;
 use crate::model::{RowProgram, RuleCount};
 
 /// Event time of one input.
@@ -56,7 +57,8 @@ pub struct EventTime {
 
 /// A program with state.
 pub trait KeyedProgram: Send + Sync {
-    /// What is done to each batch of an input before it comes to the operators, and the schema then. It runs beside them, on other cores.
+    /// What is done to each batch of an input before it comes to the operators, and the schema then. It runs beside them, on other cores, and counts at
+    /// the gates before its end; those at its end are the operators'.
     /// The second output is the batch where its time is said ([`EventTime::said`]).
     fn prepare(&self, input: usize) -> (Arc<dyn RowProgram>, SchemaRef);
     /// Where an input has its time; `None`: no operator asks for it, and it does not hold the watermark back.
@@ -65,6 +67,10 @@ pub trait KeyedProgram: Send + Sync {
     fn operators(&self) -> Result<Box<dyn Operators>>;
     /// Tells apart programs that cannot read each other's state.
     fn fingerprint(&self) -> String;
+    /// The gate at which rows of an input count that have no time.
+    fn gate_of_untimed(&self, _input: usize) -> Option<usize> {
+        None
+    }
     /// What is kept and until when, for `weir plan`: `per_hour keeps a sum per country and window until 5s after its end`.
     fn reason(&self) -> String;
 }
@@ -82,6 +88,8 @@ pub struct Emitted {
     pub late: u64,
     /// What rules counted.
     pub rules: Vec<RuleCount>,
+    /// What has passed the gates of the flow; empty if nobody counts.
+    pub passed: Vec<Passed>,
 }
 
 /// One piece of state. Keys begin with the number of their operator (one byte) and are ordered as their bytes are.

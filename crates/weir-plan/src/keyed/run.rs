@@ -9,6 +9,7 @@ use weir_connect::Result;
 use weir_error::Error;
 
 use super::{Emitted, EventTime, KeyedProgram, Operators, StateChange, Stored};
+use crate::gates;
 use crate::model::{RowProgram, add_rules};
 
 /// What an operator gave.
@@ -70,6 +71,8 @@ pub(super) struct KeyedFlow {
     /// Per operator: how far the times of its rows may be behind the watermark of the flow, because operators before it hold rows back.
     /// Microseconds.
     pub(super) delays: Vec<i64>,
+    /// Per stage: the gates of the flow that its rows pass, and the one at which what it sets aside counts.
+    pub(super) gates: Vec<(Vec<usize>, Option<usize>)>,
     pub(super) rules: Vec<Arc<dyn Rule>>,
     pub(super) inputs: Vec<Prepared>,
     pub(super) fingerprint: String,
@@ -116,6 +119,9 @@ impl KeyedProgram for Program {
     fn fingerprint(&self) -> String {
         self.0.fingerprint.clone()
     }
+    fn gate_of_untimed(&self, input: usize) -> Option<usize> {
+        self.0.gates[self.0.inputs.get(input)?.stage].1
+    }
     fn reason(&self) -> String {
         self.0.rules.iter().map(|rule| rule.told()).collect::<Vec<_>>().join("; ")
     }
@@ -133,6 +139,7 @@ impl Running {
             return Ok(());
         }
         let flow = self.flow.clone();
+        gates::count(&mut out.passed, &flow.gates[stage].0, batch);
         out.batches.extend(flow.outputs[stage].iter().map(|output| (*output, batch.clone())));
         for &reader in &flow.readers[stage] {
             match &flow.stages[reader] {
@@ -148,6 +155,7 @@ impl Running {
                     let Some(made) = made.pop() else { continue };
                     out.absorbed += made.filtered;
                     add_rules(&mut out.rules, &made.rules);
+                    gates::count_dead(&mut out.passed, flow.gates[reader].1, made.dead.len());
                     if !made.dead.is_empty() {
                         for output in flow.leads_to(reader) {
                             out.dead.extend(made.dead.iter().map(|letter| (output, letter.clone())));

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use weir_connect::DeadLetter;
 
+use crate::gates::{self, Passed};
 use crate::model::{RuleCount, add_rules};
 use crate::program::check::{Action, Check, QUARANTINED, Tally, whole_refused};
 use crate::program::record::encode;
@@ -42,25 +43,58 @@ pub struct Aside {
 struct Found {
     dead: Vec<DeadLetter>,
     rules: Vec<RuleCount>,
+    passed: Vec<Passed>,
 }
 
 impl Aside {
-    /// Everything since it was asked last: rows set aside, and what every rule counted.
-    pub fn take(&self) -> (Vec<DeadLetter>, Vec<RuleCount>) {
-        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        (found.dead, found.rules)
+    /// Of a flow that has so many gates.
+    pub fn counting(gates: usize) -> Self {
+        let found = Found { passed: vec![Passed::default(); gates], ..Found::default() };
+        Self { found: Mutex::new(found) }
     }
 
-    fn add(&self, dead: Vec<DeadLetter>, rules: &[RuleCount]) {
+    /// Everything since it was asked last: rows set aside, and what every rule counted.
+    pub fn take(&self) -> (Vec<DeadLetter>, Vec<RuleCount>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut found.dead), std::mem::take(&mut found.rules))
+    }
+
+    /// What has passed the gates before and after checks, and was set aside there, so far.
+    pub fn passed(&self) -> Vec<Passed> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).passed.clone()
+    }
+
+    fn add(&self, dead: Vec<DeadLetter>, rules: &[RuleCount], gates: &CheckGates, before: &RecordBatch) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        gates::count(&mut found.passed, &gates.before, before);
+        gates::count_dead(&mut found.passed, gates.aside, dead.len());
         found.dead.extend(dead);
         add_rules(&mut found.rules, rules);
     }
+
+    fn add_rule(&self, rule: &RuleCount) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        add_rules(&mut found.rules, std::slice::from_ref(rule));
+    }
+
+    fn passes(&self, gates: &CheckGates, after: &RecordBatch) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        gates::count(&mut found.passed, &gates.after, after);
+    }
+}
+
+/// Where a check counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CheckGates {
+    pub(crate) before: Vec<usize>,
+    pub(crate) after: Vec<usize>,
+    /// Rows that it sets aside.
+    pub(crate) aside: Option<usize>,
 }
 
 /// The plan with the rules over it. `flow` is the stream of the dead letters.
-pub(crate) fn checked(input: LogicalPlan, check: &Arc<Check>, flow: &str) -> Result<LogicalPlan> {
-    let table = CheckedTable { input, check: check.clone(), flow: flow.into(), scanned: AtomicBool::new(false) };
+pub(crate) fn checked(input: LogicalPlan, check: &Arc<Check>, flow: &str, gates: CheckGates) -> Result<LogicalPlan> {
+    let table = CheckedTable { input, check: check.clone(), flow: flow.into(), gates, scanned: AtomicBool::new(false) };
     LogicalPlanBuilder::scan("checked", provider_as_source(Arc::new(table)), None)?.build()
 }
 
@@ -68,6 +102,7 @@ struct CheckedTable {
     input: LogicalPlan,
     check: Arc<Check>,
     flow: String,
+    gates: CheckGates,
     scanned: AtomicBool,
 }
 
@@ -99,6 +134,7 @@ impl TableProvider for CheckedTable {
         let judge = Judge {
             check: self.check.clone(),
             flow: self.flow.clone(),
+            gates: self.gates.clone(),
             projection: projection.cloned(),
             counts: !self.scanned.swap(true, Ordering::SeqCst),
         };
@@ -111,6 +147,7 @@ impl TableProvider for CheckedTable {
 struct Judge {
     check: Arc<Check>,
     flow: String,
+    gates: CheckGates,
     projection: Option<Vec<usize>>,
     counts: bool,
 }
@@ -223,9 +260,12 @@ impl Pass {
                     media_type: media_type.into(),
                 }
             });
-            aside.add(letters.collect(), &judged.counts);
+            aside.add(letters.collect(), &judged.counts, &self.judge.gates, batch);
         }
         let passed = check.passed(batch, &judged)?;
+        if let Some(aside) = &self.aside {
+            aside.passes(&self.judge.gates, &passed);
+        }
         match &self.judge.projection {
             Some(projection) => Ok(passed.project(projection)?),
             None => Ok(passed),
@@ -241,7 +281,7 @@ impl Pass {
                 return Err(ours(whole_refused(check.node(), &rule.told(&value))));
             }
             if let Some(aside) = &self.aside {
-                aside.add(Vec::new(), &[rule.count(check.node(), holds)]);
+                aside.add_rule(&rule.count(check.node(), holds));
             }
         }
         Ok(())

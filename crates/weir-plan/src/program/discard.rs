@@ -9,6 +9,7 @@ use weir_connect::DeadLetter;
 use weir_error::{Error, Result};
 
 use crate::changes::OutputWay;
+use crate::gates::{Passed, value_bytes};
 use crate::model::{RowOutput, RowProgram};
 use crate::program::record::encode;
 
@@ -40,14 +41,26 @@ pub(crate) struct DiscardRows {
     pub(crate) stream: String,
     /// Per output.
     pub(crate) unknown: Vec<Option<Unknown>>,
+    /// The gate of the first output.
+    pub(crate) gate: usize,
 }
 
 impl RowProgram for DiscardRows {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
-        let mut outputs = self.inner.apply(batch)?;
-        for (output, unknown) in outputs.iter_mut().zip(&self.unknown) {
-            if let Some(unknown) = unknown {
-                self.discard(batch, output, unknown)?;
+        self.apply_counting(batch, &mut [])
+    }
+
+    fn apply_counting(&self, batch: &RecordBatch, passed: &mut [Passed]) -> Result<Vec<RowOutput>> {
+        let mut outputs = self.inner.apply_counting(batch, passed)?;
+        for (at, (output, unknown)) in outputs.iter_mut().zip(&self.unknown).enumerate() {
+            let Some(unknown) = unknown else { continue };
+            let (rows, dead) = (output.batch.clone(), output.dead.len());
+            self.discard(batch, output, unknown)?;
+            // It is the sink that does not take them.
+            if let Some(here) = passed.get_mut(self.gate + at) {
+                here.rows -= (rows.num_rows() - output.batch.num_rows()) as u64;
+                here.bytes -= value_bytes(&rows).saturating_sub(value_bytes(&output.batch));
+                here.dead += (output.dead.len() - dead) as u64;
             }
         }
         Ok(outputs)

@@ -12,8 +12,9 @@ use datafusion::prelude::SessionContext;
 use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Body, Graph, Upstream};
+use crate::gates::QueryGates;
 use crate::model::{RelationalProgram, RowProgram};
-use crate::program::checked_table::checked;
+use crate::program::checked_table::{CheckGates, checked};
 
 /// The program of a flow that must see rows together.
 pub(crate) struct QueryProgram {
@@ -28,6 +29,8 @@ pub(crate) struct QueryProgram {
     pub(crate) prepared: Vec<Option<Prepared>>,
     /// The inputs are known to be small: joins may keep one side in memory. Otherwise they sort, and spill.
     pub(crate) hash_joins: bool,
+    /// Where it counts what passes.
+    pub(crate) gates: QueryGates,
 }
 
 /// A row-local beginning of an input's way, run where rows can be set aside.
@@ -80,7 +83,7 @@ impl RelationalProgram for QueryProgram {
                     None => return Err(Error::internal("a cast without an input")),
                 },
                 Body::Check(check) => match below.into_iter().next() {
-                    Some(input) => checked(input, check, &self.name),
+                    Some(input) => checked(input, check, &self.name, self.check_gates(index)),
                     None => return Err(Error::internal("a check without an input")),
                 },
                 Body::Query { plan, scans } => plan
@@ -117,9 +120,22 @@ impl RelationalProgram for QueryProgram {
     fn prepare(&self, input: usize) -> Option<(Arc<dyn RowProgram>, SchemaRef)> {
         self.prepared.get(input)?.as_ref().map(|prepared| (prepared.program.clone(), prepared.schema.clone()))
     }
+
+    fn gates_of_input(&self, input: usize) -> &[usize] {
+        self.gates.inputs.get(input).map_or(&[], Vec::as_slice)
+    }
+
+    fn gates_of_output(&self, output: usize) -> &[usize] {
+        self.gates.outputs.get(output).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl QueryProgram {
+    fn check_gates(&self, op: usize) -> CheckGates {
+        let (before, after) = self.gates.checks.get(&op).cloned().unwrap_or_default();
+        CheckGates { before, after, aside: self.graph.gate_of(&self.graph.ops[op].node) }
+    }
+
     /// Whether `end` is `op` or reads from it through single inputs.
     fn leads_to(&self, op: usize, end: usize) -> bool {
         let mut at = end;

@@ -22,6 +22,7 @@ use weir_error::{Error, Kind, Result};
 
 use crate::chain::{Graph, Upstream};
 use crate::changes::{ColumnWay, OutputWay};
+use crate::gates::{self, Passed};
 use crate::model::{RowOutput, RowProgram, RuleCount, add_rules, origin};
 use crate::program::cast::CheckedCast;
 use crate::program::check::{Action, Check, QUARANTINED};
@@ -203,6 +204,10 @@ struct Branch {
     input: Option<usize>,
     node: String,
     steps: Vec<Step>,
+    /// The gates that its rows pass.
+    gates: Vec<usize>,
+    /// The gate at which its dead letters count; `None`: no output has them.
+    aside: Option<usize>,
 }
 
 /// The program of a flow with one input: a tree, because several sinks may share a prefix.
@@ -211,6 +216,18 @@ pub(crate) struct RowTree {
     branches: Vec<Branch>,
     outputs: Vec<Option<usize>>,
     identity: bool,
+    /// The gates that the batch passes as it comes.
+    gates: Vec<usize>,
+}
+
+/// One of several parts that run one after another.
+pub(crate) struct LinePart {
+    pub(crate) node: String,
+    pub(crate) steps: Vec<Step>,
+    /// The gates that rows pass after it.
+    pub(crate) gates: Vec<usize>,
+    /// The gate at which its dead letters count.
+    pub(crate) aside: Option<usize>,
 }
 
 impl RowTree {
@@ -231,61 +248,74 @@ impl RowTree {
             if steps.is_empty() {
                 places.push(input);
             } else {
-                branches.push(Branch { input, node: op.node.clone(), steps });
+                branches.push(Branch { input, node: op.node.clone(), steps, gates: Vec::new(), aside: None });
                 places.push(Some(branches.len() - 1));
             }
         }
-        let outputs: Vec<Option<usize>> = outputs
-            .iter()
-            .map(|output| match output {
-                Upstream::Input(_) => None,
-                Upstream::Op(index) => places[*index],
-            })
-            .collect();
+        let place = |upstream: &Upstream| match upstream {
+            Upstream::Input(_) => None,
+            Upstream::Op(index) => places[*index],
+        };
+        let outputs: Vec<Option<usize>> = outputs.iter().map(place).collect();
+        let mut gates = Vec::new();
+        for (gate, (_, upstream)) in graph.gates.iter().enumerate() {
+            place(upstream).map_or(&mut gates, |branch| &mut branches[branch].gates).push(gate);
+        }
+        // What no output needs sets nothing aside that anybody lacks.
+        for output in &outputs {
+            let mut at = *output;
+            while let Some(branch) = at {
+                branches[branch].aside = graph.gate_of(&branches[branch].node);
+                at = branches[branch].input;
+            }
+        }
         let identity = matches!(outputs.as_slice(), [None]);
-        Some(Self { stream: stream.into(), branches, outputs, identity })
+        Some(Self { stream: stream.into(), branches, outputs, identity, gates })
     }
 
-    /// The program of steps one after another, each under its node.
-    pub(crate) fn line(stream: &str, before: &SchemaRef, parts: &[(String, Vec<Step>)]) -> Self {
-        let mut line = Self::line_and(stream, before, parts, 0);
+    /// The program of parts one after another; the batch passes the first `gates` as it comes.
+    pub(crate) fn line(stream: &str, before: &SchemaRef, gates: Vec<usize>, parts: Vec<LinePart>) -> Self {
+        let mut line = Self::line_and(stream, before, gates, parts, 0);
         line.outputs.truncate(1);
         line
     }
 
     /// The same, with what the first `some` parts leave as a second output.
-    pub(crate) fn line_and(stream: &str, before: &SchemaRef, parts: &[(String, Vec<Step>)], some: usize) -> Self {
-        let mut branches: Vec<Branch> = Vec::new();
+    pub(crate) fn line_and(stream: &str, before: &SchemaRef, gates: Vec<usize>, parts: Vec<LinePart>, some: usize) -> Self {
+        let (mut branches, mut gates): (Vec<Branch>, _) = (Vec::new(), gates);
         let mut schema = before.clone();
         let mut after_some = None;
-        for (index, (node, steps)) in parts.iter().enumerate() {
-            let kept = simplified(steps, &schema);
-            schema = after(steps, &schema);
+        for (index, part) in parts.into_iter().enumerate() {
+            let kept = simplified(&part.steps, &schema);
+            schema = after(&part.steps, &schema);
             if !kept.is_empty() {
-                branches.push(Branch { input: branches.len().checked_sub(1), node: node.clone(), steps: kept });
+                let LinePart { node, gates, aside, .. } = part;
+                branches.push(Branch { input: branches.len().checked_sub(1), node, steps: kept, gates, aside });
+            } else {
+                branches.last_mut().map_or(&mut gates, |last| &mut last.gates).extend(part.gates);
             }
             if index < some {
                 after_some = branches.len().checked_sub(1);
             }
         }
         let last = branches.len().checked_sub(1);
-        Self { stream: stream.into(), branches, outputs: vec![last, after_some], identity: last.is_none() }
+        Self { stream: stream.into(), branches, outputs: vec![last, after_some], identity: last.is_none(), gates }
     }
 
     /// The program of one way through a graph: `ops`, each reading from the one before, the first from `input`.
     pub(crate) fn along(stream: &str, graph: &Graph, input: usize, ops: &[usize]) -> Option<Self> {
-        let mut branches: Vec<Branch> = Vec::new();
-        let mut before = graph.schema(Upstream::Input(input));
-        for &index in ops {
+        let part = |&index: &usize| {
             let op = &graph.ops[index];
-            let steps = simplified(op.steps.as_ref().ok()?, before);
-            before = &op.schema;
-            if !steps.is_empty() {
-                branches.push(Branch { input: branches.len().checked_sub(1), node: op.node.clone(), steps });
-            }
-        }
-        let last = branches.len().checked_sub(1);
-        Some(Self { stream: stream.into(), branches, outputs: vec![last], identity: last.is_none() })
+            Some(LinePart {
+                node: op.node.clone(),
+                steps: op.steps.as_ref().ok()?.clone(),
+                gates: graph.gates_at(Upstream::Op(index)),
+                aside: graph.gate_of(&op.node),
+            })
+        };
+        let parts = ops.iter().map(part).collect::<Option<Vec<_>>>()?;
+        let input = Upstream::Input(input);
+        Some(Self::line(stream, graph.schema(input), graph.gates_at(input), parts))
     }
 }
 
@@ -584,6 +614,15 @@ fn letter(stream: &str, node: &str, step: &Step, original: &RecordBatch, row: us
 
 impl RowProgram for RowTree {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
+        self.apply_counting(batch, &mut [])
+    }
+
+    fn count_unchanged(&self, batch: &RecordBatch, passed: &mut [Passed]) {
+        gates::count(passed, &self.gates, batch);
+    }
+
+    fn apply_counting(&self, batch: &RecordBatch, passed: &mut [Passed]) -> Result<Vec<RowOutput>> {
+        self.count_unchanged(batch, passed);
         let start = Partial { batch: batch.clone(), kept: Vec::new(), filtered: 0, dead: Vec::new(), rules: Vec::new() };
         let mut done: Vec<Partial> = Vec::with_capacity(self.branches.len());
         for branch in &self.branches {
@@ -591,9 +630,12 @@ impl RowProgram for RowTree {
                 Some(index) => done[index].clone(),
                 None => start.clone(),
             };
+            let dead = partial.dead.len();
             for step in &branch.steps {
                 partial.apply(step, &branch.node, &self.stream, batch)?;
             }
+            gates::count(passed, &branch.gates, &partial.batch);
+            gates::count_dead(passed, branch.aside, partial.dead.len() - dead);
             done.push(partial);
         }
         let outputs = self.outputs.iter().map(|output| {

@@ -6,6 +6,7 @@ mod bench;
 mod changes;
 mod engine;
 mod flink;
+mod gates;
 mod inference;
 mod invariants;
 mod joined;

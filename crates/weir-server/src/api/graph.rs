@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use weir_control::access::Caller;
+use weir_control::workbench::Checked;
 use weir_spec::{Pipeline, Role};
 use weir_store::model::JobId;
 
@@ -85,11 +86,15 @@ impl Graph {
         });
         Self { nodes: nodes.collect(), edges: edges.collect(), diagnostics }
     }
+
+    /// Of a file, with what the checker says of it.
+    pub fn checked(checked: &Checked) -> Self {
+        Self::of(checked.pipelines.first(), checked.diagnostics.iter().map(ProblemPart::of).collect())
+    }
 }
 
 /// `GET /jobs/{job_id}/graph`.
 pub async fn get(ask: Ask, me: Caller) -> Reply {
     let checked = ask.app.jobs.look(&me.scope, &JobId::from(ask.id("job_id"))).await?;
-    let diagnostics = checked.diagnostics.iter().map(ProblemPart::of).collect();
-    Answer::json(&Graph::of(checked.pipelines.first(), diagnostics))
+    Answer::json(&Graph::checked(&checked))
 }

@@ -6,7 +6,7 @@ use chrono::Utc;
 use futures::StreamExt;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use weir_store::model::{Lease, NewLogLine, Outcome, RunStatus, StreamCounts};
+use weir_store::model::{EdgeCounts, Lease, NewLogLine, NodeCounts, Outcome, RunStatus, StreamCounts};
 
 use crate::harness::{OURS, Server, expect};
 
@@ -111,6 +111,48 @@ async fn a_log_is_followed_live_resumed_and_ended() {
 
     let json = expect(server.get(&format!("{path}?after=1&limit=1")).send().await.unwrap(), StatusCode::OK).await;
     assert_eq!((&json["items"][0]["seq"], &json["next_after"], &json["run_status"]), (&json!(2), &json!(2), &json!("succeeded")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_edges_of_a_run_are_answered_and_followed() {
+    let server = Server::start().await;
+    let (run, lease) = running(&server).await;
+    let system = server.platform.store.system();
+    let path = format!("/api/v1/runs/{run}/graph");
+    let graph = expect(server.get(&path).send().await.unwrap(), StatusCode::OK).await;
+    let (from, to) = (graph["graph"]["edges"][0]["from"].clone(), graph["graph"]["edges"][0]["to"].clone());
+    assert_eq!((&graph["counts"]["run_status"], &graph["counts"]["edges"][0]["rows"]), (&json!("running"), &Value::Null));
+
+    let mut live = Frames::of(server.get(&path).header("accept", "text/event-stream").send().await.unwrap());
+    let first = live.next().await.unwrap();
+    assert_eq!((first.event.as_str(), &first.data["edges"][0]["from"]), ("graph", &from));
+    assert_eq!(live.next().await.unwrap().event, "counts");
+    let counted = |name: &str, rows| StreamCounts {
+        name: name.into(),
+        edges: vec![EdgeCounts {
+            from: from.as_str().unwrap().into(),
+            to: to.as_str().unwrap().into(),
+            rows,
+            bytes: Some(10),
+            ..EdgeCounts::default()
+        }],
+        nodes: vec![NodeCounts { node: to.as_str().unwrap().into(), rows_in: rows, rows_dead: 2, ..NodeCounts::default() }],
+        ..StreamCounts::default()
+    };
+    system.progress(&lease, vec![counted("a", Some(7)), counted("b", Some(5))], vec![]).await.unwrap();
+    let now = live.next().await.unwrap();
+    let edge = |counts: &Value| (counts["edges"][0]["rows"].clone(), counts["edges"][0]["bytes"].clone());
+    assert_eq!((now.event.as_str(), edge(&now.data)), ("counts", (json!(12), json!(20))));
+    assert_eq!((&now.data["nodes"][1]["rows_in"], &now.data["nodes"][1]["rows_dead"]), (&json!(12), &json!(4)));
+    // What one stream does not know is not known of all.
+    let done = vec![counted("a", Some(9)), counted("b", None)];
+    let outcome =
+        Outcome { status: RunStatus::Succeeded, retry_at: None, streams: done, report: None, error: None, resources: None };
+    system.finish(&lease, outcome).await.unwrap();
+    let last = live.next().await.unwrap();
+    assert_eq!((&last.data["run_status"], edge(&last.data)), (&json!("succeeded"), (Value::Null, json!(20))));
+    assert_eq!(live.next().await.unwrap().event, "end");
     server.stop().await;
 }
 

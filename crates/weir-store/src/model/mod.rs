@@ -14,11 +14,13 @@ pub use connection::{Connection, NewConnection, SealedSecret, SecretName};
 pub use idempotency::{Idempotent, StoredResponse};
 pub use ids::{AlertId, ConnectionId, JobId, PrincipalId, RuleId, RunId, SilenceId, SubscriptionId, TenantId, TokenId};
 pub use job::{
-    CatchUp, Dependency, Job, JobFilter, JobStatus, JobSummary, JobVersion, NewJob, Overlap, RetryPolicy, Schedule, ScheduleRow,
+    CatchUp, Dependency, Job, JobFilter, JobKey, JobOrder, JobStatus, JobSummary, JobVersion, NewJob, Overlap, RetryPolicy,
+    Schedule, ScheduleRow,
 };
 pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, RunTotal, Silence, SilenceHeld};
 pub use run::{
-    Claimed, Heartbeat, Lease, LogLine, NewLogLine, NewRun, Outcome, Run, RunFilter, RunStatus, StreamCounts, Trigger,
+    Claimed, EdgeCounts, EventTime, Heartbeat, Lease, LogLine, NewLogLine, NewRun, NodeCounts, Outcome, Run, RunFilter,
+    RunStatus, StreamCounts, Trigger,
 };
 pub use trail::{
     AuditCheck, AuditEntry, AuditFilter, AuditRow, Broken, Delivery, Event, NewSubscription, OutboxRow, Subscription, Undelivered,

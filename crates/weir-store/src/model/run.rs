@@ -1,5 +1,7 @@
 //! Runs: one execution of a job, maybe in several attempts.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -59,6 +61,11 @@ pub enum Trigger {
         /// That run.
         run_id: RunId,
     },
+    /// Somebody asked for dead letters to be taken once more through the pipeline; such a run reads nothing else.
+    Replay {
+        /// The name under which the letters were chosen.
+        letters: String,
+    },
 }
 
 /// A run to be queued.
@@ -93,6 +100,75 @@ pub struct StreamCounts {
     /// Of a stream without end: about how many rows wait at the source, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_rows: Option<u64>,
+    /// The same by split, of those that are furthest behind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lag_splits: BTreeMap<String, u64>,
+    /// Of a stream that keeps state over event time: how far time is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTime>,
+    /// What the nodes of the pipeline took in and gave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeCounts>,
+    /// What went from node to node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeCounts>,
+}
+
+/// Event time of a stream, as the engine told it last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTime {
+    /// No row older than this is expected: milliseconds since 1970. `None`: not every split has given a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_ms: Option<i64>,
+    /// How far it was behind the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<i64>,
+    /// Bytes of state in memory.
+    #[serde(default)]
+    pub state_bytes: u64,
+    /// Rows that came behind the watermark.
+    #[serde(default)]
+    pub rows_late: u64,
+}
+
+/// What a node of the pipeline took in and gave out; `None`: nobody counts there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCounts {
+    /// The node.
+    pub node: String,
+    /// Rows in, over all its inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_in: Option<u64>,
+    /// Bytes of their values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    /// Rows out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_out: Option<u64>,
+    /// Bytes of their values; of a sink those at the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// Rows set aside.
+    #[serde(default)]
+    pub rows_dead: u64,
+}
+
+/// What went from one node to another; `None`: nobody counts there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeCounts {
+    /// The node before.
+    pub from: String,
+    /// Which of its outputs, if it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The node after.
+    pub to: String,
+    /// Rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Bytes of their values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// A run.

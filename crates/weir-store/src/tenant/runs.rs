@@ -52,7 +52,12 @@ impl TenantStore {
 
     /// Runs, also of deleted jobs, newest first.
     pub async fn list_runs(&self, filter: &RunFilter, page: &PageRequest) -> Result<Page<Run>> {
-        let asked = Asked::of("runs", page)?;
+        self.list_runs_from(filter, false, page).await
+    }
+
+    /// The same, from the newest or from the oldest.
+    pub async fn list_runs_from(&self, filter: &RunFilter, oldest: bool, page: &PageRequest) -> Result<Page<Run>> {
+        let asked = Asked::of(if oldest { "runs, oldest first" } else { "runs" }, page)?;
         let mut values = args![self.tenant_id()];
         let mut sql = format!("SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1");
         if let Some(job) = &filter.job_id {
@@ -69,7 +74,10 @@ impl TenantStore {
             values.push(Value::from(since));
             sql += &format!(" AND r.queued_at >= ${}", values.len());
         }
-        sql += &asked.newest_first("r.queued_at", "r.id", &mut values);
+        sql += &match oldest {
+            false => asked.newest_first("r.queued_at", "r.id", &mut values),
+            true => asked.oldest_first("r.queued_at", "r.id", &mut values),
+        };
         let rows = self.backend.fetch_all(sql, values).await?;
         asked.page(&rows, |row| {
             let run = read_run(&mut row.columns())?;
@@ -116,7 +124,12 @@ impl TenantStore {
         if !jobs::exists(&mut writer.tx, &writer.tenant, &old.job_id).await? {
             return Err(jobs::missing());
         }
-        let new = NewRun { job_id: old.job_id.clone(), trigger: Trigger::Manual, not_before: writer.now };
+        let trigger = match old.trigger {
+            // The pipeline itself is not what was to be tried again.
+            Trigger::Replay { .. } => old.trigger,
+            _ => Trigger::Manual,
+        };
+        let new = NewRun { job_id: old.job_id.clone(), trigger, not_before: writer.now };
         let queued =
             queue(&mut writer, &new, old.job_version).await?.ok_or_else(|| Error::internal("a manual run with a key"))?;
         let (mut entry, told) = requested(&queued, "run.retry");
@@ -197,10 +210,26 @@ pub(crate) fn completed(run: &Run) -> Event {
         &run.job_id,
         object!({
             "job_id": run.job_id, "run_id": run.id, "tenant_id": run.tenant_id, "status": run.status, "completed_at": run.ended_at,
-            "metrics": {"totals": totals(&run.streams), "streams": run.streams, "resources": run.resources}, "attempts": run.attempt,
+            "metrics": {"totals": totals(&run.streams), "streams": plain(&run.streams), "resources": run.resources}, "attempts": run.attempt,
             "error": run.error,
         }),
     )
+}
+
+/// The streams without what only a page shows.
+fn plain(streams: &[StreamCounts]) -> Vec<StreamCounts> {
+    let plain = |stream: &StreamCounts| StreamCounts {
+        name: stream.name.clone(),
+        rows_read: stream.rows_read,
+        rows_written: stream.rows_written,
+        rows_filtered: stream.rows_filtered,
+        rows_dead: stream.rows_dead,
+        bytes_read: stream.bytes_read,
+        bytes_written: stream.bytes_written,
+        lag_rows: stream.lag_rows,
+        ..StreamCounts::default()
+    };
+    streams.iter().map(plain).collect()
 }
 
 /// Sums over the streams, saturating.
@@ -279,6 +308,8 @@ fn row_of(run: &Run, not_before: DateTime<Utc>) -> Vec<Value> {
         Trigger::Manual => ("manual", None),
         Trigger::Schedule { fire_at } => ("schedule", Some(fire_at.timestamp_micros().to_string())),
         Trigger::Dependency { run_id } => ("dependency", Some(run_id.as_str().to_owned())),
+        // Keys are unique, and letters may be tried again.
+        Trigger::Replay { letters } => ("replay", Some(format!("{letters}/{}", run.id))),
     };
     args![
         &run.tenant_id,
@@ -359,6 +390,7 @@ fn read_trigger(kind: &str, key: Option<&str>) -> Result<Trigger> {
         ("manual", None) => Some(Trigger::Manual),
         ("schedule", Some(key)) => fire(key).map(|fire_at| Trigger::Schedule { fire_at }),
         ("dependency", Some(key)) => Some(Trigger::Dependency { run_id: key.into() }),
+        ("replay", Some(key)) => key.split_once('/').map(|(letters, _)| Trigger::Replay { letters: letters.to_owned() }),
         _ => None,
     }
     .ok_or_else(|| fault::stored(format!("trigger `{kind}` with key {key:?}")))

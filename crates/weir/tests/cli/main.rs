@@ -8,6 +8,8 @@ mod changes_into_files;
 #[cfg(feature = "kafka")]
 mod changes_into_topics;
 mod changes_transformed;
+mod counts;
+mod dead_letters;
 mod engines;
 mod examples;
 mod flights;
@@ -23,6 +25,7 @@ mod mistakes;
 mod plans;
 mod polling;
 mod quality;
+mod seam;
 mod secrets;
 mod serving;
 mod settings;

@@ -19,6 +19,8 @@ mod succeeded;
 #[cfg(test)]
 mod tests;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_store::model::{Outcome, RunStatus, StreamCounts};
 
@@ -30,6 +32,7 @@ pub use running::Running;
 pub use succeeded::Succeeded;
 
 use crate::worker::Resources;
+use crate::worker::said::{edges, nodes};
 
 /// Attempts at most, however many of them lost their worker.
 pub const MOST_ATTEMPTS: u32 = 20;
@@ -79,6 +82,10 @@ impl Next {
 /// The streams of the engine's report; `None` if it has none (the run did not begin).
 fn counts(report: &Value) -> Option<Vec<StreamCounts>> {
     let streams = report.get("streams")?.as_array()?;
+    /// Of a stream, in the shape that they should have; else none.
+    fn parts<T: DeserializeOwned>(stream: &Value, name: &str) -> Vec<T> {
+        stream.get(name).and_then(|parts| Vec::deserialize(parts).ok()).unwrap_or_default()
+    }
     let number = |stream: &Value, name: &str| stream.get(name).and_then(Value::as_u64).unwrap_or(0);
     let found: Vec<_> = streams
         .iter()
@@ -91,16 +98,23 @@ fn counts(report: &Value) -> Option<Vec<StreamCounts>> {
             bytes_read: 0,
             bytes_written: number(stream, "bytes_written"),
             lag_rows: stream.get("lag_rows").and_then(Value::as_u64),
+            nodes: nodes(parts(stream, "nodes")),
+            edges: edges(parts(stream, "edges")),
+            ..StreamCounts::default()
         })
         .collect();
     (!found.is_empty()).then_some(found)
 }
 
-/// The report counts no source bytes; progress does. Streams that were under way when the run stopped are only in the progress.
+/// The report counts no source bytes and says nothing of time; progress does. Streams that were under way when the run stopped are only in the progress.
 fn with_bytes_read(mut told: Vec<StreamCounts>, progress: &[StreamCounts]) -> Vec<StreamCounts> {
     for seen in progress {
         match told.iter_mut().find(|stream| stream.name == seen.name) {
-            Some(stream) => stream.bytes_read = seen.bytes_read,
+            Some(stream) => {
+                stream.bytes_read = seen.bytes_read;
+                stream.event_time = seen.event_time;
+                stream.lag_splits = seen.lag_splits.clone();
+            }
             None => told.push(seen.clone()),
         }
     }

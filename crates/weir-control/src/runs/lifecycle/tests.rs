@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use weir_error::{Error, Kind};
-use weir_store::model::{Outcome, RetryPolicy, Run, RunStatus, StreamCounts, Trigger};
+use weir_store::model::{EdgeCounts, Outcome, RetryPolicy, Run, RunStatus, StreamCounts, Trigger};
 
 use super::{Ending, Exit, MOST_ATTEMPTS, Running, Stop};
 use crate::worker::Resources;
@@ -181,7 +181,8 @@ fn a_run_that_could_not_start_fails_or_waits_as_its_error_says() {
 #[test]
 fn counts_come_from_the_report_and_source_bytes_from_the_progress() {
     let report = json!({"status": "succeeded", "streams": [
-        {"name": "a", "rows_read": 10, "rows_written": 7, "rows_filtered": 2, "rows_dead": 1, "bytes_written": 99}]});
+        {"name": "a", "rows_read": 10, "rows_written": 7, "rows_filtered": 2, "rows_dead": 1, "bytes_written": 99,
+         "edges": [{"from": "in", "to": "out", "rows": 7, "bytes": null}], "nodes": "of another shape"}]});
     let seen =
         |name: &str, rows_read, bytes_read| StreamCounts { name: name.into(), rows_read, bytes_read, ..StreamCounts::default() };
     let policy = RetryPolicy::default();
@@ -195,7 +196,8 @@ fn counts_come_from_the_report_and_source_bytes_from_the_progress() {
         rows_dead: 1,
         bytes_read: 500,
         bytes_written: 99,
-        lag_rows: None,
+        edges: vec![EdgeCounts { from: "in".into(), to: "out".into(), rows: Some(7), ..EdgeCounts::default() }],
+        ..StreamCounts::default()
     };
     assert_eq!(outcome.streams, [a, seen("b", 3, 30)]);
     let silent = Running::new(&run(1, 0), &policy).ended(ended(None, Exit::Signal(9)), now());

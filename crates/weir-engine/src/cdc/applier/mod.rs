@@ -25,7 +25,7 @@ use weir_connect::{
     StreamTarget, failpoint,
 };
 use weir_error::{Error, Kind, Result};
-use weir_plan::{Flow, add_rules};
+use weir_plan::{Flow, Gate, Passed, add_rules};
 
 pub(super) use self::opening::Left;
 use self::opening::Opening;
@@ -35,6 +35,7 @@ use super::journal::Journal;
 use super::outlet::{Maker, Outlet};
 use super::shape::{self, Shape};
 use super::{SPLIT, Shared};
+use crate::gates;
 use crate::run::RunContext;
 use crate::store::{Counts, Epoch, EpochBody, FlowPlace, Keep, SetAside};
 
@@ -68,6 +69,8 @@ pub(super) struct Applier {
     ways: Vec<Way>,
     /// Sums per flow of the log; zero where the flow does not come here.
     counts: Vec<Counts>,
+    /// Per flow of the log: its gates, and what has passed those that are counted here.
+    gates: Vec<(Arc<[Gate]>, Vec<Passed>)>,
     dead: Vec<SetAside>,
     /// Since when there is something that is not durable.
     waiting: Option<Instant>,
@@ -239,6 +242,8 @@ impl Applier {
         }
         let goes = targets.iter().filter(|target| ways[target.flow].held.is_none());
         let start = goes.map(|target| ways[target.flow].from).min().unwrap_or(head);
+        let passed = |(flow, counts): (&&Flow, &Counts)| (flow.gates.as_slice().into(), gates::of(&flow.gates, &counts.gates));
+        let gates = flows.iter().zip(&counts).map(passed).collect();
         let mut applier = Self {
             context: context.clone(),
             log: log.to_owned(),
@@ -249,6 +254,7 @@ impl Applier {
             head,
             again,
             ways,
+            gates,
             counts,
             dead: Vec::new(),
             waiting: None,
@@ -416,6 +422,12 @@ impl Applier {
                     let Some(flow) = self.flow_of(&letter.stream) else { continue };
                     self.counts[flow].read += 1;
                     self.counts[flow].dead += 1;
+                    // What leads to several outputs is counted on the way to the first.
+                    if self.targets.iter().any(|target| target.flow == flow && target.output == 0)
+                        && let Some(source) = self.gates[flow].1.first_mut()
+                    {
+                        source.dead += 1;
+                    }
                     shared.gauges[flow].dead.fetch_add(1, Ordering::Relaxed);
                     // One node files it, or it would be there once per sink.
                     if side == 0 {
@@ -457,6 +469,19 @@ impl Applier {
             self.checkpoint(&mark, shared, side).await?;
         }
         Ok(End::Over)
+    }
+
+    /// Those who look see from where it goes on.
+    pub(super) fn tell_sums(&self, shared: &Shared) {
+        for flow in self.flows() {
+            let (gauge, counts) = (&shared.gauges[flow], &self.counts[flow]);
+            gauge.read.fetch_max(counts.read, Ordering::Relaxed);
+            gauge.bytes.fetch_max(counts.bytes_read, Ordering::Relaxed);
+            gauge.gates.at_least(&self.gates[flow].1);
+        }
+        for target in &self.targets {
+            shared.gauges[target.flow].applied.fetch_max(target.rows, Ordering::Relaxed);
+        }
     }
 
     /// The flow that a stream belongs to, if it comes here.
@@ -528,6 +553,9 @@ impl Applier {
                 add_rules(&mut counts.rules, &sent.rules);
             }
             gauge.dead.fetch_add(sent.dead.len() as u64, Ordering::Relaxed);
+            let sums = &mut self.gates[flow].1;
+            sums.iter_mut().zip(&sent.passed).for_each(|(sum, more)| sum.add(more));
+            gauge.gates.at_least(sums);
             self.dead.extend(sent.dead.into_iter().map(|letter| SetAside { sink: Some(self.sink.clone()), letter }));
             if target.seq < upcoming {
                 if target.fell_back && !target.shape.is_of(&batch.rows.schema()) {
@@ -600,7 +628,11 @@ impl Applier {
 
     async fn keep(&mut self, mark: &Mark) -> Result<u64> {
         let mut streams = self.counts.clone();
-        streams.iter_mut().for_each(|counts| counts.written.clear());
+        for (counts, (gates, passed)) in streams.iter_mut().zip(&self.gates) {
+            counts.written.clear();
+            let some = passed.iter().any(|passed| *passed != Passed::default());
+            counts.gates = if some { gates::named(gates, passed) } else { Vec::new() };
+        }
         for target in &self.targets {
             let written = &mut streams[target.flow].written;
             // The outputs of a flow that come to this node, in their order.

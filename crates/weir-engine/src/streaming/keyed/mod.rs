@@ -16,8 +16,8 @@ use std::time::Instant;
 use serde_json::Value;
 use weir_connect::{Split, SplitProgress, failpoint};
 use weir_error::{Error, Kind, Result};
-use weir_plan::Flow;
 use weir_plan::keyed::{Emitted, KeyedProgram, Operators};
+use weir_plan::{Flow, Passed};
 
 use crate::flow::Gauges;
 use crate::run::RunContext;
@@ -42,13 +42,17 @@ pub(super) struct Keyed {
     /// What the state may take in memory before it is spilled; twice as much for a moment.
     share: usize,
     gauges: Arc<Gauges>,
+    /// How many gates the flow has.
+    gates: usize,
     /// Rows came, or time went on, since the last epoch.
     dirty: bool,
 }
 
 /// How the batches of each input are prepared.
 pub(super) fn preparations(program: &dyn KeyedProgram, flow: &Flow) -> Vec<Arc<Preparation>> {
-    let one = |(at, input): (usize, &weir_plan::FlowInput)| Arc::new(Preparation::new(program, at, input.stream.name.clone()));
+    let gates = flow.gates.len();
+    let one =
+        |(at, input): (usize, &weir_plan::FlowInput)| Arc::new(Preparation::new(program, at, input.stream.name.clone(), gates));
     flow.inputs.iter().enumerate().map(one).collect()
 }
 
@@ -76,6 +80,7 @@ impl Keyed {
             state,
             share: context.budget.state,
             gauges,
+            gates: flow.gates.len(),
             dirty: false,
         };
         keyed.tell();
@@ -89,7 +94,7 @@ impl Keyed {
 
     /// Rows of a split. Returns how many came out.
     pub(super) async fn rows(&mut self, slot: usize, input: usize, batch: Prepared, writing: &mut Writing) -> Result<u64> {
-        let mut out = Emitted::default();
+        let mut out = Emitted { passed: batch.passed, ..Emitted::default() };
         self.dirty = true;
         if batch.records.num_rows() > 0 {
             self.operators.rows(input, &batch.records, self.state.stored(), &mut out).map_err(|error| self.at(error))?;
@@ -138,7 +143,7 @@ impl Keyed {
     /// Lets time go on as far as the splits are. `None`: nothing came of it; else how many rows came out.
     pub(super) async fn pass_time(&mut self, writing: &mut Writing) -> Result<Option<u64>> {
         let Some(watermark) = self.clock.advance(Instant::now()) else { return Ok(None) };
-        let mut out = Emitted::default();
+        let mut out = Emitted { passed: vec![Passed::default(); self.gates], ..Emitted::default() };
         self.operators.watermark(watermark, self.state.stored(), &mut out).map_err(|error| self.at(error))?;
         let rows = self.write(out, Counts::default(), Vec::new(), writing).await?;
         self.dirty |= rows > 0;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use weir_connect::{Batch, DeadLetter};
 use weir_error::{Error, Result};
 use weir_plan::keyed::{EventTime, KeyedProgram};
-use weir_plan::{RowOutput, RowProgram, RuleCount, encode_record};
+use weir_plan::{Passed, RowOutput, RowProgram, RuleCount, encode_record};
 
 /// A batch as the operators take it.
 pub(in crate::streaming) struct Prepared {
@@ -23,6 +23,8 @@ pub(in crate::streaming) struct Prepared {
     pub(super) filtered: u64,
     pub(super) dead: Vec<DeadLetter>,
     pub(super) rules: Vec<RuleCount>,
+    /// What has passed the gates of the flow so far.
+    pub(super) passed: Vec<Passed>,
     /// The newest time in it.
     pub(super) newest: Option<i64>,
 }
@@ -39,11 +41,14 @@ pub(in crate::streaming) struct Preparation {
     program: Arc<dyn RowProgram>,
     time: Option<EventTime>,
     stream: String,
+    /// How many gates the flow has, and the one at which rows without a time count.
+    gates: (usize, Option<usize>),
 }
 
 impl Preparation {
-    pub(super) fn new(program: &dyn KeyedProgram, input: usize, stream: String) -> Self {
-        Self { program: program.prepare(input).0, time: program.event_time(input), stream }
+    pub(super) fn new(program: &dyn KeyedProgram, input: usize, stream: String, gates: usize) -> Self {
+        let gates = (gates, program.gate_of_untimed(input));
+        Self { program: program.prepare(input).0, time: program.event_time(input), stream, gates }
     }
 
     /// Prepares one batch of a split.
@@ -53,14 +58,16 @@ impl Preparation {
             0 if read > 0 => batch.records.get_array_memory_size() as u64,
             bytes => bytes,
         };
+        let mut passed = vec![Passed::default(); self.gates.0];
         let (mut output, said) = match self.program.is_identity() || read == 0 {
             // A batch without rows brings a position only.
             true => {
                 let batch = batch.records.clone();
+                self.program.count_unchanged(&batch, &mut passed);
                 (RowOutput { batch, filtered: 0, dead: Vec::new(), kept: Vec::new(), rules: Vec::new() }, None)
             }
             false => {
-                let mut outputs = self.program.apply(&batch.records)?.into_iter();
+                let mut outputs = self.program.apply_counting(&batch.records, &mut passed)?.into_iter();
                 let first = outputs.next().ok_or_else(|| Error::internal("a preparation without an output"))?;
                 (first, outputs.next())
             }
@@ -78,6 +85,9 @@ impl Preparation {
             let column = column(&output.batch, time.column)?;
             if column.null_count() > 0 {
                 let known = BooleanArray::from_iter((0..column.len()).map(|row| Some(column.is_valid(row))));
+                if let Some(here) = self.gates.1.and_then(|gate| passed.get_mut(gate)) {
+                    here.dead += column.null_count() as u64;
+                }
                 for row in (0..column.len()).filter(|row| column.is_null(*row)) {
                     output.dead.push(self.letter(&batch.records, output.origin(row), time, &output.batch, split));
                 }
@@ -86,7 +96,7 @@ impl Preparation {
             }
         }
         let RowOutput { batch: records, filtered, dead, rules, .. } = output;
-        Ok(Prepared { records, read, source_bytes, position: batch.position, filtered, dead, rules, newest })
+        Ok(Prepared { records, read, source_bytes, position: batch.position, filtered, dead, rules, passed, newest })
     }
 
     fn letter(&self, input: &RecordBatch, row: usize, time: &EventTime, prepared: &RecordBatch, split: &str) -> DeadLetter {

@@ -29,7 +29,7 @@ use super::windows::{Part, TICK, WindowRule};
 use super::{EventTime, KeyedProgram};
 use crate::chain::{Body, Graph, Upstream};
 use crate::problem::{Problem, code};
-use crate::program::row::{RowTree, Step, after, lower, physical, row_wise, why_relational};
+use crate::program::row::{LinePart, RowTree, Step, after, lower, physical, row_wise, why_relational};
 use crate::sql::Session;
 use crate::transforms::{Assign, Shape};
 
@@ -552,8 +552,8 @@ impl Translation<'_> {
                     Stage::Pass
                 }
                 Kind::Rows { from, steps } => {
-                    let parts = [(draft.node.clone(), steps.clone())];
-                    Stage::Rows(Arc::new(RowTree::line(&stream, &self.drafts[*from].schema, &parts)))
+                    let part = LinePart { node: draft.node.clone(), steps: steps.clone(), gates: Vec::new(), aside: None };
+                    Stage::Rows(Arc::new(RowTree::line(&stream, &self.drafts[*from].schema, Vec::new(), vec![part])))
                 }
                 Kind::Named { .. } => Stage::Named(draft.schema.clone()),
                 Kind::Operator { from, rule } => {
@@ -569,7 +569,19 @@ impl Translation<'_> {
         for byte in Sha256::digest(text.as_bytes()).iter().take(16) {
             let _ = write!(fingerprint, "{byte:02x}");
         }
-        Ok(KeyedFlow { stages, readers, outputs, late, places, delays, rules: self.rules, inputs, fingerprint })
+        let gates = (0..self.drafts.len()).map(|stage| self.gates(stage)).collect();
+        Ok(KeyedFlow { stages, readers, outputs, late, places, delays, gates, rules: self.rules, inputs, fingerprint })
+    }
+
+    /// The gates that rows of a stage pass, and the one at which what it sets aside counts.
+    fn gates(&self, stage: usize) -> (Vec<usize>, Option<usize>) {
+        let gates = self.graph.gates.iter().enumerate();
+        let here = gates.filter(|(_, (_, upstream))| self.stage_of(*upstream) == Some(stage)).map(|(gate, _)| gate).collect();
+        let input = self.inputs.iter().find(|(_, of)| **of == stage).map(|(input, _)| *input);
+        // The first gates are those of the inputs.
+        let aside =
+            input.filter(|input| *input < self.graph.gates.len()).or_else(|| self.graph.gate_of(&self.drafts[stage].node));
+        (here, aside)
     }
 
     /// The longest way of an input that runs row by row, has no other readers, and still has the time.
@@ -617,19 +629,24 @@ impl Translation<'_> {
                 idle_after: mark.idle_after,
             });
         }
-        let parts: Vec<(String, Vec<Step>)> = way
+        let end = way.last().copied().unwrap_or(stage);
+        // What passes its end the operators count: rows without a time do not.
+        let gates = |stage: usize| if stage == end { Vec::new() } else { self.gates(stage).0 };
+        let parts: Vec<LinePart> = way
             .iter()
-            .filter_map(|stage| match &self.drafts[*stage].kind {
-                Kind::Rows { steps, .. } => Some((self.drafts[*stage].node.clone(), steps.clone())),
+            .filter_map(|&stage| match &self.drafts[stage].kind {
+                Kind::Rows { steps, .. } => {
+                    let (node, aside) = (self.drafts[stage].node.clone(), self.gates(stage).1);
+                    Some(LinePart { node, steps: steps.clone(), gates: gates(stage), aside })
+                }
                 _ => None,
             })
             .collect();
-        let end = way.last().copied().unwrap_or(stage);
         let stream = streams.get(input).cloned().unwrap_or_default();
         let schema = &self.graph.inputs[input].schema;
         let program = match time {
-            Some(_) => RowTree::line_and(&stream, schema, &parts, said),
-            None => RowTree::line(&stream, schema, &parts),
+            Some(_) => RowTree::line_and(&stream, schema, gates(stage), parts, said),
+            None => RowTree::line(&stream, schema, gates(stage), parts),
         };
         Ok(Prepared { program: Arc::new(program), schema: self.drafts[end].schema.clone(), time, stage: end })
     }

@@ -11,7 +11,7 @@ use weir_error::{Error, Kind, Result};
 use weir_plan::ResolveReferences;
 
 use super::asking::Asking;
-use super::{drafts, given, logs, run, say};
+use super::{drafts, given, letters, logs, positions, run, say};
 use crate::commands::{discover, preview};
 use crate::planning::{Resolver, cores};
 use crate::show::rows;
@@ -26,9 +26,11 @@ pub async fn execute(order: &WorkOrder, verb: &Verb, asking: Arc<Asking>) -> u8 
         Verb::Plan => drafts::plan(order).await,
         Verb::Steps { limit } => drafts::steps(order, *limit).await,
         Verb::Journal => logs::look(order, asking).await,
+        Verb::Positions => positions::look(order, asking).await,
         Verb::Approve { stream } => logs::approve(order, asking, stream).await,
         Verb::Snapshot { stream, only } => logs::snapshot(order, asking, stream, only.as_deref()).await,
-        Verb::Run => Err(Error::internal("a run is no errand")),
+        Verb::DeadLetters { errand } => letters::answer(order, asking, errand).await,
+        Verb::Run | Verb::Replay { .. } => Err(Error::internal("a run is no errand")),
     };
     match answer {
         Ok(answer) => {

@@ -3,7 +3,7 @@
 //! * `life`: the order on standard input, the parent's signs of life, the limits of this process;
 //! * `given`: connections and secrets of the order instead of the machine's;
 //! * `run`: the verb `run`; `asking`: checkpoints that are kept by the worker;
-//! * `errands`: connection tests, discoveries, previews; `drafts`: what a pipeline would do that is still being written; `logs`: how a job's logs stand, and what is asked of them; `say`: lines on standard output.
+//! * `errands`: connection tests, discoveries, previews; `drafts`: what a pipeline would do that is still being written; `logs`: how a job's logs stand, and what is asked of them; `letters`: its dead letters, and the verb `replay`; `say`: lines on standard output.
 //!
 //! Nothing of the machine is reachable from here: the environment is empty, files and addresses are guarded, secrets are those of the order.
 
@@ -11,8 +11,10 @@ mod asking;
 mod drafts;
 mod errands;
 mod given;
+mod letters;
 mod life;
 mod logs;
+mod positions;
 mod run;
 mod say;
 
@@ -24,20 +26,27 @@ use weir_control::files::FileBucket;
 use weir_control::worker::order::{Verb, WorkOrder};
 use weir_error::Error;
 
+pub use self::run::only_native;
+
 use self::asking::Asking;
+use crate::cli::Execute;
 use crate::commands::Context;
 use crate::outcome::{Failure, Outcome};
 use crate::process::{block_on, stop_on_signals};
 
-pub fn execute(context: &Context) -> Outcome {
+pub fn execute(args: &Execute, context: &Context) -> Outcome {
     let stop = CancellationToken::new();
     let asking = Arc::new(Asking::default());
-    let order = life::begin(&stop, &asking)?;
+    let order = match &args.order {
+        Some(file) => life::placed(file)?,
+        None => life::begin(&stop, &asking)?,
+    };
     match prepare(&order) {
         Ok(()) => block_on(async {
             stop_on_signals(stop.clone(), context.err)?;
             match &order.verb {
                 Verb::Run => Ok::<_, Failure>(run::execute(&order, stop, asking).await),
+                Verb::Replay { letters } => Ok(letters::replay(&order, letters, stop, asking).await),
                 verb => Ok(errands::execute(&order, verb, asking).await),
             }
         }),
@@ -79,7 +88,7 @@ fn part(bucket: &FileBucket) -> Bucket {
 
 fn refuse(order: &WorkOrder, error: &Error) -> u8 {
     match order.verb {
-        Verb::Run => say::report(&run::not_begun("", error, 0)),
+        Verb::Run | Verb::Replay { .. } => say::report(&run::not_begun("", error, 0)),
         _ => say::answer_error(error),
     }
     error.exit_code()
