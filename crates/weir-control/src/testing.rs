@@ -61,7 +61,7 @@ impl Workbench for Bench {
         let mut diagnostics = parsed.diagnostics;
         for pipeline in &parsed.pipelines {
             diagnostics.extend(weir_spec::check_words(pipeline, self));
-            for node in &pipeline.nodes {
+            for node in pipeline.systems() {
                 let Some(name) = node.options.get("connection").and_then(Value::as_str) else { continue };
                 if !pipeline.connections.contains_key(name) && !stored.iter().any(|(known, _)| known == name) {
                     diagnostics.push(Diagnostic::error("WEIR-PLAN-003", format!("there is no connection `{name}`")));

@@ -7,6 +7,7 @@ use weir_connect::{Registry, WriteMode};
 use weir_spec::Diagnostic;
 use weir_spec::model::{Mode, Node, Pipeline, Role};
 
+use crate::letters;
 use crate::options;
 use crate::problem::{Places, Problem, code, distinct, warning};
 use crate::shape;
@@ -38,6 +39,11 @@ pub(crate) fn check(pipeline: &Pipeline, registry: &Registry) -> Vec<Diagnostic>
             }
             Role::Source | Role::Sink => system(pipeline, registry, node, &places, &mut found),
         }
+    }
+    if let Some(node) = pipeline.dead_letters.to.as_deref()
+        && let Err(problem) = letters::check(pipeline, registry, node)
+    {
+        found.push(places.in_node(&node.name, problem));
     }
     for (node, problem) in shape::problems(pipeline) {
         found.push(places.in_node(&node, problem));
@@ -257,7 +263,7 @@ pub(crate) fn two_writers(first: &str, second: &str, place: &str) -> Problem {
 }
 
 /// Whether a value still holds references: what it will be is known, and judged, only when they are resolved.
-fn undecided(options: &Value) -> bool {
+pub(crate) fn undecided(options: &Value) -> bool {
     match options {
         Value::String(text) => {
             text.contains("${") || text.contains("{{") || text.contains("vault://") || text.contains("file://")

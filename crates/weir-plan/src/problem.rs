@@ -172,14 +172,16 @@ impl Places<'_> {
 /// has no
 /// place of its own is where its node is.
 pub fn place(pipeline: &Pipeline, node: &str, option: Option<&str>) -> (String, Option<Span>) {
-    let Some(pointer) = pipeline.node_paths.get(node) else {
+    let letters = pipeline.dead_letters.to.as_deref().filter(|sink| sink.name == node && pipeline.node(node).is_none());
+    let of_letters = letters.map(|_| "/dead_letters/to".to_string());
+    let Some(pointer) = pipeline.node_paths.get(node).or(of_letters.as_ref()) else {
         let path = match option {
             Some(option) => format!("{node}.{option}"),
             None => node.to_string(),
         };
         return (path, None);
     };
-    let kind = pipeline.node(node).map_or("", |node| node.kind.as_str());
+    let kind = pipeline.node(node).or(letters).map_or("", |node| node.kind.as_str());
     let mut candidates = Vec::new();
     if let Some(option) = option {
         candidates.push(format!("{pointer}/{kind}/{option}"));

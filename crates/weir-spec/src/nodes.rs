@@ -140,6 +140,20 @@ impl<'v, 'p> Reader<'v, 'p> {
         }
     }
 
+    /// The sink of the dead letters, under `dead_letters.to`: they come from everywhere, so it has no input.
+    pub fn letters(&mut self, entry: &Entry, path: &Path) -> Option<Draft> {
+        let draft = self.node(&entry.value, Role::Sink, path, Some("dead_letters"), entry.key_span)?;
+        if let Some((_, span)) = draft.inputs.iter().flatten().next() {
+            self.checker.problems.push(
+                Diagnostic::error(codes::UNKNOWN_KEY, "the sink of the dead letters has no input")
+                    .at(&path.key("input").dotted, Some(*span))
+                    .label("it gets the dead letters of all nodes")
+                    .help("remove `input`"),
+            );
+        }
+        Some(draft)
+    }
+
     /// One node. `name` is given in the graph form, where the key is the name.
     fn node(&mut self, tree: &Tree, role: Role, path: &Path, name: Option<&str>, place: Span) -> Option<Draft> {
         let draft = self.read_node(tree, role, path, name, place);

@@ -13,8 +13,9 @@ use crate::vocabulary::Vocabulary;
 pub fn check_words(pipeline: &Pipeline, vocabulary: &dyn Vocabulary) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     let (connectors, transforms) = (vocabulary.connectors(), vocabulary.transforms());
-    for node in &pipeline.nodes {
-        let pointer = pipeline.node_paths.get(&node.name).cloned().unwrap_or_default();
+    let letters = pipeline.dead_letters.to.as_deref().map(|node| (node, Some("/dead_letters/to".to_string())));
+    for (node, pointer) in pipeline.nodes.iter().map(|node| (node, pipeline.node_paths.get(&node.name).cloned())).chain(letters) {
+        let pointer = pointer.unwrap_or_default();
         let exact = format!("{pointer}/{}", node.kind.replace('~', "~0").replace('/', "~1"));
         let span = pipeline.spans.get(&exact).or_else(|| pipeline.spans.get(&pointer)).copied();
         let path = exact.trim_start_matches('/').replace('/', ".");

@@ -86,7 +86,7 @@ const MODE_UNAVAILABLE: &str = "WEIR-PLAN-005";
 /// Whether the only errors are connectors that this build does not have, and that are known to exist elsewhere.
 pub(super) fn only_unavailable(checked: &Checked, kinds: &BTreeMap<String, String>) -> bool {
     let Some(pipeline) = checked.pipelines.first() else { return false };
-    let of_nodes = pipeline.nodes.iter().filter(|node| node.role != Role::Transform).map(|node| node.kind.as_str());
+    let of_nodes = pipeline.systems().map(|node| node.kind.as_str());
     let used: BTreeSet<&str> = of_nodes.chain(pipeline.connections.values().map(|connection| connection.kind.as_str())).collect();
     let unknown: Vec<&str> = used.into_iter().filter(|kind| !kinds.contains_key(*kind)).collect();
     let place = |problem: &Diagnostic| !problem.path.starts_with("transforms");
@@ -169,8 +169,7 @@ pub(super) fn mode(mode: Mode) -> &'static str {
 
 /// Names of connections that the file uses and does not declare.
 fn connections(pipeline: &Pipeline) -> Vec<String> {
-    let used = pipeline.nodes.iter().filter(|node| node.role != Role::Transform);
-    let named = used.filter_map(|node| node.options.get("connection").and_then(Value::as_str));
+    let named = pipeline.systems().filter_map(|node| node.options.get("connection").and_then(Value::as_str));
     let journal = pipeline.journal.as_ref().and_then(|journal| journal.connection.as_deref());
     named
         .chain(journal)

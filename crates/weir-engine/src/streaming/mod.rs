@@ -26,7 +26,7 @@ mod turn;
 use std::sync::Arc;
 
 use weir_error::Result;
-use weir_plan::Plan;
+use weir_plan::{Flow, Plan};
 use weir_plan::streaming::Pace;
 
 pub(crate) use keyed::STATE_SPLIT;
@@ -43,4 +43,9 @@ pub(crate) async fn execute(context: &Arc<RunContext>, plan: &Plan) -> Result<Ve
         with_retries(context, &flow.name, tries, || flow::execute(context, flow, pace)).await
     });
     futures::future::try_join_all(flows).await
+}
+
+/// Executes one flow beside those of the plan, until everything that was there has arrived. A system that is down may fail so often in a row; `None`: for ever.
+pub(crate) async fn carry(context: &Arc<RunContext>, flow: &Flow, pace: Pace, tries: Option<u32>) -> Result<FlowOutcome> {
+    with_retries(context, &flow.name, tries, || flow::execute(context, flow, pace)).await
 }

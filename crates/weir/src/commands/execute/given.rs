@@ -68,7 +68,9 @@ impl Taken {
             complete(&mut connection.options, options);
         }
         let mut used = false;
-        for node in pipeline.nodes.iter_mut().filter(|node| node.role != Role::Transform && is_one(&node.kind)) {
+        let letters = pipeline.dead_letters.to.as_deref_mut();
+        let systems = pipeline.nodes.iter_mut().filter(|node| node.role != Role::Transform).chain(letters);
+        for node in systems.filter(|node| is_one(&node.kind)) {
             let Value::Object(written) = &mut node.options else { continue };
             if !written.contains_key("connection") && names_no_server(written) {
                 written.insert("connection".into(), OBJECT_STORE.into());
