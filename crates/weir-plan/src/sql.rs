@@ -68,13 +68,13 @@ pub fn config() -> SessionConfig {
         .set_str("datafusion.execution.time_zone", "UTC")
 }
 
-/// Adds what keeps arithmetic exact: decimal literals beside decimals, integers and sums that fail instead of wrapping around.
-/// For every session that plans SQL; one that only executes needs nothing, the functions are in the plan.
+/// Adds what keeps arithmetic exact: decimal literals beside decimals, integers and sums that fail instead of wrapping around; and the window
+/// functions. For every session that plans SQL; one that only executes needs nothing, the functions are in the plan.
 pub fn exact(builder: SessionStateBuilder) -> SessionStateBuilder {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(DecimalLiterals));
     rules.push(Arc::new(CheckedArithmetic));
-    let mut builder = builder.with_analyzer_rules(rules);
+    let mut builder = builder.with_analyzer_rules(rules).with_relation_planners(vec![Arc::new(windows::WindowFunctions)]);
     // Later names win when the state is built.
     builder.aggregate_functions().get_or_insert_default().push(Arc::new(AggregateUDF::from(CheckedSum::default())));
     builder
@@ -83,7 +83,7 @@ pub fn exact(builder: SessionStateBuilder) -> SessionStateBuilder {
 impl Session {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let builder = SessionStateBuilder::new().with_config(config()).with_default_features();
-        let mut state = exact(builder.with_relation_planners(vec![Arc::new(windows::WindowFunctions)])).build();
+        let mut state = exact(builder).build();
         for function in clock::functions(now).into_iter().chain([Require::function()]) {
             // Registering replaces the built-in of that name; the only error is a registry that takes no functions.
             let _ = state.register_udf(Arc::new(function));
@@ -142,6 +142,22 @@ impl Session {
     fn options(&self) -> ParserOptions {
         ParserOptions { map_string_types_to_utf8view: false, ..ParserOptions::new() }
     }
+}
+
+/// Parses one statement for a session that has a catalogue, window functions and all: a session made with [`exact`] plans it. Which statements are
+/// allowed is not decided here.
+///
+/// # Errors
+/// Text that is no SQL, nothing, and more than one statement.
+pub fn statement(sql: &str) -> Result<Statement> {
+    let parser = DFParserBuilder::new(windows::tokens(sql)?).with_dialect(&GenericDialect {});
+    let mut statements = parser.build()?.parse_statements()?;
+    if statements.len() > 1 {
+        return plan_err!("one statement is expected, here are {}", statements.len());
+    }
+    let Some(mut statement) = statements.pop_front() else { return plan_err!("the query is empty") };
+    windows::name_tables(&mut statement);
+    Ok(statement)
 }
 
 /// Parses one `SELECT` (or `WITH …`, `VALUES …`) and nothing else.

@@ -83,10 +83,8 @@ impl QuerySession {
 
     /// The tables that a query names, without its common table expressions: what has to be registered before it is asked.
     pub fn tables_of(&self, query: &str) -> Result<Vec<TableName>> {
-        let state = self.context.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(query, &dialect).map_err(explain)?;
-        let references = state.resolve_table_references(&statement).map_err(explain)?;
+        let statement = weir_plan::sql::statement(query).map_err(explain)?;
+        let references = self.context.state().resolve_table_references(&statement).map_err(explain)?;
         Ok(references.iter().map(TableName::from_reference).collect())
     }
 
@@ -109,13 +107,17 @@ impl QuerySession {
         names
     }
 
-    /// Asks a query. Only reading is allowed: DDL, DML, `COPY` and `SET` are refused.
+    /// Asks a query, window functions (`TUMBLE`, `HOP`, `CUMULATE`, `SESSION`) among its tables. Only reading is allowed: DDL, DML, `COPY` and
+    /// `SET` are refused.
     pub async fn sql(&self, query: &str) -> Result<Answer> {
         let options = datafusion::execution::context::SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame = self.context.sql_with_options(query, options).await.map_err(|error| self.explain(error))?;
+        let statement = weir_plan::sql::statement(query).map_err(|error| self.explain(error))?;
+        let plan = self.context.state().statement_to_plan(statement).await.map_err(|error| self.explain(error))?;
+        options.verify_plan(&plan).map_err(|error| self.explain(error))?;
+        let frame = self.context.execute_logical_plan(plan).await.map_err(|error| self.explain(error))?;
         let stream = frame.execute_stream().await.map_err(|error| self.explain(error))?;
         Ok(Answer { schema: stream.schema(), stream })
     }

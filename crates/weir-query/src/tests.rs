@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::record_batch;
-use arrow::datatypes as arrow_schema;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -19,11 +18,21 @@ struct Small {
     fails: bool,
 }
 
+/// Each row is of the minute of its id.
+fn rows(ids: &[i64], names: &[&str]) -> RecordBatch {
+    let at = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| id * 60_000_000));
+    let columns: [(&str, ArrayRef); 3] = [
+        ("id", Arc::new(Int64Array::from(ids.to_vec()))),
+        ("name", Arc::new(StringArray::from(names.to_vec()))),
+        ("at", Arc::new(at)),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
+}
+
 fn info() -> StreamInfo {
-    let batch = record_batch!(("id", Int64, [1]), ("name", Utf8, ["a"])).unwrap();
     StreamInfo {
         name: "public.small".into(),
-        schema: batch.schema(),
+        schema: rows(&[], &[]).schema(),
         primary_key: vec![],
         estimated_rows: None,
         estimated_bytes: None,
@@ -65,10 +74,9 @@ impl StreamReader for Small {
             media_type: String::new(),
         };
         let mut events = if split.id == "0" {
-            let rows = record_batch!(("id", Int64, [1, 2, 3]), ("name", Utf8, ["a", "b", "c"])).unwrap();
-            vec![batch(rows), Ok(Event::Dead(dead))]
+            vec![batch(rows(&[1, 2, 3], &["a", "b", "c"])), Ok(Event::Dead(dead))]
         } else {
-            vec![batch(record_batch!(("id", Int64, [4, 5]), ("name", Utf8, ["d", "e"])).unwrap())]
+            vec![batch(rows(&[4, 5], &["d", "e"]))]
         };
         if self.fails && split.id == "1" {
             events.push(Err(Error::new("WEIR-X-001", Kind::Connect, "the server went away")));
@@ -148,4 +156,64 @@ async fn mistakes_are_told_with_what_there_is() {
     assert!(missing.to_string().contains("nope"), "{missing}");
     let missing = ask(&session, "select 1 from orders").await.unwrap_err();
     assert_eq!(missing.advice(), Some("tables here: crm.public.small, public2.small, small"));
+}
+
+#[tokio::test]
+async fn windows_are_those_of_the_sql_transform() {
+    let session = session(false);
+    for (table, expected) in [
+        (
+            "TABLE(TUMBLE(TABLE small, DESCRIPTOR(at), INTERVAL '2' MINUTES))",
+            ["00:00:00,1,1", "00:02:00,2,5", "00:04:00,2,9"].as_slice(),
+        ),
+        ("tumble(table crm.public.small, descriptor(at), interval '4' minutes) AS t", &["00:00:00,3,6", "00:04:00,2,9"]),
+        (
+            "HOP(TABLE small, DESCRIPTOR(at), INTERVAL '2' MINUTES, INTERVAL '4' MINUTES)",
+            &["23:58:00,1,1", "00:00:00,3,6", "00:02:00,4,14", "00:04:00,2,9"],
+        ),
+        ("CUMULATE(TABLE small, DESCRIPTOR(at), INTERVAL '3' MINUTES, INTERVAL '6' MINUTES)", &["00:00:00,7,18"]),
+        (
+            "SESSION((SELECT * FROM small WHERE id <> 3), DESCRIPTOR(at), INTERVAL '90' SECONDS)",
+            &["00:01:00,2,3", "00:04:00,2,9"],
+        ),
+        (
+            "SESSION(TABLE public2.small PARTITION BY (name), DESCRIPTOR(at), INTERVAL '1' DAY) WHERE id < 3",
+            &["00:01:00,1,1", "00:02:00,1,2"],
+        ),
+    ] {
+        let text =
+            "CAST(CAST(window_start AS TIME) AS VARCHAR) || ',' || CAST(count(*) AS VARCHAR) || ',' || CAST(sum(id) AS VARCHAR)";
+        let sql = format!("SELECT {text} AS line FROM {table} GROUP BY window_start ORDER BY window_start");
+        let text = ask(&session, &sql).await.unwrap_or_else(|error| panic!("{table}: {error}"));
+        let rows = text.lines().skip(3).filter_map(|line| line.strip_prefix("| "));
+        let lines: Vec<&str> = rows.map(|line| line.trim_end_matches(['|', ' '])).collect();
+        assert_eq!(lines, expected, "{table}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_windows_are_named_and_common_table_expressions_are_not() {
+    let session = session(false);
+    let sql = "WITH early AS (SELECT * FROM other) \
+               SELECT 1 FROM TABLE(TUMBLE(TABLE early, DESCRIPTOR(at), INTERVAL '1' DAY)), \
+               SESSION(TABLE crm.public.small PARTITION BY name, DESCRIPTOR(at), INTERVAL '1' DAY) s, hop";
+    let named = session.tables_of(sql).unwrap();
+    assert_eq!(named.iter().map(ToString::to_string).collect::<Vec<_>>(), ["crm.public.small", "hop", "other"]);
+    let sql = "EXPLAIN SELECT * FROM TUMBLE(TABLE small, DESCRIPTOR(at), INTERVAL '1' DAY)";
+    assert_eq!(session.tables_of(sql).unwrap().len(), 1);
+    assert!(ask(&session, sql).await.unwrap().contains("Share"));
+}
+
+#[tokio::test]
+async fn mistakes_in_windows_say_where() {
+    let session = session(false);
+    for (sql, told) in [
+        ("SELECT * FROM TUMBLE(small, DESCRIPTOR(at), INTERVAL '1' DAY)", "write `TABLE small`"),
+        ("SELECT * FROM TUMBLE(TABLE small, DESCRIPTOR(name), INTERVAL '1' DAY)", "no timestamp"),
+        ("SELECT * FROM TUMBLE(TABLE small, DESCRIPTOR(at), INTERVAL '1' MONTH)", "no fixed length"),
+        ("SELECT * FROM TUMBLE(TABLE nowhere, DESCRIPTOR(at), INTERVAL '1' DAY)", "nowhere"),
+    ] {
+        let error = ask(&session, sql).await.unwrap_err().to_string();
+        assert!(error.contains(told), "{sql}: {error}");
+    }
 }

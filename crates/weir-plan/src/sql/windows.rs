@@ -6,14 +6,16 @@
 //! give is not here: `transforms::windowed`.
 
 use std::fmt::Display;
+use std::ops::ControlFlow;
 
 use datafusion::common::{Column, SchemaError, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Spanned, TableAlias,
-    TableFactor, UnaryOperator, Value, WindowType,
+    self, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Query, Spanned, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut, WindowType,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -157,6 +159,7 @@ impl RelationPlanner for WindowFunctions {
 /// A call as it is written.
 struct Call {
     kind: Kind,
+    name: ObjectName,
     place: Span,
     arguments: Vec<FunctionArg>,
 }
@@ -171,8 +174,8 @@ impl Call {
             TableFactor::Table { name, args: Some(arguments), alias, .. } => (name, arguments.args.clone(), alias),
             _ => return None,
         };
-        let name = single(name)?;
-        Some((Self { kind: kind(&name.value)?, place: name.span, arguments }, alias.clone()))
+        let word = single(name)?;
+        Some((Self { kind: kind(&word.value)?, place: word.span, name: name.clone(), arguments }, alias.clone()))
     }
 
     fn plan(self, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
@@ -242,6 +245,80 @@ impl Call {
     }
 }
 
+/// Writes the tables of window functions as queries of their own (`TABLE t` as `(SELECT * FROM t)`): whoever looks in a statement for the tables that
+/// it names, as a session with a catalogue does before it plans, finds them there.
+pub(super) fn name_tables(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(statement) => _ = statement.visit(&mut NameTables),
+        Statement::Explain(explain) => name_tables(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct NameTables;
+
+impl VisitorMut for NameTables {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
+        if let Some((Call { name, mut arguments, .. }, alias)) = Call::of(relation) {
+            arguments.iter_mut().for_each(name_table);
+            let list = FunctionArgumentList { duplicate_treatment: None, args: arguments, clauses: Vec::new() };
+            let expr = Expr::Function(Function {
+                name,
+                uses_odbc_syntax: false,
+                parameters: FunctionArguments::None,
+                args: FunctionArguments::List(list),
+                filter: None,
+                null_treatment: None,
+                over: None,
+                within_group: Vec::new(),
+            });
+            // In `TABLE( )` the function is not taken for a table of its name.
+            *relation = TableFactor::TableFunction { expr, alias };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_table(argument: &mut FunctionArg) {
+    let (FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. }) = argument;
+    let FunctionArgExpr::Expr(Expr::Function(function)) = arg else { return };
+    let name = argument_of(function, TABLE).and_then(name_of);
+    if let (Some(name), FunctionArguments::List(list)) = (name, &mut function.args)
+        && let Some(query) = all_of(&name)
+    {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(Box::new(query))))];
+    }
+}
+
+/// `SELECT * FROM name`.
+fn all_of(name: &ObjectName) -> Option<Query> {
+    let text = format!("SELECT * FROM {name}");
+    let parsed = DFParserBuilder::new(text.as_str())
+        .with_dialect(&GenericDialect {})
+        .build()
+        .ok()?
+        .parse_statements()
+        .ok()?
+        .pop_front()?;
+    match parsed {
+        Statement::Statement(statement) => match *statement {
+            ast::Statement::Query(query) => Some(*query),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn name_of(expr: &Expr) -> Option<ObjectName> {
+    match expr {
+        Expr::Identifier(word) => Some(ObjectName::from(vec![word.clone()])),
+        Expr::CompoundIdentifier(words) => Some(ObjectName::from(words.clone())),
+        _ => None,
+    }
+}
+
 /// The name, if it is one word.
 fn single(name: &ObjectName) -> Option<&Ident> {
     match name.0.as_slice() {
@@ -251,13 +328,28 @@ fn single(name: &ObjectName) -> Option<&Ident> {
 }
 
 /// The only argument of a call of a function of this name.
-fn argument<'a>(function: &'a Function, name: &str) -> Option<&'a Expr> {
+fn argument_of<'a>(function: &'a Function, name: &str) -> Option<&'a Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => {
             single(&function.name).filter(|word| word.value.eq_ignore_ascii_case(name)).map(|_| expr)
         }
         _ => None,
+    }
+}
+
+fn named(name: ObjectName) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
     }
 }
 
@@ -271,22 +363,14 @@ fn table(data: Expr, kind: Kind, place: Span, context: &mut dyn RelationPlannerC
         Expr::Function(function) => function,
         other => return wrong(place, format!("`{other}` is no table: write `TABLE {other}`")),
     };
-    let name = match argument(&function, TABLE) {
-        Some(Expr::Identifier(word)) => vec![word.clone()],
-        Some(Expr::CompoundIdentifier(words)) => words.clone(),
-        _ => return wrong(place, format!("the first argument is a table: {}", kind.usage)),
-    };
-    let relation = TableFactor::Table {
-        name: ObjectName::from(name),
-        alias: None,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
+    let relation = match argument_of(&function, TABLE) {
+        Some(Expr::Subquery(subquery)) => {
+            TableFactor::Derived { lateral: false, subquery: subquery.clone(), alias: None, sample: None }
+        }
+        other => match other.and_then(name_of) {
+            Some(name) => named(name),
+            None => return wrong(place, format!("the first argument is a table: {}", kind.usage)),
+        },
     };
     let mut keys = Vec::new();
     if let Some(WindowType::WindowSpec(partition)) = &function.over {
@@ -305,7 +389,7 @@ fn table(data: Expr, kind: Kind, place: Span, context: &mut dyn RelationPlannerC
 fn descriptor(time: Expr, kind: Kind) -> Result<Ident> {
     let place = time.span();
     match &time {
-        Expr::Function(function) => match argument(function, "DESCRIPTOR") {
+        Expr::Function(function) => match argument_of(function, "DESCRIPTOR") {
             Some(Expr::Identifier(word)) => Ok(word.clone()),
             Some(other) => wrong(place, format!("DESCRIPTOR names one column of the table: `{other}` is none")),
             None => wrong(place, format!("the time is one column, DESCRIPTOR(time): {}", kind.usage)),
@@ -399,7 +483,6 @@ fn micros(expr: &Expr) -> std::result::Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::sql::parser::DFParserBuilder;
 
     fn text(sql: &str) -> String {
         let tokens = tokens(sql).unwrap();
