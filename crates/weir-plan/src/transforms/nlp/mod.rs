@@ -5,6 +5,8 @@
 
 mod entities;
 mod language;
+#[cfg(test)]
+mod measured;
 mod names;
 mod sentiment;
 mod words;
