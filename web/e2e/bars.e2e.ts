@@ -137,3 +137,46 @@ it('a run that says a thousand things a second leaves the page at rest', async (
   console.log(`a thousand lines a second: ${(share * 100).toFixed(1)} % of a core`);
   await end();
 });
+
+it('edges that change twenty times a second leave the page at rest', async () => {
+  const run = { id: 'edges', job_id: 'j', job_name: 'edges', job_version: 1, status: 'running', trigger: { kind: 'manual' }, attempt: 1, cancel_requested: false, queued_at: new Date().toISOString(), started_at: new Date().toISOString(), streams: [] };
+  const { page, context, end } = await visit(browser, program.url, { token: program.token });
+  await context.addInitScript(() => {
+    const real = window.fetch;
+    const nodes = Array.from({ length: 12 }, (_, at) => `node ${at}`);
+    const links = nodes.slice(1).map((to, at) => ({ from: `node ${at}`, to }));
+    window.fetch = (input, init) => {
+      const url = input instanceof Request ? input.url : String(input);
+      if (url.endsWith('/runs/edges/logs')) return new Promise(() => {});
+      if (!url.endsWith('/runs/edges/graph')) return real(input, init);
+      const words = new TextEncoder();
+      const say = (event: string, data: unknown) => words.encode(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+      let rows = 0;
+      const body = new ReadableStream<Uint8Array>({
+        start(out) {
+          out.enqueue(say('graph', { nodes: nodes.map((name, at) => ({ name, role: at === 0 ? 'source' : at === 11 ? 'sink' : 'transform', kind: 'filter', options: {} })), edges: links, diagnostics: [] }));
+          const timer = setInterval(() => {
+            rows += 50;
+            out.enqueue(say('counts', { run_status: 'running', at: new Date().toISOString(), nodes: [], edges: links.map((link) => ({ ...link, port: null, rows, bytes: rows * 100 })) }));
+          }, 50);
+          init?.signal?.addEventListener('abort', () => {
+            clearInterval(timer);
+            out.close();
+          });
+        },
+      });
+      return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream' } }));
+    };
+  });
+  await page.route('**/api/v1/runs/edges', (route) => route.fulfill({ contentType: 'application/json', body: JSON.stringify(run) }));
+  await page.goto('/runs/edges');
+  await page.getByText(/[\d,]+ · [\d.,]+ ?k?\/s/).first().waitFor();
+  const [busy, begin] = [await meter(page), Date.now()];
+  await page.waitForFunction((from) => performance.now() > from + 5_000, await page.evaluate(() => performance.now()), { polling: 1_000 });
+  const part = await busy();
+  const share = part / ((Date.now() - begin) / 1_000);
+  expect(part, 'a page that does nothing was measured').toBeGreaterThan(0.005);
+  expect(share, `${(share * 100).toFixed(1)} % of a core`).toBeLessThan(0.1);
+  console.log(`eleven edges, twenty times a second: ${(share * 100).toFixed(1)} % of a core`);
+  await end();
+});

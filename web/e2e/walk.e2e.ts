@@ -37,6 +37,11 @@ it('from the login to a finished run', async () => {
   await row.getByText('comes out').waitFor();
   // 500 rows, every fifth … a draft: none of them is lost.
   expect((await row.getByRole('cell').allTextContents()).slice(1, 5)).toEqual(['500', '400', '100', '0']);
+  // The same on the edges: what was read, what the filter left, what was written.
+  const graph = page.getByRole('figure', { name: 'Graph of the run of first_orders' });
+  await graph.waitFor();
+  const edges = (await graph.getAttribute('aria-label'))?.match(/: [\d,]+(?=[,;]|$)/g);
+  expect(edges).toEqual([': 500', ': 400', ': 400']);
   await page.getByRole('tab', { name: /Log/ }).click();
   await page.getByText('400 rows committed').waitFor();
   await page.getByLabel('Search the log').fill('begins');
@@ -70,6 +75,9 @@ it('a run is live, is stopped and tried again', async () => {
   await page.waitForURL((url) => url.href !== stopped);
   await page.getByRole('status').filter({ hasText: 'succeeded' }).waitFor();
   await page.getByRole('table', { name: 'Balance' }).getByRole('cell', { name: '80', exact: true }).first().waitFor();
+  await page.getByRole('figure', { name: /: 80(,|$)/ }).waitFor();
+  await page.goto(`/pipelines/${job}`);
+  await page.getByRole('figure', { name: /: 80(,|$)/ }).waitFor();
   await end();
 });
 

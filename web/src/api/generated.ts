@@ -181,7 +181,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, newest first */
+        /** List jobs, newest first unless another order is asked for */
         get: operations["listJobs"];
         put?: never;
         /** Create a job */
@@ -257,6 +257,75 @@ export interface paths {
         put?: never;
         /** Make a copy under another name; it begins paused */
         post: operations["cloneJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the records that a job could not process, newest first, with the beginning of each */
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/dead-letters/{letter}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a dead letter with its whole record */
+        get: operations["getDeadLetter"];
+        /** Correct a record: what is written is kept beside what came, if a replay would write it */
+        put: operations["correctDeadLetter"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/dead-letters/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give dead letters up: they are kept, and no replay takes them */
+        post: operations["discardDeadLetters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/dead-letters/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take dead letters once more through the pipeline as it is now, in a run of their own, each once */
+        post: operations["replayDeadLetters"];
         delete?: never;
         options?: never;
         head?: never;
@@ -342,6 +411,23 @@ export interface paths {
         put?: never;
         /** Stop running a job by itself */
         post: operations["pauseJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/positions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get how far a job's streams are: cursors, splits with their positions and lag, event time */
+        get: operations["getJobPositions"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -493,6 +579,23 @@ export interface paths {
         };
         /** Get what matters now: runs, failing jobs, throughput, lag, freshness, alerts, queue, cost */
         get: operations["getMonitoringDashboard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitoring/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get what all runs did over a while, in 48 steps: rows, bytes, ends, lag */
+        get: operations["getMonitoringHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -685,6 +788,23 @@ export interface paths {
         put?: never;
         /** Stop a run; a queued one at once, a running one within seconds, its checkpoint kept */
         post: operations["cancelRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get the pipeline of a run as a graph with the rows and bytes on its edges; with `Accept: text/event-stream` live: events `graph`, `counts` when they have changed, at last `end` */
+        get: operations["getRunGraph"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1467,6 +1587,17 @@ export interface components {
             /** @description The secret. */
             token?: string | null;
         };
+        /** @description Where the next run of an incremental stream begins. */
+        CursorPosition: {
+            /** @description The largest value of the cursor column that was seen, as text. */
+            cursor?: string | null;
+            /** @description `${last_run_time}` of the next run. */
+            last_run_time?: string | null;
+            /** @description The source node. */
+            source: string;
+            /** @description The stream. */
+            stream: string;
+        };
         /** @description `GET /api/v1/monitoring/dashboard`. "Today" is the UTC day. */
         Dashboard: {
             /** @description Alerts that hold, the newest first; at most 100. */
@@ -1494,6 +1625,140 @@ export interface components {
             };
             /** @description How much moves. */
             throughput: components["schemas"]["Throughput"];
+        };
+        /** @description A record that could not be processed. */
+        DeadLetter: {
+            /** @description When it was met. */
+            at: string;
+            /** @description Stable code. */
+            code: string;
+            correction?: components["schemas"]["LetterCorrection"] | null;
+            discarded?: components["schemas"]["LetterDiscarded"] | null;
+            /** @description The flow that it was in. */
+            flow: string;
+            /**
+             * Format: int64
+             * @description Its number in the job.
+             */
+            id: number;
+            /** @description Where it was: a line, a partition and offset, a row. */
+            place: string;
+            /** @description What was wrong. */
+            reason: string;
+            /** @description What came; in a listing its beginning. */
+            record: components["schemas"]["LetterRecord"];
+            /**
+             * Format: int64
+             * @description Bytes that are kept of it.
+             */
+            record_bytes: number;
+            /** @description Why the last replay did not write it. */
+            refusal?: string | null;
+            /** @description When a replay wrote its rows. */
+            replayed_at?: string | null;
+            /** @description The run that met it, while that is known. */
+            run_id?: string | null;
+            /** @description The sink that lacks it, if a transform on the way there set it aside; null: no sink has it. */
+            sink?: string | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["DeadLetterState"];
+            /** @description The stream that it came from. */
+            stream: string;
+        };
+        /** @description Letters, by their numbers or by what they have in common: at least one condition, and all hold. Only those that wait are meant. */
+        DeadLetterChoice: {
+            /** @description Only with this code. */
+            code?: string | null;
+            /** @description These. */
+            ids?: number[];
+            /** @description Only those that this run has met. */
+            run_id?: string | null;
+            /**
+             * Format: date-time
+             * @description Met at this time or later.
+             */
+            since?: string | null;
+            /** @description Only those that this sink lacks; `-`: those that none has. */
+            sink?: string | null;
+            /** @description Only of this stream. */
+            stream?: string | null;
+            /**
+             * Format: date-time
+             * @description Met before.
+             */
+            until?: string | null;
+            /**
+             * Format: int64
+             * @description All that wait, up to this number: those that somebody has seen.
+             */
+            up_to?: number | null;
+        };
+        /** @description A corrected record. */
+        DeadLetterCorrection: {
+            /** @description Of a row that a transform set aside: a JSON object with all columns. Else the record as the source has it. */
+            record: string;
+        };
+        /** @description Which letters are given up, and why. */
+        DeadLetterDiscard: {
+            /** @description Which. */
+            letters: components["schemas"]["DeadLetterChoice"];
+            /** @description Why; it is kept with the letters and in the audit log. */
+            reason: string;
+        };
+        /** @description Dead letters of one kind, counted. */
+        DeadLetterKind: {
+            /** @description Their code. */
+            code: string;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+            /** @description The sink that lacks them; null: none has them. */
+            sink?: string | null;
+            /** @description Their stream. */
+            stream: string;
+        };
+        /** @description A page of dead letters. */
+        DeadLetters: {
+            /** @description Newest first. */
+            items: components["schemas"]["DeadLetter"][];
+            /** @description How many there are in this state of each kind, the largest first, whatever else is asked for; on the first page only. */
+            kinds: components["schemas"]["DeadLetterKind"][];
+            /** @description Give it back as `cursor` to get the next page; null after the last. */
+            next_cursor?: string | null;
+        };
+        /**
+         * @description Where a letter stands.
+         * @enum {string}
+         */
+        DeadLetterState: "waiting" | "replayed" | "discarded";
+        /** @description How many letters were given up. */
+        DiscardedLetters: {
+            /**
+             * Format: int64
+             * @description Those that waited.
+             */
+            discarded: number;
+        };
+        /** @description What went from one node to another. Null: not known (yet), or a query runs over this place as a whole. */
+        EdgeFlow: {
+            /**
+             * Format: int64
+             * @description Bytes of their values as they are in memory.
+             */
+            bytes?: number | null;
+            /** @description The node before. */
+            from: string;
+            /** @description The output of that node, as the graph has it. */
+            port?: string | null;
+            /**
+             * Format: int64
+             * @description Rows.
+             */
+            rows?: number | null;
+            /** @description The node after. */
+            to: string;
         };
         /**
          * @description How an event is written.
@@ -1578,6 +1843,20 @@ export interface components {
             /** @description In the order of the file; empty when the file has errors that hide them. */
             nodes: components["schemas"]["GraphNode"][];
         };
+        /** @description What the nodes and edges of a run have seen, over all its streams. */
+        GraphCounts: {
+            /**
+             * Format: date-time
+             * @description When it was so: two answers give a rate.
+             */
+            at: string;
+            /** @description In the order of the graph. */
+            edges: components["schemas"]["EdgeFlow"][];
+            /** @description In the order of the graph. */
+            nodes: components["schemas"]["NodeFlow"][];
+            /** @description Where the run stands. */
+            run_status: components["schemas"]["RunStatus"];
+        };
         /** @description What flows from one node to another. */
         GraphEdge: {
             /** @description The node before. */
@@ -1655,6 +1934,21 @@ export interface components {
             sink: string;
             /** @description The stream. */
             stream: string;
+        };
+        /** @description `GET /api/v1/monitoring/history`. */
+        History: {
+            /**
+             * Format: date-time
+             * @description Where the first step begins.
+             */
+            from: string;
+            /**
+             * Format: int64
+             * @description Length of a step.
+             */
+            step_secs: number;
+            /** @description Oldest first; the last one ends now. */
+            steps: components["schemas"]["Step"][];
         };
         /** @description A unified ingestion spec, v1.1. `weir spec schema` has the whole schema of pipeline files. */
         IngestionSpec: {
@@ -1828,6 +2122,19 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /** @description How far the streams of a job are. Logs of changes have their own page: `GET /jobs/{job_id}/journal`. */
+        JobPositions: {
+            /** @description Incremental streams: where the next run begins. */
+            cursors: components["schemas"]["CursorPosition"][];
+            /** @description Streams over event time, as the run that goes on told last. */
+            event_time: components["schemas"]["StreamTime"][];
+            /** @description A run is going on: this is already the past. */
+            running: boolean;
+            /** @description Streams without end, split by split: what is durable, at most a thousand. */
+            splits: components["schemas"]["SplitPosition"][];
+            /** @description There are more splits than that. */
+            truncated: boolean;
+        };
         /** @description Runs that wait or go on. */
         JobsHealth: {
             /** @description How many. */
@@ -1936,6 +2243,36 @@ export interface components {
             job_id: string;
             /** @description Its name. */
             name: string;
+        };
+        /** @description What somebody wrote instead of a record. */
+        LetterCorrection: {
+            /** @description When. */
+            at: string;
+            /** @description Who. */
+            by: string;
+            record?: components["schemas"]["LetterRecord"] | null;
+        };
+        /** @description That somebody gave a letter up. */
+        LetterDiscarded: {
+            /** @description When. */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description Why. */
+            reason: string;
+        };
+        /** @description What is kept of a record. */
+        LetterRecord: {
+            /** @description The record, secrets of the job veiled. */
+            content: string;
+            /** @description There is more of it. */
+            cut: boolean;
+            /** @description `text`, or `hex` of bytes that are no UTF-8. */
+            encoding: string;
+            /** @description Its media type. */
+            media_type: string;
+            /** @description A secret of the job stands in it: it can be replayed, but not corrected here. */
+            veiled: boolean;
         };
         /** @description A line of a run's log. */
         LogLine: {
@@ -2061,6 +2398,36 @@ export interface components {
             role?: components["schemas"]["Role"] | null;
             /** @description `METHOD /path-prefix` patterns, `*` for any method; empty = all that the role may. */
             scopes?: components["schemas"]["Scope"][];
+        };
+        /** @description What a node took in and gave out. Null: not known (yet), or nothing of the kind. */
+        NodeFlow: {
+            /**
+             * Format: int64
+             * @description Bytes of their values.
+             */
+            bytes_in?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of their values; of a sink those at the target, at the end.
+             */
+            bytes_out?: number | null;
+            /** @description The node. */
+            node: string;
+            /**
+             * Format: int64
+             * @description Rows that it set aside.
+             */
+            rows_dead: number;
+            /**
+             * Format: int64
+             * @description Rows in, over all its inputs; a source has none.
+             */
+            rows_in?: number | null;
+            /**
+             * Format: int64
+             * @description Rows out; of a sink those handed to it.
+             */
+            rows_out?: number | null;
         };
         /**
          * @description What a node is.
@@ -2491,6 +2858,13 @@ export interface components {
             /** @description The worker that has or had it. */
             worker?: string | null;
         };
+        /** @description The pipeline that a run executes, and what has passed. */
+        RunGraph: {
+            /** @description What has passed. */
+            counts: components["schemas"]["GraphCounts"];
+            /** @description The pipeline in the run's version. */
+            graph: components["schemas"]["Graph"];
+        };
         /**
          * @description Where a run stands.
          * @enum {string}
@@ -2669,6 +3043,55 @@ export interface components {
             /** @description Only the rows for which this holds, in the source's SQL; all if absent. */
             where?: string | null;
         };
+        /** @description How far a split is. */
+        SplitPosition: {
+            /** @description It is closed for good at the source. */
+            done: boolean;
+            /**
+             * Format: int64
+             * @description About how many rows of it wait at the source, while a run goes on and the source tells; of those that are furthest behind.
+             */
+            lag_rows?: number | null;
+            /** @description The connector's own position (an offset, an id); null: nothing is durable yet. */
+            position: Record<string, never>;
+            /**
+             * Format: int64
+             * @description Rows read from it since the run began, dead letters included.
+             */
+            rows: number;
+            /** @description As the connector names it: a partition, a topic. */
+            split: string;
+            /** @description The stream. */
+            stream: string;
+        };
+        /** @description What was measured in one step. */
+        Step: {
+            /**
+             * Format: double
+             * @description Bytes that came to sinks.
+             */
+            bytes: number;
+            /**
+             * Format: double
+             * @description Runs that failed.
+             */
+            failed: number;
+            /**
+             * Format: double
+             * @description The longest that a run ended behind the time when it was due, seconds; null if none ended.
+             */
+            lag_seconds?: number | null;
+            /**
+             * Format: double
+             * @description Rows that came to sinks.
+             */
+            rows: number;
+            /**
+             * Format: double
+             * @description Runs that ended well.
+             */
+            succeeded: number;
+        };
         /** @description Rows of one stream. */
         StreamCounts: {
             /**
@@ -2708,6 +3131,31 @@ export interface components {
              * @description Visible in the sink.
              */
             rows_written: number;
+        };
+        /** @description How far event time is in a stream. */
+        StreamTime: {
+            /**
+             * Format: int64
+             * @description How far it was behind the clock, milliseconds.
+             */
+            lag_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Rows that came behind the watermark since the run began.
+             */
+            rows_late: number;
+            /**
+             * Format: int64
+             * @description Memory that open windows, joins and memories take.
+             */
+            state_bytes: number;
+            /** @description The stream. */
+            stream: string;
+            /**
+             * Format: date-time
+             * @description No row older than this is expected; null: not every split has given a row.
+             */
+            watermark?: string | null;
         };
         /** @description Who is told. */
         Subscription: {
@@ -2856,7 +3304,7 @@ export interface components {
              * @description The schedule's fire.
              */
             fire_at?: string | null;
-            /** @description `manual`, `schedule`, `dependency`. */
+            /** @description `manual`, `schedule`, `dependency`, `replay` (of dead letters). */
             kind: string;
             /** @description The run that succeeded. */
             run_id?: string | null;
@@ -3679,6 +4127,8 @@ export interface operations {
                 mode?: "batch" | "incremental" | "cdc" | "streaming";
                 /** @description Part of the name, in any case. */
                 name?: string;
+                /** @description By what; `-`: the largest first. `-created_at` if absent. */
+                sort?: "-created_at" | "created_at" | "name" | "-name" | "status" | "-status" | "last_run_at" | "-last_run_at" | "last_run_status" | "-last_run_status";
                 /** @description Only in this state. */
                 status?: "active" | "paused";
             };
@@ -4162,6 +4612,267 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    listDeadLetters: {
+        parameters: {
+            query?: {
+                /** @description Only with this code. */
+                code?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows at most. */
+                limit?: number;
+                /** @description Only those that this run has met. */
+                run_id?: string;
+                /** @description Not older than this. */
+                since?: string;
+                /** @description Only those that this sink lacks; `-`: those that none has. */
+                sink?: string;
+                /** @description Only in this state. */
+                state?: "waiting" | "replayed" | "discarded";
+                /** @description Only of this stream. */
+                stream?: string;
+                /** @description Older than this. */
+                until?: string;
+            };
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetters"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+                /** @description The letter's number. */
+                letter: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    correctDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+                /** @description The letter's number. */
+                letter: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "record": "{\"id\": 7, \"amount\": 12.50}"
+                 *     }
+                 */
+                "application/json": components["schemas"]["DeadLetterCorrection"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    discardDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "test data",
+                 *       "letters": {
+                 *         "stream": "orders",
+                 *         "up_to": 99
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["DeadLetterDiscard"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiscardedLetters"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first answer again for 24 hours. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "ids": [
+                 *         7,
+                 *         8
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["DeadLetterChoice"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
     getJobGraph: {
         parameters: {
             query?: never;
@@ -4369,6 +5080,41 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getJobPositions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPositions"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
     resumeJob: {
         parameters: {
             query?: never;
@@ -4520,6 +5266,8 @@ export interface operations {
                 limit?: number;
                 /** @description Not older than this. */
                 since?: string;
+                /** @description `queued_at`: oldest first; newest first if absent. */
+                sort?: "-queued_at" | "queued_at";
                 /** @description Only in this state. */
                 status?: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
             };
@@ -4742,6 +5490,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getMonitoringHistory: {
+        parameters: {
+            query?: {
+                /** @description How far back, hours. */
+                time_range_hours?: number;
+            };
+            header?: {
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
                 };
             };
             400: components["responses"]["Problem400"];
@@ -5325,6 +6108,8 @@ export interface operations {
                 limit?: number;
                 /** @description Not older than this. */
                 since?: string;
+                /** @description `queued_at`: oldest first; newest first if absent. */
+                sort?: "-queued_at" | "queued_at";
                 /** @description Only in this state. */
                 status?: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
             };
@@ -5431,6 +6216,44 @@ export interface operations {
             409: components["responses"]["Problem409"];
             413: components["responses"]["Problem413"];
             422: components["responses"]["Problem422"];
+            503: components["responses"]["Problem503"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getRunGraph: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Go on after this event; a value that is no number is not looked at. */
+                "Last-Event-ID"?: components["parameters"]["LastEventId"];
+                /** @description The request's id; logs and the audit log keep it. One that is not 1 to 128 of `A-Za-z0-9_.:-` is replaced. */
+                "X-Request-Id"?: components["parameters"]["RequestId"];
+                /** @description Act for another tenant; for platform-admins only. */
+                "X-Tenant-Id"?: components["parameters"]["Tenant"];
+            };
+            path: {
+                /** @description The run. */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunGraph"];
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             503: components["responses"]["Problem503"];
             default: components["responses"]["Problem"];
         };

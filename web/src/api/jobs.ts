@@ -13,7 +13,7 @@ const PAGE = 500;
 export const jobsQuery = () =>
   infiniteQueryOptions({
     queryKey: ['jobs', 'list'],
-    queryFn: ({ pageParam }) => answer(client.GET('/api/v1/jobs', { params: { query: { limit: PAGE, ...(pageParam === '' ? {} : { cursor: pageParam }) } } })),
+    queryFn: ({ pageParam }) => answer(client.GET('/api/v1/jobs', { params: { query: { limit: PAGE, sort: 'name', ...(pageParam === '' ? {} : { cursor: pageParam }) } } })),
     initialPageParam: '',
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     refetchInterval: LATER,
@@ -55,6 +55,15 @@ export const useJobJournal = (id: string, enabled: boolean) =>
   useQuery({
     queryKey: ['jobs', 'one', id, 'journal'],
     queryFn: () => answer(client.GET('/api/v1/jobs/{job_id}/journal', { params: { path: { job_id: id } } })),
+    enabled,
+    refetchInterval: SOON,
+  });
+
+/** How far the streams are; asking is a process at the server, so not more often than needed. */
+export const useJobPositions = (id: string, enabled: boolean) =>
+  useQuery({
+    queryKey: ['jobs', 'one', id, 'positions'],
+    queryFn: () => answer(client.GET('/api/v1/jobs/{job_id}/positions', { params: { path: { job_id: id } } })),
     enabled,
     refetchInterval: SOON,
   });

@@ -25,6 +25,8 @@ const UNITS: Record<string, string> = {
   bytes_written: 'bytes',
   network_bytes: 'bytes',
   memory_peak_bytes: 'bytes',
+  state_bytes: 'bytes',
+  watermark_lag: 'seconds',
   bytes_per_second: 'bytes/s',
   rows_per_second: 'rows/s',
   duration_seconds: 'seconds',

@@ -1,9 +1,11 @@
 import { expect, it } from 'vitest';
 import type { Graph } from '@/api/jobs';
+import type { GraphCounts } from '@/api/runGraph';
 import type { Run } from '@/api/runs';
 import { comparison } from './compare';
 import { boxesOf, linesOf } from './graph';
 import { filterLines } from './log';
+import { positionText } from './positions';
 import { errorOf, missing, reportOf, seconds, total } from './runs';
 import { inTurns } from './turns';
 
@@ -45,15 +47,29 @@ it('compares two runs, also streams that one of them lacks', () => {
   expect(streams[1]?.rows[0]).toMatchObject({ a: null, b: 1, difference: null });
 });
 
-it('puts counts only on edges that they can be of', () => {
+it('puts on an edge what has passed it, with its rate while the run goes on', () => {
   const node = (name: string, role: 'source' | 'transform' | 'sink', options = {}) => ({ name, role, kind: 'file', options });
   const chain: Graph = { nodes: [node('in', 'source', { path: 'a.csv' }), node('t', 'transform'), node('out', 'sink')], edges: [{ from: 'in', to: 't' }, { from: 't', to: 'out' }], diagnostics: [] };
-  const counted = run({ streams: [stream('a', 10, 8)] });
-  expect(linesOf(chain, counted).map(({ label }) => label)).toEqual(['10 read', '8 written']);
-  expect(linesOf(chain, undefined).map(({ label }) => label)).toEqual([undefined, undefined]);
+  const counts = (run_status: 'running' | 'succeeded', at: string, first: number, second: number | null): GraphCounts => ({
+    run_status,
+    at,
+    nodes: [{ node: 't', rows_in: first, bytes_in: 0, rows_out: second, bytes_out: 0, rows_dead: 2 }],
+    edges: [{ from: 'in', port: null, to: 't', rows: first, bytes: 12_000 }, { from: 't', port: null, to: 'out', rows: second, bytes: null }],
+  });
+  const then = counts('running', '2026-11-22T10:00:00Z', 1_000, 800);
+  const now = counts('running', '2026-11-22T10:00:02Z', 21_000, 800);
+  expect(linesOf(chain, now, then).map(({ label, about, busy }) => [label, about, busy])).toEqual([['21,000 · 10 k/s', '12 kB', true], ['800 · 0/s', undefined, true]]);
+  expect(linesOf(chain, counts('succeeded', '2026-11-22T10:00:03Z', 22_000, null), now).map(({ label }) => label)).toEqual(['22,000', 'not counted']);
+  expect(linesOf(chain, null).map(({ label }) => label)).toEqual([undefined, undefined]);
+  expect(boxesOf(chain, now)[1]).toMatchObject({ detail: '2 kept apart · file' });
   expect(boxesOf(chain)[0]).toMatchObject({ title: 'in', detail: 'file · a.csv' });
   const two: Graph = { ...chain, nodes: [...chain.nodes, node('more', 'source')], edges: [...chain.edges, { from: 'more', to: 'out', port: 'eu' }] };
-  expect(linesOf(two, counted).map(({ label }) => label)).toEqual([undefined, '8 written', 'eu · 8 written']);
+  const eu = { ...now, edges: [...now.edges, { from: 'more', port: 'eu', to: 'out', rows: 5, bytes: 9 }] };
+  expect(linesOf(two, eu, null).map(({ label }) => label)).toEqual(['21,000', '800', 'eu · 5']);
+});
+
+it('writes the position of a connector in short', () => {
+  expect([null, 7, { offset: 12 }, { file: 'a', at: 3 }, { at: { x: 1 } }].map(positionText)).toEqual(['nothing yet', '7', '12', 'file a, at 3', 'at {"x":1}']);
 });
 
 it('searches a log by words and level', () => {

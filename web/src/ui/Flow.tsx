@@ -60,7 +60,7 @@ export default function Flow({ label, boxes, lines }: GraphProps) {
     focusable: false,
     ...(line.label === undefined ? {} : { label: line.label }),
   }));
-  const words = lines.map((line) => `${line.from} to ${line.to}${line.label === undefined ? '' : `: ${line.label}`}`).join('; ');
+  const words = lines.map((line) => `${line.from} to ${line.to}${line.label === undefined ? '' : `: ${line.label}`}${line.about === undefined ? '' : `, ${line.about}`}`).join('; ');
   return (
     <div className={classes.graph} role="figure" aria-label={`${label}: ${words}`} style={{ height: Math.min(Math.max(height + 24, 140), 460) }}>
       <ReactFlow

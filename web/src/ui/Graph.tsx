@@ -14,6 +14,8 @@ export interface GraphLine {
   to: string;
   /** What stands on it: a count. */
   label?: string;
+  /** More of it, for those who listen. */
+  about?: string;
   /** Something flows now. */
   busy?: boolean;
 }

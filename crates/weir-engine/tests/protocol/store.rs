@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use weir_connect::{CommitReport, DeadLetter, Split, SplitProgress};
 use weir_engine::gates::GateCount;
 use weir_engine::store::link::{StateCall, StateLink};
+use weir_engine::store::positions::SplitPosition;
 use weir_engine::store::tables::Tables;
 use weir_engine::store::{
-    Counts, Epoch, EpochBody, FlowPlace, Keep, Phase, ReaderRecord, SetAside, StatePlace, StateStore, StreamState, Wanted,
+    Counts, Epoch, EpochBody, FlowPlace, Keep, Phase, ReaderRecord, SetAside, StatePlace, StateStore, StreamState, TurnMark,
+    Wanted,
 };
 use weir_error::{Kind, Result};
 use weir_testkit::PostgresServer;
@@ -128,6 +130,10 @@ async fn life(store: &StateStore, again: &StateStore) {
     assert_eq!(epochs.iter().map(|epoch| (epoch.number, epoch.prepared)).collect::<Vec<_>>(), [(1, false), (2, true)]);
     assert_eq!(epochs[0].body.progress, epoch(1, false, 10).body.progress);
     assert_eq!(epochs[0].body.tokens, [json!({"file": "a\u{0}b"})]);
+    // Of the letters only those that no crash can take back, and nothing behind them.
+    let kept = again.letters("p", "r1", 0).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| &kept.letter.payload[..]).collect::<Vec<_>>(), [b"\xff\x00x"]);
+    assert_eq!((kept[0].flow.as_str(), kept[0].sink.as_deref(), kept[0].letter.code.as_str()), ("in", Some("out"), "WEIR-X-1"));
 
     // Another process takes over: the first can write nothing any more.
     let open = again.unfinished("p").await.unwrap().unwrap();
@@ -145,6 +151,9 @@ async fn life(store: &StateStore, again: &StateStore) {
     assert_eq!(again.epochs(&place).await.unwrap().len(), 2);
 
     again.confirm_epoch(&place, 2, Keep::All).await.unwrap();
+    let next = store.letters("p", "r1", kept[0].id).await.unwrap();
+    assert_eq!(next.iter().map(|kept| &kept.letter.payload[..]).collect::<Vec<_>>(), [b"plain"]);
+    assert_eq!(store.letters("p", "r1", next[0].id).await.unwrap(), []);
     again.write_epoch(&place, &epoch(3, false, 7), &[], Keep::All).await.unwrap();
     again.forget(&place, Some(3)).await.unwrap();
     again.write_epoch(&place, &epoch(4, true, 7), &[], Keep::Newest).await.unwrap();
@@ -166,6 +175,23 @@ async fn life(store: &StateStore, again: &StateStore) {
         assert_eq!(again.named(name).await.unwrap(), Some(json!({"rows": 7})));
     }
     assert_eq!(again.named("platform-3").await.unwrap(), None);
+
+    // A stream without end says how far its splits are; the first epoch is the one that begins its turn.
+    assert_eq!(again.positions("endless").await.unwrap().splits, []);
+    store.begin("r9", "endless", "f", None).await.unwrap();
+    let place = FlowPlace { pipeline: "endless", run_id: "r9", flow: "in" };
+    let mut begins = epoch(1, false, 10);
+    begins.body.turn = Some(TurnMark::Begins { id: "t".into(), sinks: "s".into(), reports: vec![] });
+    store.write_epoch(&place, &begins, &[], Keep::All).await.unwrap();
+    store.write_epoch(&place, &epoch(2, false, 25), &[], Keep::All).await.unwrap();
+    let split =
+        SplitPosition { stream: "in".into(), split: "s".into(), position: Some(json!({"lsn": "0/1"})), rows: 25, done: false };
+    let positions = again.positions("endless").await.unwrap();
+    assert_eq!((positions.splits, positions.truncated), (vec![split], false));
+    store.end("r9", "abandoned", "null").await.unwrap();
+    assert_eq!(again.positions("endless").await.unwrap().splits, [], "nobody goes on from there");
+    let batch = again.positions("p").await.unwrap();
+    assert_eq!((batch.splits, batch.cursors[0].last_run_time.as_deref()), (vec![], Some("2026")));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod machines;
 mod mistakes;
 mod plans;
 mod polling;
+mod positions;
 mod quality;
 mod seam;
 mod secrets;

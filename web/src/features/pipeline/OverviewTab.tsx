@@ -1,6 +1,7 @@
 import { Alert, Anchor, Grid, List, Stack, Text } from '@mantine/core';
 import { Link } from 'react-router';
 import { type Job, useJobGraph, useJobJournal } from '@/api/jobs';
+import { useRunGraph } from '@/api/runGraph';
 import { useRuns } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { boxesOf, linesOf } from '@/lib/graph';
@@ -11,12 +12,13 @@ import { Asked } from '@/ui/states';
 import { Positions } from './Positions';
 import { ScheduleWords } from './ScheduleWords';
 
-/** The graph with the counts of the newest run, when it runs, and the file. */
+/** The graph with what has passed its edges in the newest run, when it runs, and the file. */
 export default function OverviewTab({ job }: { job: Job }) {
   const graph = useJobGraph(job.id, job.version);
   const runs = useRuns({ job_id: job.id }, 50);
   const newest = runs.data?.pages[0]?.items.find((run) => run.status !== 'queued' && run.status !== 'skipped');
-  const logged = job.mode === 'cdc' || job.mode === 'streaming';
+  const { counts, before } = useRunGraph(newest?.id);
+  const logged = job.mode === 'cdc';
   const journal = useJobJournal(job.id, logged);
   return (
     <Stack gap="lg">
@@ -26,7 +28,7 @@ export default function OverviewTab({ job }: { job: Job }) {
             title="Graph"
             aside={newest && <Text size="sm" c="dimmed">counts of <Anchor component={Link} to={paths.run(newest.id)} inherit underline="always">the newest run</Anchor></Text>}
           >
-            <Graph label={`Graph of ${job.name.slice(0, 100)}`} boxes={boxesOf(data)} lines={linesOf(data, newest)} />
+            <Graph label={`Graph of ${job.name.slice(0, 100)}`} boxes={boxesOf(data, counts)} lines={linesOf(data, counts, before)} />
             {data.diagnostics.length > 0 && (
               <Alert color="yellow" variant="outline" mt="xs" p="xs" title="What the checker says of the file">
                 <List size="sm">

@@ -1,6 +1,6 @@
 import { Accordion, Anchor, Group, Stack, Table, Text } from '@mantine/core';
 import { Link } from 'react-router';
-import type { Job } from '@/api/jobs';
+import { type Job, useJobJournal } from '@/api/jobs';
 import { useRuns } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { brief, bytes, count } from '@/lib/format';
@@ -8,9 +8,22 @@ import { type StreamReport, reportOf } from '@/lib/runs';
 import { Clipped } from '@/ui/Clipped';
 import { When } from '@/ui/When';
 import { Asked, Empty } from '@/ui/states';
+import { Positions } from './Positions';
+import { StreamPositions } from './StreamPositions';
 
-/** The streams as the newest run that has told them saw them: columns, places, counts. */
+/** How far the streams are, and how the newest run that has told them saw them: columns, places, counts. */
 export default function StreamsTab({ job }: { job: Job }) {
+  const logged = job.mode === 'cdc';
+  const journal = useJobJournal(job.id, logged);
+  return (
+    <Stack gap="lg">
+      {logged ? <Positions job={job} journal={journal} /> : <StreamPositions job={job} />}
+      <Told job={job} />
+    </Stack>
+  );
+}
+
+function Told({ job }: { job: Job }) {
   const runs = useRuns({ job_id: job.id }, 50);
   return (
     <Asked query={runs}>

@@ -1,9 +1,11 @@
 import { Anchor, Badge, Group, Tabs, Text } from '@mantine/core';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useLiveRun, type Live } from '@/api/live';
+import { useMay } from '@/api/me';
 import { type Run, isOver, useRun } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { count } from '@/lib/format';
+import { total } from '@/lib/runs';
 import { Page } from '@/ui/Page';
 import { Status } from '@/ui/Status';
 import { Asked, Failure } from '@/ui/states';
@@ -11,6 +13,7 @@ import { Balance } from './Balance';
 import { Facts } from './Facts';
 import { LogView } from './LogView';
 import { RunActions } from './RunActions';
+import { RunGraph } from './RunGraph';
 import { WhyFailed } from './WhyFailed';
 
 /** One run, live while it goes on. */
@@ -23,6 +26,7 @@ export default function RunPage() {
 function OneRun({ run, tab }: { run: Run; tab: 'balance' | 'log' }) {
   const navigate = useNavigate();
   const live = useLiveRun(run.id);
+  const mayLook = useMay('operator');
   return (
     <Page
       title={`Run of ${run.job_name}`}
@@ -35,6 +39,11 @@ function OneRun({ run, tab }: { run: Run; tab: 'balance' | 'log' }) {
           <Anchor component={Link} to={paths.pipeline(run.job_id)} size="sm">
             the pipeline
           </Anchor>
+          {mayLook && total(run.streams).rows_dead > 0 && (
+            <Anchor component={Link} to={paths.deadLettersOf(run.job_id, run.id)} size="sm">
+              its dead letters
+            </Anchor>
+          )}
         </Group>
       }
       actions={<RunActions run={run} />}
@@ -48,6 +57,7 @@ function OneRun({ run, tab }: { run: Run; tab: 'balance' | 'log' }) {
           <Tabs.Tab value="log">Log{live.lines.length > 0 && ` (${count(live.lines.length)})`}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="balance">
+          <RunGraph run={run} />
           <Balance run={run} />
         </Tabs.Panel>
         <Tabs.Panel value="log">
