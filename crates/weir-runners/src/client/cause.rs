@@ -24,6 +24,10 @@ fn without_class(line: &str) -> &str {
         if !named || message.trim().is_empty() {
             break;
         }
+        // A path or a name alone says little: of `java.nio.file.NoSuchFileException: /x` the last word of the class stays.
+        if !message.trim().contains(' ') {
+            return rest.get(class.rfind('.').map_or(0, |dot| dot + 1)..).unwrap_or(rest).trim();
+        }
         rest = message;
     }
     rest.trim()
@@ -50,7 +54,10 @@ const WORDS: [(Kind, &[&str]); 4] = [
     ),
     (Kind::Auth, &["password authentication failed", "access denied for user", "authentication failed", "invalid credentials"]),
     (Kind::Privilege, &["permission denied", "not authorized", "accessdenied", "access denied"]),
-    (Kind::NotFound, &["does not exist", "path_not_found", "filenotfound", "no such file", "not found in", "doesn't exist"]),
+    (
+        Kind::NotFound,
+        &["does not exist", "path_not_found", "filenotfound", "nosuchfile", "no such file", "not found in", "doesn't exist"],
+    ),
 ];
 
 fn kind(cause: &str) -> Kind {
@@ -70,6 +77,7 @@ mod tests {
         assert_eq!(first(trace), "ERROR: relation \"t\" does not exist");
         assert_eq!(first("java.lang.NullPointerException\n\tat x"), "java.lang.NullPointerException");
         assert_eq!(first("a.b.X: c.d.Y: what it is: really"), "what it is: really");
+        assert_eq!(first("a.b.X: java.nio.file.NoSuchFileException: /in/x.csv"), "NoSuchFileException: /in/x.csv");
         assert_eq!(first(""), "no reason was given");
         assert_eq!(first(&"ä".repeat(2_000)).chars().count(), LONGEST + 1);
     }

@@ -100,10 +100,13 @@ impl Dialect {
     pub fn translate(self, sql: &str, tables: &Names, columns: &[String]) -> Result<Translated, String> {
         let tokens =
             Tokenizer::new(&GenericDialect {}, sql).tokenize().map_err(|error| format!("this SQL cannot be read: {error}"))?;
+        // A name that the query itself gives may be a word of the engine's SQL, like a column's.
+        let mut names = columns.to_vec();
+        names.extend(aliases(&tokens));
         Translation {
             dialect: self,
             tables,
-            columns,
+            columns: names,
             tokens,
             at: 0,
             brackets: Vec::new(),
@@ -121,7 +124,7 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("abs", "ABS", "abs", "ABS"),
     ("avg", "AVG", "avg", ""),
     ("btrim", "TRIM", "trim", ""),
-    ("ceil", "CEIL", "ceil", "CEIL"),
+    ("ceil", "CEIL", "ceil", ""),
     ("char_length", "CHAR_LENGTH", "char_length", "CHAR_LENGTH"),
     ("character_length", "CHAR_LENGTH", "char_length", "CHAR_LENGTH"),
     ("coalesce", "COALESCE", "coalesce", "COALESCE"),
@@ -132,7 +135,7 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("dense_rank", "DENSE_RANK", "dense_rank", ""),
     ("descriptor", "DESCRIPTOR", "", ""),
     ("exp", "EXP", "exp", "EXP"),
-    ("floor", "FLOOR", "floor", "FLOOR"),
+    ("floor", "FLOOR", "floor", ""),
     ("greatest", "", "greatest", ""),
     ("hop", "HOP", "", ""),
     ("lag", "LAG", "lag", ""),
@@ -146,7 +149,7 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("min", "MIN", "min", ""),
     ("mod", "MOD", "mod", "MOD"),
     ("now", "CURRENT_TIMESTAMP", "current_timestamp", "CURRENT_TIMESTAMP"),
-    ("nullif", "NULLIF", "nullif", "NULLIF"),
+    ("nullif", "NULLIF", "nullif", ""),
     ("power", "POWER", "power", "POWER"),
     ("rank", "RANK", "rank", ""),
     ("replace", "REPLACE", "replace", "REPLACE"),
@@ -156,8 +159,8 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("row_number", "ROW_NUMBER", "row_number", ""),
     ("session", "SESSION", "", ""),
     ("sqrt", "SQRT", "sqrt", "SQRT"),
-    ("substr", "SUBSTRING", "substring", "SUBSTRING"),
-    ("substring", "SUBSTRING", "substring", "SUBSTRING"),
+    ("substr", "SUBSTRING", "substring", ""),
+    ("substring", "SUBSTRING", "substring", ""),
     ("sum", "SUM", "sum", ""),
     ("trim", "TRIM", "trim", "TRIM"),
     ("tumble", "TUMBLE", "", ""),
@@ -207,7 +210,7 @@ const NO_CALLS: &[Keyword] = &[
 struct Translation<'a> {
     dialect: Dialect,
     tables: &'a Names,
-    columns: &'a [String],
+    columns: Vec<String>,
     tokens: Vec<Token>,
     at: usize,
     /// What each open bracket is.
@@ -397,6 +400,10 @@ impl Translation<'_> {
         match lower {
             "avg" => self.note("AVG of whole numbers is a floating point number natively; Flink cuts it to a whole number"),
             "sum" => self.note("a SUM that does not fit ends the run natively; on the engine it may wrap around or be NULL"),
+            "ceil" | "floor" if self.dialect == Dialect::Spark => self.note("CEIL and FLOOR of a floating point number are whole numbers in Spark"),
+            "round" => self.note(
+                "ROUND of a floating point number: the engine takes the digits that are shown, so 1.005 becomes 1.01 and natively 1.0",
+            ),
             _ => {}
         }
         if matches!(lower, "now" | "current_timestamp") {
@@ -474,6 +481,19 @@ impl Translation<'_> {
         }
         false
     }
+}
+
+/// Names behind `AS` that a query gives to its columns and tables; types of `CAST` among them do no harm.
+fn aliases(tokens: &[Token]) -> Vec<String> {
+    let words: Vec<&Word> = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .map(|token| if let Token::Word(word) = token { Some(word) } else { None })
+        .collect::<Vec<_>>()
+        .windows(2)
+        .filter_map(|pair| pair[0].filter(|word| word.keyword == Keyword::AS && word.quote_style.is_none()).and(pair[1]))
+        .collect();
+    words.into_iter().filter(|word| word.quote_style.is_none()).map(folded).collect()
 }
 
 fn folded(word: &Word) -> String {

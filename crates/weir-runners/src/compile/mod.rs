@@ -17,6 +17,7 @@ mod text;
 mod told;
 pub mod types;
 pub mod views;
+mod zeta;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -95,6 +95,15 @@ fn is_text(node: &Node) -> bool {
     matches!(node.options.get("format").and_then(Value::as_str), Some("text" | "raw"))
 }
 
+/// Columns as they follow each other in a file: `csv.columns` says so where there is no header, and the engines go by it.
+fn in_order<'a>(node: &'a Node, words: &'a serde_json::Map<String, Value>) -> Vec<(&'a String, &'a Value)> {
+    let named = node.options.get("csv").and_then(|csv| csv.get("columns")?.as_array());
+    let place = |name: &String| named.and_then(|named| named.iter().position(|known| known.as_str() == Some(name)));
+    let mut all: Vec<_> = words.iter().collect();
+    all.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
+    all
+}
+
 /// What the options of a source say of its columns.
 fn declared(node: &Node) -> Option<StreamInfo> {
     let mut fields = Vec::new();
@@ -102,7 +111,8 @@ fn declared(node: &Node) -> Option<StreamInfo> {
         let raw = node.options.get("format").and_then(Value::as_str) == Some("raw");
         fields.push(Field::new("value", if raw { DataType::Binary } else { DataType::Utf8 }, true));
     } else {
-        for (name, word) in node.options.get("columns")?.as_object()? {
+        let words = node.options.get("columns")?.as_object()?;
+        for (name, word) in in_order(node, words) {
             let word = TypeWord::parse(word.as_str()?).ok()?;
             fields.push(Field::new(name, word.data_type, true));
         }

@@ -165,9 +165,13 @@ impl Lowering<'_> {
         found
     }
 
+    fn inputs_of(&self, node: &Node) -> Vec<SchemaRef> {
+        node.inputs.iter().filter_map(|input| self.compiling.shapes.columns(&address(input), self.stream)).collect()
+    }
+
     fn names_of(&self, node: &Node) -> Vec<String> {
-        let all = node.inputs.iter().filter_map(|input| self.compiling.shapes.columns(&address(input), self.stream));
-        all.flat_map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()).collect()
+        let all = self.inputs_of(node);
+        all.iter().flat_map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()).collect()
     }
 
     fn quoted(&self, name: &str) -> String {
@@ -210,7 +214,16 @@ impl Lowering<'_> {
             self.refuse(node, Some(option), "is given no references inside of SQL", "write the value, or use the native engine");
             return None;
         }
-        match self.dialect.translate(sql, tables, &self.names_of(node)) {
+        let adapted = match self.dialect {
+            Dialect::SeaTunnel => super::zeta::adapt(sql, &self.inputs_of(node)),
+            Dialect::Flink | Dialect::Spark => Ok((sql.to_owned(), Vec::new())),
+        };
+        let translated = adapted.and_then(|(sql, notes)| {
+            let mut done = self.dialect.translate(&sql, tables, &self.names_of(node))?;
+            done.notes.extend(notes);
+            Ok(done)
+        });
+        match translated {
             Err(why) => {
                 self.refuse(
                     node,

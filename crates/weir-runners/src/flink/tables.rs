@@ -166,8 +166,12 @@ impl Table<'_, '_> {
             }
             StartAt::Offsets(offsets) => {
                 put("scan.startup.mode", "specific-offsets".into());
-                let each: Vec<String> =
-                    offsets.iter().map(|(_, partition, offset)| format!("partition:{partition},offset:{offset}")).collect();
+                let own = |topic: &str| topic.is_empty() || self.stream.is_none_or(|stream| stream == topic);
+                let each: Vec<String> = offsets
+                    .iter()
+                    .filter(|(topic, ..)| own(topic))
+                    .map(|(_, partition, offset)| format!("partition:{partition},offset:{offset}"))
+                    .collect();
                 put("scan.startup.specific-offsets", each.join(";").into());
             }
         }
@@ -253,6 +257,15 @@ impl Table<'_, '_> {
                 if delimiter != "," {
                     put("csv.field-delimiter", delimiter.into());
                 }
+                if self.endpoint.is_source() {
+                    // An empty field is NULL.
+                    put("csv.null-literal", "".into());
+                    match files.quote.as_deref() {
+                        None => {}
+                        Some("") => put("csv.disable-quote-character", "true".into()),
+                        Some(quote) => put("csv.quote-character", quote.into()),
+                    }
+                }
                 if files.header != Some(false) {
                     let way = "`csv: {header: absent}` (`header: false` for a sink), another format, or the native engine";
                     self.options.refuse(Some("csv"), "knows no header in CSV", way);
@@ -269,7 +282,8 @@ impl Table<'_, '_> {
                 put("format", "parquet".into());
                 put("parquet.utc-timezone", "true".into());
                 if !self.endpoint.is_source() {
-                    let word = files.compression.clone().unwrap_or_else(|| "zstd".into()).replace("none", "uncompressed");
+                    // A cluster has no Zstandard unless somebody adds it.
+                    let word = files.compression.clone().unwrap_or_else(|| "snappy".into()).replace("none", "uncompressed");
                     put("parquet.compression", word.to_uppercase().into());
                 }
             }

@@ -120,6 +120,22 @@ impl KafkaConnectClient {
         Ok(if answer.good() { answer.json["offsets"].clone() } else { Value::Null })
     }
 
+    /// Removes the offsets of a stopped connector. A sink's are those of a group of consumers: as long as members of a worker that died are in it, Connect answers 500
+    /// and says that the request may be made again.
+    async fn forget(&self, name: &str) -> Result<()> {
+        let (what, path) = ("keeps the offsets of a connector", ["connectors", name, "offsets"]);
+        let begin = Instant::now();
+        loop {
+            let answer = self.call(Method::DELETE, &path, &[], None).await?;
+            match answer.status {
+                404 => return Ok(()),
+                _ if answer.good() => return Ok(()),
+                500 if begin.elapsed() <= SETTLED_WITHIN => tokio::time::sleep(ASK_AGAIN).await,
+                _ => return Err(self.rest.unexpected(what, &answer, message(&answer))),
+            }
+        }
+    }
+
     /// Stops one connector and waits until its tasks have written where they are.
     async fn stop(&self, name: &str) -> Result<()> {
         if self.must("does not stop a connector", Method::PUT, &["connectors", name, "stop"], &[]).await?.is_none() {
@@ -232,7 +248,7 @@ impl EngineClient for KafkaConnectClient {
         for name in &job.ids {
             // Offsets can be removed only while the connector is there and stopped.
             self.stop(name).await?;
-            self.must("keeps the offsets of a connector", Method::DELETE, &["connectors", name, "offsets"], &[]).await?;
+            self.forget(name).await?;
             self.must("does not remove a connector", Method::DELETE, &["connectors", name], &[]).await?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Sinks.
 
+use arrow::datatypes::DataType;
 use weir_connect::WriteMode;
 use weir_spec::Delivery;
 use weir_spec::model::{Mode, Node};
@@ -190,8 +191,18 @@ impl Writing<'_, '_> {
                 self.options.refuse(Some("csv"), "writes CSV with commas", "`format: tsv`, or the native engine");
             }
             plugin.put("enable_header_write", files.header.unwrap_or(true));
+            self.compiling.note(format!(
+                "`{}`: SeaTunnel writes CSV without quotes, so a value with a delimiter or a line end reads as two",
+                self.sink.node.name
+            ));
         }
         let columnar = matches!(files.format, FileFormat::Parquet | FileFormat::Orc);
+        if files.format == FileFormat::Parquet && self.has_moments() {
+            self.compiling.note(format!(
+                "`{}`: moments are written in milliseconds, more digits are cut; the engine's machines must be in UTC",
+                self.sink.node.name
+            ));
+        }
         let compression = files.compression.clone().unwrap_or_else(|| if columnar { "zstd" } else { "none" }.into());
         match (compression.as_str(), columnar) {
             ("none", _) => {}
@@ -238,6 +249,13 @@ impl Writing<'_, '_> {
         }
         self.output.promise(Delivery::ExactlyOnce, format!("`{}`: files become visible with a checkpoint", self.sink.node.name));
         Some(plugin)
+    }
+
+    fn has_moments(&self) -> bool {
+        let inputs = self.sink.node.inputs.iter();
+        let mut known = inputs
+            .filter_map(|input| self.compiling.shapes.columns(&crate::compile::address_of(input), self.lane.stream.as_deref()));
+        known.any(|columns| columns.fields().iter().any(|field| matches!(field.data_type(), DataType::Timestamp(..))))
     }
 
     fn kafka(&mut self, kafka: &Kafka) -> Option<Plugin> {

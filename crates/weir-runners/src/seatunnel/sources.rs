@@ -1,5 +1,6 @@
 //! Sources.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use weir_spec::model::{Input, Node};
 
 use super::conf::{Conf, Plugin};
@@ -330,6 +331,9 @@ impl Reading<'_, '_> {
                 return None;
             }
         };
+        if files.format == FileFormat::Parquet {
+            self.parquet();
+        }
         plugin.put("file_format_type", format);
         if format == "text" || format == "csv" {
             let delimiter =
@@ -337,9 +341,21 @@ impl Reading<'_, '_> {
             if format == "text" || delimiter != "," {
                 plugin.put("field_delimiter", delimiter);
             }
+            if files.quote.as_deref() != Some("") {
+                let why = "takes quotes in CSV for a part of the value, and a delimiter within them for its end";
+                self.options.refuse(
+                    Some("csv"),
+                    why,
+                    "`csv: {quote: \"\"}` if the files have none; or Flink, Spark, or the native engine",
+                );
+            }
             match files.header {
                 Some(true) => {
                     plugin.put("skip_header_row_number", 1u64);
+                    self.compiling.note(format!(
+                        "`{}`: columns of CSV are taken by their place, whatever the header calls them",
+                        self.source.node.name
+                    ));
                 }
                 Some(false) => {}
                 None => {
@@ -432,6 +448,26 @@ impl Reading<'_, '_> {
     }
 
     /// `schema.fields`, from the columns that are known.
+    /// 64-bit columns of Parquet are plain numbers there, whatever they mean: a decimal loses its point, a moment becomes microseconds.
+    fn parquet(&self) {
+        let node = &self.source.node.name;
+        let Some(columns) = self.compiling.shapes.columns(node, self.lane.stream.as_deref()) else {
+            self.compiling.note(format!("`{node}`: decimals, and moments in microseconds, are read as whole numbers there"));
+            return;
+        };
+        for field in columns.fields() {
+            let bent = match field.data_type() {
+                DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Time64(_) => true,
+                DataType::Timestamp(unit, _) => !matches!(unit, TimeUnit::Millisecond),
+                _ => false,
+            };
+            if bent {
+                let why = format!("reads column `{}` of Parquet as a whole number", field.name());
+                self.options.refuse(Some("path"), why, "Flink, Spark, or the native engine");
+            }
+        }
+    }
+
     fn schema(&self) -> Option<Conf> {
         let Some(columns) = self.compiling.shapes.columns(&self.source.node.name, self.lane.stream.as_deref()) else {
             self.options.refuse(

@@ -68,6 +68,11 @@ impl Program {
         let mut program = Self { app: app.into(), configs: Vec::new(), packages: Vec::new(), body: Vec::new() };
         program.config("spark.sql.session.timeZone", "\"UTC\"");
         program.config("spark.sql.ansi.enabled", "\"true\"");
+        // Every row is read whole: a value that is wrong is an error even where a condition leaves its row out, and rows that are read are counted as read.
+        for format in ["csv", "json"] {
+            program.config(&format!("spark.sql.{format}.filterPushdown.enabled"), "\"false\"");
+        }
+        program.config("spark.sql.csv.parser.columnPruning.enabled", "\"false\"");
         program
     }
 

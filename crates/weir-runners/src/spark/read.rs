@@ -180,6 +180,18 @@ impl Reading<'_, '_> {
                         "`csv: {header: present}` or `absent`",
                     ),
                 }
+                match files.quote.as_deref() {
+                    Some("") => {
+                        chain.option("quote", "\"\"");
+                    }
+                    quote => {
+                        if let Some(quote) = quote {
+                            chain.option("quote", &string(quote));
+                        }
+                        // A line end within quotes belongs to the value.
+                        chain.option("multiLine", "\"true\"");
+                    }
+                }
                 // A doubled quote is a quote, a header in another order is an error.
                 chain.option("escape", "\"\\\"\"").option("enforceSchema", "\"false\"").option("mode", "\"FAILFAST\"");
                 None

@@ -7,7 +7,7 @@ use weir_runners::client::{EngineClient, File, Job, Look, Outcome, State, Submis
 use weir_runners::kafka_connect::client::KafkaConnectClient;
 use weir_testkit::{Database, Kafka, KafkaConnect, PostgresServer, wait_until};
 
-use super::{end, failed, job, lost, run, suspending, until, watch};
+use super::{end, failed, job, lost, run, suspending, until, vanished, watch};
 
 fn debezium(database: &Database) -> Value {
     let url = url::Url::parse(database.url()).unwrap();
@@ -126,10 +126,11 @@ async fn kafka_connect_from_the_first_connector_to_its_loss() {
     connect.restart().unwrap();
     until(&client, &submitted, "it runs again", running).await;
 
-    // Cancelled, there is nothing left of it.
+    // Cancelled, there is nothing left of it; whoever follows it still is told.
     let ended = end(&client, &submitted, watch(), Some(running)).await;
     assert!(matches!(ended.outcome, Outcome::Cancelled), "{ended:?}");
     assert_eq!(client.look(&submitted).await.unwrap(), None);
+    vanished(&client, &submitted, "kafka-connect").await;
     drop(connect);
     database.execute("SELECT pg_drop_replication_slot('connect_story')").unwrap();
 }

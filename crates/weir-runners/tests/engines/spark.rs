@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use weir_runners::client::{EngineClient, Outcome, Submission};
+use weir_runners::client::{EngineClient, Look, Outcome, Submission};
 use weir_runners::spark::client::SparkClient;
 use weir_testkit::Spark;
 
-use super::{end, failed, job, large, orders, rows, run, secret, suspending};
+use super::{end, failed, job, large, orders, rows, run, secret, suspending, until, uuid, vanished, watch};
 
 const COPY: &str = r#"
 import os
 from pyspark.sql import SparkSession
-spark = SparkSession.builder.getOrCreate()
+spark = SparkSession.builder.config("spark.sql.csv.filterPushdown.enabled", "false").getOrCreate()
 assert os.environ["PW"] == "hunter2-spark"
 orders = spark.read.schema("id bigint, customer string, amount double").option("header", True).option("mode", "FAILFAST").csv("@IN@")
 orders.where("amount >= 50").write.json("@OUT@")
@@ -65,9 +65,29 @@ async fn spark_from_the_first_job_to_the_last() {
     assert!(error.why().unwrap().contains("many"), "{error:?}");
 
     // Without end: it writes batches, is stopped, and goes on from its own checkpoint.
-    let endless = Submission { streaming: true, ..job("endless", "job.py", ENDLESS.replace("@OUT@", &at("stream"))) };
+    let batches = |look: &Look| look.checkpoints.is_some_and(|batches| batches > 1);
+    let mut endless = Submission { streaming: true, ..job("endless", "job.py", ENDLESS.replace("@OUT@", &at("stream"))) };
     let submitted = client.submit(&endless).await.unwrap();
     let ended = end(&client, &submitted, suspending(), Some(|look| look.checkpoints.is_some_and(|batches| batches > 1))).await;
-    assert!(matches!(ended.outcome, Outcome::Suspended(_)), "{ended:?}");
-    assert!(dir.path().join("stream.checkpoint/commits/0").is_file());
+    let Outcome::Suspended(savepoint) = ended.outcome else { panic!("{ended:?}") };
+    let committed = || std::fs::read_dir(dir.path().join("stream.checkpoint/commits")).unwrap().count();
+    let before = committed();
+    assert!(before > 0);
+    (endless.run_id, endless.resume) = (uuid(), Some(savepoint));
+    let submitted = client.submit(&endless).await.unwrap();
+    until(&client, &submitted, "it writes batches again", batches).await;
+    assert!(committed() > before && std::fs::read_dir(dir.path().join("stream.checkpoint/offsets")).unwrap().count() > before);
+
+    // All its processes are killed in the middle; then its folder is gone, and nobody knows it any more.
+    let folder = dir.path().join("jobs").join(submitted.id());
+    let group: i32 = std::fs::read_to_string(folder.join("pid")).unwrap().trim().parse().unwrap();
+    // A negative number is a group of processes.
+    weir_testkit::process::signal((-group).cast_unsigned(), 9).unwrap();
+    let ended = end(&client, &submitted, watch(), None).await;
+    let error = failed(&ended);
+    eprintln!("spark was killed: {error:?}");
+    assert_eq!((error.code(), error.exit_code(), ended.settled), ("WEIR-LAUNCH-013", 1, true));
+    assert!(error.why().unwrap().contains("gone without an exit code"), "{error:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+    vanished(&client, &submitted, "spark").await;
 }

@@ -26,14 +26,19 @@ pub fn jars() -> Result<PathBuf> {
     Ok(dir.join("lib"))
 }
 
-/// The folder with the jars of connectors that jobs may want: JDBC with PostgreSQL, and Kafka. 12 MB are downloaded when it is missing.
+/// The folder with the jars that jobs may want: JDBC with PostgreSQL, Kafka, and Parquet, which wants Hadoop's classes and Zstandard. 80 MB are downloaded when it is
+/// missing.
 pub fn connectors() -> Result<PathBuf> {
-    install_once(&format!("flink-connectors-{VERSION}"), |dir| {
+    install_once(&format!("flink-connectors-{VERSION}-parquet"), |dir| {
         for coordinate in [
             "org.apache.flink:flink-connector-jdbc-core:4.0.0-2.0",
             "org.apache.flink:flink-connector-jdbc-postgres:4.0.0-2.0",
             "org.postgresql:postgresql:42.7.13",
             "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2",
+            "org.apache.flink:flink-sql-parquet:2.3.0",
+            "org.apache.hadoop:hadoop-client-api:3.4.2",
+            "org.apache.hadoop:hadoop-client-runtime:3.4.2",
+            "com.github.luben:zstd-jni:1.5.7-6",
         ] {
             fetch_artifact(dir, coordinate)?;
         }

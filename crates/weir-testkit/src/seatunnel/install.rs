@@ -11,20 +11,22 @@ use crate::java::{fetch_artifact, resolve_jars};
 pub const VERSION: &str = "2.3.4";
 
 /// Connectors, and the names by which jobs call them.
-const CONNECTORS: [(&str, &str, &str); 6] = [
+const CONNECTORS: [(&str, &str, &str); 8] = [
     ("connector-fake", "source", "FakeSource"),
     ("connector-console", "sink", "Console"),
     ("connector-jdbc", "source", "Jdbc"),
     ("connector-jdbc", "sink", "Jdbc"),
     ("connector-file-local", "source", "LocalFile"),
     ("connector-file-local", "sink", "LocalFile"),
+    ("connector-kafka", "source", "Kafka"),
+    ("connector-kafka", "sink", "Kafka"),
 ];
 /// Transforms; they are all in one jar.
 const TRANSFORMS: [&str; 8] = ["Sql", "Filter", "FieldMapper", "Copy", "Replace", "Split", "FilterRowKind", "JsonPath"];
 
-/// The folder with `connectors`, `lib` and `starter`; 125 MB are downloaded when it is missing.
+/// The folder with `connectors`, `lib` and `starter`; 140 MB are downloaded when it is missing.
 pub fn home() -> Result<PathBuf> {
-    install_once(&format!("seatunnel-{VERSION}"), |dir| {
+    install_once(&format!("seatunnel-{VERSION}-kafka"), |dir| {
         let mut wanted = vec![format!("org.apache.seatunnel:seatunnel-starter:{VERSION}")];
         for (artifact, ..) in CONNECTORS {
             let coordinate = format!("org.apache.seatunnel:{artifact}:{VERSION}");

@@ -54,10 +54,10 @@ fn target(word: &str) -> Result<Target, Failure> {
     })
 }
 
-/// What sources that declare no columns say when they are asked.
+/// What sources say when they are asked: those that declare no columns, and files.
 pub fn streams(opened: &Opened) -> Result<BTreeMap<String, Vec<StreamInfo>>, Failure> {
     let mut found = BTreeMap::new();
-    for node in opened.pipeline.of(NodeRole::Source).filter(|node| node.options.get("columns").is_none()) {
+    for node in opened.pipeline.of(NodeRole::Source).filter(|node| super::engine::asks(opened, node)) {
         let streams = block_on(async { opened.source(node).await?.streams().await })?;
         found.insert(node.name.clone(), streams);
     }

@@ -1,100 +1,87 @@
 //! The same pipelines on other engines, the real ones: `weir diff` against the native engine, and `weir run --engine`.
 //!
-//! Each folder of `cases` is a pipeline with its files, and `case.json` says what each engine makes of it: `equal` rows, or `refused` because it cannot express it.
-//! One engine runs at a time, on the whole machine. None is in the short form: they are hundreds of megabytes to download and take minutes:
-//! `cargo nextest run -p weir --test engines --run-ignored all`.
+//! Each folder of `cases` is a pipeline with its files, and `case.json` says what each engine makes of it (see `case`). One engine runs at a time, on the whole machine.
+//! The test command takes five cases for each engine; `cargo nextest run -p weir --test engines --run-ignored all` takes all of them and keeps the result in
+//! `bench/results/engines-ENGINE.json` (`-E 'test(whole_matrix)'`: nothing else).
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod case;
 
-use serde_json::Value;
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
+
+use case::{Case, Expected, folders};
+use serde_json::{Value, json};
 use weir_testkit::{FlinkCluster, SeaTunnel, Spark};
-
-/// A case, copied into a folder of its own.
-struct Case {
-    name: String,
-    folder: tempfile::TempDir,
-    expected: BTreeMap<String, String>,
-}
-
-fn cases() -> Vec<Case> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/cases");
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    let cases: Vec<Case> = folders.iter().map(|folder| Case::copied(folder)).collect();
-    assert!(cases.len() >= 5);
-    cases
-}
-
-impl Case {
-    fn copied(from: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
-            std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
-        }
-        let expected = serde_json::from_slice(&std::fs::read(from.join("case.json")).unwrap()).unwrap();
-        Self { name: from.file_name().unwrap().to_string_lossy().into_owned(), folder, expected }
-    }
-
-    fn weir(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(arguments).current_dir(self.folder.path());
-        command.output().unwrap()
-    }
-}
 
 fn said(output: &Output) -> String {
     format!("{}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Every case on one engine; all that differ are told together.
-fn compare(engine: &str, options: &[String]) {
-    let mut wrong = Vec::new();
-    for case in cases() {
-        let engines = format!("native,{engine}");
-        let mut arguments = vec!["diff", "pipeline.yaml", "--engines", &engines, "--json"];
-        options.iter().for_each(|option| arguments.extend(["--engine-option", option.as_str()]));
-        let output = case.weir(&arguments);
-        let (code, rows) = match case.expected[engine].as_str() {
-            "equal" => (0, true),
-            "refused" => (2, false),
-            other => panic!("{}: case.json says {other}", case.name),
-        };
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let sinks = told["engines"][1]["sinks"].as_array().cloned().unwrap_or_default();
-        let compared = sinks.iter().all(|sink| sink["equal"] == true && sink["rows"].as_u64().is_some_and(|rows| rows > 0));
-        let good = output.status.code() == Some(code) && sinks.is_empty() != rows && compared;
-        println!("{engine} {}: {}", case.name, if good { case.expected[engine].as_str() } else { "NOT as expected" });
-        if !good {
-            wrong.push(format!("{} on {engine}: {}", case.name, said(&output)));
+/// What an engine has made of a case, and how long both together took.
+fn tried(case: &Case, engine: &str, options: &[String]) -> (Option<Expected>, f64, Output) {
+    let engines = format!("native,{engine}");
+    let mut arguments = vec!["diff", "pipeline.yaml", "--engines", &engines, "--json"];
+    options.iter().for_each(|option| arguments.extend(["--engine-option", option.as_str()]));
+    let begin = Instant::now();
+    let output = case.weir(&arguments);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let (native, other) = (&told["engines"][0], &told["engines"][1]);
+    let sinks = other["sinks"].as_array().cloned().unwrap_or_default();
+    let counted = sinks.iter().all(|sink| case.rows == sink["rows"].as_u64().is_some_and(|rows| rows > 0));
+    let equal = sinks.iter().all(|sink| sink["equal"] == true);
+    let found = match (native["status"].as_str(), other["status"].as_str(), output.status.code()) {
+        (Some("done"), Some("done"), Some(0)) if !sinks.is_empty() && equal && counted => Some(Expected::Equal),
+        (Some("done"), Some("done"), Some(1)) if !sinks.is_empty() && !equal => Some(Expected::Differs),
+        (Some("done"), Some("refused"), Some(2)) => Some(Expected::Refused),
+        (Some("done"), Some("failed"), Some(1)) => Some(Expected::Fails),
+        _ => None,
+    };
+    (found, begin.elapsed().as_secs_f64(), output)
+}
+
+/// Cases on one engine; all that are not as expected are told together.
+fn compare(engine: &str, options: &[String], whole: bool) {
+    let (mut wrong, mut kept) = (Vec::new(), Vec::new());
+    let wanted = |told: Value| told[engine].is_string() && (whole || told["short"] == true);
+    for folder in folders().iter().filter(|folder| wanted(case::said(folder))) {
+        let case = Case::copied(folder);
+        let (found, took, output) = tried(&case, engine, options);
+        let word = found.map_or("neither", Expected::word);
+        println!("{engine} {}: {word} in {took:.1} s", case.name);
+        kept.push(json!({"case": case.name, "result": word, "seconds": (took * 10.0).round() / 10.0}));
+        if found != Some(case.expected(engine)) {
+            wrong.push(format!("{} on {engine} shall be {}: {}", case.name, case.expected(engine).word(), said(&output)));
         }
+    }
+    assert!(kept.len() >= if whole { 20 } else { 5 });
+    if whole {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../bench/results/engines-{engine}.json"));
+        let lines: Vec<String> = kept.iter().map(|one| format!("  {one}")).collect();
+        std::fs::write(place, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+fn at_flink(flink: &FlinkCluster) -> [String; 2] {
+    [format!("url={}", flink.rest()), format!("sql_gateway_url={}", flink.gateway())]
+}
+
+fn at_spark(spark: &Spark) -> [String; 3] {
+    [format!("home={}", spark.home().display()), "master=local[1]".into(), "driver_memory=512m".into()]
+}
+
 #[test]
-#[ignore = "a download of 125 MB and a JVM: see the command above"]
 fn seatunnel_writes_what_the_native_engine_writes() {
     let seatunnel = SeaTunnel::start().unwrap();
-    compare("seatunnel", &[format!("url={}", seatunnel.url())]);
+    compare("seatunnel", &[format!("url={}", seatunnel.url())], false);
     // The same as a run: its report, its exit code, and nothing left to follow.
-    let case = cases().into_iter().find(|case| case.name == "filter_rows").unwrap();
+    let case = Case::named("filter_rows");
     let place = format!("seatunnel.url={}", seatunnel.url());
-    let output = case.weir(&[
-        "run",
-        "pipeline.yaml",
-        "--engine",
-        "seatunnel",
-        "--engine-option",
-        &place,
-        "--json",
-        "--progress",
-        "none",
-        "--state-dir",
-        "state",
-    ]);
+    let mut arguments = vec!["run", "pipeline.yaml", "--engine", "seatunnel", "--engine-option", &place];
+    arguments.extend(["--json", "--progress", "none", "--state-dir", "state"]);
+    let output = case.weir(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let stream = &report["streams"][0];
@@ -107,25 +94,45 @@ fn seatunnel_writes_what_the_native_engine_writes() {
     assert!(!case.folder.path().join("state/engines/filter_rows.seatunnel.json").exists());
 }
 
-/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(flink)'`
 #[test]
-#[ignore = "a download of 330 MB and three JVMs: see the command above"]
 fn flink_writes_what_the_native_engine_writes() {
     let flink = FlinkCluster::start().unwrap();
-    compare("flink", &[format!("url={}", flink.rest()), format!("sql_gateway_url={}", flink.gateway())]);
+    compare("flink", &at_flink(&flink), false);
 }
 
-/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(spark)'`
 #[test]
-#[ignore = "a download of 460 MB and a JVM for each case: see the command above"]
 fn spark_writes_what_the_native_engine_writes() {
     let spark = Spark::take().unwrap();
-    compare("spark", &[format!("home={}", spark.home().display()), "master=local[1]".into(), "driver_memory=512m".into()]);
+    compare("spark", &at_spark(&spark), false);
+}
+
+/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(whole_matrix_on_seatunnel)'`
+#[test]
+#[ignore = "three minutes: see the command above"]
+fn the_whole_matrix_on_seatunnel() {
+    let seatunnel = SeaTunnel::start().unwrap();
+    compare("seatunnel", &[format!("url={}", seatunnel.url())], true);
+}
+
+/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(whole_matrix_on_flink)'`
+#[test]
+#[ignore = "five minutes: see the command above"]
+fn the_whole_matrix_on_flink() {
+    let flink = FlinkCluster::start().unwrap();
+    compare("flink", &at_flink(&flink), true);
+}
+
+/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(whole_matrix_on_spark)'`
+#[test]
+#[ignore = "ten minutes, a JVM for each case: see the command above"]
+fn the_whole_matrix_on_spark() {
+    let spark = Spark::take().unwrap();
+    compare("spark", &at_spark(&spark), true);
 }
 
 #[test]
 fn an_engine_that_is_not_there_is_told_with_its_place_and_exit_code_three() {
-    let case = cases().into_iter().find(|case| case.name == "copy").unwrap();
+    let case = Case::named("copy");
     let port = weir_testkit::process::free_port().unwrap();
     let url = format!("url=http://127.0.0.1:{port}");
     let output = case.weir(&["run", "pipeline.yaml", "--engine", "flink", "--engine-option", &url]);

@@ -86,6 +86,8 @@ pub struct Files {
     pub compression: Option<String>,
     /// Between fields of CSV.
     pub delimiter: Option<String>,
+    /// CSV that is read: what stands around values; empty: nothing does. `None`: nobody said, so it is `"`.
+    pub quote: Option<String>,
     /// CSV: whether the first line names the columns; `None`: nobody said.
     pub header: Option<bool>,
     /// Folders.
@@ -147,6 +149,7 @@ impl Files {
             format,
             compression: options.word("compression").filter(|word| word != "auto"),
             delimiter: csv.get("delimiter").and_then(Value::as_str).map(Into::into),
+            quote: csv.get("quote").and_then(Value::as_str).map(Into::into),
             header,
             partition_by: options.words("partition_by"),
             named: options.word("stream"),
@@ -183,7 +186,7 @@ impl Files {
 /// What no other engine does the same way.
 fn settings(options: &Options<'_>, source: bool) {
     let csv = options.value("csv").cloned().unwrap_or_default();
-    let known = ["delimiter", "header", "columns"];
+    let known = if source { ["delimiter", "header", "columns", "quote"].as_slice() } else { &["delimiter", "header"] };
     for (name, _) in csv.as_object().into_iter().flatten().filter(|(name, _)| !known.contains(&name.as_str())) {
         options.refuse(Some("csv"), format!("is compiled without `csv.{name}`"), "remove it, or use the native engine");
     }

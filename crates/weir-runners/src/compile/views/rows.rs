@@ -60,6 +60,11 @@ impl Lowering<'_> {
                 return None;
             }
         };
+        let castable = matches!(theirs.split('(').next(), Some("STRING" | "INT" | "BIGINT" | "FLOAT" | "DOUBLE" | "DECIMAL"));
+        if self.dialect == Dialect::SeaTunnel && !castable {
+            self.refuse(node, Some("cast"), &format!("casts nothing to {theirs}"), "Flink, Spark, or the native engine");
+            return None;
+        }
         if to.json {
             self.refuse(node, Some("cast"), "does not hold text to being JSON", "`text`, or the native engine");
             return None;
@@ -138,6 +143,11 @@ impl Lowering<'_> {
                         "is given no references inside of SQL",
                         "write the value, or use the native engine",
                     );
+                    return None;
+                }
+                Value::String(text) if self.dialect == Dialect::SeaTunnel && text.contains(['\'', '\\']) => {
+                    let why = "keeps the second of two quotes in a text, and reads backslashes";
+                    self.refuse(node, Some("constants"), why, "another text, Flink, Spark, or the native engine");
                     return None;
                 }
                 Value::String(text) => self.dialect.literal(text),

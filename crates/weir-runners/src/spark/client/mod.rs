@@ -31,6 +31,7 @@ use crate::client::settings::{Around, parse};
 use crate::client::{EngineClient, Job, LOG_LINES, Look, Savepoint, State, Submission, cause};
 
 mod events;
+mod packages;
 
 use events::Events;
 
@@ -141,8 +142,10 @@ impl SparkClient {
         for (key, value) in &conf {
             command.arg("--conf").arg(format!("{key}={value}"));
         }
-        let arguments = job.files.iter().filter(|file| file.name.ends_with(".args"));
-        command.args(arguments.flat_map(|file| file.text.lines()).filter(|line| !line.is_empty()));
+        let installed = packages::Installed::of(&self.home, self.conf.get("spark.jars").map_or("", String::as_str));
+        for file in job.files.iter().filter(|file| file.name.ends_with(".args")) {
+            command.args(installed.arguments(&file.text));
+        }
         command.arg(program);
         command.env_clear();
         let inherited = |name: &str| INHERITED.contains(&name) || name.starts_with("SPARK_") || name.starts_with("AWS_");
@@ -196,11 +199,8 @@ impl EngineClient for SparkClient {
                 .because(why)
                 .hint("set SPARK_HOME, or `home` in the settings of the engine: docs/how-to/engines.md")
         };
-        let jars = std::fs::read_dir(self.home.join("jars")).map_err(|error| absent(error.to_string()))?;
-        let names = jars.filter_map(|jar| jar.ok()?.file_name().into_string().ok());
-        let core = names
-            .into_iter()
-            .find_map(|name| Some(name.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?.1.to_owned()));
+        std::fs::read_dir(self.home.join("jars")).map_err(|error| absent(error.to_string()))?;
+        let core = packages::Installed::of(&self.home, "").spark;
         core.ok_or_else(|| absent("its folder `jars` has no spark-core".into()))
     }
 

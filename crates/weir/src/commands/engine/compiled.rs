@@ -10,7 +10,7 @@ use weir_runners::artefact::{Artefacts, Expected, Origin, Role};
 use weir_runners::client::{EngineClient, File, Submission};
 use weir_runners::compile::{Job, compile};
 use weir_runners::registry::{Format, Target};
-use weir_spec::model::{Mode, Pipeline};
+use weir_spec::model::{Mode, Node, Pipeline};
 
 use crate::commands::Context;
 use crate::outcome::Failure;
@@ -49,10 +49,17 @@ pub async fn compiled(opened: &Opened, target: Target, json: bool, context: &Con
     }
 }
 
-/// What sources that declare no columns say when they are asked. The engine may reach what this machine does not; then the compiler says what it misses.
+/// Whether a source is asked for its columns: one that declares none, and files, of which `columns` tells some types and neither which other columns there are
+/// nor how they follow each other.
+pub fn asks(opened: &Opened, node: &Node) -> bool {
+    let files = opened.registry.get(&node.kind).is_some_and(|connector| [FILES, "s3"].contains(&connector.descriptor().name));
+    files || node.options.get("columns").is_none()
+}
+
+/// What these sources say. The engine may reach what this machine does not; then the compiler says what it misses.
 async fn streams(opened: &Opened, pipeline: &Pipeline, context: &Context) -> BTreeMap<String, Vec<StreamInfo>> {
     let mut found = BTreeMap::new();
-    for node in pipeline.of(weir_spec::Role::Source).filter(|node| node.options.get("columns").is_none()) {
+    for node in pipeline.of(weir_spec::Role::Source).filter(|node| asks(opened, node)) {
         let asked = async { opened.source(node).await?.streams().await };
         match asked.await {
             Ok(streams) => drop(found.insert(node.name.clone(), streams)),

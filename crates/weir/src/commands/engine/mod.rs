@@ -11,3 +11,5 @@ mod place;
 mod report;
 pub mod run;
 mod told;
+
+pub use compiled::asks;
