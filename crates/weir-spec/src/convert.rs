@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::graph;
-use crate::model::{Input, JournalPolicy, Keep, Mode, Node, Pipeline, Role, Schedule};
+use crate::model::{Engine, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Role, Schedule};
 use crate::units;
 use crate::yaml;
 
@@ -31,8 +31,10 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
     put("tenant", text(&pipeline.tenant));
     put("labels", filled(pipeline.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect()));
     put("mode", (pipeline.mode != Mode::Batch).then(|| json!(pipeline.mode)));
+    put("engine", pipeline.engine.map(|engine| json!(engine)));
     put("schedule", pipeline.schedule.as_ref().map(schedule));
     put("parallelism", pipeline.parallelism.map(|n| json!(n)));
+    put("placement", pipeline.placement.and_then(|placement| words(json!(placement)).map(Json::String)));
     put("checkpoint_interval_ms", pipeline.checkpoint_interval_ms.map(|n| json!(n)));
     put("max_latency_ms", pipeline.max_latency_ms.map(|n| json!(n)));
     put("roll", pipeline.roll.as_ref().map(|roll| json!(roll)));
@@ -62,6 +64,8 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
                 .collect(),
         ),
     );
+    let settings = |(engine, settings): (&Engine, &Map<String, Json>)| (engine.word().into(), Json::Object(settings.clone()));
+    put("engine_configs", filled(pipeline.engine_configs.iter().map(settings).collect()));
     put("on_schema_change", text(&pipeline.on_schema_change));
     let all = pipeline.on_loss.get("*").filter(|_| pipeline.on_loss.len() == 1);
     put(
@@ -70,7 +74,14 @@ fn to_native(pipeline: &Pipeline) -> Map<String, Json> {
             .or_else(|| filled(pipeline.on_loss.iter().map(|(column, word)| (column.clone(), json!(word))).collect())),
     );
     put("delivery", pipeline.delivery.and_then(|delivery| words(json!(delivery)).map(Json::String)));
-    put("dead_letters", (pipeline.dead_letters.allow > 0).then(|| json!({"allow": pipeline.dead_letters.allow})));
+    let mut letters = Map::new();
+    if pipeline.dead_letters.allow > 0 {
+        letters.insert("allow".into(), json!(pipeline.dead_letters.allow));
+    }
+    if let Some(to) = &pipeline.dead_letters.to {
+        letters.insert("to".into(), node(to, None, false));
+    }
+    put("dead_letters", filled(letters));
     put("journal", pipeline.journal.as_ref().map(journal));
     let alerts: Vec<Json> = pipeline
         .alerts

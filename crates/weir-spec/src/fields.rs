@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value as Json};
+
 use crate::codes;
 use crate::cron;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Alert, JournalPolicy, Keep, RollPolicy, Schedule, WhenFull};
+use crate::model::{Alert, Engine, JournalPolicy, Keep, RollPolicy, Schedule, WhenFull};
 use crate::options::Checker;
 use crate::problems::{Path, nearest, one_of, short};
 use crate::reference::has_reference;
@@ -227,6 +229,40 @@ impl Checker<'_> {
             }
         }
         policy
+    }
+
+    /// `engine`: one of the engines; underscores are understood.
+    pub fn engine_field(&mut self, entry: &Entry, path: &Path) -> Option<Engine> {
+        let written = entry.value.as_text().and_then(Engine::parse);
+        if written.is_some() {
+            self.mark(path, entry.place());
+            return written;
+        }
+        self.word_field(entry, path, &Engine::ALL.map(Engine::word));
+        None
+    }
+
+    /// `engine_configs`: a map of settings by engine. What a setting means is known where the engine is reached.
+    pub fn engine_configs_field(&mut self, entry: &Entry, path: &Path) -> BTreeMap<Engine, Map<String, Json>> {
+        let mut out = BTreeMap::new();
+        let words: Vec<&str> = Engine::ALL.into_iter().filter(|engine| *engine != Engine::Native).map(Engine::word).collect();
+        for part in self.map_field(entry, path, "a map by engine, such as {flink: {url: \"http://flink:8081\"}}") {
+            let at = path.key(&part.key);
+            let Some(engine) = Engine::parse(&part.key).filter(|engine| *engine != Engine::Native) else {
+                self.unknown_key(part, "`engine_configs`", path, &words);
+                continue;
+            };
+            self.mark(&at, part.key_span);
+            match &part.value.value {
+                Value::Map(entries) => {
+                    let settings = entries.iter().map(|setting| (setting.key.clone(), setting.value.to_json()));
+                    out.insert(engine, settings.collect());
+                }
+                Value::Null => {}
+                _ => self.wrong(part, &at, "a map of settings"),
+            }
+        }
+        out
     }
 
     /// `s3://BUCKET` or `s3://BUCKET/PREFIX`.

@@ -9,7 +9,7 @@ use crate::problems::{Path, Problems, nearest, short};
 use crate::tree::{Entry, Tree, Value};
 use crate::vocabulary::Vocabulary;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "name",
     "description",
     "source",
@@ -24,6 +24,8 @@ const KEYS: [&str; 14] = [
     "alert_rules",
     "tenant_id",
     "labels",
+    "engine",
+    "engine_configs",
 ];
 
 /// Whether a document is a job: a node has `connector_type`, or there is `sync_mode`.
@@ -71,7 +73,7 @@ pub(crate) fn lower(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Pro
                     lowering.not_a_map(entry, &top.key("monitoring"));
                 }
             }
-            "description" | "schedule" | "parallelism" | "labels" => out.push(entry.clone()),
+            "description" | "schedule" | "parallelism" | "labels" | "engine" | "engine_configs" => out.push(entry.clone()),
             _ => lowering.unknown(entry, "the job", &top, &KEYS),
         }
     }

@@ -36,7 +36,7 @@ mod yaml;
 pub use convert::to_native_yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Alert, Connection, DeadLetterPolicy, Delivery, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Role, RollPolicy, Schedule,
+    Alert, Connection, DeadLetterPolicy, Delivery, Engine, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Placement, Role, RollPolicy, Schedule,
     Span, WhenFull,
 };
 pub use problems::nearest;
@@ -45,6 +45,7 @@ pub use schema::schema;
 pub use texts::{Scalar, Texts, texts};
 pub use vocabulary::{ConnectorWords, TransformWords, Vocabulary};
 pub use words::check_words;
+pub use yaml::{from_yaml, to_yaml};
 
 use problems::Problems;
 use tree::Tree;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `mode`: how the pipeline reads its sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -30,6 +30,45 @@ pub enum Delivery {
     EffectivelyOnce,
     /// Every row is in the target exactly once.
     ExactlyOnce,
+}
+
+/// `engine`: where the pipeline runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// In the process of `weir run`.
+    #[default]
+    Native,
+    /// Apache SeaTunnel.
+    Seatunnel,
+    /// Apache Flink.
+    Flink,
+    /// Apache Spark.
+    Spark,
+    /// Kafka Connect.
+    KafkaConnect,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Native, Self::Seatunnel, Self::Flink, Self::Spark, Self::KafkaConnect];
+
+    /// The word in pipeline files and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Seatunnel => "seatunnel",
+            Self::Flink => "flink",
+            Self::Spark => "spark",
+            Self::KafkaConnect => "kafka-connect",
+        }
+    }
+
+    /// The engine of a word; underscores are understood.
+    pub fn parse(word: &str) -> Option<Self> {
+        let word = word.trim().replace('_', "-");
+        Self::ALL.into_iter().find(|engine| engine.word() == word)
+    }
 }
 
 /// A place in a pipeline file. Lines and columns count from 1, columns in characters.
@@ -105,10 +144,13 @@ pub struct Schedule {
 }
 
 /// `dead_letters`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeadLetterPolicy {
     /// More than this many in one run fail it (exit code 4).
     pub allow: u64,
+    /// The sink that gets them too; it has no inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Box<Node>>,
 }
 
 /// What happens at the source when the journal has grown to its limit.
@@ -181,6 +223,16 @@ pub struct Alert {
     pub action: Option<String>,
 }
 
+/// Where the platform runs a pipeline. `weir run` runs it where it is called, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// As a process of the worker's machine.
+    Process,
+    /// As a Job of a Kubernetes cluster.
+    Kubernetes,
+}
+
 /// A pipeline, as parsed and shape-checked. Semantics (does the connector exist, do the columns) are the plan's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pipeline {
@@ -190,10 +242,19 @@ pub struct Pipeline {
     pub description: Option<String>,
     /// How it reads.
     pub mode: Mode,
+    /// Where it runs, unless the command says otherwise; `None` = native.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
+    /// Settings of engines, as their clients know them: address, sizes. References as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_configs: BTreeMap<Engine, Map<String, Value>>,
     /// When it runs by itself.
     pub schedule: Option<Schedule>,
     /// Lanes; `None` = the cores of the machine.
     pub parallelism: Option<usize>,
+    /// Where the platform runs it; `None` = as the platform is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// Time between checkpoints.
     pub checkpoint_interval_ms: Option<u64>,
     /// `mode: streaming`: a row waits no longer than this for others on its way to a sink that shows rows at once.
@@ -237,6 +298,14 @@ impl Pipeline {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+    /// The engine that the file names, if that is not our own.
+    pub fn foreign_engine(&self) -> Option<Engine> {
+        self.engine.filter(|engine| *engine != Engine::Native)
+    }
+    /// All nodes that read or write a system, the sink of the dead letters too.
+    pub fn systems(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role != Role::Transform).chain(self.dead_letters.to.as_deref())
     }
     /// All nodes of a role, in file order.
     pub fn of(&self, role: Role) -> impl Iterator<Item = &Node> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::graph;
-use crate::model::{Connection, DeadLetterPolicy, Delivery, Mode, Pipeline, Role};
+use crate::model::{Connection, DeadLetterPolicy, Delivery, Mode, Node, Pipeline, Placement, Role};
 use crate::nodes::{Draft, Reader};
 use crate::options::Checker;
 use crate::problems::{Path, Problems, nearest, short};
@@ -15,7 +15,7 @@ use crate::tree::{Entry, Tree};
 use crate::vocabulary::Vocabulary;
 
 /// The keys of a pipeline, in the order in which they are documented and written.
-pub(crate) const KEYS: [&str; 23] = [
+pub(crate) const KEYS: [&str; 26] = [
     "pipeline",
     "source",
     "sources",
@@ -36,12 +36,17 @@ pub(crate) const KEYS: [&str; 23] = [
     "tenant",
     "credentials_ref",
     "parallelism",
+    "placement",
     "checkpoint_interval_ms",
     "max_latency_ms",
     "roll",
+    "engine",
+    "engine_configs",
 ];
 /// Words of `mode`.
 pub(crate) const MODES: [&str; 4] = ["batch", "incremental", "cdc", "streaming"];
+/// Words of `placement`.
+pub(crate) const PLACEMENTS: [&str; 2] = ["process", "kubernetes"];
 /// Words of `delivery`.
 pub(crate) const DELIVERIES: [&str; 3] = ["at_least_once", "effectively_once", "exactly_once"];
 /// Words of `journal.when_full`.
@@ -57,6 +62,7 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
     let mut pipeline = empty();
     let mut drafts: Vec<Draft> = Vec::new();
     let mut meant: Vec<String> = Vec::new();
+    let mut letters: Option<Draft> = None;
     let entries = root.as_map().unwrap_or_default();
     let top = Path::default();
     // Nodes first and in the order of the flow, whatever the order in the file.
@@ -99,14 +105,15 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
                 });
             }
             "dead_letters" => {
-                for part in check.map_field(entry, &path, "a map such as {allow: 100}") {
+                for part in check.map_field(entry, &path, "a map such as {allow: 100}").to_vec() {
                     match part.key.as_str() {
                         "allow" => {
-                            let allow = check.whole_field(part, &path.key("allow"), 0).unwrap_or_default();
-                            pipeline.dead_letters = DeadLetterPolicy { allow };
+                            let allow = reader.checker.whole_field(&part, &path.key("allow"), 0);
+                            pipeline.dead_letters.allow = allow.unwrap_or_default();
                         }
+                        "to" => letters = reader.letters(&part, &path.key("to")),
                         _ => {
-                            check.unknown_key(part, "`dead_letters`", &path, &["allow"]);
+                            reader.checker.unknown_key(&part, "`dead_letters`", &path, &["allow", "to"]);
                         }
                     }
                 }
@@ -118,9 +125,17 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
             "tenant" => pipeline.tenant = check.plain_field(entry, &path),
             "credentials_ref" => pipeline.credentials_ref = check.text_field(entry, &path),
             "parallelism" => pipeline.parallelism = check.whole_field(entry, &path, 1).and_then(|n| usize::try_from(n).ok()),
+            "placement" => {
+                pipeline.placement = check.word_field(entry, &path, &PLACEMENTS).map(|word| match word.as_str() {
+                    "kubernetes" => Placement::Kubernetes,
+                    _ => Placement::Process,
+                });
+            }
             "checkpoint_interval_ms" => pipeline.checkpoint_interval_ms = check.millis_field(entry, &path),
             "max_latency_ms" => pipeline.max_latency_ms = check.millis_field(entry, &path),
             "roll" => pipeline.roll = Some(check.roll_field(entry, &path)),
+            "engine" => pipeline.engine = check.engine_field(entry, &path),
+            "engine_configs" => pipeline.engine_configs = check.engine_configs_field(entry, &path),
             _ => meant.extend(check.unknown_key(entry, "the pipeline", &top, &KEYS)),
         }
     }
@@ -158,7 +173,12 @@ pub(crate) fn read(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Prob
         place: name_span,
     };
     let of_journal = pipeline.journal.as_ref().and_then(|journal| journal.connection.as_deref());
-    connections_rule(&mut reader, &pipeline.connections, of_journal, &drafts);
+    let all: Vec<&Draft> = drafts.iter().chain(&letters).collect();
+    connections_rule(&mut reader, &pipeline.connections, of_journal, &all);
+    pipeline.dead_letters.to = letters.map(|draft| {
+        let name = draft.name.unwrap_or_default();
+        Box::new(Node { name, role: draft.role, kind: draft.kind, inputs: Vec::new(), options: draft.options })
+    });
     let Reader { checker, .. } = reader;
     let (nodes, node_paths) = graph::link(drafts, &expects, vocabulary, checker);
     (pipeline.nodes, pipeline.node_paths) = (nodes, node_paths);
@@ -171,8 +191,11 @@ fn empty() -> Pipeline {
         name: String::new(),
         description: None,
         mode: Mode::Batch,
+        engine: None,
+        engine_configs: BTreeMap::new(),
         schedule: None,
         parallelism: None,
+        placement: None,
         checkpoint_interval_ms: None,
         max_latency_ms: None,
         roll: None,
@@ -238,7 +261,7 @@ fn connections_rule(
     reader: &mut Reader<'_, '_>,
     connections: &BTreeMap<String, Connection>,
     used: Option<&str>,
-    drafts: &[Draft],
+    drafts: &[&Draft],
 ) {
     let canonical =
         |kind: &str| reader.vocabulary.connector(kind).map_or_else(|| kind.to_string(), |words| words.canonical.clone());

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::native::{DELIVERIES, KEYS, MODES, SCHEMA_CHANGES, WHEN_FULL};
+use crate::model::Engine;
+use crate::native::{DELIVERIES, KEYS, MODES, PLACEMENTS, SCHEMA_CHANGES, WHEN_FULL};
 use crate::nodes::{SINK_OPTIONS, SOURCE_OPTIONS};
 use crate::vocabulary::Vocabulary;
 
@@ -132,7 +133,8 @@ fn top_level(key: &str) -> Json {
         "dead_letters" => (
             "Records that could not be processed.",
             json!({"type": "object", "additionalProperties": false, "properties": {
-                "allow": {"type": "integer", "minimum": 0, "description": "More than this many fail the run."}}}),
+                "allow": {"type": "integer", "minimum": 0, "description": "More than this many fail the run."},
+                "to": {"$ref": "#/$defs/sink", "description": "A sink that gets them too, each once and in order: a topic, a table, files."}}}),
         ),
         "journal" => (
             "`mode: cdc`: the durable changes between the log and its sinks.",
@@ -162,6 +164,10 @@ fn top_level(key: &str) -> Json {
         "tenant" => ("The tenant; must be the caller's.", text),
         "credentials_ref" => ("Where `{{name}}` references are looked up.", text),
         "parallelism" => ("Lanes; by default the cores of the machine.", json!({"type": "integer", "minimum": 1})),
+        "placement" => (
+            "Where the platform runs it: a process of the worker's machine, or a Job of its Kubernetes cluster; by default as the platform is set.",
+            json!({"enum": PLACEMENTS}),
+        ),
         "checkpoint_interval_ms" => (
             "Time between checkpoints, in milliseconds or as a duration.",
             json!({"anyOf": [{"type": "integer", "minimum": 1}, duration]}),
@@ -177,6 +183,14 @@ fn top_level(key: &str) -> Json {
                 "bytes": {"anyOf": [{"type": "integer", "minimum": 1_048_576}, {"type": "string", "pattern": "^[0-9]+([KMGT]i?)?B$"}],
                     "default": "128MiB", "description": "Or until so much was read."},
             }}),
+        ),
+        "engine" => (
+            "Where it runs: in this process, or compiled for another engine and handed over.",
+            json!({"enum": Engine::ALL, "default": "native"}),
+        ),
+        "engine_configs" => (
+            "Settings of engines (address, sizes), by engine; docs/how-to/engines.md lists them.",
+            json!({"type": "object", "additionalProperties": {"type": "object"}, "propertyNames": {"enum": Engine::ALL[1..]}}),
         ),
         _ => ("", json!(true)),
     };

@@ -1,5 +1,6 @@
 //! The command line: what may be typed. What the commands do is in [`crate::commands`].
 
+mod export;
 mod journal;
 mod platform;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use export::Export;
 pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay, Snapshot};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
@@ -66,6 +68,9 @@ pub enum Command {
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
+    /// Write what an orchestrator needs to run a pipeline of a server
+    #[command(subcommand)]
+    Export(Export),
     /// Copy where a stopped stream is, and what it keeps, into a folder (`mode: streaming`)
     Savepoint(Savepoint),
     /// List, show or replay records that could not be processed
@@ -104,7 +109,7 @@ pub enum Command {
     Worker(Worker),
     /// One attempt of a run, ordered on standard input by `weir serve` or `weir worker`
     #[command(hide = true)]
-    Execute,
+    Execute(Execute),
 }
 
 impl Command {
@@ -138,11 +143,12 @@ impl Command {
             Self::Runner(Runner::Sample(_)) => true,
             Self::Serve(_) | Self::Backup(_) | Self::Restore(_) | Self::Runner(_) => false,
             Self::Init(_)
-            | Self::State(State::Reset(_))
+            | Self::State(State::Reset(_) | State::Export(_) | State::Import(_))
+            | Self::Export(_)
             | Self::Spec(_)
             | Self::Completions(_)
             | Self::Worker(_)
-            | Self::Execute => false,
+            | Self::Execute(_) => false,
         }
     }
 }
@@ -191,13 +197,19 @@ pub struct Plan {
     /// Print the plan as JSON
     #[arg(long)]
     pub json: bool,
+    /// Cores that a run would have, for the choice of an engine [default: those of this machine]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub cores: Option<usize>,
+    /// Memory budget that a run would have
+    #[arg(long, default_value = "512MiB", value_parser = size, value_name = "SIZE")]
+    pub max_memory: usize,
 }
 
 #[derive(Debug, Args)]
 pub struct Compile {
     #[command(flatten)]
     pub file: File,
-    /// For which engine: seatunnel (2.3.9 and newer), seatunnel:2.3.4, flink-sql, flink-json, spark, kafka-connect
+    /// For which engine: seatunnel (2.3.9 and newer), seatunnel:2.3.4, flink-sql, flink-json, spark, kafka-connect; as manifests: kubernetes, kubernetes:flink, kubernetes:spark, kubernetes:seatunnel
     #[arg(long, value_name = "TARGET")]
     pub target: String,
     /// How SeaTunnel's configuration is written: its command line takes HOCON, its REST API JSON
@@ -206,6 +218,9 @@ pub struct Compile {
     /// Write the files into a folder [default: the job to standard output]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Begin where a state of the pipeline says (`weir state export`), without reading anything again
+    #[arg(long, value_name = "STATE")]
+    pub start_from: Option<PathBuf>,
     /// Ask the sources for the columns that the file does not declare
     #[arg(long)]
     pub connect: bool,
@@ -289,9 +304,9 @@ pub struct Run {
     /// `mode: streaming`: begin where this savepoint is; the pipeline must have no state of its own
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
-    /// Where it runs: native, seatunnel, flink, spark, kafka-connect
-    #[arg(long, value_name = "ENGINE", default_value = "native")]
-    pub engine: String,
+    /// Where it runs: native, seatunnel, flink, spark, kafka-connect [default: the pipeline's, else native]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     #[command(flatten)]
     pub place: EnginePlace,
 }
@@ -374,6 +389,10 @@ pub enum State {
     Show(StateShow),
     /// Forget where a pipeline, or one stream of it, stands: the next run starts over
     Reset(StateReset),
+    /// Write down where a stopped pipeline is, so that another engine goes on there
+    Export(StateExport),
+    /// Go on where another engine stopped: the next run begins there, without a new snapshot
+    Import(StateImport),
 }
 
 #[derive(Debug, Args)]
@@ -394,6 +413,31 @@ pub struct StateReset {
     /// Only this stream
     #[arg(long)]
     pub stream: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+#[derive(Debug, Args)]
+pub struct StateExport {
+    #[command(flatten)]
+    pub file: File,
+    /// Add the places in the words of this engine: seatunnel, flink, spark, kafka-connect
+    #[arg(long = "for", value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// Write it to a file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+#[derive(Debug, Args)]
+pub struct StateImport {
+    #[command(flatten)]
+    pub file: File,
+    /// The document: what `weir state export` wrote, or one like it (docs/how-to/change-engine.md)
+    #[arg(long, value_name = "STATE")]
+    pub from: PathBuf,
     #[command(flatten)]
     pub state: StateDir,
 }
@@ -533,6 +577,13 @@ pub struct Worker {
     /// Runs at the same time [default: the cores]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct Execute {
+    /// File with the order, where nobody writes to standard input: in a Pod
+    #[arg(long, value_name = "FILE")]
+    pub order: Option<PathBuf>,
 }
 
 /// `512MiB`, `2GiB`, `64MB`, `1048576`.

@@ -42,9 +42,24 @@ pub fn open_with(args: &cli::File, vault: Vault, json: bool, context: &Context) 
 
 /// Opens a file for other engines: connectors that only they have are known too. Nothing is connected.
 pub fn open_for_engines(args: &cli::File, json: bool, context: &Context) -> Result<Opened, Failure> {
-    let registry = weir_runners::compile::with_foreign(&weir_connectors::registry::registry());
+    let registry = engines_registry();
     let file = PipelineFile::open(&args.file, &registry)?.checked(json, context)?;
-    let pipeline = Arc::new(file.choose(args.pipeline.as_deref())?.clone());
+    known_to_engines(registry, file, args.pipeline.as_deref(), json, context)
+}
+
+/// The connectors of this build, and those that only other engines have.
+pub fn engines_registry() -> Registry {
+    weir_runners::compile::with_foreign(&weir_connectors::registry::registry())
+}
+
+fn known_to_engines(
+    registry: Registry,
+    file: PipelineFile,
+    chosen: Option<&str>,
+    json: bool,
+    context: &Context,
+) -> Result<Opened, Failure> {
+    let pipeline = Arc::new(file.choose(chosen)?.clone());
     let found = file.with(check(&registry, &file, &pipeline));
     let file = if found.has_errors() { found.checked(json, context)? } else { file };
     let resolver = Arc::new(Resolver::of_machine(&registry, &file, Vault::from_environment()));
@@ -87,6 +102,15 @@ impl Opened {
     /// The same for our own engine: it knows its own connectors only, and planning tells of the others.
     pub fn native(&self) -> Self {
         Self { registry: weir_connectors::registry::registry(), ..self.with_pipeline((*self.pipeline).clone()) }
+    }
+
+    /// The same for other engines, which know more connectors. What was told of the file is not told again.
+    pub fn for_engines(&self, json: bool, context: &Context) -> Result<Self, Failure> {
+        let registry = engines_registry();
+        let mut file =
+            PipelineFile::parse(self.file.text.clone(), self.file.name.clone(), self.file.base_dir.clone(), &registry);
+        file.diagnostics.retain(|found| found.is_error() || !self.file.diagnostics.contains(found));
+        known_to_engines(registry, file.checked(json, context)?, Some(self.pipeline.name.as_str()), json, context)
     }
 
     /// The same file, with another pipeline in the place of its own.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use weir_connect::Registry;
 use weir_control::workbench::{Checked, Workbench};
 use weir_plan::{Planner, Unresolved, Words};
-use weir_spec::{Connection, Pipeline};
+use weir_spec::{Connection, Diagnostic, Pipeline};
 
 use crate::commands::connectors::whole;
 use crate::planning::{cores, problems};
@@ -43,6 +43,7 @@ impl Workbench for Bench {
             let known = with_stored(pipeline, stored);
             let mut more = problems(&self.words, &self.planner, &known);
             more.iter_mut().for_each(|problem| file.clone_into(&mut problem.file));
+            more.extend(only_native(pipeline, file));
             more.retain(|problem| !diagnostics.contains(problem));
             diagnostics.extend(more);
         }
@@ -81,11 +82,21 @@ impl Workbench for Bench {
     }
 }
 
+/// The platform hands no run over to another engine: nobody there would follow it, stop it, or hold it to the tenant's limits.
+fn only_native(pipeline: &Pipeline, file: &str) -> Option<Diagnostic> {
+    let engine = pipeline.foreign_engine()?.word();
+    let mut problem = Diagnostic::error("WEIR-WORKER-029", format!("the platform runs jobs on the native engine, not on `{engine}`"))
+        .at("engine", pipeline.spans.get("/engine").copied())
+        .help(format!("remove `engine`, or hand it over with `weir run FILE --engine {engine}`"));
+    file.clone_into(&mut problem.file);
+    Some(problem)
+}
+
 /// The pipeline as it would run: the stored connections that it names, with options that only the worker knows.
 fn with_stored(pipeline: &Pipeline, stored: &[(String, String)]) -> Pipeline {
     let mut pipeline = pipeline.clone();
     let named: BTreeSet<String> =
-        pipeline.nodes.iter().filter_map(|node| node.options.get("connection")?.as_str()).map(Into::into).collect();
+        pipeline.systems().filter_map(|node| node.options.get("connection")?.as_str()).map(Into::into).collect();
     for (name, kind) in stored.iter().filter(|(name, _)| named.contains(name)) {
         // A reference makes the options undecided: nothing is said about them before the worker fills them in.
         let options = json!({"stored": "{{stored}}"});

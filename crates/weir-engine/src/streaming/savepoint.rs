@@ -17,6 +17,7 @@ use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
 use super::turn::Base;
+use crate::letters;
 use crate::run::{going_on, lock, tame};
 use crate::state::{self, StateMark, blocking};
 use crate::store::{FlowPlace, Keep, ReaderRecord, StateStore};
@@ -25,7 +26,7 @@ use crate::store::{FlowPlace, Keep, ReaderRecord, StateStore};
 const VERSION: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 /// Stands beside the states of a pipeline while a savepoint is being taken over.
-const UNFINISHED: &str = "from-savepoint";
+pub(crate) const UNFINISHED: &str = "from-savepoint";
 
 /// What stands in `manifest.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +43,20 @@ pub struct Manifest {
     pub made_at: String,
     /// Its flows.
     pub flows: Vec<FlowPart>,
+}
+
+impl Manifest {
+    /// Of positions that came another way than from a run here.
+    pub(crate) fn new(pipeline: &str, flows: Vec<FlowPart>) -> Self {
+        Self {
+            version: VERSION,
+            weir: env!("CARGO_PKG_VERSION").into(),
+            pipeline: pipeline.to_owned(),
+            fingerprint: String::new(),
+            made_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            flows,
+        }
+    }
 }
 
 /// One flow of a [`Manifest`].
@@ -85,7 +100,9 @@ pub async fn write(store: &StateStore, pipeline: &str, to: &Path) -> Result<Mani
     };
     let open = store.unfinished(pipeline).await?.ok_or_else(nothing)?;
     let mut flows = Vec::new();
-    for flow in store.flows(&open.run_id).await? {
+    // Letters have their numbers in this state alone.
+    let of_rows = |flow: &String| flow != letters::FLOW;
+    for flow in store.flows(&open.run_id).await?.into_iter().filter(of_rows) {
         let place = FlowPlace { pipeline, run_id: &open.run_id, flow: &flow };
         let epochs = store.epochs(&place).await?;
         let base = epochs.first().and_then(Base::of).ok_or_else(nothing)?;
@@ -141,13 +158,20 @@ fn write_now(mut manifest: Manifest, flows: Flows, to: &Path) -> Result<Manifest
         }
         manifest.flows.push(part);
     }
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| Error::internal("a manifest").caused_by(error))?;
-    let mut file = File::create(draft.join(MANIFEST)).map_err(failed)?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-    state::sync(&draft)?;
+    keep(&manifest, &draft)?;
     fs::rename(&draft, to).map_err(failed)?;
     state::sync(parent)?;
     Ok(manifest)
+}
+
+/// Writes the manifest into a folder, durably.
+pub(crate) fn keep(manifest: &Manifest, folder: &Path) -> Result<()> {
+    let path = folder.join(MANIFEST);
+    let failed = |error| Error::from(error).at(path.display().to_string());
+    let text = serde_json::to_vec_pretty(manifest).map_err(|error| Error::internal("a manifest").caused_by(error))?;
+    let mut file = File::create(&path).map_err(failed)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+    state::sync(folder)
 }
 
 /// Before the run is chosen: what an earlier beginning left half done is not taken for a state, and a savepoint that is asked for becomes the
@@ -161,7 +185,7 @@ pub(crate) async fn begin(plan: &Plan, store: &StateStore, fingerprint: &str, fr
         return match half {
             true => Err(Error::new("WEIR-SAVEPOINT-005", Kind::Conflict, "the beginning from a savepoint was interrupted")
                 .at(unfinished.display().to_string())
-                .hint(format!("repeat it with --from-savepoint, or begin anew after `weir state reset {pipeline}`"))),
+                .hint(format!("repeat it (--from-savepoint, or `weir state import`), or begin anew after `weir state reset {pipeline}`"))),
             false => Ok(()),
         };
     };

@@ -2,7 +2,9 @@
 //! `WEIR_REWRITE=1` writes what is made now; read the difference before committing it.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod manifests;
 mod rules;
+mod seam;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -77,6 +79,7 @@ pub(crate) fn shown(made: &Result<Artefacts, Vec<Diagnostic>>, text: &str) -> St
             Role::Job => "job",
             Role::Arguments => "arguments",
             Role::Companion => "companion",
+            Role::Offsets => "offsets",
         };
         let _ = write!(out, "==> {} ({role})\n{}", file.name, file.text);
     }

@@ -15,8 +15,9 @@ use crate::tree::{Entry, Tree, Value};
 use crate::vocabulary::Vocabulary;
 use provider::{Provider, knows};
 
-const KEYS: [&str; 7] = ["version", "name", "description", "provider", "created_by", "labels", "schedule"];
-const PROVIDER: [&str; 16] = [
+const KEYS: [&str; 9] =
+    ["version", "name", "description", "provider", "created_by", "labels", "schedule", "engine", "engine_configs"];
+const PROVIDER: [&str; 18] = [
     "name",
     "display_name",
     "description",
@@ -33,6 +34,8 @@ const PROVIDER: [&str; 16] = [
     "schema_contract",
     "schedule",
     "transforms",
+    "engine",
+    "engine_configs",
 ];
 /// Whether a document is a unified ingestion spec.
 pub(crate) fn matches(root: &Tree) -> bool {
@@ -70,7 +73,7 @@ pub(crate) fn lower(root: &Tree, vocabulary: &dyn Vocabulary, problems: &mut Pro
             "description" => spec.description = Some(entry.clone()),
             "created_by" => spec.label("created_by", entry),
             "labels" => spec.labels.extend(entry.value.as_map().unwrap_or_default().iter().cloned()),
-            "schedule" => spec.out.push(entry.clone()),
+            "schedule" | "engine" | "engine_configs" => spec.put(entry, &top, &mut job),
             "provider" => spec.provider(entry, &mut job),
             _ => job.unknown(entry, "the unified ingestion spec", &top, &KEYS),
         }
@@ -103,6 +106,12 @@ impl Spec {
             self.called = Some((text.into(), entry.value.span));
         }
         self.out.push(Entry { value: Tree::text(name, entry.value.span), ..entry.renamed("pipeline") });
+    }
+
+    /// A key that may stand in the spec or in its provider, once.
+    fn put(&mut self, entry: &Entry, path: &Path, job: &mut Lowering<'_>) {
+        self.out.push(entry.clone());
+        job.one_each(&mut self.out, path);
     }
 
     fn label(&mut self, key: &str, entry: &Entry) {
@@ -144,7 +153,8 @@ impl Spec {
                 "description" => self.description = self.description.take().or_else(|| Some(part.clone())),
                 "owner" => self.label("owner", part),
                 "tenant_id" => self.out.push(part.renamed("tenant")),
-                "parallelism" | "credentials_ref" | "schedule" => self.out.push(part.clone()),
+                "parallelism" | "credentials_ref" => self.out.push(part.clone()),
+                "schedule" | "engine" | "engine_configs" => self.put(part, &path, job),
                 "schema_contract" => self.contract(part, &path.key("schema_contract"), job),
                 "provider_type" | "base_url" | "endpoints" | "sinks" | "config" | "mode" | "transforms" => {}
                 key if knows(job, entry, key) => {}

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::json;
 use weir_connect::StreamInfo;
 use weir_error::{Error, Kind};
-use weir_runners::artefact::{Artefacts, Origin, Role};
+use weir_runners::artefact::{Artefacts, Expected, File, Origin, Role};
 use weir_runners::compile::{Job, compile, word};
+use weir_runners::kubernetes::compile::{Placing, TARGETS, manifests};
 use weir_runners::registry::{Format, Target};
+use weir_runners::seam::{State, begin, repeats};
 use weir_spec::Role as NodeRole;
 
 use crate::cli::{Compile, Notation};
@@ -18,6 +21,9 @@ use crate::planning::Opened;
 use crate::process::block_on;
 
 pub fn execute(args: &Compile, context: &Context) -> Outcome {
+    if args.target == "kubernetes" || args.target.starts_with("kubernetes:") {
+        return on_kubernetes(args, context);
+    }
     let target = target(&args.target)?;
     let opened = crate::planning::open_for_engines(&args.file, args.json, context)?;
     let streams = if args.connect { streams(&opened)? } else { BTreeMap::new() };
@@ -25,8 +31,24 @@ pub fn execute(args: &Compile, context: &Context) -> Outcome {
         Notation::Hocon => Format::Hocon,
         Notation::Json => Format::Json,
     };
-    let job = Job { pipeline: &opened.pipeline, registry: &opened.registry, streams, format };
-    match compile(&job, target) {
+    let state = args.start_from.as_deref().map(state).transpose()?;
+    let pipeline = match &state {
+        Some(state) => begin::begin(&opened.pipeline, &opened.registry, &streams, state, begin::engine_of(target))?,
+        None => (*opened.pipeline).clone(),
+    };
+    let job = Job { pipeline: &pipeline, registry: &opened.registry, streams, format };
+    let made = compile(&job, target).map(|mut made| {
+        if let Some(state) = &state {
+            begin::attach(&mut made, &pipeline, state);
+            let at = state
+                .sources
+                .iter()
+                .map(|source| format!("`{}` {}: {}", source.node, source.stream, repeats(&source.at, begin::engine_of(target))));
+            made.notes.extend(at);
+        }
+        made
+    });
+    match made {
         Err(refusals) => {
             opened.file.with(refusals).tell(args.json, context)?;
             Ok(2)
@@ -37,13 +59,63 @@ pub fn execute(args: &Compile, context: &Context) -> Outcome {
         }
         Ok(made) => {
             match &args.output {
-                Some(folder) => write(&made, folder)?,
+                Some(folder) => write(&made.files, folder)?,
                 None => print(&made)?,
             }
             tell(&made, args.output.is_some(), context)?;
             Ok(0)
         }
     }
+}
+
+/// Manifests: of a native run, or of another engine's job.
+fn on_kubernetes(args: &Compile, context: &Context) -> Outcome {
+    let Some((_, engine)) = TARGETS.into_iter().find(|(word, _)| *word == args.target) else {
+        let words = TARGETS.map(|(word, _)| word).join(", ");
+        let what = format!("there is no target `{}`", args.target);
+        return Err(Error::new(weir_runners::compile::code::TARGET, Kind::Spec, what).hint(format!("targets: {words}")).into());
+    };
+    let opened = match engine {
+        // Systems that only other engines have are no systems of ours.
+        None => {
+            let opened = crate::planning::open(&args.file, args.json, context)?;
+            opened
+                .file
+                .with(crate::planning::check(&opened.registry, &opened.file, &opened.pipeline))
+                .checked(args.json, context)?;
+            opened
+        }
+        Some(_) => crate::planning::open_for_engines(&args.file, args.json, context)?,
+    };
+    let streams = if args.connect { streams(&opened)? } else { BTreeMap::new() };
+    let job = Job { pipeline: &opened.pipeline, registry: &opened.registry, streams, format: Format::Hocon };
+    let made = match manifests(&job, engine, &Placing::default()) {
+        Ok(made) => made,
+        Err(refusals) => {
+            opened.file.with(refusals).tell(args.json, context)?;
+            return Ok(2);
+        }
+    };
+    let name = format!("{}.yaml", opened.pipeline.name);
+    if args.json {
+        let body = json!({"target": args.target, "files": [{"name": name, "role": "job", "text": made.yaml}],
+            "expects": made.expects, "notes": made.notes});
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&body).map_err(std::io::Error::from)?)?;
+        return Ok(0);
+    }
+    match &args.output {
+        Some(folder) => write(&[File { name, role: Role::Job, text: made.yaml }], folder)?,
+        None => write!(std::io::stdout(), "{}", made.yaml)?,
+    }
+    tell_expected(&made.expects, &made.notes, context)?;
+    Ok(0)
+}
+
+/// The state to begin at.
+fn state(path: &Path) -> Result<State, Failure> {
+    let place = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::from(error).at(place.clone()))?;
+    Ok(State::parse(&text, &place)?)
 }
 
 /// The target of a word.
@@ -77,12 +149,12 @@ fn print(made: &Artefacts) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write(made: &Artefacts, folder: &Path) -> Result<(), Failure> {
+fn write(files: &[File], folder: &Path) -> Result<(), Failure> {
     let refused = |path: &Path, error: std::io::Error| {
         Error::new("WEIR-CLI-090", Kind::Io, "the artefact cannot be written").at(path.display().to_string()).caused_by(error)
     };
     std::fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
-    for file in &made.files {
+    for file in files {
         let path = folder.join(&file.name);
         std::fs::write(&path, &file.text).map_err(|error| refused(&path, error))?;
     }
@@ -102,7 +174,13 @@ fn tell(made: &Artefacts, written: bool, context: &Context) -> std::io::Result<(
         writeln!(err, "{} {}{what}", context.err.dim("file"), file.name)?;
     }
     writeln!(err, "{} {}: {}", context.err.dim("delivery"), word(made.delivery), made.reasons.join("; "))?;
-    for expected in &made.expects {
+    tell_expected(&made.expects, &made.notes, context)
+}
+
+/// What must be given to the job, and what is worth knowing.
+fn tell_expected(expects: &[Expected], notes: &[String], context: &Context) -> std::io::Result<()> {
+    let mut err = std::io::stderr();
+    for expected in expects {
         let from = match &expected.from {
             Origin::Environment { default: Some(default), .. } => format!("the environment, else `{default}`"),
             Origin::Environment { .. } => "the environment".into(),
@@ -113,7 +191,7 @@ fn tell(made: &Artefacts, written: bool, context: &Context) -> std::io::Result<(
         };
         writeln!(err, "{} {} from {from}", context.err.dim("expects"), expected.name)?;
     }
-    for note in &made.notes {
+    for note in notes {
         writeln!(err, "{} {note}", context.err.dim("note"))?;
     }
     Ok(())

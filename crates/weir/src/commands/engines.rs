@@ -45,6 +45,9 @@ fn row(out: &mut impl Write, verdict: &Verdict, width: usize, context: &Context)
             for reason in &verdict.reasons {
                 writeln!(out, "{below}{}", context.out.dim(reason))?;
             }
+            for bridge in &verdict.bridges {
+                writeln!(out, "{below}through Kafka: {} beside the job ({})", bridge.file, bridge.by)?;
+            }
         }
         None => {
             let mut refusals = verdict.refusals.iter();
@@ -59,7 +62,7 @@ fn row(out: &mut impl Write, verdict: &Verdict, width: usize, context: &Context)
 }
 
 /// What of the pipeline this build does not reach by itself.
-fn native(pipeline: &weir_spec::Pipeline) -> Option<String> {
+pub fn native(pipeline: &weir_spec::Pipeline) -> Option<String> {
     let registry = weir_connectors::registry::registry();
     let missing =
         pipeline.nodes.iter().find(|node| node.role != weir_spec::Role::Transform && registry.get(&node.kind).is_none())?;

@@ -14,9 +14,11 @@ mod doctor;
 mod engine;
 mod engines;
 mod execute;
+mod export;
 mod init;
 mod journal;
 mod plan;
+mod portable;
 mod preview;
 mod query;
 mod run;
@@ -66,6 +68,9 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Snapshot(args) => snapshot::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),
         Command::State(State::Reset(args)) => state::reset(&args, context),
+        Command::State(State::Export(args)) => portable::export(&args, context),
+        Command::State(State::Import(args)) => portable::import(&args, context),
+        Command::Export(args) => export::execute(&args, context),
         Command::Savepoint(args) => savepoint::execute(&args, context),
         Command::Dead(Dead::List(args)) => dead::list(&args, context),
         Command::Dead(Dead::Show(args)) => dead::show(&args, context),
@@ -86,6 +91,6 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Spec(args) => spec::execute(&args, context),
         Command::Completions(args) => completions::execute(&args),
         Command::Worker(args) => worker::execute(&args, context),
-        Command::Execute => execute::execute(context),
+        Command::Execute(args) => execute::execute(&args, context),
     }
 }

@@ -12,11 +12,12 @@ use crate::process::{block_on, stop_on_signals};
 use crate::report;
 
 pub fn execute(args: &Run, context: &Context) -> Outcome {
-    let wanted = args.engine.trim().replace('_', "-");
-    if wanted != "native" {
-        return engine::run::execute(args, &wanted, context, &same_command());
-    }
     let opened = crate::planning::open(&args.file, args.json, context)?;
+    let wanted = args.engine.as_ref().map(|word| word.trim().replace('_', "-"));
+    let wanted = wanted.unwrap_or_else(|| opened.pipeline.engine.unwrap_or_default().word().into());
+    if wanted != "native" {
+        return engine::run::execute(args, &opened, &wanted, context, &same_command());
+    }
     let lanes = opened.lanes(args.parallelism);
     let interval = args.checkpoint_interval.or(weir_plan::streaming::checkpoint_interval(&opened.pipeline));
     let mut options = RunOptions::new(&args.state.state_dir);

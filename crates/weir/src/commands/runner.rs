@@ -25,6 +25,7 @@ pub fn sample(args: &RunnerSample, context: &Context) -> Outcome {
     let settings = setup::load(&setup::inputs(&places).flag("vault_token", "--vault-token", token), context)?;
     let file = cli::File { file: args.spec.clone(), pipeline: None };
     let opened = crate::planning::open_with(&file, vault(&settings), true, context)?;
+    super::execute::only_native(&opened.pipeline)?;
     let mut options = RunOptions::new(&args.state.state_dir);
     options.parallelism = opened.lanes(None);
     options.max_memory_bytes = usize::try_from(settings.run_memory_bytes / 2).unwrap_or(usize::MAX);
@@ -154,7 +155,7 @@ pub fn info(args: &RunnerAsk, context: &Context) -> Outcome {
         "vault_enabled": settings.vault.is_some(),
         "metrics_enabled": settings.metrics_listen.is_some(),
         "tracing_enabled": settings.tracing_endpoint.is_some(),
-        "kubernetes_enabled": settings.kubernetes_namespace.is_some(),
+        "kubernetes_enabled": settings.kubernetes.is_some(),
         "sources": names(|one| one.source.is_some()),
         "sinks": names(|one| one.sink.is_some()),
         "connectors": registry.iter().map(|connector| connectors::summary(connector.descriptor())).collect::<Vec<_>>(),

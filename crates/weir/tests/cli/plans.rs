@@ -29,8 +29,8 @@ fn run(case: &Path) -> (String, Option<String>) {
     let folder = Folder::new();
     copy(case, &folder, "");
     let before = files(folder.path());
-    let text = folder.weir(&["plan", "pipeline.yaml"]);
-    let json = folder.weir(&["plan", "pipeline.yaml", "--json"]);
+    let text = folder.weir(&["plan", "pipeline.yaml", "--cores", "2"]);
+    let json = folder.weir(&["plan", "pipeline.yaml", "--json", "--cores", "2"]);
     assert_eq!(text.code, json.code, "{}", json.shown());
     assert_eq!(files(folder.path()), before, "a plan changes nothing");
     let place = folder.path().canonicalize().unwrap().display().to_string();

@@ -143,7 +143,7 @@ async fn attempt(
     let ran = match engine {
         NATIVE => native(args, &opened.native(), &state_dir, stop, context).await,
         _ => {
-            let client = place::client(engine, &args.place, &state_dir, context)?;
+            let client = place::client(engine, opened, &args.place, &state_dir, context)?;
             let progress = if args.json { Progress::None } else { Progress::Plain };
             // The diagnostics are talk here: stdout is for the comparison.
             let task = Task { opened, client: client.as_ref(), state_dir: &state_dir, progress, json: false };

@@ -1,22 +1,32 @@
-//! Where an engine is: the settings file's `engine_configs`, then `--engine-option`, then what everything is by default.
+//! Where an engine is: `--engine-option`, else the pipeline's `engine_configs`, else those of the settings file, else what everything is by default.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use weir_error::{Error, Kind, Result};
+use weir_plan::ResolveReferences;
 use weir_runners::client::EngineClient;
 use weir_runners::client::settings::{Around, connect, login};
+use weir_spec::Engine;
 
 use crate::cli::EnginePlace;
 use crate::commands::Context;
 use crate::commands::serve::setup;
+use crate::planning::Opened;
 
 /// The variable with a token, or USER:PASSWORD, of what stands in front of an engine.
 const LOGIN: &str = "WEIR_ENGINE_TOKEN";
 
-/// The client of an engine; nothing is connected yet.
-pub fn client(engine: &str, place: &EnginePlace, state_dir: &Path, context: &Context) -> Result<Box<dyn EngineClient>> {
+/// The client of an engine for a pipeline; nothing is connected yet.
+pub fn client(
+    engine: &str,
+    opened: &Opened,
+    place: &EnginePlace,
+    state_dir: &Path,
+    context: &Context,
+) -> Result<Box<dyn EngineClient>> {
     let mut settings = of_file(engine, place, context)?;
+    settings.extend(of_pipeline(engine, opened)?);
     for option in &place.engine_option {
         if let Some((key, value)) = of_engine(engine, option)? {
             settings.insert(key, value);
@@ -25,6 +35,17 @@ pub fn client(engine: &str, place: &EnginePlace, state_dir: &Path, context: &Con
     let login = std::env::var(LOGIN).ok().and_then(|text| login(&text));
     let jobs = state_dir.join("engines").join("jobs");
     connect(engine, Value::Object(settings), Around { login, jobs: &jobs })
+}
+
+/// The pipeline's own, its references resolved.
+fn of_pipeline(engine: &str, opened: &Opened) -> Result<Map<String, Value>> {
+    let pipeline = &opened.pipeline;
+    let own = Engine::parse(engine).and_then(|engine| pipeline.engine_configs.get(&engine)).cloned().unwrap_or_default();
+    let resolved = opened.resolver.resolve(&Value::Object(own), pipeline.credentials_ref.as_deref());
+    match resolved.map_err(|error| error.at(format!("engine_configs.{engine}")))? {
+        Value::Object(settings) => Ok(settings),
+        _ => Ok(Map::new()),
+    }
 }
 
 fn of_file(engine: &str, place: &EnginePlace, context: &Context) -> Result<Map<String, Value>> {

@@ -1,4 +1,4 @@
-//! `weir run --engine X`: the pipeline becomes the engine's own artefact, is handed over, and is followed until it ends.
+//! `weir run` with another engine (`--engine`, or `engine` of the pipeline): the pipeline becomes the engine's own artefact, is handed over, and is followed until it ends.
 //!
 //! Ctrl-C ends a batch job; a stream is stopped with a savepoint, and the same command goes on from there. A second Ctrl-C leaves the job running on the
 //! engine; the next command finds it.
@@ -24,10 +24,10 @@ use crate::planning::Opened;
 use crate::process::{block_on, stop_on_signals_saying};
 
 /// Runs it there.
-pub fn execute(args: &Run, engine: &str, context: &Context, again: &str) -> Outcome {
+pub fn execute(args: &Run, opened: &Opened, engine: &str, context: &Context, again: &str) -> Outcome {
     only_native(args)?;
-    let opened = crate::planning::open_for_engines(&args.file, args.json, context)?;
-    let client = place::client(engine, &args.place, &args.state.state_dir, context)?;
+    let opened = opened.for_engines(args.json, context)?;
+    let client = place::client(engine, &opened, &args.place, &args.state.state_dir, context)?;
     let progress = crate::report::choose(args.progress);
     block_on(async {
         let stop = CancellationToken::new();

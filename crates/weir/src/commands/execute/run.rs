@@ -12,7 +12,7 @@ use weir_engine::store::StatePlace;
 use weir_engine::{RunOptions, RunStatus};
 use weir_error::{Error, Kind, Result};
 use weir_plan::Plan;
-use weir_spec::{Diagnostic, Severity};
+use weir_spec::{Diagnostic, Pipeline, Placement, Severity};
 
 use super::asking::Asking;
 use super::{given, say};
@@ -48,19 +48,9 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
         return Ok(Done { report, code });
     }
     let opened = open(order)?;
-    let lanes = opened.lanes(None);
-    let mut options = RunOptions::new(&order.state_dir);
-    options.state = state;
-    options.name = Some(order.run_id.clone());
-    options.parallelism = lanes;
-    // The other half is for the process itself and what the sinks hold.
-    options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
-    options.checkpoint_interval =
-        weir_plan::streaming::checkpoint_interval(&opened.pipeline).unwrap_or(options.checkpoint_interval);
-    options.journal = journal(order, &opened)?;
-    options.stop = stop.clone();
+    let options = options(order, &opened, state, stop.clone())?;
     let plan = tokio::select! {
-        plan = plan(&opened, lanes) => plan?,
+        plan = plan(&opened, options.parallelism) => plan?,
         () = stop.cancelled() => return Err(Error::cancelled()),
     };
     say::schemas(&schemas(&plan));
@@ -69,6 +59,40 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
     let code = if report.status == RunStatus::Interrupted { 130 } else { report.exit_code() };
     let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
     Ok(Done { report, code })
+}
+
+/// A run that nobody watches must not become a job somewhere that the platform could not stop.
+pub fn only_native(pipeline: &Pipeline) -> Result<()> {
+    match pipeline.foreign_engine() {
+        None => Ok(()),
+        Some(engine) => Err(Error::new("WEIR-WORKER-029", Kind::Unsupported, format!("the pipeline names the engine `{}`", engine.word()))
+            .because("the platform runs jobs on the native engine only")
+            .hint(format!("remove `engine`, or hand it over with `weir run FILE --engine {}`", engine.word()))),
+    }
+}
+
+/// How a run of the order runs.
+///
+/// # Errors
+/// This process is not where the pipeline is to run.
+pub fn options(order: &WorkOrder, opened: &Opened, state: StatePlace, stop: CancellationToken) -> Result<RunOptions> {
+    only_native(&opened.pipeline)?;
+    if opened.pipeline.placement == Some(Placement::Kubernetes) && order.parent_pid != 0 {
+        return Err(Error::new("WEIR-WORKER-019", Kind::Spec, "the pipeline is to run in Kubernetes, and this platform has none")
+            .at("placement")
+            .hint("KUBERNETES_ENABLED=true and the settings beside it, or `placement: process`"));
+    }
+    let mut options = RunOptions::new(&order.state_dir);
+    options.state = state;
+    options.name = Some(order.run_id.clone());
+    options.parallelism = opened.lanes(None);
+    // The other half is for the process itself and what the sinks hold.
+    options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
+    options.checkpoint_interval =
+        weir_plan::streaming::checkpoint_interval(&opened.pipeline).unwrap_or(options.checkpoint_interval);
+    options.journal = journal(order, opened)?;
+    options.stop = stop;
+    Ok(options)
 }
 
 /// Where the job's checkpoints are.
@@ -139,7 +163,8 @@ fn refused(problems: &[Diagnostic]) -> Error {
         .hint("mend the spec; POST /api/v1/pipelines/validate tells every problem with its place")
 }
 
-fn schemas(plan: &Plan) -> Value {
+/// The schemas as planned.
+pub fn schemas(plan: &Plan) -> Value {
     let streams = plan.flows.iter().flat_map(|flow| &flow.inputs).map(|input| {
         let columns: Vec<Value> = input
             .stream
