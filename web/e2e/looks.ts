@@ -9,17 +9,23 @@ export interface Look {
   ready: string | RegExp;
 }
 
-/** A page in light and dark, wide and narrow: nothing serious for axe, not wider than the window, no complaint. With pictures if they are wanted. */
+/**
+ * A page in light and dark, wide and narrow: nothing serious for axe, not wider than the window, no complaint. With pictures if they are wanted. It is
+ * loaded once: who turns a phone or the lights off does not load it again either.
+ */
 export async function lookAt(browser: Browser, url: string, token: string | undefined, { name, path, ready }: Look) {
-  for (const [dark, width, height] of [[false, 1280, 800], [true, 1280, 800], [false, 320, 640], [false, 2560, 1440]] as const) {
-    const about = `${name} ${dark ? 'dark' : 'light'} ${width}`;
-    const seen = await visit(browser, url, { dark, width, height, ...(token === undefined ? {} : { token }) });
-    await seen.page.goto(path);
-    await seen.page.getByText(ready).first().waitFor();
-    await settled(seen.page);
-    await fits(seen.page, about);
-    await accessible(seen.page, about);
-    if (width === 1280) await picture(seen.page, `${name}-${dark ? 'dark' : 'light'}`);
-    await seen.end();
+  const { page, end } = await visit(browser, url, { width: 1280, height: 800, ...(token === undefined ? {} : { token }) });
+  await page.goto(path);
+  await page.getByText(ready).first().waitFor();
+  for (const [scheme, width, height] of [['light', 1280, 800], ['dark', 1280, 800], ['light', 320, 640], ['light', 2560, 1440]] as const) {
+    const about = `${name} ${scheme} ${width}`;
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.waitForFunction((wanted) => document.documentElement.dataset.mantineColorScheme === wanted, scheme);
+    await settled(page);
+    await fits(page, about);
+    await accessible(page, about);
+    if (width === 1280) await picture(page, `${name}-${scheme}`);
   }
+  await end();
 }

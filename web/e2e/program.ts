@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -11,6 +11,8 @@ export interface Program {
   api<T = Record<string, unknown>>(method: string, path: string, body?: unknown): Promise<T>;
   /** A file of the tenant. */
   write(path: string, text: string): Promise<void>;
+  /** The lines of the files below a folder of the tenant that a reader by name would see. */
+  lines(path: string): Promise<string[]>;
   /** A job from a pipeline file; its id. */
   job(spec: string, more?: Record<string, unknown>): Promise<string>;
   /** A run to its end. */
@@ -70,6 +72,12 @@ export async function startProgram(environment: Record<string, string> = {}): Pr
     async write(path, text) {
       await mkdir(dirname(join(files, path)), { recursive: true });
       await writeFile(join(files, path), text);
+    },
+    async lines(path) {
+      const found = await readdir(join(files, path), { recursive: true, withFileTypes: true });
+      const shown = found.filter((entry) => entry.isFile() && !/(^|\/)[._]/.test(join(entry.parentPath, entry.name).slice(files.length + 1)));
+      const texts = await Promise.all(shown.map((entry) => readFile(join(entry.parentPath, entry.name), 'utf8')));
+      return texts.flatMap((text) => text.split('\n').filter((line) => line !== ''));
     },
     async job(spec, more = {}) {
       return (await api<{ id: string }>('POST', '/api/v1/jobs', { spec, ...more })).id;

@@ -62,6 +62,18 @@ impl Asked {
         sql + &format!(" ORDER BY {name} LIMIT ${}", values.len())
     }
 
+    /// The same for a listing by a text that is unique in it; its key is `(0, text)`.
+    pub(crate) fn by_text(&self, text: &str, descending: bool, values: &mut Vec<Value>) -> String {
+        let (sign, order) = if descending { ("<", " DESC") } else { (">", "") };
+        let mut sql = String::new();
+        if let Some((_, last)) = &self.after {
+            values.push(Value::from(last));
+            sql = format!(" AND {text} {sign} ${}", values.len());
+        }
+        values.push(Value::from(self.limit as i64 + 1));
+        sql + &format!(" ORDER BY {text}{order} LIMIT ${}", values.len())
+    }
+
     fn tail(&self, key: &str, id: &str, sign: &str, order: &str, values: &mut Vec<Value>) -> String {
         let mut sql = String::new();
         if let Some((at, last)) = &self.after {

@@ -13,6 +13,14 @@ export const useDashboard = () =>
     refetchInterval: SOON,
   });
 
+/** What all runs did in the last hours, in equal steps. */
+export const useHistory = (hours: number) =>
+  useQuery({
+    queryKey: ['dashboard', 'history', hours],
+    queryFn: () => answer(client.GET('/api/v1/monitoring/history', { params: { query: { time_range_hours: hours } } })),
+    refetchInterval: LATER,
+  });
+
 export const useAlertRules = (job: string) =>
   useQuery({
     queryKey: ['alerts', 'rules', job],

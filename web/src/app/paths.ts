@@ -4,6 +4,7 @@ export const paths = {
   pipelines: '/pipelines',
   newPipeline: '/pipelines/new',
   pipeline: (job: string, tab?: string) => `/pipelines/${encodeURIComponent(job)}${tab === undefined ? '' : `/${tab}`}`,
+  deadLettersOf: (job: string, run: string) => `/pipelines/${encodeURIComponent(job)}/dead-letters?run=${encodeURIComponent(run)}`,
   editPipeline: (job: string) => `/pipelines/${encodeURIComponent(job)}/edit`,
   runs: '/runs',
   run: (run: string, tab?: string) => `/runs/${encodeURIComponent(run)}${tab === undefined ? '' : `/${tab}`}`,

@@ -4,7 +4,8 @@ use weir_connect::WriteMode;
 use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
-use crate::store::inspect::{DeadView, History};
+use crate::store::inspect::DeadView;
+use crate::store::letters::{History, MAX_KEPT_BYTES};
 
 /// Where a letter goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +31,14 @@ pub(super) enum Stay {
 
 /// The way of a letter.
 pub(super) fn find(plan: &Plan, history: &History, letter: &DeadView) -> Result<Way, Stay> {
+    if plan.pipeline.mode == Mode::Cdc {
+        return Err(Stay::Broken(
+            "a change out of a log goes its own way: correct the row at its source, and the log brings it again".into(),
+        ));
+    }
+    if letter.payload.len() >= MAX_KEPT_BYTES {
+        return Err(Stay::Broken("only the beginning of the record was kept; correct it at its source".into()));
+    }
     let (at, flow) = flow_of(plan, letter)?;
     match &flow.program {
         Program::RowLocal(_) => {}

@@ -1,6 +1,6 @@
 //! What `weir state` and `weir dead` show and change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use sqlx::Row;
 use weir_error::{Error, Result};
 
 use super::tables::{failed, now, parse};
-use super::{EpochBody, Phase, ReaderRecord, StateStore};
+use super::{EpochBody, StateStore};
 use crate::streaming::STATE_SPLIT;
 
 /// The state of one source node of one flow, for people.
@@ -182,11 +182,13 @@ impl StateStore {
                 checkpoints: row.get(7),
             });
         }
-        let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL")
-            .bind(pipeline)
-            .fetch_one(&self.tables()?.pool)
-            .await
-            .map_err(failed)?;
+        let dead_letters = sqlx::query_scalar(
+            "SELECT count(*) FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL AND discarded_at IS NULL",
+        )
+        .bind(pipeline)
+        .fetch_one(&self.tables()?.pool)
+        .await
+        .map_err(failed)?;
         let (splits, kept) = self.splits(pipeline).await?;
         Ok(PipelineView { streams, splits, kept, runs, dead_letters })
     }
@@ -298,7 +300,7 @@ impl StateStore {
     pub async fn dead_groups(&self, pipeline: Option<&str>) -> Result<Vec<DeadGroup>> {
         let rows = sqlx::query(
             "SELECT stream, code, min(reason), count(*) FROM dead_letter
-             WHERE ($1 IS NULL OR pipeline = $1) AND replayed_at IS NULL GROUP BY stream, code ORDER BY 4 DESC",
+             WHERE ($1 IS NULL OR pipeline = $1) AND replayed_at IS NULL AND discarded_at IS NULL GROUP BY stream, code ORDER BY 4 DESC",
         )
         .bind(pipeline)
         .fetch_all(&self.tables()?.pool)
@@ -310,11 +312,12 @@ impl StateStore {
             .collect())
     }
 
-    /// Waiting dead letters of a pipeline, oldest first, at most `limit`.
+    /// Waiting dead letters of a pipeline, oldest first, at most `limit`. Of one that was corrected the corrected record.
     pub async fn dead_list(&self, pipeline: &str, limit: i64) -> Result<Vec<DeadView>> {
         let rows = sqlx::query(
-            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
-             FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL ORDER BY id LIMIT $2",
+            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, coalesce(edited_type, media_type), coalesce(edited, payload),
+                    at, replayed_at
+             FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL AND discarded_at IS NULL ORDER BY id LIMIT $2",
         )
         .bind(pipeline)
         .bind(limit)
@@ -324,10 +327,11 @@ impl StateStore {
         Ok(rows.iter().map(dead_view).collect())
     }
 
-    /// One dead letter.
+    /// One dead letter; of one that was corrected the corrected record.
     pub async fn dead_show(&self, id: i64) -> Result<Option<DeadView>> {
         let row = sqlx::query(
-            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, media_type, payload, at, replayed_at
+            "SELECT id, pipeline, run_id, flow, sink, stream, code, reason, place, coalesce(edited_type, media_type), coalesce(edited, payload),
+                    at, replayed_at
              FROM dead_letter WHERE id = $1",
         )
         .bind(id)
@@ -336,84 +340,6 @@ impl StateStore {
         .map_err(failed)?;
         Ok(row.as_ref().map(dead_view))
     }
-
-    /// Marks dead letters as replayed, those that still wait.
-    pub async fn dead_replayed(&self, ids: &[i64]) -> Result<()> {
-        let mut tx = self.tables()?.begin_writing().await?;
-        for id in ids {
-            sqlx::query("UPDATE dead_letter SET replayed_at = $1 WHERE id = $2 AND replayed_at IS NULL")
-                .bind(now())
-                .bind(id)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)
-    }
-
-    /// The numbers of the letters of a pipeline that wait.
-    pub(crate) async fn dead_waiting(&self, pipeline: &str) -> Result<HashSet<i64>> {
-        let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM dead_letter WHERE pipeline = $1 AND replayed_at IS NULL")
-            .bind(pipeline)
-            .fetch_all(&self.tables()?.pool)
-            .await
-            .map_err(failed)?;
-        Ok(ids.into_iter().collect())
-    }
-
-    /// What became of the flows of a pipeline, in its own runs and in its replays: runs of a pipeline whose name begins with
-    /// `replays`.
-    pub(crate) async fn history(&self, pipeline: &str, replays: &str) -> Result<History> {
-        let rows = sqlx::query(
-            "SELECT run.run_id, flow.flow, flow.phase, run.status, run.started_at, CASE WHEN run.pipeline = $1 THEN 1 ELSE 0 END,
-                    CASE WHEN run.pipeline = $1 THEN NULL ELSE flow.readers END
-             FROM run JOIN flow ON flow.run_id = run.run_id
-             WHERE run.pipeline = $1 OR substr(run.pipeline, 1, length($2)) = $2",
-        )
-        .bind(pipeline)
-        .bind(replays)
-        .fetch_all(&self.tables()?.pool)
-        .await
-        .map_err(failed)?;
-        let mut history = History::default();
-        for row in &rows {
-            let (run_id, flow): (String, String) = (row.get(0), row.get(1));
-            // A stream that was stopped cleanly has committed what it has read.
-            let committed = Phase::parse(&row.get::<String, _>(2))? == Phase::Committed || row.get::<String, _>(3) == "stopped";
-            let started: String = row.get(4);
-            if committed && row.get::<i64, _>(5) == 1 {
-                let last = history.last.entry(flow.clone()).or_default();
-                *last = std::mem::take(last).max((started.clone(), run_id.clone()));
-            }
-            if let (true, Some(readers)) = (committed, row.get::<Option<String>, _>(6)) {
-                let readers: Vec<ReaderRecord> = parse(&readers)?;
-                history.replayed.extend(crate::replay::letters_of(&readers));
-            }
-            let abandoned = row.get::<String, _>(3) == "abandoned";
-            history.flows.insert((run_id, flow), FlowPast { committed, abandoned, started });
-        }
-        Ok(history)
-    }
-}
-
-/// What became of one flow in one run.
-#[derive(Debug)]
-pub(crate) struct FlowPast {
-    pub(crate) committed: bool,
-    /// The run was given up.
-    pub(crate) abandoned: bool,
-    pub(crate) started: String,
-}
-
-/// See [`StateStore::history`].
-#[derive(Debug, Default)]
-pub(crate) struct History {
-    /// By run and flow.
-    pub(crate) flows: HashMap<(String, String), FlowPast>,
-    /// Start and id of the last run of the pipeline itself that committed the flow.
-    pub(crate) last: HashMap<String, (String, String)>,
-    /// Letters whose rows a replay has committed.
-    pub(crate) replayed: Vec<i64>,
 }
 
 fn dead_view(row: &sqlx::any::AnyRow) -> DeadView {

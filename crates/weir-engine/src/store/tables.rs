@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
-use weir_connect::CommitReport;
+use weir_connect::letters::KeptLetter;
+use weir_connect::{CommitReport, DeadLetter};
 use weir_error::{Error, Kind, Result};
 
 use super::{Epoch, FlowPlace, FlowRecord, Keep, Phase, ReaderRecord, RunRecord, SetAside, StreamState, Wanted, Wish};
 
 /// Version of the tables. Newer ones are refused, older ones are migrated step by step.
-const VERSION: i64 = 4;
+const VERSION: i64 = 6;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (version BIGINT NOT NULL);
@@ -36,8 +37,10 @@ CREATE TABLE IF NOT EXISTS epoch (
 CREATE TABLE IF NOT EXISTS dead_letter (
   id {IDENTITY}, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch BIGINT NOT NULL,
   stream TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL, media_type TEXT NOT NULL,
-  payload {BYTES} NOT NULL, at TEXT NOT NULL, replayed_at TEXT, sink TEXT);
+  payload {BYTES} NOT NULL, at TEXT NOT NULL, replayed_at TEXT, sink TEXT, edited {BYTES}, edited_type TEXT, edited_by TEXT,
+  edited_at TEXT, discarded_by TEXT, discarded_at TEXT, discard_reason TEXT, refusal TEXT, chosen TEXT);
 CREATE INDEX IF NOT EXISTS dead_by_pipeline ON dead_letter (pipeline, run_id, flow, epoch);
+CREATE INDEX IF NOT EXISTS dead_in_order ON dead_letter (pipeline, run_id, id);
 CREATE TABLE IF NOT EXISTS stream_state (
   pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (pipeline, flow, node));
@@ -45,6 +48,25 @@ CREATE TABLE IF NOT EXISTS run_name (name TEXT PRIMARY KEY, run_id TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS wish (
   pipeline TEXT NOT NULL, id TEXT NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (pipeline, id));
 ";
+
+/// Of columns that older tables get first.
+const LATER: &str = "
+CREATE INDEX IF NOT EXISTS dead_by_number ON dead_letter (pipeline, id);
+CREATE INDEX IF NOT EXISTS dead_by_choice ON dead_letter (chosen, id);
+";
+
+/// What people decided about dead letters: columns since version 6.
+const DECIDED: [&str; 9] = [
+    "edited {BYTES}",
+    "edited_type TEXT",
+    "edited_by TEXT",
+    "edited_at TEXT",
+    "discarded_by TEXT",
+    "discarded_at TEXT",
+    "discard_reason TEXT",
+    "refusal TEXT",
+    "chosen TEXT",
+];
 
 /// All tables but that of the version, with the column that begins with the scope.
 const KEYS: [(&str, &str); 7] = [
@@ -206,6 +228,12 @@ impl Tables {
                 if old == 1 {
                     tx.execute("ALTER TABLE dead_letter ADD COLUMN sink TEXT").await.map_err(failed)?;
                 }
+                if old < 6 {
+                    for column in DECIDED {
+                        let sql = format!("ALTER TABLE dead_letter ADD COLUMN {}", column.replace("{BYTES}", bytes));
+                        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await.map_err(failed)?;
+                    }
+                }
                 sqlx::query("UPDATE meta SET version = $1").bind(VERSION).execute(&mut *tx).await.map_err(failed)?;
             }
             Some(other) => {
@@ -217,6 +245,7 @@ impl Tables {
                 .hint("use a newer weir, or another --state-dir"));
             }
         }
+        sqlx::raw_sql(LATER).execute(&mut *tx).await.map_err(failed)?;
         tx.commit().await.map_err(failed)
     }
 
@@ -429,6 +458,14 @@ impl Tables {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
+        if self.shared && !dead.is_empty() {
+            // Numbers must become visible in their order, or whoever reads on from the last one would pass over a letter.
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 5)) AS TEXT)")
+                .bind(self.key(place.run_id))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
         for letter in dead {
             self.insert_dead(&mut tx, place, epoch.number, letter).await?;
         }
@@ -548,6 +585,29 @@ impl Tables {
         tx.commit().await.map_err(failed)
     }
 
+    pub(super) async fn letters(&self, pipeline: &str, run_id: &str, after: i64) -> Result<Vec<KeptLetter>> {
+        // A letter of an epoch that is only prepared may still be forgotten, and met again under a greater number: nothing behind it is given out before.
+        let sql = "
+            SELECT id, at, flow, sink, stream, code, reason, place, media_type, payload FROM (
+              SELECT next.*, sum(length(payload)) OVER (ORDER BY id) - length(payload) AS bytes_before FROM (
+                SELECT id, at, flow, sink, stream, code, reason, place, media_type, payload FROM dead_letter
+                WHERE pipeline = $1 AND run_id = $2 AND id > $3 AND id < COALESCE((
+                  SELECT min(waits.id) FROM dead_letter AS waits
+                  JOIN epoch ON epoch.run_id = waits.run_id AND epoch.flow = waits.flow AND epoch.epoch = waits.epoch
+                  WHERE waits.pipeline = $1 AND waits.run_id = $2 AND waits.id > $3 AND epoch.state = 'prepared'
+                ), 9223372036854775807)
+                ORDER BY id LIMIT 1000) AS next) AS sums
+            WHERE bytes_before < 2097152 ORDER BY id";
+        let rows = sqlx::query(sql)
+            .bind(self.key(pipeline))
+            .bind(self.key(run_id))
+            .bind(after)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(kept_letter).collect()
+    }
+
     async fn insert_dead(&self, tx: &mut Transaction<'_, Any>, place: &FlowPlace<'_>, epoch: u64, dead: &SetAside) -> Result<()> {
         let letter = &dead.letter;
         sqlx::query(
@@ -563,7 +623,7 @@ impl Tables {
         .bind(printable(&letter.reason))
         .bind(printable(&letter.place))
         .bind(&letter.media_type)
-        .bind(&letter.payload[..letter.payload.len().min(1 << 20)])
+        .bind(&letter.payload[..letter.payload.len().min(super::letters::MAX_KEPT_BYTES)])
         .bind(now())
         .bind(&dead.sink)
         .execute(&mut **tx)
@@ -571,6 +631,26 @@ impl Tables {
         .map_err(failed)?;
         Ok(())
     }
+}
+
+fn kept_letter(row: &sqlx::any::AnyRow) -> Result<KeptLetter> {
+    let at: String = row.get(1);
+    let at = chrono::DateTime::parse_from_rfc3339(&at)
+        .map_err(|error| Error::internal("the time of a dead letter cannot be read").because(error))?;
+    Ok(KeptLetter {
+        id: row.get(0),
+        at: at.timestamp_micros(),
+        flow: row.get(2),
+        sink: row.get(3),
+        letter: DeadLetter {
+            stream: row.get(4),
+            code: row.get(5),
+            reason: row.get(6),
+            place: row.get(7),
+            media_type: row.get(8),
+            payload: row.get(9),
+        },
+    })
 }
 
 /// For people only; PostgreSQL holds no U+0000.
@@ -626,7 +706,7 @@ INSERT INTO dead_letter VALUES (7, 'orders', 'r1', 'in', 1, 'in', 'WEIR-FMT-101'
 
     #[tokio::test]
     async fn a_file_of_version_1_is_taken_over_with_its_letters() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = weir_testkit::memory_folder();
         let file = folder.path().join("state.db");
         let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
         let old = SqlitePool::connect_with(options).await.unwrap();

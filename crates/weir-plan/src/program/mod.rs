@@ -3,6 +3,7 @@
 pub(crate) mod cast;
 pub(crate) mod check;
 pub(crate) mod checked_table;
+pub(crate) mod correct;
 pub(crate) mod discard;
 pub(crate) mod expectation;
 pub(crate) mod json;

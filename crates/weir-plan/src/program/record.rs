@@ -5,7 +5,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// One row as a JSON object, with the columns that are NULL; if that would not give back the row (NaN, a type without a JSON form),
 /// as `column=value` text.

@@ -378,6 +378,7 @@ pub async fn list(ask: Ask, me: Caller) -> Reply {
         kind: text("connector"),
         label: label.map(|(name, value)| (name.to_owned(), value.to_owned())),
         connection: text("connection"),
+        order: words::job_order(ask.values.text("sort")),
     };
     let page = ask.app.tenant(&me.scope).list_jobs(&filter, &ask.page()).await?;
     Answer::json(&Page::<JobSummaryView>::of(page))

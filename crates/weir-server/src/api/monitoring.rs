@@ -20,6 +20,12 @@ pub async fn dashboard(ask: Ask, me: Caller) -> Reply {
     Answer::json(&monitoring::dashboard(&ask.app.platform, &me.scope).await?)
 }
 
+/// `GET /monitoring/history`.
+pub async fn history(ask: Ask, me: Caller) -> Reply {
+    let hours = ask.values.integer("time_range_hours").and_then(|hours| u32::try_from(hours).ok()).unwrap_or(24);
+    Answer::json(&monitoring::history(&ask.app.platform, &me.scope, hours).await?)
+}
+
 /// `GET /monitoring/metrics/export`.
 pub async fn export(ask: Ask, me: Caller) -> Reply {
     let text = monitoring::export_tenant(&ask.app.platform, &me.scope).await?;

@@ -67,7 +67,7 @@ pub struct RunView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Trigger)]
 pub struct TriggerView {
-    /// `manual`, `schedule`, `dependency`.
+    /// `manual`, `schedule`, `dependency`, `replay` (of dead letters).
     pub kind: &'static str,
     /// The schedule's fire.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -132,6 +132,7 @@ impl RunView {
             model::Trigger::Manual => ("manual", None, None),
             model::Trigger::Schedule { fire_at } => ("schedule", Some(fire_at), None),
             model::Trigger::Dependency { run_id } => ("dependency", None, Some(run_id.to_string())),
+            model::Trigger::Replay { .. } => ("replay", None, None),
         };
         Self {
             id: run.id.to_string(),
@@ -175,11 +176,15 @@ fn filter(ask: &Ask, job_id: Option<JobId>) -> RunFilter {
     RunFilter { job_id, statuses: status.map(Into::into).into_iter().collect(), since: ask.values.time("since") }
 }
 
+fn oldest(ask: &Ask) -> bool {
+    ask.values.text("sort") == Some("queued_at")
+}
+
 /// `GET /runs`.
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let job_id = ask.values.text("job_id").map(JobId::from);
     let store = ask.app.tenant(&me.scope);
-    let page = store.list_runs(&filter(&ask, job_id), &ask.page()).await?;
+    let page = store.list_runs_from(&filter(&ask, job_id), oldest(&ask), &ask.page()).await?;
     shown_page(&store, page).await
 }
 
@@ -188,7 +193,7 @@ pub async fn list_of_job(ask: Ask, me: Caller) -> Reply {
     let store = ask.app.tenant(&me.scope);
     let job_id = JobId::from(ask.id("job_id"));
     store.job(&job_id).await?;
-    let page = store.list_runs(&filter(&ask, Some(job_id)), &ask.page()).await?;
+    let page = store.list_runs_from(&filter(&ask, Some(job_id)), oldest(&ask), &ask.page()).await?;
     shown_page(&store, page).await
 }
 

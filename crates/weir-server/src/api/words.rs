@@ -56,6 +56,36 @@ pub const ALERT_STATES: &[&str] = &["firing", "resolved"];
 /// Words of a filter.
 pub const MODES: &[&str] = &["batch", "incremental", "cdc", "streaming"];
 
+/// Words of an order; `-` is the largest first.
+pub const JOB_ORDERS: &[&str] = &[
+    "-created_at",
+    "created_at",
+    "name",
+    "-name",
+    "status",
+    "-status",
+    "last_run_at",
+    "-last_run_at",
+    "last_run_status",
+    "-last_run_status",
+];
+/// Words of an order.
+pub const RUN_ORDERS: &[&str] = &["-queued_at", "queued_at"];
+
+/// An order of jobs; the word was checked before.
+pub fn job_order(word: Option<&str>) -> model::JobOrder {
+    let Some(word) = word else { return model::JobOrder::default() };
+    let (descending, name) = word.strip_prefix('-').map_or((false, word), |name| (true, name));
+    let by = match name {
+        "name" => model::JobKey::Name,
+        "status" => model::JobKey::Status,
+        "last_run_at" => model::JobKey::LastRun,
+        "last_run_status" => model::JobKey::LastRunStatus,
+        _ => model::JobKey::Created,
+    };
+    model::JobOrder { by, descending }
+}
+
 /// A word of a filter as its value; the words were checked before.
 pub fn read<T: serde::de::DeserializeOwned>(word: Option<&str>) -> Option<T> {
     word.and_then(|word| serde_json::from_value(serde_json::Value::String(word.to_owned())).ok())

@@ -69,6 +69,9 @@ fn body_of(route: &Route, id: &str) -> Option<Value> {
         "updateConnection" => json!({"name": "secret-db", "kind": "postgres", "options": {"host": "db"}}),
         "putSecret" => json!({"value": "x"}),
         "approveStream" => json!({"stream": "public.orders"}),
+        "correctDeadLetter" => json!({"record": "{}"}),
+        "replayDeadLetters" => json!({"ids": [1]}),
+        "discardDeadLetters" => json!({"reason": "test data", "letters": {"ids": [1]}}),
         "snapshotStream" => json!({"stream": "public.orders", "where": "id > 1"}),
         "updatePrincipal" => json!({"role": "viewer", "disabled": true}),
         "updateTenant" => return None,
@@ -100,7 +103,7 @@ async fn ask(
         .path
         .split('/')
         .map(|part| match part {
-            "{version}" => "1",
+            "{version}" | "{letter}" => "1",
             part if part.starts_with('{') => id,
             part => part,
         })

@@ -242,3 +242,41 @@ async fn what_is_asked_of_a_log_is_an_errand_that_says_why_it_failed_and_is_audi
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_dead_letters_is_an_errand_that_says_why_it_failed_and_is_audited() {
+    let server = Server::start().await;
+    let id = server.job(OURS, "letters").await;
+    let path = |below: &str| format!("/api/v1/jobs/{id}/dead-letters{below}");
+    let failed = async |request: reqwest::RequestBuilder, code: &str| {
+        let problem = expect(request.send().await.unwrap(), StatusCode::UNPROCESSABLE_ENTITY).await;
+        assert_eq!(problem["code"], code, "{problem}");
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    let letters = json!({"ids": [7, 8]});
+    for request in [
+        server.get(&path("")),
+        server.get(&path("/7")),
+        server.put(&path("/7"), &json!({"record": "{}"})),
+        server.post(&path("/replay"), &letters),
+        server.post(&path("/discard"), &json!({"reason": "test data", "letters": letters})),
+    ] {
+        let why = failed(request, "WEIR-DEAD-031").await;
+        assert!(why.contains("[WEIR-TEST-001] nothing is there"), "{why}");
+    }
+    failed(server.post(&path("/replay"), &json!({})), "WEIR-DEAD-012").await;
+    failed(server.get(&path("?cursor=x")), "WEIR-STORE-010").await;
+    let runs = expect(server.get("/api/v1/runs").send().await.unwrap(), StatusCode::OK).await;
+    assert_eq!(runs["items"], json!([]), "a replay was queued whose letters nobody has chosen");
+    for (action, letter) in [
+        ("job.dead_letter.correct", json!(7)),
+        ("job.dead_letters.replay", Value::Null),
+        ("job.dead_letters.discard", Value::Null),
+    ] {
+        let rows = expect(server.get(&format!("/api/v1/audit?action={action}")).send().await.unwrap(), StatusCode::OK).await;
+        let rows = rows["items"].as_array().unwrap();
+        let outcomes: Vec<_> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
+        assert_eq!((outcomes, &rows[0]["detail"]["letter"]), (vec!["failed", "allowed"], &letter), "{action}");
+    }
+    server.stop().await;
+}

@@ -199,6 +199,39 @@ pub struct JobFilter {
     pub label: Option<(String, String)>,
     /// The spec names this stored connection.
     pub connection: Option<String>,
+    /// In which order.
+    pub order: JobOrder,
+}
+
+/// In which order jobs are listed; those that are alike in it by their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobOrder {
+    /// By what.
+    pub by: JobKey,
+    /// The largest first.
+    pub descending: bool,
+}
+
+/// Newest first.
+impl Default for JobOrder {
+    fn default() -> Self {
+        Self { by: JobKey::Created, descending: true }
+    }
+}
+
+/// What jobs are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKey {
+    /// When they were made.
+    Created,
+    /// Their names, in any case.
+    Name,
+    /// Whether they run by themselves.
+    Status,
+    /// When their newest run was queued; those that have none are the smallest.
+    LastRun,
+    /// How their newest run stands; those that have none are the smallest.
+    LastRunStatus,
 }
 
 /// A kept version of a job's spec.

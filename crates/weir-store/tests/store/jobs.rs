@@ -1,5 +1,7 @@
 //! Jobs and versions.
 
+use std::collections::BTreeSet;
+
 use weir_error::Kind;
 use weir_store::model::*;
 
@@ -121,6 +123,57 @@ both! {
         assert_eq!(seen, (0..25).rev().map(|number| format!("j{number:02}")).collect::<Vec<_>>());
         let exact = tenant.list_jobs(&JobFilter { name_contains: Some("J0".into()), ..JobFilter::default() }, &page(10)).await.unwrap();
         assert_eq!((exact.items.len(), exact.next_cursor), (10, None));
+    }
+
+    async fn a_listing_in_any_order_has_every_job_once_and_its_pages_meet(world) {
+        let tenant = world.tenant("acme").await;
+        let mut made = Vec::new();
+        for name in ["beta", "Alpha", "delta", "alpha 2", "Zeta", "gamma", "eta"] {
+            made.push(tenant.create_job(job(name), vec![]).await.unwrap());
+        }
+        tenant.set_job_status(&made[2].id, JobStatus::Paused).await.unwrap();
+        for at in [4, 0] {
+            tenant.create_run(manual(&made[at].id)).await.unwrap();
+        }
+        let cancelled = tenant.create_run(manual(&made[5].id)).await.unwrap();
+        tenant.request_cancel(&cancelled.id).await.unwrap();
+        for (by, first) in [
+            (JobKey::Created, "beta"),
+            (JobKey::Name, "Alpha"),
+            (JobKey::Status, ""),
+            (JobKey::LastRun, ""),
+            (JobKey::LastRunStatus, ""),
+        ] {
+            let mut orders = Vec::new();
+            for descending in [false, true] {
+                let filter = JobFilter { order: JobOrder { by, descending }, ..JobFilter::default() };
+                let (mut request, mut seen) = (page(2), Vec::new());
+                loop {
+                    let got = tenant.list_jobs(&filter, &request).await.unwrap();
+                    seen.extend(got.items.into_iter().map(|job| job.name));
+                    let Some(cursor) = got.next_cursor else { break };
+                    request.cursor = Some(cursor);
+                }
+                orders.push(seen);
+            }
+            assert_eq!(orders[0].iter().rev().collect::<Vec<_>>(), orders[1].iter().collect::<Vec<_>>(), "{by:?}");
+            assert_eq!(orders[0].iter().collect::<BTreeSet<_>>().len(), 7, "{by:?}: {:?}", orders[0]);
+            assert!(first.is_empty() || orders[0][0] == first, "{by:?}: {:?}", orders[0]);
+            match by {
+                JobKey::Name => assert_eq!(orders[0], ["Alpha", "alpha 2", "beta", "delta", "eta", "gamma", "Zeta"]),
+                JobKey::Status => assert_eq!(orders[0][6], "delta"),
+                JobKey::LastRun => assert_eq!(orders[0][4..], ["Zeta", "beta", "gamma"]),
+                JobKey::LastRunStatus => assert_eq!((orders[0][4].as_str(), orders[0].len()), ("gamma", 7)),
+                JobKey::Created => {}
+            }
+        }
+        let by_name = JobFilter { order: JobOrder { by: JobKey::Name, descending: false }, ..JobFilter::default() };
+        let cursor = tenant.list_jobs(&by_name, &page(1)).await.unwrap().next_cursor;
+        let newest = tenant.list_jobs(&JobFilter::default(), &PageRequest { limit: 1, cursor }).await;
+        is(newest.unwrap_err(), "WEIR-STORE-010", Kind::Spec);
+        let all = async |oldest| tenant.list_runs_from(&RunFilter::default(), oldest, &page(9)).await.unwrap();
+        let (newest, oldest) = (all(false).await, all(true).await);
+        assert_eq!(newest.items.iter().rev().map(|run| &run.id).collect::<Vec<_>>(), oldest.items.iter().map(|run| &run.id).collect::<Vec<_>>());
     }
 
     async fn a_cursor_of_another_listing_is_refused(world) {

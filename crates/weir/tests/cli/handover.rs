@@ -44,7 +44,12 @@ pub(crate) struct Platform {
 impl Platform {
     /// A `weir serve` that runs nothing itself.
     pub(crate) fn start(folder: &Folder) -> Self {
-        let mut server = Server::start(folder, &["serve", "--workers", "0", "--listen", "127.0.0.1:0"]);
+        Self::start_with(folder, 0)
+    }
+
+    /// A `weir serve` with so many workers of its own.
+    pub(crate) fn start_with(folder: &Folder, workers: u32) -> Self {
+        let mut server = Server::start(folder, &["serve", "--workers", &workers.to_string(), "--listen", "127.0.0.1:0"]);
         let line = server.line();
         let token = line.rsplit(' ').next().unwrap().to_owned();
         Self { server, token }

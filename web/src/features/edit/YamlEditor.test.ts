@@ -1,6 +1,7 @@
 import { Text } from '@codemirror/state';
 import { describe, expect, it } from 'vitest';
-import { difference, marked } from './YamlEditor';
+import { marked } from '@/ui/marks';
+import { difference } from './YamlEditor';
 
 describe('the editor', () => {
   it('changes only what differs', () => {

@@ -1,15 +1,16 @@
 import { type CompletionContext, autocompletion, completionKeymap } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput } from '@codemirror/language';
-import { type Diagnostic, lintGutter, lintKeymap, setDiagnostics } from '@codemirror/lint';
+import { lintGutter, lintKeymap, setDiagnostics } from '@codemirror/lint';
 import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
-import { Annotation, EditorState, type Text } from '@codemirror/state';
+import { Annotation, EditorState } from '@codemirror/state';
 import { EditorView, drawSelection, keymap, lineNumbers } from '@codemirror/view';
 import { useEffect, useRef } from 'react';
 import type { ProblemPart } from '@/api/refusal';
 import { optionsAt, placeAt } from '@/lib/completion';
 import type { Schema } from '@/lib/schema';
 import { look } from '@/ui/CodeViewer';
+import { marked } from '@/ui/marks';
 
 interface Props {
   text: string;
@@ -128,22 +129,4 @@ export function difference(before: string, after: string): { from: number; to: n
   let end = 0;
   while (end < most - start && before[before.length - 1 - end] === after[after.length - 1 - end]) end += 1;
   return { from: start, to: before.length - end, insert: after.slice(start, after.length - end) };
-}
-
-/** A problem at its place: from the column that the checker names to the end of the word there. Columns count characters, the editor counts UTF-16. */
-export function marked(problem: ProblemPart, doc: Text): Diagnostic[] {
-  const line = doc.line(Math.min(Math.max(problem.line ?? 1, 1), doc.lines));
-  const before = [...line.text].slice(0, Math.max((problem.column ?? 1) - 1, 0)).join('').length;
-  const from = line.from + Math.min(before, line.length);
-  const word = /^[^\s:,{}[\]#]+/.exec(line.text.slice(before))?.[0] ?? line.text.slice(before, before + 1);
-  const message = [problem.message, problem.help].filter(Boolean).join('\n');
-  return [
-    {
-      from,
-      to: Math.min(from + word.length, line.to),
-      severity: problem.severity === 'warning' ? 'warning' : 'error',
-      message,
-      source: problem.code ?? undefined,
-    },
-  ];
 }

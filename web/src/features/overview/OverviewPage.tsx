@@ -13,6 +13,7 @@ import { Tile } from '@/ui/Tile';
 import { When } from '@/ui/When';
 import { Asked } from '@/ui/states';
 import { FirstSteps } from './FirstSteps';
+import { History } from './History';
 
 /** The health of everything at a glance. */
 export default function OverviewPage() {
@@ -28,12 +29,15 @@ export default function OverviewPage() {
             {runs?.length === 0 ? (
               <FirstSteps />
             ) : (
-              <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="lg">
-                <Failing now={now} />
-                <Late now={now} />
-                <Firing now={now} />
-                <RunsNow runs={runs ?? []} />
-              </SimpleGrid>
+              <>
+                <History />
+                <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="lg">
+                  <Failing now={now} />
+                  <Late now={now} />
+                  <Firing now={now} />
+                  <RunsNow runs={runs ?? []} />
+                </SimpleGrid>
+              </>
             )}
           </Stack>
         )}

@@ -14,6 +14,7 @@ const TABS = {
   overview: { label: 'Overview', Part: lazy(() => import('./OverviewTab')) },
   runs: { label: 'Runs', Part: lazy(() => import('./RunsTab')) },
   streams: { label: 'Streams', Part: lazy(() => import('./StreamsTab')) },
+  'dead-letters': { label: 'Dead letters', Part: lazy(() => import('@/features/deadletters/DeadLettersTab')) },
   metrics: { label: 'Metrics', Part: lazy(() => import('./MetricsTab')) },
   alerts: { label: 'Alerts', Part: lazy(() => import('./AlertsTab')) },
   versions: { label: 'Versions', Part: lazy(() => import('./VersionsTab')) },

@@ -8,7 +8,7 @@ import type { Column } from '@/ui/DataTable';
 import { Status } from '@/ui/Status';
 import { When } from '@/ui/When';
 
-const WHY: Record<string, string> = { manual: 'by hand', schedule: 'schedule', dependency: 'after another' };
+const WHY: Record<string, string> = { manual: 'by hand', schedule: 'schedule', dependency: 'after another', replay: 'dead letters' };
 
 /** Why a run exists, in words. */
 export const why = (run: Run) => WHY[run.trigger.kind] ?? run.trigger.kind;

@@ -8,7 +8,9 @@ use weir_error::{Error, Result};
 use super::status_word;
 use crate::backend::{Columns, Row, Tx, Value, args, json};
 use crate::fault;
-use crate::model::{Job, JobFilter, JobId, JobStatus, JobSummary, JobVersion, NewJob, Page, PageRequest, Schedule, TenantId};
+use crate::model::{
+    Job, JobFilter, JobId, JobKey, JobStatus, JobSummary, JobVersion, NewJob, Page, PageRequest, Schedule, TenantId,
+};
 use crate::page::Asked;
 use crate::tenant::TenantStore;
 
@@ -32,14 +34,17 @@ impl TenantStore {
         row.map(|row| read_job(&mut row.columns())).transpose()
     }
 
-    /// Jobs that are not deleted, newest first.
+    /// Jobs that are not deleted, in the filter's order.
     pub async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobSummary>> {
-        let asked = Asked::of("jobs", page)?;
+        let order = filter.order;
+        let (listing, key) = sorted_by(order.by);
+        let asked = Asked::of(listing, page)?;
         let mut values = args![self.tenant_id()];
-        let mut sql = String::from(
+        let mut sql = format!(
             "SELECT j.id, j.name, j.description, j.status, j.version, j.mode, j.source_kinds, j.sink_kinds, j.schedule, j.next_fire_at, \
              (SELECT r.status FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id ORDER BY r.queued_at DESC, r.id DESC LIMIT 1), \
-             j.labels, j.created_at, j.updated_at FROM jobs j WHERE j.tenant_id = $1 AND j.deleted_at IS NULL",
+             j.labels, j.created_at, j.updated_at, {} FROM jobs j WHERE j.tenant_id = $1 AND j.deleted_at IS NULL",
+            key.sql()
         );
         if let Some(part) = &filter.name_contains {
             values.push(Value::from(part.to_lowercase()));
@@ -76,11 +81,19 @@ impl TenantStore {
                 values.len()
             );
         }
-        sql += &asked.newest_first("j.created_at", "j.id", &mut values);
+        sql += &match (key, order.descending) {
+            (SortKey::Number(key), true) => asked.newest_first(key, "j.id", &mut values),
+            (SortKey::Number(key), false) => asked.oldest_first(key, "j.id", &mut values),
+            (SortKey::Text(key), descending) => asked.by_text(key, descending, &mut values),
+        };
         let rows = self.backend.fetch_all(sql, values).await?;
         asked.page(&rows, |row| {
-            let summary = read_summary(row)?;
-            let key = (summary.created_at.timestamp_micros(), summary.id.as_str().to_owned());
+            let mut columns = row.columns();
+            let summary = read_summary(&mut columns)?;
+            let key = match key {
+                SortKey::Number(_) => (columns.int()?, summary.id.as_str().to_owned()),
+                SortKey::Text(_) => (0, columns.text()?),
+            };
             Ok((summary, key))
         })
     }
@@ -195,8 +208,7 @@ pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<Job> {
     })
 }
 
-fn read_summary(row: &Row) -> Result<JobSummary> {
-    let mut columns = row.columns();
+fn read_summary(columns: &mut Columns<'_>) -> Result<JobSummary> {
     let mut summary = JobSummary {
         id: columns.id()?,
         name: columns.text()?,
@@ -217,6 +229,46 @@ fn read_summary(row: &Row) -> Result<JobSummary> {
         summary.next_fire_at = None;
     }
     Ok(summary)
+}
+
+/// What a listing is ordered by, as SQL.
+#[derive(Clone, Copy)]
+enum SortKey {
+    /// A number; the id comes after it.
+    Number(&'static str),
+    /// A text that ends with the id.
+    Text(&'static str),
+}
+
+impl SortKey {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Number(sql) | Self::Text(sql) => sql,
+        }
+    }
+}
+
+/// The name of the listing, so that cursors of different orders are told apart, and its key. What stands between a text and the id is less
+/// than any letter.
+fn sorted_by(key: JobKey) -> (&'static str, SortKey) {
+    match key {
+        JobKey::Created => ("jobs", SortKey::Number("j.created_at")),
+        JobKey::Name => ("jobs by name", SortKey::Text("(j.name_search || '\u{1}' || j.id)")),
+        JobKey::Status => ("jobs by status", SortKey::Text("(j.status || '\u{1}' || j.id)")),
+        JobKey::LastRun => (
+            "jobs by last run",
+            SortKey::Number(
+                "coalesce((SELECT max(r.queued_at) FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id), 0)",
+            ),
+        ),
+        JobKey::LastRunStatus => (
+            "jobs by last status",
+            SortKey::Text(
+                "(coalesce((SELECT r.status FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id \
+                 ORDER BY r.queued_at DESC, r.id DESC LIMIT 1), '') || '\u{1}' || j.id)",
+            ),
+        ),
+    }
 }
 
 fn read_version(row: &Row) -> Result<JobVersion> {
