@@ -2,7 +2,7 @@
 //!
 //! * [`Pool`]: claims runs while there are free slots; `supervisor`: one attempt of one run; `keeper`: its lease; `record`: its progress;
 //! * [`Errands`]: connection tests, discoveries and previews, in processes like that of a run;
-//! * [`outfit`]: from a claimed run to its order, with secrets opened; [`order`]: the order itself; [`Launcher`]: starts children;
+//! * [`outfit`]: from a claimed run to its order, with secrets opened; [`order`]: the order itself, [`letters`]: what it asks about dead letters; [`Launcher`]: starts children;
 //! * [`lines`], [`said`], [`scrub`]: what a child says, bounded, clean and without secrets; [`meter`], [`limits`]: what it uses, and may use;
 //! * [`Checkpoints`]: where machines share a database, children ask their worker for their checkpoints;
 //! * [`Signals`]: wakes the workers of this process; [`Observer`]: is told of runs.
@@ -13,6 +13,7 @@ mod checkpoints;
 mod errand;
 mod keeper;
 mod launch;
+pub mod letters;
 pub mod limits;
 pub mod lines;
 pub mod meter;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use weir_error::{Error, Kind, Result, Secret};
-use weir_store::model::{Claimed, Connection, Job, TenantId};
+use weir_store::model::{Claimed, Connection, Job, TenantId, Trigger};
 use weir_store::{Actor, TenantScope, TenantStore};
 
 use super::order::{
@@ -24,7 +24,11 @@ pub const ERRAND_SECS: u64 = 60;
 /// The order of a claimed run.
 pub async fn for_run(platform: &Platform, claimed: &Claimed) -> Result<WorkOrder> {
     let (run, job) = (&claimed.run, &claimed.job);
-    let mut order = empty(platform, &run.tenant_id, Verb::Run).await?;
+    let verb = match &run.trigger {
+        Trigger::Replay { letters } => Verb::Replay { letters: letters.clone() },
+        _ => Verb::Run,
+    };
+    let mut order = empty(platform, &run.tenant_id, verb).await?;
     order.run_id = run.id.to_string();
     order.attempt = run.attempt;
     order.limits.time_secs = job.body.timeout_secs.unwrap_or(platform.settings.job_timeout_secs);
