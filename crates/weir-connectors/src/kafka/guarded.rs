@@ -1,7 +1,8 @@
 //! The client's connections under the guard of this process (see [`weir_connect::guard`]).
 //!
-//! librdkafka connects by itself, also to whatever addresses brokers advertise. It asks a hook for every single connection if it has one (`connect_cb`), but the Rust client does not let us
-//! set it. So a guarded client is made without brokers, and connects nowhere; then it gets the hook, and only then its brokers. A client that is forgotten here never connects.
+//! librdkafka connects by itself, also to whatever addresses brokers advertise. It asks a hook for every single connection if it has one
+//! (`connect_cb`), but the Rust client does not let us set it. So a guarded client is made without brokers, and connects nowhere; then it
+//! gets the hook, and only then its brokers. A client that is forgotten here never connects.
 
 use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,8 +23,10 @@ const PAST_THE_HOOK: [&str; 7] = ["ssl.", "sasl.", "https.", "plugin.", "enable.
 pub fn check<'a>(properties: impl IntoIterator<Item = &'a String>) -> Result<()> {
     let past = |name: &&String| PAST_THE_HOOK.iter().any(|prefix| name.starts_with(prefix));
     match properties.into_iter().find(past).filter(|_| !guard::current().is_open()) {
-        Some(name) => Err(Error::new("WEIR-KAFKA-008", Kind::Privilege, format!("the platform does not let `properties` set `{name}`"))
-            .hint("use `user`, `password`, `sasl_mechanism`, `tls` and the `ssl_` options of the connection")),
+        Some(name) => {
+            Err(Error::new("WEIR-KAFKA-008", Kind::Privilege, format!("the platform does not let `properties` set `{name}`"))
+                .hint("use `user`, `password`, `sasl_mechanism`, `tls` and the `ssl_` options of the connection"))
+        }
         None => Ok(()),
     }
 }
@@ -45,7 +48,8 @@ pub fn join(client: &Client<Voice>, brokers: &str) -> Result<()> {
         return Ok(());
     }
     let list = CString::new(brokers).map_err(|_| Error::new("WEIR-KAFKA-001", Kind::Spec, "an address has no NUL"))?;
-    // SAFETY: `rd_kafka_conf` gives the settings that this very client works with, which live as long as it. Nothing reads the hook before there are brokers: their threads
+    // SAFETY: `rd_kafka_conf` gives the settings that this very client works with, which live as long as it. Nothing reads the hook
+    // before there are brokers: their threads
     // are started by `rd_kafka_brokers_add`, after it was set. The context that was given to the client is its `opaque`, a `Voice`.
     let added = unsafe {
         let conf = sys::rd_kafka_conf(client.native_ptr()).cast_mut();
@@ -129,7 +133,9 @@ mod tests {
 
     #[test]
     fn names_of_brokers_have_a_host() {
-        for (name, expected) in [("kafka-1:9092", "kafka-1"), ("[fd00::1]:9092", "fd00::1"), ("10.0.0.1:9092", "10.0.0.1"), ("", "")] {
+        for (name, expected) in
+            [("kafka-1:9092", "kafka-1"), ("[fd00::1]:9092", "fd00::1"), ("10.0.0.1:9092", "10.0.0.1"), ("", "")]
+        {
             assert_eq!(host(name), expected);
         }
     }

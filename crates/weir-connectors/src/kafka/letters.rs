@@ -1,4 +1,5 @@
-//! `format: dead_letter`: a record that a pipeline set aside, as a record again. Its value is that of the record as it came; why it was set aside, and where it came from, is in
+//! `format: dead_letter`: a record that a pipeline set aside, as a record again. Its value is that of the record as it came; why it was
+//! set aside, and where it came from, is in
 //! the headers, so that a pipeline with the format of the first one reads the topic back.
 //!
 //! | header | |

@@ -101,7 +101,9 @@ impl Sink for KafkaSink {
             SinkFormat::Avro => weir_formats::sink_type(Format::Avro, field),
             SinkFormat::Protobuf => weir_formats::registered::protobuf_type(field),
             SinkFormat::DebeziumJson => weir_formats::debezium::sink_type(field),
-            SinkFormat::DeadLetter => SinkType::exact(if field.name() == weir_connect::letters::PAYLOAD { "value" } else { "header" }),
+            SinkFormat::DeadLetter => {
+                SinkType::exact(if field.name() == weir_connect::letters::PAYLOAD { "value" } else { "header" })
+            }
         }
     }
 

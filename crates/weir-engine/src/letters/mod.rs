@@ -1,12 +1,14 @@
 //! Dead letters on their way to a sink of their own (`dead_letters: {to: …}`).
 //!
-//! A letter is durable first in the checkpoint, in the transaction of the epoch that met it. From there a stream of its own carries it on, in the order of the
-//! letters' numbers and by the protocol of every stream ([`crate::streaming`]): a sink that keeps positions, or stages, has each letter once, whatever the other sinks of the
-//! pipeline are. A letter stays in the checkpoint too, to be looked at and replayed.
+//! A letter is durable first in the checkpoint, in the transaction of the epoch that met it. From there a stream of its own carries it
+//! on, in the order of the letters' numbers and by the protocol of every stream ([`crate::streaming`]): a sink that keeps positions, or
+//! stages, has each letter once, whatever the other sinks of the pipeline are. A letter stays in the checkpoint too, to be looked at and
+//! replayed.
 //!
 //! * this file: when it is carried; `source`: letters as a stream.
 //!
-//! Letters of a batch go when its streams are committed: until then a run may start over and forget what it met. Those of a stream without end, and of a log, go while it runs.
+//! Letters of a batch go when its streams are committed: until then a run may start over and forget what it met. Those of a stream
+//! without end, and of a log, go while it runs.
 
 mod source;
 
@@ -79,7 +81,10 @@ impl Carrier {
         let done = tokio::select! {
             biased;
             done = &mut work => done?,
-            carried = &mut carrying => return Err(carried.err().unwrap_or_else(|| Error::internal("the dead letters ended before their run"))),
+            carried = &mut carrying => {
+                carried?;
+                return Err(Error::internal("the dead letters ended before their run"));
+            }
             never = &mut telling => match never {},
         };
         let _ = over.send(true);

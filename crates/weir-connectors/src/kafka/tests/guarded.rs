@@ -1,4 +1,5 @@
-//! Connections under a network policy. A guard is for the whole process and for good: each test runs in a process of its own (nextest does that).
+//! Connections under a network policy. A guard is for the whole process and for good: each test runs in a process of its own (nextest
+//! does that).
 
 use weir_connect::guard::{Files, Policy};
 use weir_connect::{Kind, RunIdentity, SchemaChangePolicy, StreamTarget, WriteMode, guard};

@@ -1,9 +1,10 @@
-//! Streams under `kill -9`: somebody writes into a broker without pause, `weir run` of a `mode: streaming` pipeline is killed and started again, the broker is killed
-//! and started again, and in the end the target must hold every record of the broker: exactly once where the broker gives again what it gave or the target has a key,
-//! elsewhere at least once, and then it is told how many are there more than once.
+//! Streams under `kill -9`: somebody writes into a broker without pause, `weir run` of a `mode: streaming` pipeline is killed and started
+//! again, the broker is killed and started again, and in the end the target must hold every record of the broker: exactly once where the
+//! broker gives again what it gave or the target has a key, elsewhere at least once, and then it is told how many are there more than
+//! once.
 //!
-//! It goes in rounds, each with a fresh topic, pipeline and target. What the broker has confirmed, or still holds in the end, is what counts: a record that the writer could
-//! not bring in is not missing. Both sides are read without Weir.
+//! It goes in rounds, each with a fresh topic, pipeline and target. What the broker has confirmed, or still holds in the end, is what
+//! counts: a record that the writer could not bring in is not missing. Both sides are read without Weir.
 //!
 //! * `broker`: what is needed of a broker, and somebody who writes; `kafka`, `nats`, `redis`, `rabbitmq`, `mqtt`, `pulsar`: each of them.
 //! * `target`: where records go; `timed`: windows and joins over event time.

@@ -1,5 +1,5 @@
-//! MQTT: Mosquitto, written in MQTT 3.1.1 with quality of service 1. It has its messages in memory and writes them down when it is told to stop, so it is stopped in order here
-//! and not killed.
+//! MQTT: Mosquitto, written in MQTT 3.1.1 with quality of service 1. It has its messages in memory and writes them down when it is told
+//! to stop, so it is stopped in order here and not killed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

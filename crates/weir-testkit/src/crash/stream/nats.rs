@@ -1,4 +1,5 @@
-//! NATS JetStream, written in its own protocol. Each message is on disk before it is confirmed: otherwise a number may come to another message after a kill.
+//! NATS JetStream, written in its own protocol. Each message is on disk before it is confirmed: otherwise a number may come to another
+//! message after a kill.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -92,8 +92,8 @@ impl Target {
         }
     }
 
-    /// Every record that the broker had is there, once where that is promised, and none that it cannot have had; those of one key in their order where the target has
-    /// one. How many are there more than once.
+    /// Every record that the broker had is there, once where that is promised, and none that it cannot have had; those of one key in
+    /// their order where the target has one. How many are there more than once.
     pub fn compare(&self, bus: &Bus, written: &Written, once: bool) -> Result<usize> {
         let line = |Record { id, key, pad }: &Record| format!("{id}|{}|{}", hex(key.as_bytes()), hex(pad.as_bytes()));
         let mut found: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! Streams over event time: windows of one topic, or two topics that meet within a time, into a table. Numbers are the time, so the batch answer over all the records is known: the
-//! table must be that answer, row for row.
+//! Streams over event time: windows of one topic, or two topics that meet within a time, into a table. Numbers are the time, so the batch
+//! answer over all the records is known: the table must be that answer, row for row.
 //!
 //! At the end both topics get records of a far later time, which close what is open.
 

@@ -19,7 +19,11 @@ struct Bus {
 
 impl Bus {
     fn new() -> Self {
-        let bus = Self { kafka: Kafka::shared().unwrap(), folder: Folder::new(), topic: format!("orders-{}", uuid::Uuid::new_v4().simple()) };
+        let bus = Self {
+            kafka: Kafka::shared().unwrap(),
+            folder: Folder::new(),
+            topic: format!("orders-{}", uuid::Uuid::new_v4().simple()),
+        };
         let mut tool = bus.tool("org.apache.kafka.tools.TopicCommand");
         let made = tool.args(["--create", "--partitions", "3", "--topic", &bus.topic]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -69,7 +73,9 @@ fn value(id: u64) -> String {
 
 fn lines(database: &Database, sql: &str) -> Vec<String> {
     let rows = database.rows(sql).unwrap_or_default();
-    rows.into_iter().map(|row| row.into_iter().map(|cell| cell.unwrap_or_else(|| "~".into())).collect::<Vec<_>>().join("|")).collect()
+    rows.into_iter()
+        .map(|row| row.into_iter().map(|cell| cell.unwrap_or_else(|| "~".into())).collect::<Vec<_>>().join("|"))
+        .collect()
 }
 
 #[test]
@@ -103,7 +109,10 @@ fn dead_letters_are_each_once_and_in_order_in_a_topic_over_kills_and_are_read_ba
     let all = 4 * BATCH;
     let broken: Vec<u64> = (0..all).filter(|id| is_broken(*id)).collect();
     assert_eq!(run.json()["streams"][0]["rows_dead"], broken.len() as u64, "{}", run.shown());
-    assert_eq!(lines(&database, "SELECT count(*), count(DISTINCT id) FROM orders"), [format!("{0}|{0}", all - broken.len() as u64)]);
+    assert_eq!(
+        lines(&database, "SELECT count(*), count(DISTINCT id) FROM orders"),
+        [format!("{0}|{0}", all - broken.len() as u64)]
+    );
 
     // The records as they came, with where they were: a pipeline reads them back.
     bus.folder.write(
