@@ -94,12 +94,12 @@ for i in range(count):
 producer.flush()
 """
 ROWS = """
-import sys, numpy, pyarrow, pyarrow.parquet
+import sys, pyarrow, pyarrow.parquet
 folder, count = sys.argv[1], int(sys.argv[2])
 for part in range(2):
-    of = numpy.arange(part, count, 2, dtype='int64')
-    at = pyarrow.array(1795305600000 + of // 1000, pyarrow.timestamp('ms'))
-    pyarrow.parquet.write_table(pyarrow.table({'k': of * 7368787 % 1000000, 'at': at}), f'{folder}/part-{part}.parquet', row_group_size=100000)
+    k = pyarrow.array((i * 7368787 % 1000000 for i in range(part, count, 2)), pyarrow.int64())
+    at = pyarrow.array((1795305600000 + i // 1000 for i in range(part, count, 2)), pyarrow.timestamp('ms'))
+    pyarrow.parquet.write_table(pyarrow.table({'k': k, 'at': at}), f'{folder}/part-{part}.parquet', row_group_size=100000)
 """
 
 

@@ -30,6 +30,8 @@ const BATCH_ROWS: usize = 64 * 1024;
 const AHEAD: usize = 2;
 /// How long the reader waits before it looks whether anybody still listens.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a row may wait for others once nothing more is at hand. While records are at hand batches become full instead.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// What one reader does.
 pub struct Job {
@@ -99,6 +101,8 @@ struct Reader {
     /// The end of the partition was told since the last record.
     idle: bool,
     heard: Instant,
+    /// When the first row of the batch at hand came.
+    begun: Instant,
     trouble: Option<Error>,
     /// The schema of the record before.
     schema: Option<u32>,
@@ -126,6 +130,7 @@ impl Reader {
                     told: next,
                     idle: false,
                     heard: Instant::now(),
+                    begun: Instant::now(),
                     trouble: None,
                     schema: None,
                 })
@@ -146,13 +151,20 @@ impl Reader {
             .map_err(|error| shown(&error, &self.place()))?;
         let patience = Duration::from_secs(self.job.shape.options.broker_timeout_secs.unwrap_or(60).max(1));
         loop {
-            let done = match consumer.poll(LOOK) {
+            // By the clock of the last record: another look at it for each would cost as much as the record.
+            let wait = match self.rows.count() {
+                0 => LOOK,
+                _ => LINGER.saturating_sub(self.heard.duration_since(self.begun)),
+            };
+            let done = match consumer.poll(wait) {
                 Some(Ok(message)) => self.record(&message)?,
                 Some(Err(KafkaError::PartitionEOF(_))) => self.at_end(consumer)?,
                 Some(Err(error)) => {
                     self.complain(&error)?;
                     None
                 }
+                // The end of a partition that is always written to is never told: whoever waits for it keeps rows back for seconds.
+                None if self.rows.count() > 0 => self.flush()?,
                 None => {
                     if self.events.is_closed() {
                         return Ok(());
@@ -214,6 +226,9 @@ impl Reader {
         let bytes = message.payload().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
         match self.rows.push(message) {
             Ok(()) => {
+                if self.rows.count() == 1 {
+                    self.begun = self.heard;
+                }
                 self.bytes += bytes;
                 self.next = offset + 1;
             }

@@ -80,6 +80,7 @@ impl Queues {
             unpack,
             number,
             sent: number,
+            begun: None,
             bytes: 0,
             given: VecDeque::new(),
             held: Vec::new(),
@@ -160,6 +161,8 @@ struct Queue {
     number: u64,
     /// Of the last position.
     sent: u64,
+    /// When the first message that waits came.
+    begun: Option<Instant>,
     bytes: usize,
     given: VecDeque<Given>,
     /// Entries with chunks of messages that are not whole yet.
@@ -246,8 +249,8 @@ impl Queue {
         if reading && let Some(message) = connection.at_hand()? {
             return Ok(Next::Message(Box::new(message)));
         }
-        let waits = self.number != self.sent;
-        let look = if waits { LINGER } else { LOOK };
+        self.begun = (self.number != self.sent).then(|| self.begun.unwrap_or_else(Instant::now));
+        let (waits, look) = (self.begun.is_some(), self.begun.map_or(LOOK, |begun| LINGER.saturating_sub(begun.elapsed())));
         tokio::select! {
             durable = self.told.recv() => Ok(durable.map_or(Next::Over, Next::Durable)),
             message = connection.receive() => Ok(Next::Message(Box::new(message?))),

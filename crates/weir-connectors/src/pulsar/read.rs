@@ -194,15 +194,18 @@ impl Reader {
     async fn follow(&mut self, connection: &mut Connection) -> Result<Stop> {
         let mut permits = 0;
         let mut heard = Instant::now();
+        // When the first row of the batch at hand came.
+        let mut begun = None;
         loop {
             if permits < i64::from(WINDOW / 2) {
                 flow(connection, WINDOW - u32::try_from(permits.max(0)).unwrap_or_default())?;
                 permits = permits.min(0) + i64::from(WINDOW);
             }
+            begun = (self.rows.count() > 0).then(|| begun.unwrap_or_else(Instant::now));
             let message = match connection.at_hand()? {
                 Some(message) => message,
                 None => {
-                    let wait = if self.rows.count() > 0 { LINGER } else { QUIET };
+                    let wait = begun.map_or(QUIET, |begun| LINGER.saturating_sub(begun.elapsed()));
                     let received = match timeout(wait, connection.receive()).await {
                         Ok(message) => Some(message?),
                         Err(_) if self.position_is_due() => {

@@ -9,7 +9,7 @@ use crate::cells::{Form, WriteText, flat, flat_columns, is_null, no_text, scalar
 use crate::compress::Compressor;
 use crate::format::{Compression, Format};
 use crate::inference::is_json_text;
-use crate::json::tape::Tape;
+use crate::json::tape::{Tape, plain};
 use crate::options::WriteOptions;
 use crate::write::Encoder;
 
@@ -230,30 +230,22 @@ fn write_scalar(form: Form, write: &WriteText<'_>, row: usize, out: &mut Vec<u8>
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    let mut from = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            8 => b'b',
-            12 => b'f',
-            0..=0x1f => 0,
-            _ => continue,
-        };
-        out.extend_from_slice(&text[from..at]);
-        from = at + 1;
-        if short == 0 {
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-        } else {
-            out.extend_from_slice(&[b'\\', short]);
+    let mut rest = text;
+    loop {
+        let (as_it_is, marked) = rest.split_at(plain(rest));
+        out.extend_from_slice(as_it_is);
+        let Some((&byte, after)) = marked.split_first() else { break };
+        rest = after;
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
     }
-    out.extend_from_slice(&text[from..]);
     out.push(b'"');
 }
 
