@@ -13,7 +13,7 @@ use crate::files::TenantFiles;
 use crate::monitoring::{self, Registry, SeriesStore};
 use crate::seal::KeyRing;
 use crate::workbench::Workbench;
-use crate::worker::{Checkpoints, Errands, Launcher, Signals};
+use crate::worker::{Checkpoints, Cluster, Errands, Launcher, Signals};
 
 /// Errands at the same time in one process.
 const ERRANDS: usize = 4;
@@ -49,6 +49,8 @@ pub struct Platform {
     pub series: Arc<dyn SeriesStore>,
     /// Where runs keep their checkpoints; `None` = in the job's folder.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// Where runs go that are no processes of this machine; `None` = there is no such place.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 impl Platform {
@@ -83,12 +85,19 @@ impl Platform {
             files: Arc::new(files),
             series,
             checkpoints: None,
+            cluster: None,
         })
     }
 
     /// The same with checkpoints in a database that machines share.
     pub fn with_checkpoints(mut self, checkpoints: Option<Arc<dyn Checkpoints>>) -> Self {
         self.checkpoints = checkpoints;
+        self
+    }
+
+    /// The same with a cluster for runs.
+    pub fn with_cluster(mut self, cluster: Option<Arc<dyn Cluster>>) -> Self {
+        self.cluster = cluster;
         self
     }
 

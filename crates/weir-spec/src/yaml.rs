@@ -5,6 +5,18 @@ use serde_json::{Map, Value as Json};
 /// Lists of scalars up to this width stay on one line.
 const WIDTH: usize = 90;
 
+/// A map as one document. It reads back as the same values.
+pub fn to_yaml(entries: &Map<String, Json>) -> String {
+    let mut out = String::new();
+    map(entries, 0, &mut out);
+    out
+}
+
+/// The documents of any YAML or JSON text, without their places; `None` if it is neither.
+pub fn from_yaml(text: &str) -> Option<Vec<Json>> {
+    crate::texts(text).map(|texts| texts.documents)
+}
+
 /// A map as a block, at this depth of indentation.
 pub(crate) fn map(entries: &Map<String, Json>, depth: usize, out: &mut String) {
     for (key, value) in entries {

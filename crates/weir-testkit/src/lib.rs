@@ -9,6 +9,7 @@
 //! | RabbitMQ, Redis | [`Rabbitmq::shared`], then [`Rabbitmq::create_virtual_host`]; [`Redis::shared`] |
 //! | NATS with JetStream, Mosquitto (MQTT) | [`Nats::shared`], [`Mosquitto::shared`]; ones to kill: [`Nats::start`], [`Mosquitto::start`] |
 //! | Flink, SeaTunnel, Kafka Connect, Spark; one of them at a time | [`FlinkCluster::start`], [`SeaTunnel::start`], [`KafkaConnect::start`], [`Spark::take`] |
+//! | Kubernetes, and a node that runs Pods as processes | [`KubernetesCluster::shared`], [`kubernetes::Kubelet::start`] |
 //! | HashiCorp Vault | [`VaultServer::shared`] |
 //! | an OpenTelemetry collector | [`OtelCollector::start`] |
 //! | an HTTP API | [`HttpFixture::start`] |
@@ -31,6 +32,7 @@ pub mod http;
 pub mod ignite;
 mod java;
 pub mod kafka;
+pub mod kubernetes;
 pub mod minio;
 pub mod mqtt;
 pub mod mysql;
@@ -56,6 +58,7 @@ pub use flink::FlinkCluster;
 pub use http::{HttpFixture, Recorded, Reply};
 pub use ignite::Ignite;
 pub use kafka::Kafka;
+pub use kubernetes::KubernetesCluster;
 pub use minio::{Bucket, Minio};
 pub use mqtt::Mosquitto;
 pub use mysql::{MysqlDatabase, MysqlServer};

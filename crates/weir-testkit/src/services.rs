@@ -12,7 +12,7 @@ use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
 use crate::{
-    connect, flink, ignite, kafka, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry,
+    connect, flink, ignite, kafka, kubernetes, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry,
     seatunnel, spark, vault,
 };
 
@@ -59,6 +59,8 @@ pub enum Service {
     Spark,
     /// Kafka Connect with a broker of its own.
     KafkaConnect,
+    /// Kubernetes without nodes: etcd, API server, controller manager.
+    Kubernetes,
 }
 
 /// One that runs.
@@ -72,7 +74,7 @@ pub struct Running {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Postgres,
         Self::Postgres18,
         Self::Mariadb,
@@ -93,6 +95,7 @@ impl Service {
         Self::Seatunnel,
         Self::Spark,
         Self::KafkaConnect,
+        Self::Kubernetes,
     ];
 
     /// Its name on the command line.
@@ -118,6 +121,7 @@ impl Service {
             Self::Seatunnel => "seatunnel",
             Self::Spark => "spark",
             Self::KafkaConnect => "kafka-connect",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
@@ -144,6 +148,7 @@ impl Service {
             Self::Seatunnel => seatunnel::install::home(),
             Self::Spark => spark::install::home(),
             Self::KafkaConnect => kafka::install::jars().and_then(|_| connect::install::plugins()),
+            Self::Kubernetes => kubernetes::install::etcd().and_then(|_| kubernetes::install::programs()),
         }
     }
 
@@ -183,6 +188,7 @@ impl Service {
                 spark::install::home()?.display()
             ),
             Self::KafkaConnect => connect::start_detached(&home)?,
+            Self::Kubernetes => kubernetes::start_detached(&home)?,
         };
         let running = Running { pid, address };
         fs::write(home.join("service.json"), serde_json::to_string(&running)?)?;

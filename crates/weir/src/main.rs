@@ -13,6 +13,7 @@ mod cli;
 mod commands;
 mod outcome;
 mod pipeline_file;
+mod placement;
 mod planning;
 mod process;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use weir_error::Secret;
 
 use super::fields::Values;
 use super::layers::Problem;
-use super::settings::{CostSettings, Environment, LogFormat, OidcSettings, Settings, VaultAuth};
+use super::settings::{CostSettings, Environment, KubernetesSettings, LogFormat, OidcSettings, Settings, VaultAuth};
 use super::tracing::OtlpEndpoint;
 use crate::files::FileBucket;
 
@@ -93,9 +93,7 @@ impl Builder<'_> {
             vault: self.vault(),
             vault_namespace: self.text("vault_namespace"),
             vault_ca_cert: self.text("vault_ca_cert").map(PathBuf::from),
-            kubernetes_namespace: self
-                .truth("kubernetes_enabled")
-                .then(|| self.text("kubernetes_namespace").unwrap_or_else(|| "default".into())),
+            kubernetes: self.kubernetes(),
             tracing_endpoint: self.tracing(),
             tracing_service_name: self.text("tracing_service_name")?,
             log_level,
@@ -116,6 +114,27 @@ impl Builder<'_> {
                 gib_hour: self.amount("cost_gib_hour")?,
                 gib_moved: self.amount("cost_gib_moved")?,
             },
+        })
+    }
+
+    fn kubernetes(&mut self) -> Option<KubernetesSettings> {
+        let by_default = self.text("placement").as_deref() == Some("kubernetes");
+        if !self.truth("kubernetes_enabled") {
+            if by_default {
+                self.problem("placement", "runs shall go to Kubernetes, which is not enabled", "KUBERNETES_ENABLED=true, or process");
+            }
+            return None;
+        }
+        Some(KubernetesSettings {
+            namespace: self.text("kubernetes_namespace").unwrap_or_else(|| "default".into()),
+            by_default,
+            kubeconfig: self.text("kubernetes_kubeconfig").map(PathBuf::from),
+            context: self.text("kubernetes_context"),
+            image: self.text("kubernetes_image"),
+            volume_claim: self.text("kubernetes_volume_claim"),
+            cpu: self.text("kubernetes_cpu")?,
+            pending_secs: self.whole("kubernetes_pending_seconds")?,
+            ttl_secs: self.whole("kubernetes_ttl_seconds")?,
         })
     }
 

@@ -21,5 +21,5 @@ mod tracing;
 pub(crate) use build::ASYMMETRIC;
 pub use build::is_dns_label;
 pub use layers::{Effective, Inputs, Loaded, Origin, load};
-pub use settings::{CostSettings, Environment, LogFormat, OidcSettings, Settings, VaultAuth};
+pub use settings::{CostSettings, Environment, KubernetesSettings, LogFormat, OidcSettings, Settings, VaultAuth};
 pub use tracing::{OtlpEndpoint, OtlpProtocol};

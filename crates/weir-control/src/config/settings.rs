@@ -80,8 +80,8 @@ pub struct Settings {
     pub vault_namespace: Option<String>,
     /// `VAULT_CACERT`: a PEM file; only its authorities are trusted for Vault then.
     pub vault_ca_cert: Option<PathBuf>,
-    /// `KUBERNETES_ENABLED`, `KUBERNETES_NAMESPACE`: kept for the engine that uses it.
-    pub kubernetes_namespace: Option<String>,
+    /// `KUBERNETES_ENABLED` and the other `KUBERNETES_…`: the cluster that runs may go to.
+    pub kubernetes: Option<KubernetesSettings>,
     /// `TRACING_ENABLED`, `TRACING_ENDPOINT`: an OTLP collector, as [`super::OtlpEndpoint::parse`] reads it.
     pub tracing_endpoint: Option<String>,
     /// `TRACING_SERVICE_NAME`. Default `weir`.
@@ -114,6 +114,30 @@ pub struct Settings {
     pub engine_configs: BTreeMap<String, Value>,
     /// USD per hour of a core, per GiB-hour of memory, per GiB read or written; for the estimated cost of a run.
     pub cost: CostSettings,
+}
+
+/// The cluster that runs may go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesSettings {
+    /// `KUBERNETES_NAMESPACE`: of the runs of the tenant TENANT_ID; those of another one are in `NAMESPACE-TENANT`. Default `default`.
+    pub namespace: String,
+    /// `WEIR_PLACEMENT`: whether runs go there whose pipeline does not say. Default false (`process`).
+    pub by_default: bool,
+    /// `KUBERNETES_KUBECONFIG`: where the cluster is. Default: the one that this process runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// `KUBERNETES_CONTEXT`: of that file. Default: its current one.
+    pub context: Option<String>,
+    /// `KUBERNETES_IMAGE`: the container image of runs. Without it no run can go there.
+    pub image: Option<String>,
+    /// `KUBERNETES_VOLUME_CLAIM`: the claim, in the namespace of each tenant, of the volume that the data folder is on. Without it no run can go
+    /// there.
+    pub volume_claim: Option<String>,
+    /// `KUBERNETES_CPU`: of a run, as Kubernetes writes it. Default `1`.
+    pub cpu: String,
+    /// `KUBERNETES_PENDING_SECONDS`: how long a Pod may wait for a place and its image. Default 300.
+    pub pending_secs: u64,
+    /// `KUBERNETES_TTL_SECONDS`: how long a Job stays after its end. Default 3600.
+    pub ttl_secs: u64,
 }
 
 impl Settings {

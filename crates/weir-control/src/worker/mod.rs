@@ -4,11 +4,13 @@
 //! * [`Errands`]: connection tests, discoveries and previews, in processes like that of a run;
 //! * [`outfit`]: from a claimed run to its order, with secrets opened; [`order`]: the order itself, [`letters`]: what it asks about dead letters; [`Launcher`]: starts children;
 //! * [`lines`], [`said`], [`scrub`]: what a child says, bounded, clean and without secrets; [`meter`], [`limits`]: what it uses, and may use;
+//! * [`Cluster`]: where runs go that are no processes of this machine;
 //! * [`Checkpoints`]: where machines share a database, children ask their worker for their checkpoints;
 //! * [`Signals`]: wakes the workers of this process; [`Observer`]: is told of runs.
 //!
 //! What is not here: what an ending means for the run ([`crate::runs::lifecycle`]), the work itself (the binary's `weir execute`).
 
+mod away;
 mod checkpoints;
 mod errand;
 mod keeper;
@@ -27,6 +29,7 @@ pub mod scrub;
 mod signals;
 mod supervisor;
 
+pub use away::{Away, Cluster, Going, News};
 pub use checkpoints::{Checkpoints, CheckpointsOfJob};
 pub use errand::Errands;
 pub use launch::Launcher;

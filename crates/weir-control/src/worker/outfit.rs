@@ -238,6 +238,11 @@ fn names_in(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Where all is that a run of the tenant may see.
+pub(super) fn tenant_folder(platform: &Platform, tenant: &TenantId) -> Result<PathBuf> {
+    folder(platform, tenant, &[])
+}
+
 /// A folder of the tenant, made if it is not there, for this user only.
 fn folder(platform: &Platform, tenant: &TenantId, below: &[&str]) -> Result<PathBuf> {
     let mut path = folder::of_tenant(&platform.settings.data_dir, tenant.as_str())?;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weir_error::{Error, Kind, Result};
 use weir_store::model::{Claimed, Run};
 
+use super::away::Away;
 use super::checkpoints;
 use super::keeper::{Held, Keeper};
 use super::launch::kill_group;
@@ -35,11 +36,11 @@ use crate::runs::lifecycle::{Ending, Exit, Running, Stop};
 /// How often the process is measured.
 const MEASURE: Duration = Duration::from_millis(250);
 /// How often counts and lines go to the store, at most.
-const FLUSH: Duration = Duration::from_millis(500);
+pub(super) const FLUSH: Duration = Duration::from_millis(500);
 /// How often the child is told that its worker lives.
 const TELL: Duration = Duration::from_secs(2);
 /// What a cancelled child has for its checkpoint.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const CANCEL_PATIENCE: Duration = Duration::from_secs(30);
 /// After its pipes are closed the process has this long to be gone.
 const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of the child's last words is kept for the error.
@@ -73,7 +74,8 @@ impl Supervisor {
             }
         } else {
             match self.prepared(&claimed).await {
-                Ok((order, child)) => self.watch(&claimed, order, child, &keeper, &mut record).await,
+                Ok(Begun::Here(order, child)) => self.watch(&claimed, order, child, &keeper, &mut record).await,
+                Ok(Begun::Away(away)) => self.watch_away(&claimed, away, &keeper, &mut record).await,
                 Err(error) => {
                     record.line(log("error", error.to_string(), None));
                     Watched { ending: Some(Ending::refused(error)), ..Watched::default() }
@@ -96,10 +98,14 @@ impl Supervisor {
         Some(run)
     }
 
-    async fn prepared(&self, claimed: &Claimed) -> Result<(WorkOrder, Child)> {
+    async fn prepared(&self, claimed: &Claimed) -> Result<Begun> {
         let order = outfit::for_run(&self.platform, claimed).await?;
+        let order = match self.away(claimed, order).await? {
+            Ok(away) => return Ok(Begun::Away(away)),
+            Err(order) => order,
+        };
         let child = self.platform.launcher.start(&order.base_dir).await?;
-        Ok((order, child))
+        Ok(Begun::Here(order, child))
     }
 
     /// Watches the child until it is gone.
@@ -238,11 +244,11 @@ impl Supervisor {
         Watched { ending: Some(ending), sample }
     }
 
-    fn mark(&self, claimed: &Claimed, mark: Mark) {
+    pub(super) fn mark(&self, claimed: &Claimed, mark: Mark) {
         self.observers.iter().for_each(|observer| observer.marked(claimed, mark));
     }
 
-    async fn planned(&self, claimed: &Claimed, schemas: Value) {
+    pub(super) async fn planned(&self, claimed: &Claimed, schemas: Value) {
         let Ok(schemas) = serde_json::from_value::<Schemas>(schemas) else { return };
         for observer in self.observers.iter() {
             observer.planned(claimed, &schemas).await;
@@ -272,11 +278,19 @@ impl Supervisor {
     }
 }
 
-/// What was seen of a child. No ending: the lease was lost.
+/// Where an attempt runs.
+enum Begun {
+    /// As a process of this machine.
+    Here(WorkOrder, Child),
+    /// In a cluster.
+    Away(Away),
+}
+
+/// What was seen of a run. No ending: the lease was lost.
 #[derive(Default)]
-struct Watched {
-    ending: Option<Ending>,
-    sample: Sample,
+pub(super) struct Watched {
+    pub(super) ending: Option<Ending>,
+    pub(super) sample: Sample,
 }
 
 /// Reads both pipes until they end.
@@ -380,7 +394,7 @@ pub(super) async fn gone(child: &mut Child) -> Option<Exit> {
 }
 
 /// Keeps the end of what was said.
-fn remember(words: &mut String, line: &str) {
+pub(super) fn remember(words: &mut String, line: &str) {
     if !words.is_empty() {
         words.push('\n');
     }

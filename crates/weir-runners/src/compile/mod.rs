@@ -190,6 +190,40 @@ pub fn compile(job: &Job<'_>, target: Target) -> Result<Artefacts, Vec<Diagnosti
     Ok(Artefacts { target, files, expects, delivery, reasons, notes })
 }
 
+/// The pipeline for our own engine elsewhere: each node with the options of its connection, variables in place of secrets in plain text, and
+/// everything that it refers to.
+///
+/// # Errors
+/// References that cannot be read.
+pub fn native(job: &Job<'_>) -> Result<(Pipeline, Vec<crate::artefact::Expected>), Vec<Diagnostic>> {
+    let told = RefCell::new(Told::default());
+    let compiling = Compiling { job, target: Target::Spark, shapes: Shapes::default(), variables: RefCell::default(), told };
+    let mut pipeline = job.pipeline.clone();
+    // The journal's connection as if it were a node, so that its secrets are found as those of nodes are.
+    let journal = job.pipeline.journal.as_ref().and_then(|journal| journal.connection.as_ref());
+    let journal = journal.and_then(|name| Some((name, job.pipeline.connections.get(name)?)));
+    let mut connections = BTreeMap::new();
+    if let Some((name, connection)) = journal {
+        let node = Node { name: name.clone(), role: Role::Source, kind: connection.kind.clone(), inputs: Vec::new(), options: connection.options.clone() };
+        let options = compiling.options(&node);
+        options.expect_references();
+        connections.insert(name.clone(), weir_spec::Connection { options: options.masked(), ..connection.clone() });
+    }
+    let letters = pipeline.dead_letters.to.as_deref_mut().zip(job.pipeline.dead_letters.to.as_deref());
+    for (node, original) in pipeline.nodes.iter_mut().zip(&job.pipeline.nodes).chain(letters) {
+        let options = compiling.options(original);
+        options.expect_references();
+        node.options = options.masked();
+    }
+    pipeline.connections = connections;
+    let Compiling { told, variables, .. } = compiling;
+    let (diagnostics, _) = told.into_inner().finish();
+    match diagnostics.iter().any(Diagnostic::is_error) {
+        true => Err(diagnostics),
+        false => Ok((pipeline, variables.into_inner().expected())),
+    }
+}
+
 /// What to do where a demanded `delivery` cannot be kept.
 fn pipeline_demand(pipeline: &Pipeline, output: &Output) -> Option<String> {
     let demanded = pipeline.delivery.filter(|demanded| *demanded > output.delivery)?;
@@ -222,6 +256,9 @@ fn shared(compiling: &Compiling<'_>) {
     if pipeline.dead_letters.allow > 0 {
         compiling
             .note("dead_letters.allow: a record that cannot be processed ends the job on this engine, there are no dead letters");
+    }
+    if pipeline.dead_letters.to.is_some() {
+        compiling.refuse_at("dead_letters/to", "has no dead letters, so none could go there", "leave it out, or the native engine");
     }
     if let Some(policy) = pipeline.on_schema_change.as_deref().filter(|policy| !matches!(*policy, "evolve" | "freeze")) {
         compiling.refuse_at("on_schema_change", format!("has no `{policy}`"), "`freeze`, or the native engine");

@@ -223,6 +223,23 @@ impl<'c> Options<'c> {
         })
     }
 
+    /// Takes note of every variable that the options refer to; what our own engine binds is none.
+    pub fn expect_references(&self) {
+        let mut open: Vec<(&str, &Value)> = self.values.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        while let Some((key, value)) = open.pop() {
+            match value {
+                Value::Object(map) => open.extend(map.iter().map(|(name, value)| (name.as_str(), value))),
+                Value::Array(items) => open.extend(items.iter().map(|item| (key, item))),
+                Value::String(text) if weir_spec::reference::has_reference(text) => {
+                    let secret = self.secrets.contains(key) || sounds_secret(key);
+                    // A text that is no reference after all is what it is.
+                    let _ = self.compiling.variables.borrow_mut().text(text, secret, &self.node.name, key);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Everything that is written, the connection's options among it, with variables in place of secrets in plain text. For a pipeline
     /// of our
     /// own: references stay as they are.

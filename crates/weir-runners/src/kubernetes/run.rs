@@ -157,10 +157,21 @@ impl Run {
                 asked = Some(uid);
             }
             if begin.elapsed() > limit {
-                return Err(Error::new("WEIR-KUBE-019", Kind::Conflict, "an earlier attempt of this job does not end in the cluster")
-                    .because(format!("Job {}/{} is still there after {} s", self.launch.job.namespace, self.launch.job.name, limit.as_secs()))
-                    .hint("its node may be lost: `kubectl get pods -o wide` says where it is; a Pod whose node is gone for good may be deleted by force")
-                    .transient());
+                return Err(Error::new(
+                    "WEIR-KUBE-019",
+                    Kind::Conflict,
+                    "an earlier attempt of this job does not end in the cluster",
+                )
+                .because(format!(
+                    "Job {}/{} is still there after {} s",
+                    self.launch.job.namespace,
+                    self.launch.job.name,
+                    limit.as_secs()
+                ))
+                .hint(
+                    "its node may be lost: `kubectl get pods -o wide`; a Pod whose node is gone for good may be deleted by force",
+                )
+                .transient());
             }
             tokio::time::sleep(LOOK).await;
         }

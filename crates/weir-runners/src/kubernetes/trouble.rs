@@ -80,7 +80,7 @@ fn out_of_memory(pod: &Value) -> Error {
     let limit = pod["spec"]["containers"][0]["resources"]["limits"]["memory"].as_str().unwrap_or("?");
     Error::new("WEIR-KUBE-010", Kind::Limit, "the run was killed at its memory limit (OOMKilled)")
         .because(format!("its Pod may hold {limit} (bytes where there is no unit)"))
-        .hint("raise the limit (WEIR_RUN_MEMORY, the tenant's max_memory_bytes_per_run; the smaller one counts), or use fewer lanes: `parallelism: 1`")
+        .hint("raise the limit (WEIR_RUN_MEMORY, the tenant's max_memory_bytes_per_run; the smaller counts), or use fewer lanes")
 }
 
 fn evicted(status: &Value) -> Option<Error> {
@@ -212,7 +212,8 @@ mod tests {
         let pull = waits(state(json!({"waiting": {"reason": "ImagePullBackOff", "message": "not found"}})));
         assert_eq!(pull, ("ImagePullBackOff: not found".into(), false));
         assert!(waits(state(json!({"waiting": {"reason": "InvalidImageName"}}))).1);
-        let full = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]});
+        let unscheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"});
+        let full = json!({"phase": "Pending", "conditions": [unscheduled]});
         assert_eq!(waits(full).0, "Unschedulable: 0/3 nodes");
         assert!(
             matches!(pod(&json!({"spec": {"nodeName": "n"}, "status": state(json!({"running": {}}))})), Seen::Running(node) if node == "n")

@@ -206,7 +206,8 @@ impl Work {
             let (node, leaving) = (text("/spec/nodeName"), pod["metadata"]["deletionTimestamp"].is_string());
             if node.is_empty() {
                 if !leaving && !self.paused.load(std::sync::atomic::Ordering::Relaxed) {
-                    let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": self.name}});
+                    let target = json!({"kind": "Node", "name": self.name});
+                    let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target});
                     self.api.call(Method::POST, &format!("{at}/binding"), &body).await?;
                 }
                 continue;

@@ -33,7 +33,7 @@ pub fn execute(args: &Compile, context: &Context) -> Outcome {
     };
     let state = args.start_from.as_deref().map(state).transpose()?;
     let pipeline = match &state {
-        Some(state) => begin::begin(&opened.pipeline, &opened.registry, &streams, state, begin::engine_of(target))?,
+        Some(state) => begin::begin(&opened.pipeline, &opened.registry, &streams, state, target)?,
         None => (*opened.pipeline).clone(),
     };
     let job = Job { pipeline: &pipeline, registry: &opened.registry, streams, format };

@@ -4,6 +4,7 @@
 //! is. It must not go on, because somebody else may have the run. The watch is kept by plain threads: nothing that the run does can delay it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,20 @@ pub fn begin(stop: &CancellationToken, asking: &Arc<Asking>) -> Result<WorkOrder
     let (listener, stop, asking) = (heard.clone(), stop.clone(), asking.clone());
     std::thread::Builder::new().name("listen".into()).spawn(move || listen(input, &listener, &stop, &asking))?;
     std::thread::Builder::new().name("watch".into()).spawn(move || watch(&heard))?;
+    Ok(order)
+}
+
+/// Reads the order of a run that is placed in a cluster. Nobody speaks to it: its cluster ends it with SIGTERM, and lets no second one begin
+/// before it is gone.
+pub fn placed(file: &Path) -> Result<WorkOrder> {
+    let at = |error: std::io::Error| Error::from(error).at(file.display().to_string());
+    let mut line = Vec::new();
+    let opened = std::fs::File::open(file).map_err(at)?;
+    opened.take(MAX_ORDER_BYTES as u64).read_to_end(&mut line).map_err(at)?;
+    let order = WorkOrder::from_line(&line)?;
+    if order.parent_pid != 0 || order.checkpoints_at_worker {
+        return Err(Error::new("WEIR-WORKER-003", Kind::Spec, "this order is for a process beside its worker"));
+    }
     Ok(order)
 }
 

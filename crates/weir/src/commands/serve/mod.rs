@@ -23,6 +23,7 @@ use crate::checkpoints;
 use crate::cli;
 use crate::commands::Context;
 use crate::outcome::Outcome;
+use crate::placement;
 use crate::process::block_on_platform;
 use crate::workbench::Bench;
 use loops::Loops;
@@ -91,7 +92,8 @@ pub fn work(args: &cli::Worker, context: &Context) -> Outcome {
 
 async fn open(settings: Settings) -> Result<Platform> {
     let checkpoints = checkpoints::open(&settings).await?;
-    Ok(Platform::open(settings, Arc::new(Bench::new())).await?.with_checkpoints(checkpoints))
+    let cluster = placement::open(&settings)?;
+    Ok(Platform::open(settings, Arc::new(Bench::new())).await?.with_checkpoints(checkpoints).with_cluster(cluster))
 }
 
 async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener> {
