@@ -1,4 +1,4 @@
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { accessible, fits, picture, settled, visit } from './browser';
 
 export interface Look {
@@ -8,6 +8,14 @@ export interface Look {
   /** A text by which the page is known to be there. */
   ready: string | RegExp;
 }
+
+/** Waits until the page is drawn and its colours have changed. */
+const still = (page: Page) =>
+  page.evaluate(async () => {
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    const ending = document.getAnimations().filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity);
+    await Promise.allSettled(ending.map((animation) => animation.finished));
+  });
 
 /**
  * A page in light and dark, wide and narrow: nothing serious for axe, not wider than the window, no complaint. With pictures if they are wanted. It is
@@ -23,6 +31,7 @@ export async function lookAt(browser: Browser, url: string, token: string | unde
     await page.emulateMedia({ colorScheme: scheme });
     await page.waitForFunction((wanted) => document.documentElement.dataset.mantineColorScheme === wanted, scheme);
     await settled(page);
+    await still(page);
     await fits(page, about);
     await accessible(page, about);
     if (width === 1280) await picture(page, `${name}-${scheme}`);
