@@ -96,7 +96,7 @@ pub(super) trait Broker {
     fn topic(&self, name: &str) -> Result<String>;
     /// The pipeline's `source`.
     fn source(&self, topic: &str) -> String;
-    /// Takes it away at once, and starts it with what it has.
+    /// Takes it away, at once if it can bear that without losing what it has confirmed, and starts it with what it has.
     fn kill_and_start(&mut self) -> Result<()>;
     /// How one connects to write.
     fn pen(&self, topic: &str) -> Result<Connect>;
