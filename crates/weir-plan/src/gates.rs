@@ -6,12 +6,13 @@
 //! there is no such place, and [`Known`] says so: nothing is made up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{ByteViewType, DataType};
+use datafusion::logical_expr::LogicalPlan;
 
 use crate::chain::{Body, Graph, Upstream};
-use crate::program::row::Step;
 use crate::shape::{Component, Feed, address};
 
 /// One output of a node.
@@ -62,15 +63,41 @@ impl Passed {
 
 /// Counts a batch at these gates; `passed` has an entry for each gate of the flow, or none at all if nobody counts.
 pub fn count(passed: &mut [Passed], gates: &[usize], batch: &RecordBatch) {
-    if passed.is_empty() || gates.is_empty() || batch.num_rows() == 0 {
-        return;
+    if !passed.is_empty() && !gates.is_empty() && batch.num_rows() > 0 {
+        add(passed, gates, batch.num_rows(), value_bytes(batch));
     }
-    let here = Passed { rows: batch.num_rows() as u64, bytes: value_bytes(batch), dead: 0 };
+}
+
+fn add(passed: &mut [Passed], gates: &[usize], rows: usize, bytes: u64) {
     for &gate in gates {
         if let Some(sum) = passed.get_mut(gate) {
-            sum.add(&here);
+            sum.rows += rows as u64;
+            sum.bytes += bytes;
         }
     }
+}
+
+/// Counts what a step made of a batch, and gives its bytes for the steps after it. `before`: the batch that it had, with its bytes if they are known;
+/// columns that are the same are not measured again, so that a step which changes nothing costs nothing.
+pub(crate) fn count_step(
+    passed: &mut [Passed],
+    gates: &[usize],
+    (before, known): (&RecordBatch, Option<u64>),
+    after: &RecordBatch,
+) -> Option<u64> {
+    if passed.is_empty() {
+        return None;
+    }
+    let unchanged = before.num_rows() == after.num_rows()
+        && before.num_columns() == after.num_columns()
+        && before.columns().iter().zip(after.columns()).all(|(one, other)| Arc::ptr_eq(one, other));
+    let known = known.filter(|_| unchanged);
+    if gates.is_empty() {
+        return known;
+    }
+    let bytes = known.unwrap_or_else(|| value_bytes(after));
+    add(passed, gates, after.num_rows(), bytes);
+    Some(bytes)
 }
 
 /// Counts rows that a node has set aside.
@@ -257,15 +284,30 @@ enum Place {
 fn root(graph: &Graph, ends: &[Option<usize>], mut at: Upstream) -> Upstream {
     while let Upstream::Op(op) = at {
         let here = &graph.ops[op];
-        let keeps = |step: &Step| matches!(step, Step::Project { .. } | Step::Pick { .. } | Step::Cast(_));
+        let keeps = match &here.body {
+            Body::Query { plan, .. } => keeps_rows(plan),
+            // In a query a value that does not convert is NULL or ends the run.
+            Body::Cast(_) => true,
+            Body::Check(_) => false,
+        };
         match here.inputs.as_slice() {
-            [before] if !ends.contains(&Some(op)) && here.steps.as_ref().is_ok_and(|steps| steps.iter().all(keeps)) => {
-                at = *before
-            }
+            [before] if keeps && !ends.contains(&Some(op)) => at = *before,
             _ => break,
         }
     }
     at
+}
+
+/// Whether a query gives as many rows as it reads, whatever they are.
+fn keeps_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => scan.filters.is_empty() && scan.fetch.is_none(),
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Window(_) => {
+            plan.inputs().into_iter().all(keeps_rows)
+        }
+        LogicalPlan::Sort(sort) => sort.fetch.is_none() && keeps_rows(&sort.input),
+        _ => false,
+    }
 }
 
 /// Whether a place is on the prepared way of an input, its two ends included.

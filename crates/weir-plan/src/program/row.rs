@@ -622,7 +622,8 @@ impl RowProgram for RowTree {
     }
 
     fn apply_counting(&self, batch: &RecordBatch, passed: &mut [Passed]) -> Result<Vec<RowOutput>> {
-        self.count_unchanged(batch, passed);
+        let whole = gates::count_step(passed, &self.gates, (batch, None), batch);
+        let mut measured: Vec<Option<u64>> = Vec::with_capacity(self.branches.len());
         let start = Partial { batch: batch.clone(), kept: Vec::new(), filtered: 0, dead: Vec::new(), rules: Vec::new() };
         let mut done: Vec<Partial> = Vec::with_capacity(self.branches.len());
         for branch in &self.branches {
@@ -634,7 +635,8 @@ impl RowProgram for RowTree {
             for step in &branch.steps {
                 partial.apply(step, &branch.node, &self.stream, batch)?;
             }
-            gates::count(passed, &branch.gates, &partial.batch);
+            let before = branch.input.map_or((batch, whole), |index| (&done[index].batch, measured[index]));
+            measured.push(gates::count_step(passed, &branch.gates, before, &partial.batch));
             gates::count_dead(passed, branch.aside, partial.dead.len() - dead);
             done.push(partial);
         }
