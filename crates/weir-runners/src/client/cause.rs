@@ -9,11 +9,24 @@ const LONGEST: usize = 1_000;
 pub fn first(trace: &str) -> String {
     let last = trace.lines().map(str::trim).filter_map(|line| line.strip_prefix("Caused by: ")).next_back();
     let line = last.or_else(|| trace.lines().map(str::trim).find(|line| !line.is_empty())).unwrap_or("no reason was given");
-    let text = without_class(line);
+    let text = with_list(trace, line, without_class(line));
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
+}
+
+/// A message that ends with a colon goes on: what it announces stands in the next lines.
+fn with_list(trace: &str, line: &str, text: &str) -> String {
+    let mut text = text.to_owned();
+    if text.ends_with(':') {
+        let behind = trace.lines().map(str::trim).skip_while(|each| !each.ends_with(line)).skip(1);
+        let stack = |line: &&str| !line.starts_with("at ") && !line.starts_with("... ") && !line.starts_with("Caused by: ");
+        let items: Vec<&str> = behind.take_while(stack).filter(|line| !line.is_empty()).collect();
+        text.push(' ');
+        text.push_str(&items.join(", "));
+    }
+    text.trim_end().to_owned()
 }
 
 /// `org.postgresql.util.PSQLException: ERROR: …` → `ERROR: …`; `java.lang.NullPointerException` stays.
@@ -77,6 +90,10 @@ mod tests {
         assert_eq!(first(trace), "ERROR: relation \"t\" does not exist");
         assert_eq!(first("java.lang.NullPointerException\n\tat x"), "java.lang.NullPointerException");
         assert_eq!(first("a.b.X: c.d.Y: what it is: really"), "what it is: really");
+        assert_eq!(
+            first("x.Y: z\nCaused by: a.b.X: All of these:\n\nusername\npassword\n\tat c.d\n"),
+            "All of these: username, password"
+        );
         assert_eq!(first("a.b.X: java.nio.file.NoSuchFileException: /in/x.csv"), "NoSuchFileException: /in/x.csv");
         assert_eq!(first(""), "no reason was given");
         assert_eq!(first(&"ä".repeat(2_000)).chars().count(), LONGEST + 1);

@@ -224,9 +224,8 @@ impl Table<'_, '_> {
         put("url", database.jdbc_url());
         put("table-name", table.into());
         put("username", database.user.clone());
-        if let Some(password) = &database.password {
-            put("password", password.clone());
-        }
+        // Flink wants both or none.
+        put("password", database.password.clone().unwrap_or_default());
         put("driver", database.driver().into());
     }
 

@@ -1,7 +1,7 @@
 //! The same pipelines on other engines, the real ones: `weir diff` against the native engine, and `weir run --engine`.
 //!
 //! Each folder of `cases` is a pipeline with its files, and `case.json` says what each engine makes of it (see `case`). One engine runs at a time, on the whole machine.
-//! The test command takes five cases for each engine; `cargo nextest run -p weir --test engines --run-ignored all` takes all of them and keeps the result in
+//! The test command takes five cases on SeaTunnel and on Flink; `cargo nextest run -p weir --test engines --run-ignored all` takes all of them and keeps the result in
 //! `bench/results/engines-ENGINE.json` (`-E 'test(whole_matrix)'`: nothing else).
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
@@ -100,7 +100,9 @@ fn flink_writes_what_the_native_engine_writes() {
     compare("flink", &at_flink(&flink), false);
 }
 
+/// `cargo nextest run -p weir --test engines --run-ignored all -E 'test(spark_writes)'`
 #[test]
+#[ignore = "a JVM for each case, a minute on a quiet machine and five on a busy one: see the command above"]
 fn spark_writes_what_the_native_engine_writes() {
     let spark = Spark::take().unwrap();
     compare("spark", &at_spark(&spark), false);
