@@ -126,7 +126,7 @@ fn of_weir(job: &Job<'_>, placing: &Placing, name: &str) -> Result<Manifests, Ve
     expects.retain(|expected| matches!(expected.from, Origin::Environment { .. } | Origin::Literal { .. }));
     let bounds = placing.bounds();
     let volume = Volume { claim: format!("{name}-state"), path: STATE.into(), sub_path: String::new() };
-    let metadata = |name: &str| json!({"name": name, "namespace": placing.namespace, "labels": labels("", name, "")});
+    let metadata = |own: &str| json!({"name": own, "namespace": placing.namespace, "labels": labels("", name, "")});
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(manifests::ACCOUNT), "automountServiceAccountToken": false,
     });

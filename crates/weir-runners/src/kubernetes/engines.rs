@@ -44,7 +44,18 @@ pub fn objects(made: &Artefacts, placing: &Placing, name: &str) -> Result<(Vec<V
                 FLINK.1
             ));
             notes.push("connectors of Flink are not in its image: put their jars into an image of your own".into());
-            flink(placing, name, &job.name, secret.as_deref(), &names)
+            let arguments = made.files.iter().find(|file| file.role == Role::Arguments).map_or("", |file| file.text.as_str());
+            let (settings, secret_settings) = settings(arguments);
+            if !secret_settings.is_empty() {
+                notes.push(format!(
+                    "settings of Flink itself that hold secrets are left out: {}; give them to its file system, as a role or a mounted file",
+                    secret_settings.join(", ")
+                ));
+            }
+            if settings["execution.runtime-mode"] == "streaming" {
+                notes.push("state.checkpoints.dir and state.savepoints.dir must name storage that outlives the Pods".into());
+            }
+            flink(placing, name, &job.name, secret.as_deref(), &names, settings)
         }
         Target::Spark => {
             notes.push("the operator needs its webhook for the volume of the program".into());
@@ -65,7 +76,22 @@ fn metadata(placing: &Placing, name: &str) -> Value {
     json!({"name": name, "namespace": placing.namespace, "labels": labels("", name, "")})
 }
 
-fn flink(placing: &Placing, name: &str, script: &str, secret: Option<&str>, variables: &[&str]) -> Value {
+/// What Flink's command line would be given (`-Dkey=value`): what the deployment may say, and the keys of what it must not.
+fn settings(arguments: &str) -> (Value, Vec<&str>) {
+    let (mut open, mut secret) = (json!({"taskmanager.numberOfTaskSlots": "2"}), Vec::new());
+    for (key, value) in arguments.lines().filter_map(|line| line.strip_prefix("-D")?.split_once('=')) {
+        match value.contains("${") {
+            true => secret.push(key),
+            false => open[key] = json!(value),
+        }
+    }
+    (open, secret)
+}
+
+fn flink(placing: &Placing, name: &str, script: &str, secret: Option<&str>, variables: &[&str], settings: Value) -> Value {
+    // An upgrade without state would read everything again.
+    let upgrade = if settings["execution.runtime-mode"] == "streaming" { "savepoint" } else { "stateless" };
+    let parallelism = settings["parallelism.default"].as_str().and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
     let memory = format!("{}m", (placing.memory_bytes >> 20).max(1024));
     let mount = |at: &str, volume: &str| json!({"name": volume, "mountPath": at});
     let mut pod = json!({
@@ -98,12 +124,12 @@ fn flink(placing: &Placing, name: &str, script: &str, secret: Option<&str>, vari
         "apiVersion": "flink.apache.org/v1beta1", "kind": "FlinkDeployment", "metadata": metadata(placing, name),
         "spec": {
             "image": FLINK.0, "flinkVersion": FLINK.1, "mode": "standalone", "serviceAccount": "flink",
-            "flinkConfiguration": {"taskmanager.numberOfTaskSlots": "2", "execution.checkpointing.interval": "30s"},
+            "flinkConfiguration": settings,
             "jobManager": {"resource": {"memory": memory.clone(), "cpu": 1}, "podTemplate": {"spec": pod}},
             "taskManager": {"resource": {"memory": memory, "cpu": cores(&placing.cpu)}},
             "job": {
                 "entryClass": "org.apache.flink.table.runtime.application.SqlDriver",
-                "args": ["--scriptUri", format!("file://{folder}/{script}")], "parallelism": 1, "upgradeMode": "stateless",
+                "args": ["--scriptUri", format!("file://{folder}/{script}")], "parallelism": parallelism, "upgradeMode": upgrade,
             },
         },
     })
