@@ -7,7 +7,7 @@ export type GraphCounts = Schemas['GraphCounts'];
 export type EdgeFlow = Schemas['EdgeFlow'];
 
 /** How often what has come is shown, ms. */
-const BEAT = 500;
+const BEAT = 1_000;
 /** Over how long a rate is taken, ms: shorter ones jump. */
 const SPAN = 2_000;
 
@@ -44,7 +44,11 @@ export function useRunGraph(id: string | undefined): RunGraph {
       onEvent: ({ event, data }) => {
         fresh = true;
         if (event === 'graph') graph = data as Graph;
-        else if (event === 'counts') past = within(past, data as GraphCounts);
+        else if (event === 'counts') {
+          past = within(past, data as GraphCounts);
+          // The first at once.
+          if (past.length === 1) show();
+        }
       },
     })
       .then(show, (error: unknown) => setShown((old) => ({ ...old, error })))
