@@ -59,7 +59,7 @@ pub struct Advice {
     pub engine: Option<Engine>,
     /// What it would be compiled for.
     pub target: Option<Target>,
-    /// Seconds of a native run, where rows or bytes are known.
+    /// Seconds of a native run, to the millisecond, where rows or bytes are known.
     pub native_secs: Option<f64>,
     /// Why, one clause each.
     pub why: Vec<String>,
@@ -127,7 +127,9 @@ fn native_secs(facts: &Facts) -> Option<f64> {
         (Some(rows), Some(bytes)) => rows.max(bytes),
         (one, other) => one.or(other)?,
     };
-    Some(if facts.together { secs * TOGETHER } else { secs })
+    let secs = if facts.together { secs * TOGETHER } else { secs };
+    // More digits than that say nothing.
+    Some((secs * 1000.0).round() / 1000.0)
 }
 
 /// Of those that can run it the one that keeps the most; of equals the one that is for this kind of work.

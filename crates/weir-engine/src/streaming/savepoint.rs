@@ -185,7 +185,9 @@ pub(crate) async fn begin(plan: &Plan, store: &StateStore, fingerprint: &str, fr
         return match half {
             true => Err(Error::new("WEIR-SAVEPOINT-005", Kind::Conflict, "the beginning from a savepoint was interrupted")
                 .at(unfinished.display().to_string())
-                .hint(format!("repeat it (--from-savepoint, or `weir state import`), or begin anew after `weir state reset {pipeline}`"))),
+                .hint(format!(
+                    "repeat it (--from-savepoint, or `weir state import`), or begin anew after `weir state reset {pipeline}`"
+                ))),
             false => Ok(()),
         };
     };

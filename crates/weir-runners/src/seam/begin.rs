@@ -27,8 +27,18 @@ pub fn begin(
     registry: &Registry,
     streams: &std::collections::BTreeMap<String, Vec<StreamInfo>>,
     state: &State,
-    engine: Engine,
+    target: Target,
 ) -> Result<Pipeline> {
+    let engine = engine_of(target);
+    if target == Target::FlinkJson {
+        let why = "the configuration of `flink-json` has no word for a place to begin at";
+        return Err(cannot(
+            engine,
+            pipeline.of(Role::Source).next().map_or("", |node| node.name.as_str()),
+            why,
+            "--target flink-sql",
+        ));
+    }
     if state.pipeline != pipeline.name {
         return Err(Error::new("WEIR-SEAM-005", Kind::Spec, format!("the state is of pipeline `{}`", state.pipeline))
             .because(format!("and the file holds `{}`", pipeline.name))
@@ -152,11 +162,13 @@ fn cursor(pipeline: &mut Pipeline, source: &Node, at: &At, streams: &[StreamInfo
 fn literal(text: &str, kind: &arrow::datatypes::DataType) -> String {
     use arrow::datatypes::DataType;
     let quoted = format!("'{}'", text.replace('\'', "''"));
+    // As every engine reads it; their sessions are in UTC.
+    let moment = format!("'{}'", text.trim_end_matches('Z').replacen('T', " ", 1));
     match kind {
         kind if kind.is_integer() || matches!(kind, DataType::Decimal128(..)) => text.to_owned(),
         DataType::Date32 | DataType::Date64 => format!("CAST({quoted} AS DATE)"),
-        DataType::Timestamp(_, None) => format!("CAST({quoted} AS TIMESTAMP)"),
-        DataType::Timestamp(_, Some(_)) => format!("CAST({quoted} AS TIMESTAMPTZ)"),
+        DataType::Timestamp(_, None) => format!("CAST({moment} AS TIMESTAMP)"),
+        DataType::Timestamp(_, Some(_)) => format!("CAST({moment} AS TIMESTAMPTZ)"),
         _ => quoted,
     }
 }

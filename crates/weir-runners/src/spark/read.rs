@@ -113,6 +113,10 @@ impl Reading<'_, '_> {
                     std::collections::BTreeMap::new();
                 for (topic, partition, offset) in offsets {
                     let topic = if topic.is_empty() { kafka.topics.first().cloned().unwrap_or_default() } else { topic.clone() };
+                    // Spark takes no offsets of topics that this reader does not subscribe to.
+                    if self.stream.is_some_and(|stream| stream != topic) {
+                        continue;
+                    }
                     topics.entry(topic).or_default().insert(partition.to_string(), serde_json::json!(offset));
                 }
                 chain.option("startingOffsets", &string(&serde_json::json!(topics).to_string()))

@@ -35,7 +35,7 @@ fn every_target_begins_where_the_state_says_or_refuses() {
         for (name, target, format) in targets().into_iter().filter(|(name, ..)| !name.ends_with("-json") || name == "flink-json")
         {
             let streams = declared(&pipeline);
-            let told = match begin::begin(&pipeline, &registry, &streams, &state, begin::engine_of(target)) {
+            let told = match begin::begin(&pipeline, &registry, &streams, &state, target) {
                 Err(error) => format!("{error}\n"),
                 Ok(begun) => {
                     let job = Job { pipeline: &begun, registry: &registry, streams, format };
