@@ -183,10 +183,13 @@ pub async fn find(
     let job = platform.store.tenant(scope).job(job).await?;
     let below = page.cursor.as_deref().map(number).transpose()?;
     let choice = choice(platform, scope, &job, wanted).await?;
-    let mut answer = ask(platform, &job, LetterErrand::Find { choice, below, limit: page.limit }).await?;
-    let items: Vec<DeadLetter> = read(answer["letters"].take())?;
-    let full = items.len() >= page.limit as usize;
-    let next_cursor = items.last().filter(|_| full).map(|last| last.id.to_string());
+    // One more than asked for tells whether there is a next page.
+    let mut answer = ask(platform, &job, LetterErrand::Find { choice, below, limit: page.limit.saturating_add(1) }).await?;
+    let mut items: Vec<DeadLetter> = read(answer["letters"].take())?;
+    let limit = page.limit as usize;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(DeadLetters { items, next_cursor, kinds: read(answer["kinds"].take())? })
 }
 
