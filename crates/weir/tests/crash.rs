@@ -1,4 +1,5 @@
-//! The short form of the crash suites: a few kills each. The full count is `cargo xtask crash --kills 200`, of changes `--suite cdc-pg-pg --kills 500`.
+//! The short form of the crash suites: a few kills each. The full count is `cargo xtask crash --kills 200`, of changes `--suite cdc-pg-pg
+//! --kills 500`.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 use weir_testkit::crash::cdc::{self, CdcOptions, Pair, large, soak};
@@ -125,7 +126,10 @@ fn messages_of_mqtt_are_in_postgres_and_none_is_lost_over_kills() {
     streams("stream-mqtt-pg", 3, 1);
 }
 
+/// Its server takes too long to start: `cargo nextest run --workspace --features weir/pulsar --test crash --run-ignored only -E
+/// 'test(pulsar)'`.
 #[test]
+#[ignore = "more than a minute"]
 #[cfg(feature = "pulsar")]
 fn messages_of_pulsar_are_in_postgres_once_over_kills() {
     streams("stream-pulsar-pg", 3, 0);
