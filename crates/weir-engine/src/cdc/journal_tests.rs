@@ -45,7 +45,7 @@ async fn read(journal: &Arc<Journal>) -> Result<Vec<String>> {
 
 #[tokio::test]
 async fn a_journal_that_was_cut_anywhere_goes_on_after_its_last_whole_boundary() {
-    let whole = tempfile::tempdir().unwrap();
+    let whole = weir_testkit::memory_folder();
     let (_, mut writer) = Journal::open(&within(&whole), &start(), u64::MAX).await.unwrap();
     fill(&mut writer, 1..8).await;
     let name = path_of(Path::new(""), 0);
@@ -55,7 +55,7 @@ async fn a_journal_that_was_cut_anywhere_goes_on_after_its_last_whole_boundary()
         .collect();
     for cut in 0..bytes.len() {
         for damaged in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = weir_testkit::memory_folder();
             let mut left = bytes[..cut].to_vec();
             if damaged {
                 // As a crash of the machine may leave it: the length is there, the content is not.
@@ -74,7 +74,7 @@ async fn a_journal_that_was_cut_anywhere_goes_on_after_its_last_whole_boundary()
 
 #[tokio::test]
 async fn a_byte_that_changed_in_what_is_durable_is_an_error_and_never_other_data() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = weir_testkit::memory_folder();
     let (journal, mut writer) = Journal::open(&within(&folder), &start(), u64::MAX).await.unwrap();
     fill(&mut writer, 1..4).await;
     writer.close();

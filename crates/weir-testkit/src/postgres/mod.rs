@@ -167,6 +167,27 @@ impl PostgresServer {
         fs::read_to_string(self.facts.home.join("log")).unwrap_or_default()
     }
 
+    /// A server that follows this one, from 17 on with the slots that are to outlive it; it shares this one's programs, so it must not outlive it.
+    pub fn standby(&self) -> Result<Self> {
+        let dir = open_tempdir("weir-postgres-")?;
+        let user = install::server_user()?;
+        let mut backup = Command::new(self.facts.bin.join("pg_basebackup"));
+        backup.arg("-d").arg(format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.facts.port));
+        backup.arg("-D").arg(dir.path().join("data")).args(["-R", "-X", "stream", "-c", "fast", "-C", "-S", "standby"]);
+        backup.current_dir(dir.path()).env("LC_ALL", "C");
+        if let Some((uid, gid)) = user {
+            use std::os::unix::process::CommandExt;
+            std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid))?;
+            backup.uid(uid).gid(gid);
+        }
+        run_checked(&mut backup)?;
+        let options = Self::options().set("hot_standby_feedback", "on").set("sync_replication_slots", "on");
+        let facts = Facts { port: free_port()?, home: dir.path().to_owned(), ..self.facts.clone() };
+        configure(&options, &facts)?;
+        let process = run_server(&facts, false)?;
+        Ok(Self { facts, owned: Some(Owned { process: Some(process), dir }) })
+    }
+
     /// A new, empty database with a name of its own.
     pub fn create_database(&self) -> Result<Database> {
         let name = format!("t_{}", uuid::Uuid::new_v4().simple());

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use serde_json::json;
 use weir_connect::ChangeEvent;
-use weir_testkit::PostgresServer;
+use weir_testkit::{Database, PostgresServer};
 
 use super::{Applied, Follow};
 
@@ -185,4 +185,49 @@ async fn a_slot_under_the_name_of_an_older_version_is_used_on_with_its_position(
         follow.database.value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()").unwrap(),
         "0"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_standby_goes_on_with_the_slot_and_nothing_is_lost_or_double() {
+    let mut primary = PostgresServer::version(18).unwrap();
+    let standby = primary.standby().unwrap();
+    let database = primary.create_database().unwrap();
+    database
+        .execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'start' FROM generate_series(1, 1000) i")
+        .unwrap();
+    let mut follow = Follow::new(database, json!({ "tables": ["t"], "failover": true }));
+    follow.run().await;
+    let (slot, name) = (follow.slot(), follow.database.name().to_owned());
+    let failover = format!("SELECT failover FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    assert_eq!(follow.database.value(failover).unwrap(), "t");
+    // What is there while nobody reads must come from the new primary.
+    follow.database.execute("UPDATE t SET v = 'before' WHERE id % 3 = 0; DELETE FROM t WHERE id % 7 = 0").unwrap();
+    let end = follow.database.value("SELECT pg_current_wal_lsn()").unwrap();
+    let there = Database::at(standby.url_of("postgres"));
+    let ready = format!(
+        "SELECT (pg_last_wal_replay_lsn() >= '{end}' AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND synced AND NOT temporary))::text"
+    );
+    weir_testkit::wait_until("the standby has the rows and the slot", std::time::Duration::from_secs(60), || {
+        there.value(&ready).is_ok_and(|ready| ready == "true")
+    })
+    .unwrap();
+    primary.kill_9().unwrap();
+    assert_eq!(there.value("SELECT pg_promote()").unwrap(), "t");
+    follow.database = Database::at(standby.url_of(&name));
+    follow
+        .database
+        .execute("INSERT INTO t SELECT i, 'after' FROM generate_series(2000, 2500) i; DELETE FROM t WHERE id % 11 = 0")
+        .unwrap();
+    // The oracle refuses rows that come twice, and changes of rows that it lacks.
+    follow.run().await;
+    follow.expect("public.t");
+    let lines = follow.state.lines("public.t");
+    assert!(lines.iter().any(|line| line.ends_with("v=before")) && lines.iter().any(|line| line.ends_with("v=after")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_failover_slots_says_so() {
+    let mut follow = Follow::shared("CREATE TABLE t (id int PRIMARY KEY)", json!({ "tables": ["t"], "failover": true }));
+    let error = follow.try_run().await.unwrap_err();
+    assert!(error.to_string().contains("no failover slots"), "{error}");
 }
