@@ -36,8 +36,8 @@ mod yaml;
 pub use convert::to_native_yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Alert, Connection, DeadLetterPolicy, Delivery, Engine, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Placement, Role, RollPolicy, Schedule,
-    Span, WhenFull,
+    Alert, Connection, DeadLetterPolicy, Delivery, Engine, Input, JournalPolicy, Keep, Mode, Node, Pipeline, Placement, Role,
+    RollPolicy, Schedule, Span, WhenFull,
 };
 pub use problems::nearest;
 pub use reference::{Reference, ReferenceError, Segment, secret_segments, segments};

@@ -12,8 +12,8 @@ use crate::cache::FileLock;
 use crate::mysql::{self, Flavor};
 use crate::postgres::{self, Version};
 use crate::{
-    connect, flink, ignite, kafka, kubernetes, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis, schema_registry,
-    seatunnel, spark, vault,
+    connect, flink, ignite, kafka, kubernetes, minio, mqtt, nats, otel_collector, process, pulsar, rabbitmq, redis,
+    schema_registry, seatunnel, spark, vault,
 };
 
 /// What can be started.

@@ -107,8 +107,7 @@ impl Opened {
     /// The same for other engines, which know more connectors. What was told of the file is not told again.
     pub fn for_engines(&self, json: bool, context: &Context) -> Result<Self, Failure> {
         let registry = engines_registry();
-        let mut file =
-            PipelineFile::parse(self.file.text.clone(), self.file.name.clone(), self.file.base_dir.clone(), &registry);
+        let mut file = PipelineFile::parse(self.file.text.clone(), self.file.name.clone(), self.file.base_dir.clone(), &registry);
         file.diagnostics.retain(|found| found.is_error() || !self.file.diagnostics.contains(found));
         known_to_engines(registry, file.checked(json, context)?, Some(self.pipeline.name.as_str()), json, context)
     }

@@ -85,9 +85,10 @@ impl Workbench for Bench {
 /// The platform hands no run over to another engine: nobody there would follow it, stop it, or hold it to the tenant's limits.
 fn only_native(pipeline: &Pipeline, file: &str) -> Option<Diagnostic> {
     let engine = pipeline.foreign_engine()?.word();
-    let mut problem = Diagnostic::error("WEIR-WORKER-029", format!("the platform runs jobs on the native engine, not on `{engine}`"))
-        .at("engine", pipeline.spans.get("/engine").copied())
-        .help(format!("remove `engine`, or hand it over with `weir run FILE --engine {engine}`"));
+    let mut problem =
+        Diagnostic::error("WEIR-WORKER-029", format!("the platform runs jobs on the native engine, not on `{engine}`"))
+            .at("engine", pipeline.spans.get("/engine").copied())
+            .help(format!("remove `engine`, or hand it over with `weir run FILE --engine {engine}`"));
     file.clone_into(&mut problem.file);
     Some(problem)
 }

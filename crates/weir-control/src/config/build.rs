@@ -121,7 +121,11 @@ impl Builder<'_> {
         let by_default = self.text("placement").as_deref() == Some("kubernetes");
         if !self.truth("kubernetes_enabled") {
             if by_default {
-                self.problem("placement", "runs shall go to Kubernetes, which is not enabled", "KUBERNETES_ENABLED=true, or process");
+                self.problem(
+                    "placement",
+                    "runs shall go to Kubernetes, which is not enabled",
+                    "KUBERNETES_ENABLED=true, or process",
+                );
             }
             return None;
         }

@@ -392,7 +392,13 @@ pub static SECTIONS: &[Section] = &[
                 Default::None,
                 "context of that file; without it its current one",
             ),
-            plain("kubernetes_image", &["KUBERNETES_IMAGE"], Shape::Text(512), Default::None, "container image with `weir` in its path"),
+            plain(
+                "kubernetes_image",
+                &["KUBERNETES_IMAGE"],
+                Shape::Text(512),
+                Default::None,
+                "container image with `weir` in its path",
+            ),
             plain(
                 "kubernetes_volume_claim",
                 &["KUBERNETES_VOLUME_CLAIM"],

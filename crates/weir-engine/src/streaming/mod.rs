@@ -26,8 +26,8 @@ mod turn;
 use std::sync::Arc;
 
 use weir_error::Result;
-use weir_plan::{Flow, Plan};
 use weir_plan::streaming::Pace;
+use weir_plan::{Flow, Plan};
 
 pub(crate) use keyed::STATE_SPLIT;
 

@@ -322,7 +322,8 @@ async fn a_wire_to_the_checkpoints_may_break_at_every_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_of_a_batch_are_each_once_in_their_own_sink() {
     for (rows, letters) in [(true, true), (false, false)] {
-        let numbers = || Arc::new(Numbers { mended: false, splits: 3, rows: 100, positions: false, start_over: Mutex::new(None) });
+        let numbers =
+            || Arc::new(Numbers { mended: false, splits: 3, rows: 100, positions: false, start_over: Mutex::new(None) });
         let make = || Rig { wire: true, source: numbers(), ..Rig::new(&[rows], false) }.with_letters(letters);
         let crashes = crashes_survived(make).await;
         assert!(crashes > 80, "only {crashes} places to crash at");

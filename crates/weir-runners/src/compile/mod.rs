@@ -204,7 +204,13 @@ pub fn native(job: &Job<'_>) -> Result<(Pipeline, Vec<crate::artefact::Expected>
     let journal = journal.and_then(|name| Some((name, job.pipeline.connections.get(name)?)));
     let mut connections = BTreeMap::new();
     if let Some((name, connection)) = journal {
-        let node = Node { name: name.clone(), role: Role::Source, kind: connection.kind.clone(), inputs: Vec::new(), options: connection.options.clone() };
+        let node = Node {
+            name: name.clone(),
+            role: Role::Source,
+            kind: connection.kind.clone(),
+            inputs: Vec::new(),
+            options: connection.options.clone(),
+        };
         let options = compiling.options(&node);
         options.expect_references();
         connections.insert(name.clone(), weir_spec::Connection { options: options.masked(), ..connection.clone() });
@@ -258,7 +264,11 @@ fn shared(compiling: &Compiling<'_>) {
             .note("dead_letters.allow: a record that cannot be processed ends the job on this engine, there are no dead letters");
     }
     if pipeline.dead_letters.to.is_some() {
-        compiling.refuse_at("dead_letters/to", "has no dead letters, so none could go there", "leave it out, or the native engine");
+        compiling.refuse_at(
+            "dead_letters/to",
+            "has no dead letters, so none could go there",
+            "leave it out, or the native engine",
+        );
     }
     if let Some(policy) = pipeline.on_schema_change.as_deref().filter(|policy| !matches!(*policy, "evolve" | "freeze")) {
         compiling.refuse_at("on_schema_change", format!("has no `{policy}`"), "`freeze`, or the native engine");

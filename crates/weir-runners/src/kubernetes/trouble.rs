@@ -133,8 +133,9 @@ pub fn job(job: &Value) -> Option<Error> {
 /// Why a Job has no Pod: what its controller was refused.
 pub fn no_pod(events: &Value) -> Option<Error> {
     let events = events["items"].as_array()?;
-    let refusals = events.iter().filter(|event| event["reason"] == "FailedCreate").filter_map(|event| event["message"].as_str());
-    let message = refusals.filter(|message| !PASSING.iter().any(|part| message.contains(part))).last()?;
+    let mut refusals =
+        events.iter().filter(|event| event["reason"] == "FailedCreate").filter_map(|event| event["message"].as_str());
+    let message = refusals.rfind(|message| !PASSING.iter().any(|part| message.contains(part)))?;
     Some(if message.contains("exceeded quota") {
         over_quota(message)
     } else {

@@ -203,7 +203,10 @@ fn streams(plan: &Plan, state: &State) -> Result<Vec<FlowPart>> {
     Ok(parts)
 }
 
-fn committed(plan: &Plan, state: &State) -> Result<Vec<(String, Vec<(String, StreamState)>)>> {
+/// A flow, and for each of its inputs what a run has left of it.
+type Committed = (String, Vec<(String, StreamState)>);
+
+fn committed(plan: &Plan, state: &State) -> Result<Vec<Committed>> {
     let mut flows = Vec::new();
     for flow in &plan.flows {
         let mut states = Vec::new();

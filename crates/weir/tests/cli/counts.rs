@@ -131,8 +131,8 @@ fn progress_tells_the_edges_as_they_are() {
         "pipeline: p\nsource: {file: {path: in.csv}}\ntransforms:\n  - filter: id < 200\nsink: {file: {path: out, write_mode: overwrite}}\n",
     );
     let said = folder.weir(&["run", "p.yaml", "--progress", "json"]).ok();
-    let events = said.err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = events.filter(|event| event["event"] == "progress").last().unwrap();
+    let mut events = said.err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = events.rfind(|event| event["event"] == "progress").unwrap();
     let rows: Vec<u64> = last["edges"].as_array().unwrap().iter().filter_map(|edge| edge["rows"].as_u64()).collect();
     assert_eq!(rows.len(), 2, "{last}");
     assert!(last["nodes"].as_array().unwrap().iter().all(|node| node["rows_dead"] == 0), "{last}");

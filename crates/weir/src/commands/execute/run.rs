@@ -65,9 +65,11 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
 pub fn only_native(pipeline: &Pipeline) -> Result<()> {
     match pipeline.foreign_engine() {
         None => Ok(()),
-        Some(engine) => Err(Error::new("WEIR-WORKER-029", Kind::Unsupported, format!("the pipeline names the engine `{}`", engine.word()))
-            .because("the platform runs jobs on the native engine only")
-            .hint(format!("remove `engine`, or hand it over with `weir run FILE --engine {}`", engine.word()))),
+        Some(engine) => {
+            Err(Error::new("WEIR-WORKER-029", Kind::Unsupported, format!("the pipeline names the engine `{}`", engine.word()))
+                .because("the platform runs jobs on the native engine only")
+                .hint(format!("remove `engine`, or hand it over with `weir run FILE --engine {}`", engine.word())))
+        }
     }
 }
 
@@ -78,9 +80,13 @@ pub fn only_native(pipeline: &Pipeline) -> Result<()> {
 pub fn options(order: &WorkOrder, opened: &Opened, state: StatePlace, stop: CancellationToken) -> Result<RunOptions> {
     only_native(&opened.pipeline)?;
     if opened.pipeline.placement == Some(Placement::Kubernetes) && order.parent_pid != 0 {
-        return Err(Error::new("WEIR-WORKER-019", Kind::Spec, "the pipeline is to run in Kubernetes, and this platform has none")
-            .at("placement")
-            .hint("KUBERNETES_ENABLED=true and the settings beside it, or `placement: process`"));
+        return Err(Error::new(
+            "WEIR-WORKER-019",
+            Kind::Spec,
+            "the pipeline is to run in Kubernetes, and this platform has none",
+        )
+        .at("placement")
+        .hint("KUBERNETES_ENABLED=true and the settings beside it, or `placement: process`"));
     }
     let mut options = RunOptions::new(&order.state_dir);
     options.state = state;

@@ -127,7 +127,8 @@ fn dead_letters_are_each_once_and_in_order_in_a_topic_over_kills_and_are_read_ba
     bus.folder.weir(&["run", "--progress", "none", "again.yaml"]).ok();
     let mut found = lines(&database, "SELECT id FROM again");
     let mut expected: Vec<String> = broken.iter().map(|id| format!("no. {id}")).collect();
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
     let header = |name: &str| format!("(SELECT h->>1 FROM jsonb_array_elements(_headers::jsonb) h WHERE h->>0 = '{name}')");
     let told = format!(
