@@ -9,7 +9,7 @@ use weir_server::route::Needs;
 use weir_server::routes::TABLE;
 use weir_store::model::Role;
 
-use crate::harness::{OURS, Server, expect, job};
+use crate::harness::{OURS, Server, expect, job, numbered};
 
 /// The kinds of hostile requests and how many of each there are at least: together well above 200.
 const KINDS: &[(&str, usize)] = &[
@@ -140,7 +140,7 @@ async fn bombs_of_yaml_and_json_are_refused_quickly() {
     }
     let json = "{\"a\":".repeat(100_000);
     for route in TABLE.iter().filter(|route| route.takes.is_some_and(|takes| !takes.yaml)) {
-        let path = route.path.replace("{", "").replace("}", "");
+        let path = numbered(route.path).replace("{", "").replace("}", "");
         let answer = server
             .ask(route.method.clone(), &path, OURS, Role::PlatformAdmin)
             .header("content-type", "application/json")
@@ -363,7 +363,7 @@ async fn a_query_that_is_not_declared_is_refused_everywhere() {
             Needs::Nobody => Role::Viewer,
             Needs::Role(role) => role,
         };
-        let path = route.path.replace("{version}", "1").replace("{", "").replace("}", "");
+        let path = numbered(route.path).replace("{", "").replace("}", "");
         let answer = server.ask(route.method.clone(), &format!("{path}?debug=true"), OURS, role).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{}", route.id);
     }

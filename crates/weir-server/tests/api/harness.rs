@@ -47,7 +47,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings { egress_allow: egress_allow.to_vec(), ..settings(folder.path(), environment) };
         let platform = Platform::open(settings, Arc::new(Bench)).await.unwrap();
-        let platform = platform.with_program(errand(folder.path())).unwrap();
+        let platform = platform.with_program(errand(folder.path(), &[])).unwrap();
         let mut tokens = BTreeMap::new();
         for tenant in [OURS, THEIRS] {
             let actor = Actor::system("test");
@@ -112,6 +112,11 @@ impl Server {
         answer["id"].as_str().unwrap().to_owned()
     }
 
+    /// What errands say from now on, by their verb; others go on to say that nothing is there.
+    pub fn errands_say(&self, said: &[(&str, Value)]) {
+        errand(self.folder.path(), said);
+    }
+
     /// Ends the server and waits until it has ended.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -119,13 +124,22 @@ impl Server {
     }
 }
 
-/// A program that answers every errand with what cannot be reached: the test's own program knows no errands.
-fn errand(folder: &Path) -> PathBuf {
+/// A program that answers errands with what is said of their verb, and others with what cannot be reached: the test's own program knows
+/// no errands.
+fn errand(folder: &Path, said: &[(&str, Value)]) -> PathBuf {
     let path = folder.join("errand.sh");
-    let answer = json!({"event": "answer", "answer": {"error": {"code": "WEIR-TEST-001", "kind": "connect", "message": "nothing is there"}}});
-    std::fs::write(&path, format!("#!/bin/sh\nread -r order\necho '{answer}'\n")).unwrap();
+    let arm = |order: &str, answer: Value| format!("{order}) echo '{}' ;;\n", json!({"event": "answer", "answer": answer}));
+    let mut arms: String = said.iter().map(|(verb, ok)| arm(&format!("*'\"do\":\"{verb}\"'*"), json!({"ok": ok}))).collect();
+    arms += &arm("*", json!({"error": {"code": "WEIR-TEST-001", "kind": "connect", "message": "nothing is there"}}));
+    std::fs::write(&path, format!("#!/bin/sh\nread -r order\ncase \"$order\" in\n{arms}esac\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
     path
+}
+
+/// A path of the table with the numbers that it wants. A part of a path that is ill-formed is a thing that does not exist, whatever else
+/// is sent.
+pub fn numbered(path: &str) -> String {
+    path.replace("{version}", "1").replace("{letter}", "1")
 }
 
 /// The body, if the status is the expected one; else both are shown.

@@ -124,7 +124,12 @@ async fn everything(server: &Server, tenant: &str) -> Vec<Value> {
     let mut all = Vec::new();
     for path in lists() {
         let answer = server.ask(Method::GET, path, tenant, Role::Admin).send().await.unwrap();
-        all.push(expect(answer, StatusCode::OK).await);
+        let mut shown = expect(answer, StatusCode::OK).await;
+        // A history ends now, so it begins later each time.
+        if path == "/api/v1/monitoring/history" {
+            shown["from"].take();
+        }
+        all.push(shown);
     }
     all
 }

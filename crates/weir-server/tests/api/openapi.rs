@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weir_server::app::DOCUMENT;
 use weir_server::body::Schemas;
 
-use crate::harness::{OURS, Server, expect};
+use crate::harness::{OURS, Server, expect, numbered};
 
 fn document() -> Value {
     serde_json::from_slice(&DOCUMENT.json).unwrap()
@@ -118,9 +118,27 @@ fn every_example_has_the_shape_that_it_shows() {
     }
 }
 
-#[tokio::test]
+/// What errands say of a job whose streams got somewhere, and that has a dead letter.
+fn of_errands() -> [(&'static str, Value); 2] {
+    let letter = json!({
+        "id": 1, "run_id": null, "flow": "orders", "sink": null, "stream": "orders", "code": "WEIR-FILE-010",
+        "reason": "`x` is no number", "place": "in.csv:2", "at": "2026-01-01T00:00:00.000Z", "state": "waiting",
+        "record": {"content": "x,1", "encoding": "text", "media_type": "text/csv", "cut": false, "veiled": false},
+        "record_bytes": 3, "correction": null, "replayed_at": null, "discarded": null, "refusal": null,
+    });
+    let kind = json!({"stream": "orders", "sink": null, "code": "WEIR-FILE-010", "count": 1});
+    let cursor = json!({"stream": "orders", "source": "file", "cursor": "7", "last_run_time": null});
+    let split = json!({"stream": "events", "split": "events-0", "position": {"offset": 7}, "rows": 7, "done": false});
+    [
+        ("positions", json!({"cursors": [cursor], "splits": [split], "truncated": false})),
+        ("dead_letters", json!({"letters": [letter], "kinds": [kind], "letter": letter})),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_as_the_document_says() {
     let server = Server::start().await;
+    server.errands_say(&of_errands());
     let id = server.job(OURS, "described").await;
     expect(server.post(&format!("/api/v1/jobs/{id}/run"), &json!({})).send().await.unwrap(), StatusCode::ACCEPTED).await;
     expect(
@@ -148,7 +166,7 @@ async fn answers_are_as_the_document_says() {
     let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         let Some(operation) = item.get("get") else { continue };
-        let real = path.replace("{job_id}", &id).replace("{run_id}", &run).replace("{version}", "1");
+        let real = numbered(path).replace("{job_id}", &id).replace("{run_id}", &run);
         if real.contains('{')
             || operation["parameters"].as_array().unwrap().iter().any(|p| p["in"] == "query" && p["required"] == true)
         {

@@ -6,17 +6,11 @@ use weir_server::route::{Needs, Route};
 use weir_server::routes::TABLE;
 use weir_store::model::Role;
 
-use crate::harness::{OURS, Server, expect};
+use crate::harness::{OURS, Server, expect, numbered};
 
 /// The path with ids that do not exist.
 fn path(route: &Route) -> String {
-    route
-        .path
-        .replace("{version}", "1")
-        .split('/')
-        .map(|part| if part.starts_with('{') { "nobody" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
+    numbered(route.path).split('/').map(|part| if part.starts_with('{') { "nobody" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 fn guarded() -> impl Iterator<Item = (&'static Route, Role)> {
