@@ -53,7 +53,6 @@ pub struct SplitPosition {
     /// As the connector names it: a partition, a topic.
     pub split: String,
     /// The connector's own position (an offset, an id); null: nothing is durable yet.
-    #[schema(value_type = Object)]
     pub position: Option<Value>,
     /// Rows read from it since the run began, dead letters included.
     pub rows: u64,

@@ -126,6 +126,7 @@ fn jobs_routes() -> Vec<Route> {
         get("/api/v1/jobs/{job_id}/positions", Viewer, "getJobPositions", positions::look)
             .says("jobs", "Get how far a job's streams are: cursors, splits with their positions and lag, event time")
             .with(&[JOB])
+            .also(&[409, 422, 429])
             .gives::<weir_control::positions::JobPositions>(),
         get("/api/v1/jobs/{job_id}/versions", Viewer, "listJobVersions", jobs::versions)
             .says("jobs", "List the kept versions of a job's spec, newest first")

@@ -3053,7 +3053,7 @@ export interface components {
              */
             lag_rows?: number | null;
             /** @description The connector's own position (an offset, an id); null: nothing is durable yet. */
-            position: Record<string, never>;
+            position?: unknown;
             /**
              * Format: int64
              * @description Rows read from it since the run began, dead letters included.
@@ -5111,6 +5111,9 @@ export interface operations {
             401: components["responses"]["Problem401"];
             403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
             503: components["responses"]["Problem503"];
             default: components["responses"]["Problem"];
         };

@@ -270,7 +270,7 @@ mod tests {
         assert!(line.message.len() <= MAX_LOG_BYTES && !line.message.contains('\x1b') && line.event.is_none());
         let counts = said(r#"{"event":"progress","stream":"a\u001bb\nc","rows_read":-5,"rows_written":"many"}"#, Pipe::Output);
         assert!(matches!(counts, Said::Counts(c) if c.name == "ab c" && c.rows_read == 0 && c.rows_written == 0));
-        let edge = r#"{"from":"a","to":"b","rows":1}"#;
+        let edge = r#"{"from":"a\u001b","to":"b","rows":1}"#;
         let many = format!(r#"{{"event":"progress","stream":"s","edges":[{}],"nodes":7}}"#, vec![edge; 5_000].join(","));
         let Said::Counts(counts) = said(&many, Pipe::Output) else { panic!("no counts") };
         assert_eq!((counts.edges.len(), counts.edges[0].from.as_str(), counts.nodes.len()), (MOST_PARTS, "a", 0));

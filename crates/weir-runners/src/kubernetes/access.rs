@@ -133,7 +133,7 @@ mod tests {
         for (change, says) in [
             (("current-context: a", "current-context: b"), "neither token"),
             (("current-context: a", "current-context: x"), "no `x` among its contexts"),
-            (("UEVN", "%"), "not base64"),
+            (("UEVN", "'%'"), "not base64"),
             (("    certificate-authority-data: UEVN", "    insecure-skip-tls-verify: true"), "must be verified"),
         ] {
             let why = Access::parse(&CONFIG.replace(change.0, change.1), Path::new("."), None).unwrap_err();
