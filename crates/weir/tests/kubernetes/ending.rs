@@ -61,9 +61,14 @@ async fn a_run_that_fails_fails_with_the_reason_of_the_engine() {
         error["code"].as_str().unwrap().starts_with("WEIR-FILE-") || error["message"].as_str().unwrap().contains("missing.csv"),
         "{error}"
     );
-    let jobs = scene.jobs();
-    let job = jobs.iter().find(|job| job["metadata"]["labels"]["weir.dev/run"] == run.id.as_str()).unwrap();
-    assert_eq!(job["status"]["failed"], json!(1), "Kubernetes knows that it failed: {job:#?}");
+    // The run has ended when its Pod has; the controller counts it a moment later.
+    let failed = |job: &serde_json::Value| {
+        job["metadata"]["labels"]["weir.dev/run"] == run.id.as_str() && job["status"]["failed"] == json!(1)
+    };
+    weir_testkit::wait_until("Kubernetes knows that it failed", std::time::Duration::from_secs(20), || {
+        scene.jobs().iter().any(failed)
+    })
+    .unwrap();
     let wrong = scene.stage.ended(&wrong.id).await;
     assert_eq!((wrong.status, &wrong.error.unwrap()["code"]), (RunStatus::Failed, &json!("WEIR-WORKER-015")));
 }

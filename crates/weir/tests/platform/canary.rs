@@ -192,6 +192,12 @@ fn ask_everything(program: &Program) -> usize {
             assert!(!values.is_empty(), "there is no {name} to ask for");
             paths = paths.iter().flat_map(|path| values.iter().map(move |value| path.replace(name, value))).collect();
         }
+        if route.ends_with("/{letter}") {
+            // Each letter of each job; they are numbered.
+            let numbers = |of: &str| list(of).iter().map(|letter| letter["id"].to_string()).collect::<Vec<_>>();
+            let lists = paths.iter().map(|path| path.replace("/{letter}", ""));
+            paths = lists.flat_map(|of| numbers(&of).into_iter().map(move |number| format!("{of}/{number}"))).collect();
+        }
         for path in paths {
             let path = path.replace("{version}", "1");
             let query = if route.ends_with("preview") { "?cron=0%200%20*%20*%20*" } else { "" };
