@@ -7,8 +7,8 @@ parquet   records of 1 KB JSON that wait in a topic into Parquet files (snappy, 
           of the same topic. Beside its wall time stands the rate that it reports itself, which leaves out its start.
 kafka     the same records into another topic, in transactions, against `rdkafka_performance` as a producer of as many records of that size; nobody
           compresses, because that program's records are all the same byte.
-window    a count by key over tumbling seconds of event time, a million keys, a million records to the second; both sides throw the results away after counting
-          them. Weir once on Kafka (its JSON included) and once on Parquet files of the same rows, where the source costs little.
+window    a count by key over tumbling seconds of event time, a million keys, a million records to the second; both sides read the records as JSON out of
+          Kafka and throw the results away.
 latency   so many records a second for so long: from the producer's clock to the moment a reader has them out of the target topic, measured by
           `rdkafka_performance -l` on both sides; without Weir between them (the floor), at least once, and in transactions (`read_committed`).
 
@@ -93,14 +93,7 @@ for i in range(count):
     if i % 10000 == 0: producer.poll(0)
 producer.flush()
 """
-ROWS = """
-import sys, pyarrow, pyarrow.parquet
-folder, count = sys.argv[1], int(sys.argv[2])
-for part in range(2):
-    k = pyarrow.array((i * 7368787 % 1000000 for i in range(part, count, 2)), pyarrow.int64())
-    at = pyarrow.array((1795305600000 + i // 1000 for i in range(part, count, 2)), pyarrow.timestamp('ms'))
-    pyarrow.parquet.write_table(pyarrow.table({'k': k, 'at': at}), f'{folder}/part-{part}.parquet', row_group_size=100000)
-"""
+
 
 
 def say(text):
@@ -242,21 +235,17 @@ def window(broker, work, args):
     """A million keys, a second at a time."""
     topic, count, figures = broker.topic("clicks", 2), args.records * 3, {}
     python(CLICKS, topic, count, BROKER)
-    folder = fresh(work / "clicks")
-    folder.mkdir()
-    python(ROWS, folder, count)
 
     def keep(name, figure):
         figure["records_per_s"] = round(count / figure["wall_s"])
         figures.setdefault(name, []).append(figure)
         say(f"  window   {name:20} {figure['wall_s']:7.2f} s  {figure['records_per_s']:9} records/s  cpu {figure['cpu_s']:6.2f} s  {figure['rss_mb']:6.0f} MB")
 
-    sources = {"weir, kafka": f"kafka: {{bootstrap_servers: '{BROKER}', topic: {topic}, columns: {{k: bigint, at: timestamp}}, only_columns: true, event_time: {{column: at, max_lateness_ms: 0}}}}",
-               "weir, parquet": f"file: {{path: '{folder}/*.parquet', event_time: {{column: at, max_lateness_ms: 0}}}}"}
+    source = f"kafka: {{bootstrap_servers: '{BROKER}', topic: {topic}, columns: {{k: bigint, at: timestamp}}, only_columns: true, event_time: {{column: at, max_lateness_ms: 0}}}}"
+    counts = "window: {tumble: 1s, on: at, group_by: [k], select: {n: count(*)}}"
     for rep in range(args.reps):
-        for name, of in sources.items():
-            text = f"sources: {{clicks: {{{of}}}}}\ntransforms: {{counts: {{input: clicks, window: {{tumble: 1s, on: at, group_by: [k], select: {{n: count(*)}}}}}}}}\nsinks: {{out: {{input: counts, discard: {{}}}}}}\n"
-            keep(name, measure(pipeline(work, f"window_{len(figures)}_{rep}", text) + ["--until-caught-up"]))
+        text = f"sources: {{clicks: {{{source}}}}}\ntransforms: {{counts: {{input: clicks, {counts}}}}}\nsinks: {{out: {{input: counts, discard: {{}}}}}}\n"
+        keep("weir", measure(pipeline(work, f"window_{rep}", text) + ["--until-caught-up"]))
     if "flink" in args.peers:
         with Flink(work / "flink") as cluster:
             cluster.statement(f"CREATE TABLE clicks (k BIGINT, `at` TIMESTAMP(3), WATERMARK FOR `at` AS `at`) WITH ('connector'='kafka','topic'='{topic}','properties.bootstrap.servers'='{BROKER}','format'='json',"
