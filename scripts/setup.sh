@@ -38,7 +38,7 @@ if [ "$want" = test ]; then
   have protoc || missing+=(protobuf-compiler)
   # The web pages are built with Node.js and tested in a real browser.
   have chromium || lean+=(chromium)
-  if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ] || [ ! -d "$cache/kubernetes-1.36.3" ]; } && ! have go; then missing+=(golang-go); fi
+  if { [ ! -x "$cache/minio/minio" ] || [ ! -x "$cache/vault/vault" ]; } && ! have go; then missing+=(golang-go); fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || { echo "setup: please install: ${missing[*]}" >&2; exit 1; }

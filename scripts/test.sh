@@ -29,7 +29,7 @@ cargo check --workspace --locked --quiet
 step "house rules"
 cargo xtask lint
 step "services"
-for service in minio vault otel-collector ignite kafka schema-registry pulsar mariadb mysql; do cargo xtask service install "$service"; done
+for service in minio vault otel-collector ignite kafka schema-registry pulsar mariadb mysql seatunnel flink-cluster; do cargo xtask service install "$service"; done
 step "tests of the web pages"
 cargo xtask web test
 step "tests"
