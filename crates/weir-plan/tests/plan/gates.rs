@@ -71,8 +71,7 @@ async fn a_tree_counts_each_branch_once_and_a_dead_row_once_however_many_sinks_l
 
 #[tokio::test]
 async fn a_stream_with_windows_counts_before_between_and_behind_its_operators() {
-    let time: ArrayRef =
-        Arc::new(TimestampMillisecondArray::from(vec![Some(1_000), Some(2_000), Some(12_000), Some(13_000)]));
+    let time: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(1_000), Some(2_000), Some(12_000), Some(13_000)]));
     let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 4, 0]));
     let batch = RecordBatch::try_from_iter_with_nullable([("ts", time, true), ("n", n, true)]).unwrap();
     let plan = Bench::default()
