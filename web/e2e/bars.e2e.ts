@@ -1,4 +1,6 @@
-// What must be quick: the first load, ten thousand pipelines, a run that says a thousand things a second.
+// What must be quick: the first load, ten thousand pipelines, a run that says a thousand things a second. That all of it arrives is tested always; how long it takes is told, and
+// held to the bars by `cargo xtask web bars`, which is for a machine that does nothing else.
+import { writeFile } from 'node:fs/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { settled, startBrowser, visit } from './browser';
@@ -7,12 +9,24 @@ import { type Program, startProgram } from './program';
 let browser: Browser;
 let program: Program;
 
+/** The file that keeps the figures; without it they are only told. */
+const KEPT = process.env.WEIR_BARS;
+const figures: { what: string; value: number; unit: string; must_be_below: number }[] = [];
+
+function bar(what: string, value: number, unit: string, below: number) {
+  figures.push({ what, value: Number(value.toFixed(2)), unit, must_be_below: below });
+  console.log(`${what}: ${value.toFixed(1)} ${unit}`);
+  expect(value, `${what}: nothing was measured`).toBeGreaterThan(0);
+  if (KEPT) expect(value, what).toBeLessThan(below);
+}
+
 beforeAll(async () => {
   [browser, program] = await Promise.all([startBrowser(), startProgram()]);
 });
 afterAll(async () => {
   await browser?.close();
   await program?.stop();
+  if (KEPT) await writeFile(KEPT, JSON.stringify(figures, null, 2));
 });
 
 /**
@@ -40,8 +54,8 @@ it('the first load is there within a second', async () => {
     took.push(await page.evaluate(() => performance.now()));
     await end();
   }
-  // The best of three: the machine may be busy with other things.
-  expect(Math.min(...took), `${took.join(', ')} ms`).toBeLessThan(1_000);
+  took.sort((a, b) => a - b);
+  bar('first load of the overview, cold, until it can be used, median of three', took[1] ?? Number.NaN, 'ms', 1_000);
 });
 
 it('ten thousand pipelines are listed, found and scrolled at sixty frames', async () => {
@@ -88,9 +102,8 @@ it('ten thousand pipelines are listed, found and scrolled at sixty frames', asyn
   // A frame of sixty a second is 16.7 ms. Between frames other programs may have the core; the work itself is the page's.
   const work = ((await busy()) / 120) * 1_000;
   const typical = frames[Math.floor(frames.length / 2)] ?? Number.NaN;
-  expect(work, 'a page that does nothing was measured').toBeGreaterThan(0.1);
-  expect(work, `${work.toFixed(1)} ms of work for a frame; half of the frames came within ${typical.toFixed(1)} ms`).toBeLessThan(16.7);
-  console.log(`scrolling: ${work.toFixed(1)} ms of work for a frame, the median frame after ${typical.toFixed(1)} ms`);
+  bar('scrolling 10,000 pipelines, work for a frame', work, 'ms', 16.7);
+  bar('scrolling 10,000 pipelines, time between frames, median', typical, 'ms', 17.5);
   expect(await page.getByRole('row').count()).toBeLessThan(120);
   await page.getByLabel('Search pipelines').fill('number 9876');
   await page.getByRole('link', { name: 'pipeline number 9876' }).waitFor();
@@ -130,11 +143,10 @@ it('a run that says a thousand things a second leaves the page at rest', async (
   await page.getByText(/line \d{3,} of a run/).first().waitFor();
   const [busy, begin] = [await meter(page), Date.now()];
   await page.waitForFunction((from) => performance.now() > from + 5_000, await page.evaluate(() => performance.now()), { polling: 1_000 });
-  const part = await busy();
-  const share = part / ((Date.now() - begin) / 1_000);
-  expect(part, 'a page that does nothing was measured').toBeGreaterThan(0.005);
-  expect(share, `${(share * 100).toFixed(1)} % of a core`).toBeLessThan(0.1);
-  console.log(`a thousand lines a second: ${(share * 100).toFixed(1)} % of a core`);
+  bar('a thousand lines of a log a second', ((await busy()) / ((Date.now() - begin) / 1_000)) * 100, '% of a core', 10);
+  // It kept up: what is shown is what came seconds after the beginning, and the page holds only what is seen.
+  await page.getByText(/line \d{4,} of a run/).first().waitFor();
+  expect(await page.getByText(/line \d+ of a run/).count()).toBeLessThan(200);
   await end();
 });
 
@@ -173,10 +185,8 @@ it('edges that change twenty times a second leave the page at rest', async () =>
   await page.getByText(/[\d,]+ · [\d.,]+ ?k?\/s/).first().waitFor();
   const [busy, begin] = [await meter(page), Date.now()];
   await page.waitForFunction((from) => performance.now() > from + 5_000, await page.evaluate(() => performance.now()), { polling: 1_000 });
-  const part = await busy();
-  const share = part / ((Date.now() - begin) / 1_000);
-  expect(part, 'a page that does nothing was measured').toBeGreaterThan(0.005);
-  expect(share, `${(share * 100).toFixed(1)} % of a core`).toBeLessThan(0.1);
-  console.log(`eleven edges, twenty times a second: ${(share * 100).toFixed(1)} % of a core`);
+  bar('eleven edges that change twenty times a second', ((await busy()) / ((Date.now() - begin) / 1_000)) * 100, '% of a core', 10);
+  // What was said is on the edges.
+  await page.getByText(/^[5-9],\d{3} · [\d,]+\/s$/).first().waitFor();
   await end();
 });

@@ -7,10 +7,11 @@ use serde_json::json;
 
 /// The `weir` to test: the one that is named, else the one beside this program.
 pub fn program(named: Option<&Path>) -> Result<PathBuf> {
-    match named {
-        Some(path) => path.canonicalize().with_context(|| format!("no program at {}", path.display())),
-        None => Ok(std::env::current_exe()?.with_file_name("weir")),
-    }
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("weir"),
+    };
+    path.canonicalize().with_context(|| format!("no program at {}: `cargo build` makes it", path.display()))
 }
 
 /// Writes `NAME-TIME.json`.

@@ -8,6 +8,8 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::results;
+
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,6 +29,15 @@ enum Action {
         #[arg(last = true)]
         only: Vec<String>,
     },
+    /// Measures the pages (first load, scrolling, live runs) and holds them to their bars; for a machine that does nothing else
+    Bars {
+        /// The program; by default the one beside this one
+        #[arg(long, env = "WEIR_PROGRAM")]
+        program: Option<PathBuf>,
+        /// Where the result is kept
+        #[arg(long, default_value = "bench/results")]
+        results: PathBuf,
+    },
 }
 
 /// What the pages are made of, in `web`.
@@ -41,6 +52,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.action {
         Action::Build => build(&web)?,
         Action::Test { program, only } => test(&web, program, &only)?,
+        Action::Bars { program, results } => bars(&web, program, &results)?,
     }
     println!("web: done in {:.1} s", begin.elapsed().as_secs_f32());
     Ok(())
@@ -82,11 +94,7 @@ fn install(web: &Path) -> Result<()> {
 }
 
 fn test(web: &Path, program: Option<PathBuf>, only: &[String]) -> Result<()> {
-    let program = match program {
-        Some(program) => program,
-        None => std::env::current_exe()?.with_file_name("weir"),
-    };
-    ensure!(program.is_file(), "there is no {}: `cargo build` makes it", program.display());
+    let program = results::program(program.as_deref())?;
     build(web)?;
     install(web)?;
     if only.is_empty() {
@@ -94,9 +102,27 @@ fn test(web: &Path, program: Option<PathBuf>, only: &[String]) -> Result<()> {
             npm(web, &["run", "--silent", script])?;
         }
     }
+    done(end_to_end(web, &program).args(only))
+}
+
+/// The result is kept also when a bar is missed.
+fn bars(web: &Path, program: Option<PathBuf>, results: &Path) -> Result<()> {
+    let program = results::program(program.as_deref())?;
+    build(web)?;
+    install(web)?;
+    let folder = tempfile::tempdir()?;
+    let figures = folder.path().join("figures.json");
+    let met = done(end_to_end(web, &program).arg("bars").env("WEIR_BARS", &figures));
+    let figures: serde_json::Value = serde_json::from_slice(&fs::read(&figures).context("nothing was measured")?)?;
+    let file = results::keep(results, "web", &program, &serde_json::json!({ "figures": figures }))?;
+    println!("{}", file.display());
+    met
+}
+
+fn end_to_end(web: &Path, program: &Path) -> Command {
     let mut command = Command::new("npm");
-    command.args(["run", "--silent", "e2e", "--"]).args(only).current_dir(web).env("WEIR_PROGRAM", program.canonicalize()?);
-    done(&mut command)
+    command.args(["run", "--silent", "e2e", "--"]).current_dir(web).env("WEIR_PROGRAM", program);
+    command
 }
 
 /// When a file or anything below a folder was changed last.

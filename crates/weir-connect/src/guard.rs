@@ -123,6 +123,19 @@ impl Guard {
         if self.egress.is_open() { Ok(()) } else { self.egress.permit_url(url) }
     }
 
+    /// Whether a request may go to a URL. Hosts that are written as addresses are never resolved by a client, so they are asked for here; it also says
+    /// properly what a resolver could only say as a failed connection. A name that does not resolve is the client's to report.
+    pub async fn permit_request(&self, url: &Url) -> Result<()> {
+        if self.egress.is_open() {
+            return Ok(());
+        }
+        self.permit_url(url)?;
+        match (url.host_str(), url.port_or_known_default()) {
+            (Some(host), Some(port)) => self.resolve(host, port).await.map_or(Ok(()), |found| found.map(|_| ())),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a port may be opened to receive on. Where the platform has a policy, only on an address of the machine or of a private network
     /// that the policy allows with its port.
     pub fn permit_listen(&self, address: SocketAddr) -> Result<()> {

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::Url;
 use weir_connect::guard;
-use weir_error::Result;
 
 /// Gives out only addresses that may be connected to; reqwest connects to these and asks nobody else.
 struct GuardedNames;
@@ -20,27 +18,13 @@ impl Resolve for GuardedNames {
     }
 }
 
-/// A client builder that obeys the guard. Hosts that are written as addresses are never resolved: [`permit`] must be asked for every URL.
+/// A client builder that obeys the guard. Hosts that are written as addresses are never resolved: [`guard::Guard::permit_request`] must be asked for every URL.
 pub(crate) fn client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     if guard::current().is_open() {
         return builder;
     }
     // A proxy would connect in our place, to wherever it is told.
     builder.no_proxy().redirect(reqwest::redirect::Policy::none()).dns_resolver(Arc::new(GuardedNames))
-}
-
-/// Whether a request may go to a URL: also says properly what the resolver could only say as a failed connection.
-pub(crate) async fn permit(url: &Url) -> Result<()> {
-    let guard = guard::current();
-    if guard.is_open() {
-        return Ok(());
-    }
-    guard.permit_url(url)?;
-    match (url.host_str(), url.port_or_known_default()) {
-        // A name that does not resolve is the client's to report.
-        (Some(host), Some(port)) => guard.resolve(host, port).await.map_or(Ok(()), |found| found.map(|_| ())),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

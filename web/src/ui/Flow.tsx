@@ -55,7 +55,8 @@ export default function Flow({ label, boxes, lines }: GraphProps) {
     id: `${index}`,
     source: line.from,
     target: line.to,
-    animated: line.busy ?? false,
+    // Not the library's moving dashes: they keep a core at work sixty times a second.
+    ...(line.busy ? { className: classes.busy } : {}),
     markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14 },
     focusable: false,
     ...(line.label === undefined ? {} : { label: line.label }),

@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
-use weir_connect::{Error, Kind, Result, Secret};
+use weir_connect::{Error, Kind, Result, Secret, guard};
 use weir_error::veil;
 
 use super::client::{read_body, shown, snippet, transport};
@@ -122,7 +122,7 @@ impl Authenticator {
 async fn fetch(http: &reqwest::Client, oauth: &ClientCredentials) -> Result<Token> {
     let url = Url::parse(&oauth.token_url).map_err(|error| spec("`token_url` is not an address").because(error))?;
     let place = shown(&url, None);
-    crate::guarded::permit(&url).await.map_err(|error| error.at(place.clone()))?;
+    guard::current().permit_request(&url).await.map_err(|error| error.at(place.clone()))?;
     let mut form = vec![("grant_type", "client_credentials")];
     form.extend(oauth.scope.as_deref().map(|scope| ("scope", scope)));
     let mut request = http.post(url).header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/x-www-form-urlencoded");

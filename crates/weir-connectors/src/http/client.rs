@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, H
 use reqwest::{Method, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
-use weir_connect::{Error, Kind, Result, Retry};
+use weir_connect::{Error, Kind, Result, Retry, guard};
 use weir_error::veil;
 
 use super::auth::{Authenticator, header, header_name};
@@ -123,7 +123,7 @@ impl Client {
             let bytes = if pem.contains("-----BEGIN") {
                 pem.clone().into_bytes()
             } else {
-                let path = weir_connect::guard::current().file(std::path::Path::new(pem))?;
+                let path = guard::current().file(std::path::Path::new(pem))?;
                 std::fs::read(path).map_err(|error| Error::from(error).at(pem.clone()))?
             };
             let certificates =
@@ -269,7 +269,7 @@ impl Client {
                 builder = builder.header(CONTENT_TYPE, *media_type).body(bytes.clone());
             }
             let place = self.shown(&url);
-            crate::guarded::permit(&url).await.map_err(|error| error.at(place.clone()))?;
+            guard::current().permit_request(&url).await.map_err(|error| error.at(place.clone()))?;
             let response = match builder.send().await {
                 Ok(response) => response,
                 Err(error) => {

@@ -4,7 +4,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
-use weir_connect::{Error, Kind, Result};
+use weir_connect::{Error, Kind, Result, guard};
 
 use super::client::Address;
 use super::errors::unreachable;
@@ -44,7 +44,7 @@ impl Admin {
             .pop_if_empty()
             .extend(["admin", "v2"])
             .extend(path);
-        guarded::permit(&url).await.map_err(|error| error.at(place.clone()))?;
+        guard::current().permit_request(&url).await.map_err(|error| error.at(place.clone()))?;
         let mut request = self.http.request(method, url);
         if let Some(authorization) = &self.authorization {
             request = request.header(reqwest::header::AUTHORIZATION, authorization);

@@ -7,7 +7,7 @@ use chrono::Utc;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 use url::Url;
-use weir_connect::{Error, Kind, Result, Retry};
+use weir_connect::{Error, Kind, Result, Retry, guard};
 
 use super::config::{ConnectionOptions, wrong};
 use crate::http::client::{header_map, shown};
@@ -44,7 +44,7 @@ impl Target {
             let bytes = if pem.contains("-----BEGIN") {
                 pem.clone().into_bytes()
             } else {
-                let path = weir_connect::guard::current().file(Path::new(pem))?;
+                let path = guard::current().file(Path::new(pem))?;
                 std::fs::read(path).map_err(|error| Error::from(error).at(pem.clone()))?
             };
             let not_pem = |error| wrong("`ca_cert` is not PEM", "give PEM text or a PEM file").because(error);
@@ -77,7 +77,7 @@ impl Target {
 
     /// Asks for the events behind one.
     pub async fn ask(&self, last_id: Option<&[u8]>) -> Result<Response> {
-        crate::guarded::permit(&self.url).await.map_err(|error| error.at(self.place()))?;
+        guard::current().permit_request(&self.url).await.map_err(|error| error.at(self.place()))?;
         let mut headers = self.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

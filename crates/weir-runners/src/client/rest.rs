@@ -103,7 +103,7 @@ impl Rest {
     /// that the API cannot answer just now (502, 503, 504).
     pub async fn call(&self, method: Method, path: &[&str], query: &[(&str, &str)], body: Option<&Value>) -> Result<Answer> {
         let url = self.url(path, query)?;
-        permit(&url).await?;
+        guard::current().permit_request(&url).await?;
         let mut request = self.http.request(method, url);
         match &self.login {
             Some(Login::Basic(user, password)) => request = request.basic_auth(user, Some(password.expose())),
@@ -173,19 +173,6 @@ impl Rest {
         Error::new("WEIR-LAUNCH-004", Kind::Unsupported, format!("{} {what}", self.engine))
             .at(self.place())
             .because(format!("HTTP {}: {said}", answer.status))
-    }
-}
-
-/// Hosts that are written as addresses are never resolved, so they are asked for here.
-pub(crate) async fn permit(url: &Url) -> Result<()> {
-    let guard = guard::current();
-    if guard.is_open() {
-        return Ok(());
-    }
-    guard.permit_url(url)?;
-    match (url.host_str(), url.port_or_known_default()) {
-        (Some(host), Some(port)) => guard.resolve(host, port).await.map_or(Ok(()), |found| found.map(|_| ())),
-        _ => Ok(()),
     }
 }
 

@@ -12,10 +12,11 @@ use futures::stream::BoxStream;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
+use weir_connect::guard;
 use weir_error::{Error, Kind, Result};
 
 use super::access::{Access, Login};
-use crate::client::rest::{GuardedNames, permit};
+use crate::client::rest::GuardedNames;
 
 /// No answer that we ask for is larger; logs are streams.
 const LARGEST_ANSWER_BYTES: usize = 16 << 20;
@@ -194,7 +195,7 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        permit(&url).await?;
+        guard::current().permit_request(&url).await?;
         let follows = path.sub == Some("log");
         let mut request = self.http.request(method, url);
         request = match &self.login {

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
-use weir_connect::{Error, Kind, Result, Secret};
+use weir_connect::{Error, Kind, Result, Secret, guard};
 use weir_formats::registered::{SchemaKind, SchemaText};
 
 use super::super::config::wrong;
@@ -292,7 +292,7 @@ impl Registry {
             }
             Err(()) => return Err(wrong("`url` of `registry` is no address of HTTP", "`https://registry:8081`")),
         }
-        crate::guarded::permit(&url).await?;
+        guard::current().permit_request(&url).await?;
         let mut request = self.http.request(method, url).header("Accept", MEDIA_TYPE);
         if let Some((user, password)) = &self.user {
             request = request.basic_auth(user, Some(password.expose()));
