@@ -48,7 +48,7 @@ it('the first load is there within a second', async () => {
   const took: number[] = [];
   for (let round = 0; round < 3; round++) {
     // A new context has an empty cache.
-    const { page, end } = await visit(browser, program.url, { token: program.token });
+    const { page, end } = await visit(browser, program.url, { token: program.token, cold: true });
     await page.goto('/', { waitUntil: 'commit' });
     await page.getByRole('link', { name: 'To the pipelines' }).waitFor();
     took.push(await page.evaluate(() => performance.now()));
@@ -59,7 +59,7 @@ it('the first load is there within a second', async () => {
 });
 
 it('ten thousand pipelines are listed, found and scrolled at sixty frames', async () => {
-  const { page, end } = await visit(browser, program.url, { token: program.token });
+  const { page, end } = await visit(browser, program.url, { token: program.token, cold: true });
   const at = '2026-11-22T10:00:00Z';
   const all = Array.from({ length: 10_000 }, (_, index) => ({
     id: `job-${index}`,
@@ -114,7 +114,7 @@ it('ten thousand pipelines are listed, found and scrolled at sixty frames', asyn
 it('a run that says a thousand things a second leaves the page at rest', async () => {
   const run = { id: 'busy', job_id: 'j', job_name: 'busy', job_version: 1, status: 'running', trigger: { kind: 'manual' }, attempt: 1, cancel_requested: false, queued_at: new Date().toISOString(), started_at: new Date().toISOString(), streams: [] };
   // The page's own fetch gives a stream of ours: a thousand lines a second, in twenty pieces.
-  const { page, context, end } = await visit(browser, program.url, { token: program.token });
+  const { page, context, end } = await visit(browser, program.url, { token: program.token, cold: true });
   await context.addInitScript(() => {
     const real = window.fetch;
     window.fetch = (input, init) => {
@@ -152,7 +152,7 @@ it('a run that says a thousand things a second leaves the page at rest', async (
 
 it('edges that change twenty times a second leave the page at rest', async () => {
   const run = { id: 'edges', job_id: 'j', job_name: 'edges', job_version: 1, status: 'running', trigger: { kind: 'manual' }, attempt: 1, cancel_requested: false, queued_at: new Date().toISOString(), started_at: new Date().toISOString(), streams: [] };
-  const { page, context, end } = await visit(browser, program.url, { token: program.token });
+  const { page, context, end } = await visit(browser, program.url, { token: program.token, cold: true });
   await context.addInitScript(() => {
     const real = window.fetch;
     const nodes = Array.from({ length: 12 }, (_, at) => `node ${at}`);

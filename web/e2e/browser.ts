@@ -8,7 +8,7 @@ import { expect } from 'vitest';
 
 const CANDIDATES = [process.env.WEIR_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const PICTURES = fileURLToPath(new URL('../../docs/images/ui/', import.meta.url));
-const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export async function startBrowser(): Promise<Browser> {
   const executablePath = CANDIDATES.find((path) => path !== undefined && existsSync(path));
@@ -29,14 +29,34 @@ export interface Look {
   width?: number;
   height?: number;
   dark?: boolean;
+  /** Nothing is in the cache yet. */
+  cold?: boolean;
+}
+
+async function newContext(browser: Browser, url: string): Promise<BrowserContext> {
+  const context = await browser.newContext({ baseURL: url, reducedMotion: 'reduce', timezoneId: 'UTC', locale: 'en-GB' });
+  if (process.env.WEIR_PAGES === 'dist') await fromDist(context);
+  return context;
+}
+
+/** By server: what was loaded once is in the cache of the next visit, as with a person. Nothing else is left of a visit. */
+const contexts = new WeakMap<Browser, Map<string, Promise<BrowserContext>>>();
+
+function warm(browser: Browser, url: string): Promise<BrowserContext> {
+  const known = contexts.get(browser) ?? new Map<string, Promise<BrowserContext>>();
+  contexts.set(browser, known);
+  const context = known.get(url) ?? newContext(browser, url);
+  known.set(url, context);
+  return context;
 }
 
 /** A page of a person who is signed in (with a token) or not. */
-export async function visit(browser: Browser, url: string, { token, width = 1280, height = 800, dark = false }: Look = {}): Promise<Visit> {
-  const context = await browser.newContext({ baseURL: url, viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', timezoneId: 'UTC', locale: 'en-GB' });
-  if (token !== undefined) await context.addInitScript((secret) => sessionStorage.setItem('weir.token', secret), token);
-  if (process.env.WEIR_PAGES === 'dist') await fromDist(context);
+export async function visit(browser: Browser, url: string, { token, width = 1280, height = 800, dark = false, cold = false }: Look = {}): Promise<Visit> {
+  const context = await (cold ? newContext(browser, url) : warm(browser, url));
   const page = await context.newPage();
+  await page.setViewportSize({ width, height });
+  await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
+  if (token !== undefined) await page.addInitScript((secret) => sessionStorage.setItem('weir.token', secret), token);
   page.setDefaultTimeout(20_000);
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(`error: ${error.message}`));
@@ -53,10 +73,17 @@ export async function visit(browser: Browser, url: string, { token, width = 1280
     context,
     complaints,
     async end() {
-      await context.close();
+      if (cold) await context.close();
+      else await leave(page);
       expect(complaints).toEqual([]);
     },
   };
+}
+
+/** Closes a page; what it has kept in the browser goes with it. */
+async function leave(page: Page) {
+  if (page.url().startsWith('http')) await page.evaluate(() => localStorage.clear());
+  await page.close();
 }
 
 const MEDIA: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -79,8 +106,8 @@ interface Violation {
 
 /** No serious or critical finding of axe on the page as it is. */
 export async function accessible(page: Page, about: string) {
-  // As the browser's own tools do it, past the page's policy: axe is no part of the page.
-  await page.evaluate(await readFile(AXE, 'utf8'));
+  // As the browser's own tools do it, past the page's policy: axe is no part of the page. Once for a page as it was loaded.
+  if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(await axe);
   const found = await page.evaluate(async () => {
     const { axe } = window as unknown as { axe: { run(context: Document, options: object): Promise<{ violations: unknown[] }> } };
     return (await axe.run(document, { resultTypes: ['violations'] })).violations;
@@ -93,6 +120,15 @@ export async function accessible(page: Page, about: string) {
 export async function fits(page: Page, about: string) {
   const [whole, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
   expect(whole, `${about} is wider than the window`).toBeLessThanOrEqual(window ?? 0);
+}
+
+/** The same on a phone and on a desk; it is loaded once. */
+export async function fitsWideAndNarrow(page: Page, about: string) {
+  for (const width of [320, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    await settled(page);
+    await fits(page, `${about} at ${width}`);
+  }
 }
 
 /** Waits until nothing is asked for and nothing says that it loads. */

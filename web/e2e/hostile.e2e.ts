@@ -1,7 +1,7 @@
 // Names that want to be more than names: on every page they are text, nothing runs, and the layout holds.
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { accessible, fits, settled, startBrowser, visit } from './browser';
+import { accessible, fitsWideAndNarrow, startBrowser, visit } from './browser';
 import { type Program, startProgram } from './program';
 import { copySpec, orders } from './stage';
 
@@ -34,18 +34,19 @@ afterAll(async () => {
   await program?.stop();
 });
 
-it.each([1280, 320])('at %i pixels', async (width) => {
-  const { page, end } = await visit(browser, program.url, { token: program.token, width });
+it('on every page, wide and narrow', async () => {
+  const { page, end } = await visit(browser, program.url, { token: program.token });
   const look = async (path: string) => {
     await page.goto(path);
     await page.getByRole('heading', { level: 1 }).waitFor();
-    await settled(page);
-    await fits(page, `${path} at ${width}`);
+    await fitsWideAndNarrow(page, path);
     expect(await page.evaluate(() => (window as unknown as { hit?: number }).hit), path).toBeUndefined();
     expect(await page.locator('img[src="x"], #root script').count(), path).toBe(0);
   };
   for (const path of ['/', '/pipelines', '/runs']) await look(path);
   await accessible(page, 'runs with hostile names');
+  await page.setViewportSize({ width: 320, height: 800 });
+  await accessible(page, 'runs with hostile names, narrow');
   for (const { job, run } of made) {
     for (const path of [`/pipelines/${job}`, `/runs/${run}`]) await look(path);
   }

@@ -5,6 +5,7 @@ import { accessible, settled, startBrowser, visit } from './browser';
 import { lookAt } from './looks';
 import { type Program, startProgram } from './program';
 import { furnish } from './stage';
+import { loadsAndFails } from './states';
 
 let browser: Browser;
 let program: Program;
@@ -70,29 +71,7 @@ describe('states', () => {
   });
 
   it.each(['/', '/pipelines', '/runs', '/pipelines/ID', '/runs/RUN'])('loading and failing: %s', async (path) => {
-    const at = path.replace('ID', stage.shop).replace('RUN', stage.second.id);
-    const { page, end } = await visit(browser, program.url, { token: program.token });
-    let go = () => {};
-    const held = new Promise<void>((resolve) => (go = resolve));
-    const problem = { type: 'about:blank', title: 'Service Unavailable', status: 503, detail: 'the database does not answer', code: 'WEIR-API-041', hint: 'try again in a moment', instance: 'x' };
-    let broken = true;
-    await page.route(/\/api\/v1\/(?!me$)/, async (route) => {
-      await held;
-      if (broken) await route.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify(problem) });
-      else await route.continue();
-    });
-    await page.goto(at);
-    await page.getByRole('status').filter({ hasText: '…' }).first().waitFor();
-    await accessible(page, `loading ${path}`);
-    go();
-    await page.getByRole('alert').first().waitFor();
-    expect(await page.getByRole('alert').first().textContent()).toContain('the database does not answer');
-    await accessible(page, `failing ${path}`);
-    broken = false;
-    await page.getByRole('button', { name: 'Try again' }).first().click();
-    await page.getByRole('alert').first().waitFor({ state: 'detached' });
-    await settled(page);
-    await end();
+    await loadsAndFails(browser, program.url, program.token, path.replace('ID', stage.shop).replace('RUN', stage.second.id));
   });
 
   it('forbidden: a role that may not is told so, and is offered only what it may do', async () => {

@@ -36,7 +36,11 @@ const CURSOR: Param = Param::query("cursor", Shape::Text { max: 2000 }, "`next_c
 const AFTER: Param =
     Param::query("after", Shape::Integer { min: 0, max: 9_007_199_254_740_991, default: None }, "Go on after this number.");
 const SINCE: Param = Param::query("since", Shape::Time, "Not older than this.");
-const RUN_SORT: Param = Param::query("sort", Shape::Word(RUN_ORDERS), "`queued_at`: oldest first; newest first if absent.");
+const RUN_SORT: Param = Param::query(
+    "sort",
+    Shape::Word(RUN_ORDERS),
+    "By what; `-`: the largest first. `-queued_at` if absent. Runs that have not begun, or for `duration` not ended, are the smallest.",
+);
 const JOB: Param = Param::id("job_id", "The job.");
 const JOB_FILTER: Param = Param::query("job_id", Shape::Id, "Only of this job.");
 const RUN: Param = Param::id("run_id", "The run.");
@@ -248,11 +252,11 @@ fn dead_letters_routes() -> Vec<Route> {
 fn runs_routes() -> Vec<Route> {
     vec![
         get("/api/v1/runs", Viewer, "listRuns", runs::list)
-            .says("runs", "List runs, newest first")
+            .says("runs", "List runs, newest first unless another order is asked for")
             .with(&[LIMIT, CURSOR, RUN_SORT, JOB_FILTER, RUN_STATUS, SINCE])
             .gives::<Page<runs::RunView>>(),
         get("/api/v1/jobs/{job_id}/runs", Viewer, "listRunsOfJob", runs::list_of_job)
-            .says("runs", "List a job's runs, newest first")
+            .says("runs", "List a job's runs, newest first unless another order is asked for")
             .with(&[JOB, LIMIT, CURSOR, RUN_SORT, RUN_STATUS, SINCE])
             .gives::<Page<runs::RunView>>(),
         get("/api/v1/runs/{run_id}", Viewer, "getRun", runs::get)

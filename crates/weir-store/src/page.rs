@@ -1,10 +1,12 @@
 //! Pages of listings by key, not by number: rows that come or go meanwhile neither repeat nor hide others.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use weir_error::{Error, Kind, Result};
 
-use crate::backend::{Row, Value};
+use crate::backend::{Columns, Row, Value};
 use crate::model::{Page, PageRequest};
 
 /// The most rows of a page.
@@ -12,6 +14,38 @@ const MOST: u32 = 500;
 
 /// Where the page before ended: the sort key and the id of its last row.
 pub(crate) type Key = (i64, String);
+
+/// What a listing is ordered by, as SQL.
+pub(crate) enum SortKey {
+    /// A number; the id comes after it.
+    Number(Cow<'static, str>),
+    /// A text that ends with the id.
+    Text(Cow<'static, str>),
+}
+
+impl SortKey {
+    pub(crate) fn number(sql: &'static str) -> Self {
+        Self::Number(Cow::Borrowed(sql))
+    }
+
+    pub(crate) fn text(sql: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(sql))
+    }
+
+    pub(crate) fn sql(&self) -> &str {
+        match self {
+            Self::Number(sql) | Self::Text(sql) => sql,
+        }
+    }
+
+    /// The key of a row whose columns are read up to it.
+    pub(crate) fn of(&self, columns: &mut Columns<'_>, id: &str) -> Result<Key> {
+        Ok(match self {
+            Self::Number(_) => (columns.int()?, id.to_owned()),
+            Self::Text(_) => (0, columns.text()?),
+        })
+    }
+}
 
 /// The page asked for, of one listing.
 pub(crate) struct Asked {
@@ -62,8 +96,17 @@ impl Asked {
         sql + &format!(" ORDER BY {name} LIMIT ${}", values.len())
     }
 
+    /// The same for a listing in an order that was asked for. Of a number the id breaks ties; a text is unique, its key is `(0, text)`.
+    pub(crate) fn sorted(&self, key: &SortKey, id: &str, descending: bool, values: &mut Vec<Value>) -> String {
+        match (key, descending) {
+            (SortKey::Number(key), true) => self.newest_first(key, id, values),
+            (SortKey::Number(key), false) => self.oldest_first(key, id, values),
+            (SortKey::Text(key), descending) => self.by_text(key, descending, values),
+        }
+    }
+
     /// The same for a listing by a text that is unique in it; its key is `(0, text)`.
-    pub(crate) fn by_text(&self, text: &str, descending: bool, values: &mut Vec<Value>) -> String {
+    fn by_text(&self, text: &str, descending: bool, values: &mut Vec<Value>) -> String {
         let (sign, order) = if descending { ("<", " DESC") } else { (">", "") };
         let mut sql = String::new();
         if let Some((_, last)) = &self.after {

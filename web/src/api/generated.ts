@@ -492,7 +492,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List a job's runs, newest first */
+        /** List a job's runs, newest first unless another order is asked for */
         get: operations["listRunsOfJob"];
         put?: never;
         post?: never;
@@ -750,7 +750,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List runs, newest first */
+        /** List runs, newest first unless another order is asked for */
         get: operations["listRuns"];
         put?: never;
         post?: never;
@@ -1786,6 +1786,34 @@ export interface components {
             /** @description `queued`. */
             status: string;
         };
+        /** @description What a run would take on the platform's own machines. What the sources do not tell is not guessed. */
+        Expected: {
+            /**
+             * Format: int64
+             * @description Bytes of all sources where they are kept, about; null: a source does not tell.
+             */
+            bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Cores that it is reckoned with.
+             */
+            cores: number;
+            /**
+             * Format: int64
+             * @description The memory budget of a run; what does not fit into it is spilled to disk.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Rows of all sources, about; null: a source does not tell.
+             */
+            rows?: number | null;
+            /**
+             * Format: double
+             * @description Seconds, from what one core was measured to do; null: neither rows nor bytes are known, or the pipeline has no end.
+             */
+            seconds?: number | null;
+        };
         /** @description A job whose newest run failed. */
         FailingJob: {
             /** @description The error's stable code. */
@@ -1937,6 +1965,8 @@ export interface components {
         };
         /** @description `GET /api/v1/monitoring/history`. */
         History: {
+            /** @description Jobs whose runs that ended in this time cost the most, the most first. */
+            costliest_jobs: components["schemas"]["JobCost"][];
             /**
              * Format: date-time
              * @description Where the first step begins.
@@ -2036,6 +2066,33 @@ export interface components {
         };
         /** @description A pipeline file in one of its forms, or an envelope with one as text; as YAML just as well as JSON. */
         JobBody: components["schemas"]["JobEnvelope"] | components["schemas"]["JobJson"] | components["schemas"]["PipelineFile"] | components["schemas"]["IngestionSpec"];
+        /** @description What a job's runs that ended in a time used. */
+        JobCost: {
+            /**
+             * Format: double
+             * @description Bytes out of the sources and to the targets.
+             */
+            bytes_moved: number;
+            /**
+             * Format: double
+             * @description Estimated cost.
+             */
+            cost_usd: number;
+            /**
+             * Format: double
+             * @description CPU time of their processes.
+             */
+            cpu_seconds: number;
+            /** @description The job. */
+            job_id: string;
+            /** @description Its name, also when it is deleted. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Runs that ended.
+             */
+            runs: number;
+        };
         /** @description A pipeline file as text, with what the platform adds to it. */
         JobEnvelope: {
             /** @description Names or ids of jobs that it waits for. */
@@ -2528,7 +2585,8 @@ export interface components {
             diagnostics: components["schemas"]["ProblemPart"][];
             /** @description Why there is no plan although the pipeline is right: code, message, cause, hint. */
             error?: Record<string, never> | null;
-            /** @description Flows, columns, guarantee and actions, as `weir plan --json` prints them; null where there is no plan. */
+            expected?: components["schemas"]["Expected"] | null;
+            /** @description Flows, columns, guarantee, actions and the recommended engine with its reasons, as `weir plan --json` prints them; null where there is no plan. */
             plan?: Record<string, never> | null;
             /** @description The same for people. */
             text?: string | null;
@@ -5269,8 +5327,8 @@ export interface operations {
                 limit?: number;
                 /** @description Not older than this. */
                 since?: string;
-                /** @description `queued_at`: oldest first; newest first if absent. */
-                sort?: "-queued_at" | "queued_at";
+                /** @description By what; `-`: the largest first. `-queued_at` if absent. Runs that have not begun, or for `duration` not ended, are the smallest. */
+                sort?: "-queued_at" | "queued_at" | "started_at" | "-started_at" | "duration" | "-duration" | "rows_written" | "-rows_written" | "status" | "-status" | "job_name" | "-job_name";
                 /** @description Only in this state. */
                 status?: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
             };
@@ -6111,8 +6169,8 @@ export interface operations {
                 limit?: number;
                 /** @description Not older than this. */
                 since?: string;
-                /** @description `queued_at`: oldest first; newest first if absent. */
-                sort?: "-queued_at" | "queued_at";
+                /** @description By what; `-`: the largest first. `-queued_at` if absent. Runs that have not begun, or for `duration` not ended, are the smallest. */
+                sort?: "-queued_at" | "queued_at" | "started_at" | "-started_at" | "duration" | "-duration" | "rows_written" | "-rows_written" | "status" | "-status" | "job_name" | "-job_name";
                 /** @description Only in this state. */
                 status?: "queued" | "running" | "succeeded" | "failed" | "cancelled" | "skipped";
             };

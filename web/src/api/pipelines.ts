@@ -52,7 +52,19 @@ export interface Plan {
   actions: string[];
   warnings: string[];
   streaming?: string[];
+  recommendation: Advice | null;
 }
+
+/** Which engine a pipeline is for, and why. */
+export interface Advice {
+  /** Null: none can run it. */
+  engine: string | null;
+  why: string[];
+  also: { target: string; delivery: string; bridges: string[] }[];
+}
+
+/** What a run would take. */
+export type Expected = Schemas['Expected'];
 
 /** An error of another system as the API tells it. */
 export interface ToldError {
@@ -68,6 +80,7 @@ export interface PlanAnswer {
   diagnostics: Schemas['ProblemPart'][];
   plan: Plan | null;
   text: string | null;
+  expected: Expected | null;
   error: ToldError | null;
 }
 

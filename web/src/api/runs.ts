@@ -9,6 +9,10 @@ export type StreamCounts = Schemas['StreamCounts'];
 
 export const RUN_STATUSES: RunStatus[] = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'skipped'];
 
+/** Orders of a listing; `-`: the largest first. */
+export const RUN_SORTS = ['started_at', '-started_at', 'duration', '-duration', 'rows_written', '-rows_written', 'status', '-status', 'job_name', '-job_name'] as const;
+export type RunSort = (typeof RUN_SORTS)[number];
+
 /** Nothing more will happen with it. */
 export const isOver = (status: RunStatus) => status !== 'queued' && status !== 'running';
 
@@ -16,9 +20,10 @@ export interface RunFilter {
   job_id?: string;
   status?: RunStatus;
   since?: string;
+  sort?: RunSort;
 }
 
-/** Runs, newest first, a page at a time. */
+/** Runs, newest first unless the filter says otherwise, a page at a time. */
 export const runsQuery = (filter: RunFilter, limit = 100) =>
   infiniteQueryOptions({
     queryKey: ['runs', 'list', filter, limit],
@@ -26,6 +31,8 @@ export const runsQuery = (filter: RunFilter, limit = 100) =>
       answer(client.GET('/api/v1/runs', { params: { query: { limit, ...filter, ...(pageParam === '' ? {} : { cursor: pageParam }) } } })),
     initialPageParam: '',
     getNextPageParam: (page) => page.next_cursor ?? undefined,
+    // Another order of the same: what is there stays until it comes. Runs of another pipeline do not.
+    placeholderData: (old, before) => ((before?.queryKey[2] as RunFilter | undefined)?.job_id === filter.job_id ? old : undefined),
     // Who has scrolled far does not want all of it asked for again.
     refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) > 3 ? false : SOON),
   });

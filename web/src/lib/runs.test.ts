@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Graph } from '@/api/jobs';
 import type { GraphCounts } from '@/api/runGraph';
-import type { Run } from '@/api/runs';
+import { RUN_SORTS, type Run } from '@/api/runs';
+import { sortOf, sortedBy } from '@/features/runs/columns';
 import { comparison } from './compare';
 import { boxesOf, linesOf } from './graph';
 import { filterLines } from './log';
@@ -37,6 +38,17 @@ it('takes a report and an error of any shape', () => {
   expect([reportOf(run({})), reportOf(run({ report: 'x' })), errorOf(run({ error: null }))]).toEqual([null, null, null]);
   expect(reportOf(run({ report: { status: 'succeeded', streams: 'no', warnings: ['w', 7] } }))).toMatchObject({ streams: [], warnings: ['w', '7'], checkpoint: null });
   expect(errorOf(run({ error: { code: 'X', hint: 'h' } }))).toMatchObject({ message: 'it failed', hint: 'h' });
+});
+
+it('knows what became of dead letters that were taken once more', () => {
+  const report = (replay: unknown) => reportOf(run({ report: { replay } }))?.replay;
+  expect(report({ through: 3, waiting: 1, replaced: 0, reasons: [{ letter: 7, reason: 'still short' }] })).toEqual({ through: 3, waiting: 1, replaced: 0, reasons: [{ letter: 7, reason: 'still short' }] });
+  expect([report(undefined), report('x'), report({ through: 2, reasons: 'no' })]).toEqual([null, null, { through: 2, waiting: 0, replaced: 0, reasons: [] }]);
+});
+
+it('keeps the order of runs in the words of the server', () => {
+  for (const word of RUN_SORTS) expect(sortOf(sortedBy(word) ?? { id: '', desc: false })).toBe(word);
+  expect([sortedBy(undefined), sortOf({ id: 'why', desc: true })]).toEqual([undefined, undefined]);
 });
 
 it('compares two runs, also streams that one of them lacks', () => {

@@ -41,6 +41,32 @@ export interface Report {
   checkpoint: number | null;
   warnings: string[];
   streams: StreamReport[];
+  /** Of a run that takes dead letters once more. */
+  replay: Replay | null;
+}
+
+/** What became of the dead letters that were chosen. */
+export interface Replay {
+  /** Their rows are written. */
+  through: number;
+  /** They could not be processed this time either. */
+  waiting: number;
+  /** A later run has replaced all that their run wrote. */
+  replaced: number;
+  /** Why those that wait do, of the first of them. */
+  reasons: { letter: number; reason: string }[];
+}
+
+function replayOf(told: unknown): Replay | null {
+  if (typeof told !== 'object' || told === null) return null;
+  const replay = told as Partial<Replay>;
+  const reasons = Array.isArray(replay.reasons) ? replay.reasons : [];
+  return {
+    through: Number(replay.through ?? 0),
+    waiting: Number(replay.waiting ?? 0),
+    replaced: Number(replay.replaced ?? 0),
+    reasons: reasons.map(({ letter, reason }) => ({ letter: Number(letter), reason: String(reason) })),
+  };
 }
 
 /** The engine's report, as far as it has the shape that these pages know. */
@@ -54,6 +80,7 @@ export function reportOf(run: Pick<Run, 'report'>): Report | null {
     checkpoint: report.checkpoint ?? null,
     warnings: Array.isArray(report.warnings) ? report.warnings.map(String) : [],
     streams: Array.isArray(report.streams) ? report.streams : [],
+    replay: replayOf(report.replay),
   };
 }
 

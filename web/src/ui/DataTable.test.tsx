@@ -49,6 +49,20 @@ it('sorts numbers as numbers and words by the numbers in them, both ways, and sa
   expect(firstCell()).toBe('a2');
 });
 
+it('leaves sorting to who gives the rows, and says which order they have', () => {
+  const onOrder = vi.fn();
+  const rows = [{ id: 'b', size: 1 }, { id: 'a', size: 2 }];
+  const asked: Column<Row>[] = [{ id: 'id', header: 'Id', cell: (row) => row.id, order: 'name' }, { id: 'size', header: 'Size', cell: (row) => row.size, align: 'right', order: 'size' }, { id: 'not', header: 'Not', cell: () => '' }];
+  show(rows, { columns: asked, onOrder, sorted: { id: 'id', desc: true } });
+  expect(firstCell()).toBe('b');
+  expect(screen.getByRole('columnheader', { name: 'Id' }).getAttribute('aria-sort')).toBe('descending');
+  fireEvent.click(screen.getByRole('button', { name: 'Id' }));
+  // Of numbers the largest first: that is what one looks for.
+  fireEvent.click(screen.getByRole('button', { name: 'Size' }));
+  expect(onOrder.mock.calls).toEqual([[{ id: 'id', desc: false }], [{ id: 'size', desc: true }]]);
+  expect([firstCell(), screen.queryByRole('button', { name: 'Not' })]).toEqual(['b', null]);
+});
+
 it('chooses one and all', () => {
   const onChoose = vi.fn();
   show([{ id: 'a', size: 1 }, { id: 'b', size: 2 }], { chosen: new Set<string>(), onChoose });

@@ -16,11 +16,19 @@ export interface Column<T> {
   cell: (row: T) => ReactNode;
   /** What the column is sorted by; a column without it is not sorted. */
   sort?: (row: T) => string | number;
+  /** The same by its name, where somebody else sorts: see `onOrder`. */
+  order?: string;
   /** Pixels; a column without it takes what is left. */
   width?: number;
   align?: 'right';
   /** Hidden on narrower screens. */
   from?: 'xs' | 'sm' | 'md' | 'lg' | 'xl';
+}
+
+/** By which column, and whether the largest is first. */
+export interface Sorted {
+  id: string;
+  desc: boolean;
 }
 
 interface Props<T> {
@@ -29,7 +37,9 @@ interface Props<T> {
   rows: T[];
   columns: Column<T>[];
   rowId: (row: T) => string;
-  sorted?: { id: string; desc: boolean };
+  sorted?: Sorted;
+  /** The rows come sorted, by `sorted`; another order is asked for with this. */
+  onOrder?: (sorted: Sorted) => void;
   /** Chosen rows by id. */
   chosen?: ReadonlySet<string>;
   onChoose?: (chosen: ReadonlySet<string>) => void;
@@ -43,17 +53,18 @@ interface Props<T> {
 const alphabetical = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /** A table of any length: only the rows in sight are in the page. Sorting and choosing are by keyboard too. */
-export function DataTable<T extends object>({ label, rows, columns, rowId, sorted, chosen, onChoose, nameOf, onEnd, empty }: Props<T>) {
+export function DataTable<T extends object>({ label, rows, columns, rowId, sorted, onOrder, chosen, onChoose, nameOf, onEnd, empty }: Props<T>) {
   const definitions = useMemo(() => columns.map((column): ColumnDef<typeof features, T> => definition(column)), [columns]);
   const table = useTable({
     features,
     columns: definitions,
     data: rows,
     getRowId: rowId,
-    initialState: { sorting: sorted === undefined ? [] : [sorted] },
+    initialState: { sorting: sorted === undefined || onOrder !== undefined ? [] : [sorted] },
     enableSortingRemoval: false,
   });
-  const sorting = table.state.sorting[0];
+  const sorting = onOrder === undefined ? table.state.sorting[0] : sorted;
+  const order = (next: Sorted) => (onOrder === undefined ? table.setSorting([next]) : onOrder(next));
   const found: Row<typeof features, T>[] = table.getRowModel().rows;
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({ count: found.length, getScrollElement: () => scroller.current, estimateSize: () => ROW, overscan: 12 });
@@ -94,8 +105,9 @@ export function DataTable<T extends object>({ label, rows, columns, rowId, sorte
               <Header
                 key={column.id}
                 column={column}
+                sortable={onOrder === undefined ? column.sort !== undefined : column.order !== undefined}
                 order={sorting?.id === column.id ? (sorting.desc ? 'descending' : 'ascending') : undefined}
-                onSort={() => table.setSorting([{ id: column.id, desc: sorting?.id === column.id ? !sorting.desc : false }])}
+                onSort={() => order({ id: column.id, desc: sorting?.id === column.id ? !sorting.desc : onOrder !== undefined && column.align === 'right' })}
               />
             ))}
           </Table.Tr>
@@ -166,11 +178,18 @@ function compare(a: string | number, b: string | number) {
   return typeof a === 'number' && typeof b === 'number' ? a - b : alphabetical.compare(String(a), String(b));
 }
 
-function Header<T>({ column, order, onSort }: { column: Column<T>; order: 'ascending' | 'descending' | undefined; onSort: () => void }) {
+interface HeaderProps<T> {
+  column: Column<T>;
+  sortable: boolean;
+  order: 'ascending' | 'descending' | undefined;
+  onSort: () => void;
+}
+
+function Header<T>({ column, sortable, order, onSort }: HeaderProps<T>) {
   const Arrow = order === 'descending' ? IconArrowDown : IconArrowUp;
   return (
     <Table.Th w={column.width} ta={column.align} visibleFrom={column.from} aria-sort={order}>
-      {column.sort === undefined ? (
+      {!sortable ? (
         <Text inherit>{column.header}</Text>
       ) : (
         <UnstyledButton className={classes.sort} onClick={onSort} data-active={order !== undefined || undefined}>

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use weir_error::veil::Veil;
 use weir_error::{Error, Kind};
 use weir_spec::Diagnostic;
@@ -28,8 +30,30 @@ pub struct Planned {
     pub plan: Option<Value>,
     /// The same for people.
     pub text: Option<String>,
+    /// What a run would take here; `None` for a plan that would be refused.
+    pub expected: Option<Expected>,
     /// Why there is no plan although the pipeline is right: a system is away, refuses, or was too slow.
     pub error: Option<Value>,
+}
+
+/// What a run would take on the platform's own machines. What the sources do not tell is not guessed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Expected {
+    /// Rows of all sources, about; null: a source does not tell.
+    #[schema(minimum = 0)]
+    pub rows: Option<u64>,
+    /// Bytes of all sources where they are kept, about; null: a source does not tell.
+    #[schema(minimum = 0)]
+    pub bytes: Option<u64>,
+    /// Seconds, from what one core was measured to do; null: neither rows nor bytes are known, or the pipeline has no end.
+    #[schema(minimum = 0)]
+    pub seconds: Option<f64>,
+    /// Cores that it is reckoned with.
+    #[schema(minimum = 1)]
+    pub cores: u64,
+    /// The memory budget of a run; what does not fit into it is spilled to disk.
+    #[schema(minimum = 0)]
+    pub memory_bytes: u64,
 }
 
 /// What flows through a pipeline.
@@ -54,6 +78,7 @@ pub async fn plan(platform: &Platform, jobs: &JobService, scope: &TenantScope, r
         problems: list(&ok["diagnostics"]),
         plan: Some(ok["plan"].clone()).filter(|plan| !plan.is_null()),
         text: ok["text"].as_str().map(Into::into),
+        expected: read(ok["expected"].clone())?,
         error,
     })
 }
@@ -127,6 +152,10 @@ fn cover(value: &mut Value, veil: &Veil) {
 fn parts(answer: &mut Value) -> (Value, Option<Value>) {
     let error = answer.get_mut("error").map(Value::take).filter(|error| !error.is_null());
     (answer.get_mut("ok").map(Value::take).unwrap_or_default(), error)
+}
+
+fn read(expected: Value) -> Result<Option<Expected>, Refused> {
+    serde_json::from_value(expected).map_err(|error| Error::internal("the answer of an errand").caused_by(error).into())
 }
 
 fn list(value: &Value) -> Vec<Value> {

@@ -21,7 +21,7 @@ mod tests;
 pub use body::MAX_SPEC_BYTES;
 pub(crate) use covered::check;
 pub(crate) use derive::kinds;
-pub use draft::{Planned, Previewed, plan, preview};
+pub use draft::{Expected, Planned, Previewed, plan, preview};
 pub use refused::{Refused, Understood, Validation};
 pub use secrets::references as secret_references;
 pub use service::{JobService, Saved};

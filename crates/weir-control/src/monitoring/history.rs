@@ -8,6 +8,7 @@ use weir_error::Result;
 use weir_store::TenantScope;
 use weir_store::model::{MetricPoint, MetricQuery};
 
+use super::spending::{JobCost, Used, costliest};
 use crate::platform::Platform;
 
 /// Steps of a history.
@@ -26,6 +27,9 @@ pub struct History {
     /// Oldest first; the last one ends now.
     #[schema(min_items = 48, max_items = 48)]
     pub steps: Vec<Step>,
+    /// Jobs whose runs that ended in this time cost the most, the most first.
+    #[schema(max_items = 8)]
+    pub costliest_jobs: Vec<JobCost>,
 }
 
 /// What was measured in one step.
@@ -75,7 +79,13 @@ pub async fn history(platform: &Platform, asker: &TenantScope, hours: u32) -> Re
             steps[at].lag_seconds = Some(steps[at].lag_seconds.unwrap_or(0.0).max(point.value));
         }
     }
-    Ok(History { from, step_secs: step.num_seconds().unsigned_abs().max(1), steps })
+    let used = Used {
+        cpu_seconds: series("cpu_seconds", from).await?,
+        bytes_moved: series("network_bytes", from).await?,
+        cost_usd: series("cost_usd", from).await?,
+    };
+    let costliest_jobs = costliest(&platform.store.tenant(asker), &used).await?;
+    Ok(History { from, step_secs: step.num_seconds().unsigned_abs().max(1), steps, costliest_jobs })
 }
 
 /// Equal steps of time.

@@ -50,6 +50,7 @@ pub const MEASURES: [Measure; 22] = [
         "from when the run was due to when its data were there; of a run that waits or goes on, until now",
     ),
     measure("lag_rows", "rows", Fold::Max, "rows that wait at the source of a stream without end, as far as it tells"),
+    measure("lag_seconds", "seconds", Fold::Max, "for how long, at least, the oldest of these rows has waited, as far as the source tells"),
     measure(
         "watermark_lag",
         "seconds",

@@ -22,6 +22,7 @@ mod reference;
 mod registry;
 mod rehearsal;
 mod series;
+mod spending;
 mod streams;
 mod text;
 pub mod totals;
@@ -35,6 +36,7 @@ pub use ignite::Ignite;
 pub use registry::{InFlight, Registry};
 pub use rehearsal::{Measured, Rehearsal, Rehearsed, rehearse};
 pub use series::{Embedded, SeriesStore};
+pub use spending::JobCost;
 pub use text::CONTENT_TYPE;
 
 use std::sync::Arc;

@@ -60,6 +60,8 @@ pub struct Sums {
     pub bytes_written: u64,
     /// Rows that wait at the sources, as far as they tell.
     pub lag_rows: Option<u64>,
+    /// Milliseconds that the oldest of these has been there; the longest.
+    pub lag_ms: Option<u64>,
     /// Milliseconds that the watermark is behind the clock; the furthest.
     pub watermark_lag_ms: Option<i64>,
     /// Rows that came behind the watermark, and bytes of state in memory, of streams with event time.
@@ -77,6 +79,7 @@ impl Sums {
             bytes_read: sum.bytes_read.saturating_add(stream.bytes_read),
             bytes_written: sum.bytes_written.saturating_add(stream.bytes_written),
             lag_rows: sum.lag_rows.into_iter().chain(stream.lag_rows).reduce(u64::saturating_add),
+            lag_ms: sum.lag_ms.max(stream.lag_ms),
             watermark_lag_ms: sum.watermark_lag_ms.max(stream.event_time.and_then(|time| time.lag_ms)),
             event_time: sum
                 .event_time
@@ -204,6 +207,7 @@ fn counts(sums: &Sums) -> Vec<(&'static str, f64)> {
         ("bytes_written", sums.bytes_written as f64),
     ];
     values.extend(sums.lag_rows.map(|rows| ("lag_rows", rows as f64)));
+    values.extend(sums.lag_ms.map(|ms| ("lag_seconds", ms as f64 / 1e3)));
     // Times of tomorrow make no lag.
     values.extend(sums.watermark_lag_ms.map(|ms| ("watermark_lag", ms.max(0) as f64 / 1e3)));
     values.extend(sums.event_time.map(|(late, _)| ("late_rows", late as f64)));
@@ -273,6 +277,7 @@ mod tests {
                     bytes_read: 1000,
                     bytes_written: 900,
                     lag_rows: Some(30),
+                    lag_ms: Some(1_500),
                     event_time: Some(EventTime { watermark_ms: Some(0), lag_ms: Some(2_500), state_bytes: 70, rows_late: 3 }),
                     ..StreamCounts::default()
                 },
@@ -342,6 +347,7 @@ mod tests {
         let (first, look) = of_running(&run(RunStatus::Running), &route(), None, at(20));
         assert_eq!(value(&first, "rows_per_second"), Some(19.0));
         assert_eq!((value(&first, "processing_lag"), value(&first, "lag_rows")), (Some(20.0), Some(42.0)));
+        assert_eq!(value(&first, "lag_seconds"), Some(1.5));
         let time = ["watermark_lag", "late_rows", "state_bytes"].map(|metric| value(&first, metric));
         assert_eq!(time, [Some(2.5), Some(3.0), Some(70.0)]);
         let mut silent = run(RunStatus::Running);

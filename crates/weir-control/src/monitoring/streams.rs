@@ -10,7 +10,7 @@ const MOST: usize = 1_000;
 type Value = fn(&StreamCounts) -> Option<f64>;
 
 /// Name, help, value; nothing of a stream that does not know it.
-const FAMILIES: [(&str, &str, Value); 4] = [
+const FAMILIES: [(&str, &str, Value); 5] = [
     ("weir_stream_watermark_lag_seconds", "How far the watermark of a stream with event time is behind the clock.", |stream| {
         Some(stream.event_time?.lag_ms? as f64 / 1e3)
     }),
@@ -22,6 +22,9 @@ const FAMILIES: [(&str, &str, Value); 4] = [
     }),
     ("weir_stream_lag_rows", "Rows that wait at the source of a stream without end, as far as it tells.", |stream| {
         Some(stream.lag_rows? as f64)
+    }),
+    ("weir_stream_lag_seconds", "For how long, at least, the oldest of these rows has waited, as far as the source tells.", |stream| {
+        Some(stream.lag_ms? as f64 / 1e3)
     }),
 ];
 

@@ -138,6 +138,22 @@ async fn the_dashboard_shows_what_fails_what_waits_and_what_it_costs() {
 }
 
 #[tokio::test]
+async fn the_history_names_the_jobs_that_cost_the_most() {
+    let stage = Stage::new().await;
+    let (cheap, dear) = (stage.job("acme", "cheap", vec![]).await, stage.job("acme", "dear", vec![]).await);
+    stage.ran(&cheap, RunStatus::Succeeded, 1, 0).await;
+    stage.ran(&dear, RunStatus::Succeeded, 1, 0).await;
+    stage.ran(&dear, RunStatus::Failed, 0, 0).await;
+    stage.collect().await;
+    let shown = monitoring::history(&stage.platform, &stage.scope("acme"), 24).await.unwrap().costliest_jobs;
+    let told: Vec<_> = shown.iter().map(|job| (job.name.as_str(), job.job_id.as_str(), job.runs)).collect();
+    assert_eq!(told, [("dear", dear.id.as_str(), 2), ("cheap", cheap.id.as_str(), 1)]);
+    assert!(shown[0].cost_usd > shown[1].cost_usd && shown[1].cpu_seconds > 0.0 && shown[1].cost_usd > 0.0, "{shown:?}");
+    let other = monitoring::history(&stage.platform, &stage.scope("other"), 24).await.unwrap();
+    assert_eq!(other.costliest_jobs, []);
+}
+
+#[tokio::test]
 async fn a_run_that_goes_on_is_measured_by_the_process_that_executes_it() {
     let stage = Stage::new().await;
     let job = stage.job("acme", "quotes", vec![]).await;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use weir_control::access::Caller;
-use weir_control::jobs::{self, Planned, Previewed, Understood, Validation};
+use weir_control::jobs::{self, Expected, Planned, Previewed, Understood, Validation};
 
 use super::jobs::text_of;
 use crate::answer::{Answer, Reply};
@@ -78,11 +78,13 @@ pub async fn schema(ask: Ask, _me: Caller) -> Reply {
 pub struct PlanView {
     /// Everything found, by the checker and by planning; with an error among it a run would be refused.
     pub diagnostics: Vec<ProblemPart>,
-    /// Flows, columns, guarantee and actions, as `weir plan --json` prints them; null where there is no plan.
+    /// Flows, columns, guarantee, actions and the recommended engine with its reasons, as `weir plan --json` prints them; null where there is no plan.
     #[schema(value_type = Option<Object>)]
     pub plan: Option<Value>,
     /// The same for people.
     pub text: Option<String>,
+    /// What a run would take; null where there is no plan, or one that would be refused.
+    pub expected: Option<Expected>,
     /// Why there is no plan although the pipeline is right: code, message, cause, hint.
     #[schema(value_type = Option<Object>)]
     pub error: Option<Value>,
@@ -92,7 +94,7 @@ impl From<Planned> for PlanView {
     fn from(planned: Planned) -> Self {
         let mut diagnostics: Vec<ProblemPart> = planned.checked.iter().map(ProblemPart::of).collect();
         diagnostics.extend(planned.problems.iter().map(ProblemPart::told));
-        Self { diagnostics, plan: planned.plan, text: planned.text, error: planned.error }
+        Self { diagnostics, plan: planned.plan, text: planned.text, expected: planned.expected, error: planned.error }
     }
 }
 

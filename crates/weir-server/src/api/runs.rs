@@ -176,15 +176,11 @@ fn filter(ask: &Ask, job_id: Option<JobId>) -> RunFilter {
     RunFilter { job_id, statuses: status.map(Into::into).into_iter().collect(), since: ask.values.time("since") }
 }
 
-fn oldest(ask: &Ask) -> bool {
-    ask.values.text("sort") == Some("queued_at")
-}
-
 /// `GET /runs`.
 pub async fn list(ask: Ask, me: Caller) -> Reply {
     let job_id = ask.values.text("job_id").map(JobId::from);
     let store = ask.app.tenant(&me.scope);
-    let page = store.list_runs_from(&filter(&ask, job_id), oldest(&ask), &ask.page()).await?;
+    let page = store.list_runs_by(&filter(&ask, job_id), words::run_order(ask.values.text("sort")), &ask.page()).await?;
     shown_page(&store, page).await
 }
 
@@ -193,7 +189,7 @@ pub async fn list_of_job(ask: Ask, me: Caller) -> Reply {
     let store = ask.app.tenant(&me.scope);
     let job_id = JobId::from(ask.id("job_id"));
     store.job(&job_id).await?;
-    let page = store.list_runs_from(&filter(&ask, Some(job_id)), oldest(&ask), &ask.page()).await?;
+    let page = store.list_runs_by(&filter(&ask, Some(job_id)), words::run_order(ask.values.text("sort")), &ask.page()).await?;
     shown_page(&store, page).await
 }
 

@@ -69,13 +69,26 @@ pub const JOB_ORDERS: &[&str] = &[
     "last_run_status",
     "-last_run_status",
 ];
-/// Words of an order.
-pub const RUN_ORDERS: &[&str] = &["-queued_at", "queued_at"];
+/// Words of an order; `-` is the largest first.
+pub const RUN_ORDERS: &[&str] = &[
+    "-queued_at",
+    "queued_at",
+    "started_at",
+    "-started_at",
+    "duration",
+    "-duration",
+    "rows_written",
+    "-rows_written",
+    "status",
+    "-status",
+    "job_name",
+    "-job_name",
+];
 
 /// An order of jobs; the word was checked before.
 pub fn job_order(word: Option<&str>) -> model::JobOrder {
     let Some(word) = word else { return model::JobOrder::default() };
-    let (descending, name) = word.strip_prefix('-').map_or((false, word), |name| (true, name));
+    let (descending, name) = direction(word);
     let by = match name {
         "name" => model::JobKey::Name,
         "status" => model::JobKey::Status,
@@ -86,6 +99,26 @@ pub fn job_order(word: Option<&str>) -> model::JobOrder {
     model::JobOrder { by, descending }
 }
 
+/// An order of runs; the word was checked before.
+pub fn run_order(word: Option<&str>) -> model::RunOrder {
+    let Some(word) = word else { return model::RunOrder::default() };
+    let (descending, name) = direction(word);
+    let by = match name {
+        "started_at" => model::RunKey::Started,
+        "duration" => model::RunKey::Duration,
+        "rows_written" => model::RunKey::RowsWritten,
+        "status" => model::RunKey::Status,
+        "job_name" => model::RunKey::Job,
+        _ => model::RunKey::Queued,
+    };
+    model::RunOrder { by, descending }
+}
+
+/// Whether the largest is first, and by what.
+fn direction(word: &str) -> (bool, &str) {
+    word.strip_prefix('-').map_or((false, word), |name| (true, name))
+}
+
 /// A word of a filter as its value; the words were checked before.
 pub fn read<T: serde::de::DeserializeOwned>(word: Option<&str>) -> Option<T> {
     word.and_then(|word| serde_json::from_value(serde_json::Value::String(word.to_owned())).ok())
@@ -94,6 +127,15 @@ pub fn read<T: serde::de::DeserializeOwned>(word: Option<&str>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_of_an_order_is_an_order_of_its_own() {
+        let runs: Vec<_> = RUN_ORDERS.iter().map(|word| run_order(Some(word))).collect();
+        let jobs: Vec<_> = JOB_ORDERS.iter().map(|word| job_order(Some(word))).collect();
+        assert!(runs.iter().enumerate().all(|(at, order)| !runs[..at].contains(order)), "{runs:?}");
+        assert!(jobs.iter().enumerate().all(|(at, order)| !jobs[..at].contains(order)), "{jobs:?}");
+        assert_eq!((runs[0], jobs[0]), (run_order(None), job_order(None)));
+    }
 
     #[test]
     fn filters_know_every_word_that_answers_use() {

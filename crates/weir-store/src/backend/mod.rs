@@ -122,6 +122,18 @@ impl Backend {
         }
     }
 
+    /// The sum of a whole number over the objects of a JSON array, as an expression; at most 9 · 10¹⁸.
+    pub(crate) fn sum_of(&self, array: &str, field: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!(
+                "(SELECT CAST(min(total(json_extract(o.value, '$.{field}')), 9e18) AS INTEGER) FROM json_each({array}) o)"
+            ),
+            Self::Postgres(_) => format!(
+                "(SELECT least(coalesce(sum((o.value ->> '{field}')::numeric), 0), 9e18)::bigint FROM json_array_elements({array}::json) o)"
+            ),
+        }
+    }
+
     /// Deletes the rows that meet a condition, some at a time, each time in a transaction of its own: others get in between. How many.
     pub(crate) async fn delete_in_turns(&self, table: &str, condition: &str, values: Vec<Value>) -> Result<u64> {
         let row = match self {

@@ -100,6 +100,9 @@ pub struct StreamCounts {
     /// Of a stream without end: about how many rows wait at the source, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_rows: Option<u64>,
+    /// For how long, at least, the oldest of these has been there: milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
     /// The same by split, of those that are furthest behind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lag_splits: BTreeMap<String, u64>,
@@ -210,7 +213,40 @@ pub struct Run {
     pub resources: Option<Value>,
 }
 
-/// Which runs; all conditions hold. Newest first.
+/// In which order runs are listed; those that are alike in it by their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOrder {
+    /// By what.
+    pub by: RunKey,
+    /// The largest first.
+    pub descending: bool,
+}
+
+/// Newest first.
+impl Default for RunOrder {
+    fn default() -> Self {
+        Self { by: RunKey::Queued, descending: true }
+    }
+}
+
+/// What runs are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunKey {
+    /// When they were queued.
+    Queued,
+    /// When their newest attempt began; those that have not begun are the smallest.
+    Started,
+    /// How long their newest attempt took; those that have not begun or not ended are the smallest, so that time alone moves none.
+    Duration,
+    /// The rows that they wrote, all streams together, as they stand now.
+    RowsWritten,
+    /// How they stand.
+    Status,
+    /// The name of their job, in any case; deleted ones too.
+    Job,
+}
+
+/// Which runs; all conditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// Of one job.

@@ -6,6 +6,7 @@ pub(crate) mod connections;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod monitoring;
+mod run_list;
 pub(crate) mod runs;
 pub(crate) mod trail;
 

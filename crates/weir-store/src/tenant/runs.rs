@@ -10,8 +10,7 @@ use super::TenantStore;
 use super::jobs;
 use crate::backend::{Columns, Value, args, chunked, from_micros, kept, rows_of};
 use crate::fault;
-use crate::model::{Event, LogLine, NewRun, Page, PageRequest, Run, RunFilter, RunId, RunStatus, StreamCounts, Trigger};
-use crate::page::Asked;
+use crate::model::{Event, LogLine, NewRun, Run, RunId, RunStatus, StreamCounts, Trigger};
 use crate::writer::{Writer, done, event};
 
 /// The columns of a run, as [`read_run`] takes them, of a table called `r`.
@@ -48,42 +47,6 @@ impl TenantStore {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1 AND r.id = $2");
         let row = self.backend.fetch_optional(sql, args![self.tenant_id(), id]).await?;
         read_run(&mut row.ok_or_else(missing)?.columns())
-    }
-
-    /// Runs, also of deleted jobs, newest first.
-    pub async fn list_runs(&self, filter: &RunFilter, page: &PageRequest) -> Result<Page<Run>> {
-        self.list_runs_from(filter, false, page).await
-    }
-
-    /// The same, from the newest or from the oldest.
-    pub async fn list_runs_from(&self, filter: &RunFilter, oldest: bool, page: &PageRequest) -> Result<Page<Run>> {
-        let asked = Asked::of(if oldest { "runs, oldest first" } else { "runs" }, page)?;
-        let mut values = args![self.tenant_id()];
-        let mut sql = format!("SELECT {RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1");
-        if let Some(job) = &filter.job_id {
-            values.push(Value::from(job));
-            sql += &format!(" AND r.job_id = ${}", values.len());
-        }
-        if !filter.statuses.is_empty() {
-            let words: Vec<_> = filter.statuses.iter().map(|status| format!("'{}'", status.as_str())).collect();
-            // Of one job the index by job is the right one; SQLite would take the one by status.
-            let status = if filter.job_id.is_some() { "coalesce(r.status, '')" } else { "r.status" };
-            sql += &format!(" AND {status} IN ({})", words.join(", "));
-        }
-        if let Some(since) = filter.since {
-            values.push(Value::from(since));
-            sql += &format!(" AND r.queued_at >= ${}", values.len());
-        }
-        sql += &match oldest {
-            false => asked.newest_first("r.queued_at", "r.id", &mut values),
-            true => asked.oldest_first("r.queued_at", "r.id", &mut values),
-        };
-        let rows = self.backend.fetch_all(sql, values).await?;
-        asked.page(&rows, |row| {
-            let run = read_run(&mut row.columns())?;
-            let key = (run.queued_at.timestamp_micros(), run.id.as_str().to_owned());
-            Ok((run, key))
-        })
     }
 
     /// Asks a run to stop: one that waits is cancelled at once, one that runs is told at its worker's next heartbeat (asking again is

@@ -104,6 +104,64 @@ both! {
         assert_eq!(list(RunFilter { since, ..RunFilter::default() }).await, at(&[5, 4, 3]));
     }
 
+    async fn a_listing_in_any_order_has_every_run_once_and_its_pages_meet(world) {
+        let tenant = world.tenant("acme").await;
+        let mut jobs = Vec::new();
+        for name in ["beta", "Alpha", "gamma", "delta"] {
+            jobs.push(tenant.create_job(job(name), vec![]).await.unwrap());
+        }
+        let mut ids: Vec<RunId> = Vec::new();
+        // One after the other, so that a claim is known to be of the newest. Two streams of a run are one number.
+        for (of, ending) in [(0, Some((RunStatus::Succeeded, [70, 1]))), (1, Some((RunStatus::Failed, [0, 0]))), (2, Some((RunStatus::Succeeded, [3, 4]))), (3, None)] {
+            ids.push(tenant.create_run(manual(&jobs[of].id)).await.unwrap().id);
+            let claimed = world.system().claim_run("w", LEASE).await.unwrap().unwrap();
+            assert_eq!(claimed.run.id, ids[of]);
+            // More than its end says: what is taken back does not count.
+            world.system().progress(&claimed.lease, counts(9), vec![]).await.unwrap();
+            if let Some((status, rows)) = ending {
+                let streams = rows.into_iter().flat_map(counts).collect();
+                world.system().finish(&claimed.lease, Outcome { streams, ..ended(status) }).await.unwrap();
+            }
+        }
+        ids.push(tenant.create_run(manual(&jobs[0].id)).await.unwrap().id);
+        ids.push(tenant.create_run(manual(&jobs[1].id)).await.unwrap().id);
+        tenant.request_cancel(&ids[5]).await.unwrap();
+        let took = async |at: usize| {
+            let run = tenant.run(&ids[at]).await.unwrap();
+            run.ended_at.unwrap() - run.started_at.unwrap()
+        };
+        let mut by_time = vec![(took(0).await, 0), (took(1).await, 1), (took(2).await, 2)];
+        by_time.sort_by_key(|(took, at)| (*took, ids[*at].clone()));
+        for (by, smallest_first) in [
+            (RunKey::Queued, vec![0, 1, 2, 3, 4, 5]),
+            (RunKey::Started, vec![4, 5, 0, 1, 2, 3]),
+            (RunKey::Duration, [3, 4, 5].into_iter().chain(by_time.into_iter().map(|(_, at)| at)).collect()),
+            (RunKey::RowsWritten, vec![1, 4, 5, 2, 3, 0]),
+            (RunKey::Status, vec![5, 1, 4, 3, 0, 2]),
+            (RunKey::Job, vec![1, 5, 0, 4, 3, 2]),
+        ] {
+            for descending in [false, true] {
+                let (mut request, mut seen) = (page(2), Vec::new());
+                loop {
+                    let got = tenant.list_runs_by(&RunFilter::default(), RunOrder { by, descending }, &request).await.unwrap();
+                    seen.extend(got.items.into_iter().map(|run| ids.iter().position(|id| *id == run.id).unwrap()));
+                    let Some(cursor) = got.next_cursor else { break };
+                    request.cursor = Some(cursor);
+                }
+                if descending {
+                    seen.reverse();
+                }
+                assert_eq!(seen, smallest_first, "{by:?}, descending: {descending}");
+            }
+        }
+        let by_rows = RunOrder { by: RunKey::RowsWritten, descending: true };
+        let done = RunFilter { statuses: vec![RunStatus::Succeeded], job_id: Some(jobs[2].id.clone()), ..RunFilter::default() };
+        assert_eq!(tenant.list_runs_by(&done, by_rows, &page(9)).await.unwrap().items[0].id, ids[2]);
+        let cursor = tenant.list_runs_by(&RunFilter::default(), by_rows, &page(1)).await.unwrap().next_cursor;
+        let newest = tenant.list_runs(&RunFilter::default(), &PageRequest { limit: 1, cursor }).await;
+        is(newest.unwrap_err(), "WEIR-STORE-010", Kind::Spec);
+    }
+
     async fn a_log_is_numbered_and_read_on_from_any_line(world) {
         let tenant = world.tenant("acme").await;
         let made = tenant.create_job(job("a"), vec![]).await.unwrap();

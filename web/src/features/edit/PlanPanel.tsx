@@ -1,9 +1,10 @@
 import { Badge, Button, Group, List, Stack, Table, Text, Title } from '@mantine/core';
-import { type ColumnReport, type Plan, usePlan } from '@/api/pipelines';
+import { type ColumnReport, type Expected, type Plan, usePlan } from '@/api/pipelines';
 import { Status } from '@/ui/Status';
 import { Told } from '@/ui/Told';
 import { WideTable } from '@/ui/WideTable';
 import { Empty, Failure, Loading } from '@/ui/states';
+import { Expectation } from './Expectation';
 import { Problems } from './Problems';
 
 /** What a run would do, asked of the real systems: what it promises and why, what it does to the targets, how each column travels. */
@@ -33,19 +34,20 @@ export function PlanPanel({ text, ready }: { text: string; ready: boolean }) {
         <>
           {plan.data.error !== null && <Told error={plan.data.error} title="There is no plan yet" />}
           {plan.data.diagnostics.length > 0 && <Problems problems={plan.data.diagnostics} none="" />}
-          {plan.data.plan !== null && <PlanView plan={plan.data.plan} />}
+          {plan.data.plan !== null && <PlanView plan={plan.data.plan} expected={plan.data.expected} />}
         </>
       )}
       {plan.isIdle && (
         <Empty title="No plan yet">
-          Types of every column with what is lost, the changes to the targets, and the guarantee with its reasons.
+          The guarantee with its reasons, what a run would take and which engine it is for, the changes to the targets, and the types of every column
+          with what is lost.
         </Empty>
       )}
     </Stack>
   );
 }
 
-export function PlanView({ plan }: { plan: Plan }) {
+export function PlanView({ plan, expected }: { plan: Plan; expected: Expected | null }) {
   return (
     <Stack gap="md">
       <Group gap="xs" align="flex-start">
@@ -62,6 +64,7 @@ export function PlanView({ plan }: { plan: Plan }) {
           ))}
         </List>
       </Group>
+      <Expectation advice={plan.recommendation} expected={expected} />
       {plan.actions.length > 0 && <Listed title="What it would do to the targets" items={plan.actions} code />}
       {plan.warnings.length > 0 && <Listed title="Worth knowing" items={plan.warnings} />}
       <Columns columns={plan.columns} />

@@ -14,6 +14,7 @@ import { When } from '@/ui/When';
 import { Asked } from '@/ui/states';
 import { FirstSteps } from './FirstSteps';
 import { History } from './History';
+import { Spending } from './Spending';
 
 /** The health of everything at a glance. */
 export default function OverviewPage() {
@@ -37,6 +38,7 @@ export default function OverviewPage() {
                   <Firing now={now} />
                   <RunsNow runs={runs ?? []} />
                 </SimpleGrid>
+                <Spending />
               </>
             )}
           </Stack>

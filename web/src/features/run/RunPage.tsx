@@ -12,6 +12,7 @@ import { Asked, Failure } from '@/ui/states';
 import { Balance } from './Balance';
 import { Facts } from './Facts';
 import { LogView } from './LogView';
+import { Replayed } from './Replayed';
 import { RunActions } from './RunActions';
 import { RunGraph } from './RunGraph';
 import { WhyFailed } from './WhyFailed';
@@ -57,6 +58,7 @@ function OneRun({ run, tab }: { run: Run; tab: 'balance' | 'log' }) {
           <Tabs.Tab value="log">Log{live.lines.length > 0 && ` (${count(live.lines.length)})`}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="balance">
+          <Replayed run={run} />
           <RunGraph run={run} />
           <Balance run={run} />
         </Tabs.Panel>

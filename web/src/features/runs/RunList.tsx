@@ -1,12 +1,12 @@
 import { Button, Group, Select, Stack, Text } from '@mantine/core';
 import { useMemo, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
-import { RUN_STATUSES, type Run, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
+import { RUN_SORTS, RUN_STATUSES, type Run, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { count } from '@/lib/format';
 import { type Column, DataTable } from '@/ui/DataTable';
 import { Asked, Empty } from '@/ui/states';
-import { columns } from './columns';
+import { columns, sortOf, sortedBy } from './columns';
 
 const SINCE: Record<string, number> = { 'last hour': 1, 'last 24 hours': 24, 'last 7 days': 168, 'last 30 days': 720 };
 
@@ -17,7 +17,7 @@ const always = (column: Column<Run>): Column<Run> => {
   return shown;
 };
 
-/** Runs, newest first, as far as one scrolls. Two of them can be compared. */
+/** Runs, newest first or as the server sorts them, as far as one scrolls. Two of them can be compared. */
 export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: boolean }) {
   const [params, setParams] = useSearchParams();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
@@ -26,7 +26,10 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
   const hours = range === null ? undefined : SINCE[range];
   // To the minute, or each drawing would ask for something else.
   const since = useMemo(() => (hours === undefined ? undefined : new Date(Math.floor(Date.now() / 60_000 - hours * 60) * 60_000).toISOString()), [hours]);
-  const runs = useRuns({ ...filter, ...(status === undefined ? {} : { status }), ...(since === undefined ? {} : { since }) });
+  const sort = RUN_SORTS.find((word) => word === params.get('sort'));
+  const conditions = { ...(status === undefined ? {} : { status }), ...(since === undefined ? {} : { since }), ...(sort === undefined ? {} : { sort }) };
+  const runs = useRuns({ ...filter, ...conditions });
+  const sorted = sortedBy(sort);
   const shown = useMemo(() => (ofOne ? columns.filter(({ id }) => id !== 'pipeline').map(always) : columns), [ofOne]);
   const set = (name: string, value: string | null) =>
     setParams((old) => {
@@ -41,6 +44,11 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
       <Group gap="xs">
         <Select size="xs" w={140} aria-label="State" placeholder="State" clearable data={RUN_STATUSES} value={status ?? null} onChange={(value) => set('status', value as RunStatus | null)} />
         <Select size="xs" w={140} aria-label="Since" placeholder="Since" clearable data={Object.keys(SINCE)} value={range} onChange={(value) => set('since', value)} />
+        {sort !== undefined && (
+          <Button size="compact-sm" variant="subtle" onClick={() => set('sort', null)}>
+            Newest first
+          </Button>
+        )}
         {chosen.size > 0 && (
           <>
             <Text size="sm" role="status">
@@ -65,6 +73,8 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
             rows={pages.flatMap(({ items }) => items)}
             columns={shown}
             rowId={(run) => run.id}
+            {...(sorted === undefined ? {} : { sorted })}
+            onOrder={(next) => set('sort', sortOf(next) ?? null)}
             nameOf={(run) => `the run of ${run.job_name.slice(0, 100)} at ${run.queued_at}`}
             chosen={chosen}
             onChoose={setChosen}

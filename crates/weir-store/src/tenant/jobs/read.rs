@@ -11,7 +11,7 @@ use crate::fault;
 use crate::model::{
     Job, JobFilter, JobId, JobKey, JobStatus, JobSummary, JobVersion, NewJob, Page, PageRequest, Schedule, TenantId,
 };
-use crate::page::Asked;
+use crate::page::{Asked, SortKey};
 use crate::tenant::TenantStore;
 
 /// A job with its newest spec, as [`read_job`] takes it.
@@ -81,19 +81,12 @@ impl TenantStore {
                 values.len()
             );
         }
-        sql += &match (key, order.descending) {
-            (SortKey::Number(key), true) => asked.newest_first(key, "j.id", &mut values),
-            (SortKey::Number(key), false) => asked.oldest_first(key, "j.id", &mut values),
-            (SortKey::Text(key), descending) => asked.by_text(key, descending, &mut values),
-        };
+        sql += &asked.sorted(&key, "j.id", order.descending, &mut values);
         let rows = self.backend.fetch_all(sql, values).await?;
         asked.page(&rows, |row| {
             let mut columns = row.columns();
             let summary = read_summary(&mut columns)?;
-            let key = match key {
-                SortKey::Number(_) => (columns.int()?, summary.id.as_str().to_owned()),
-                SortKey::Text(_) => (0, columns.text()?),
-            };
+            let key = key.of(&mut columns, summary.id.as_str())?;
             Ok((summary, key))
         })
     }
@@ -231,39 +224,22 @@ fn read_summary(columns: &mut Columns<'_>) -> Result<JobSummary> {
     Ok(summary)
 }
 
-/// What a listing is ordered by, as SQL.
-#[derive(Clone, Copy)]
-enum SortKey {
-    /// A number; the id comes after it.
-    Number(&'static str),
-    /// A text that ends with the id.
-    Text(&'static str),
-}
-
-impl SortKey {
-    fn sql(self) -> &'static str {
-        match self {
-            Self::Number(sql) | Self::Text(sql) => sql,
-        }
-    }
-}
-
 /// The name of the listing, so that cursors of different orders are told apart, and its key. What stands between a text and the id is less
 /// than any letter.
 fn sorted_by(key: JobKey) -> (&'static str, SortKey) {
     match key {
-        JobKey::Created => ("jobs", SortKey::Number("j.created_at")),
-        JobKey::Name => ("jobs by name", SortKey::Text("(j.name_search || '\u{1}' || j.id)")),
-        JobKey::Status => ("jobs by status", SortKey::Text("(j.status || '\u{1}' || j.id)")),
+        JobKey::Created => ("jobs", SortKey::number("j.created_at")),
+        JobKey::Name => ("jobs by name", SortKey::text("(j.name_search || '\u{1}' || j.id)")),
+        JobKey::Status => ("jobs by status", SortKey::text("(j.status || '\u{1}' || j.id)")),
         JobKey::LastRun => (
             "jobs by last run",
-            SortKey::Number(
+            SortKey::number(
                 "coalesce((SELECT max(r.queued_at) FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id), 0)",
             ),
         ),
         JobKey::LastRunStatus => (
             "jobs by last status",
-            SortKey::Text(
+            SortKey::text(
                 "(coalesce((SELECT r.status FROM runs r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id \
                  ORDER BY r.queued_at DESC, r.id DESC LIMIT 1), '') || '\u{1}' || j.id)",
             ),
