@@ -135,10 +135,10 @@ describe('looks', () => {
     const evil = '<img src=x onerror="window.hit=1">';
     await program.api('POST', '/api/v1/principals', {
       kind: 'user',
-      name: `${'\u202E'.replace('\u202E', '')}${evil}${'W'.repeat(150)}`,
+      name: `${evil}${Date.now()}${'W'.repeat(150)}`,
       role: 'viewer',
     });
-    await program.api('POST', '/api/v1/tenants', { id: 'evil', name: `${evil}🧑‍🚀${'W'.repeat(120)}` });
+    await program.api('POST', '/api/v1/tenants', { id: `evil-${Date.now()}`, name: `${evil}🧑‍🚀${'W'.repeat(120)}` });
     const { page, end } = await visit(browser, program.url, { token: program.token });
     for (const path of ['/admin', '/admin/audit', '/admin/tenants', '/admin/tokens']) {
       await page.goto(path);
@@ -155,7 +155,7 @@ describe('looks', () => {
   });
 
   it('forbidden', async () => {
-    const body = { kind: 'user', name: 'operator two', role: 'operator' };
+    const body = { kind: 'user', name: `operator ${Date.now()}`, role: 'operator' };
     const { id } = await program.api<{ id: string }>('POST', '/api/v1/principals', body);
     const { token } = await program.api<{ token: string }>('POST', '/api/v1/tokens', { principal_id: id, name: 'x' });
     for (const path of ['/admin', '/admin/tokens', '/admin/audit', '/admin/tenants', '/admin/config']) {

@@ -127,6 +127,7 @@ export async function fitsWideAndNarrow(page: Page, about: string) {
   for (const width of [320, 1280]) {
     await page.setViewportSize({ width, height: 800 });
     await settled(page);
+    await still(page);
     await fits(page, `${about} at ${width}`);
   }
 }
@@ -136,6 +137,14 @@ export async function settled(page: Page) {
   await page.waitForFunction(() => document.querySelector('#root > *') !== null && document.querySelector('[aria-busy="true"], .mantine-Skeleton-root') === null);
   await page.evaluate(() => document.fonts.ready.then(() => undefined));
 }
+
+/** Waits until the page is drawn and its colours have changed. */
+export const still = (page: Page) =>
+  page.evaluate(async () => {
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    const ending = document.getAnimations().filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity);
+    await Promise.allSettled(ending.map((animation) => animation.finished));
+  });
 
 /** Keeps a picture for the documentation: `docs/images/ui/NAME.png`. Only with `WEIR_PICTURES=1`: times and ids differ from run to run. */
 export async function picture(page: Page, name: string) {

@@ -114,6 +114,8 @@ it('a letter is corrected and replayed: its row comes to the target, once', asyn
   await page.getByRole('dialog', { name: /^Replay/ }).getByRole('button', { name: 'Replay', exact: true }).click();
   await page.getByRole('heading', { name: 'Run of prices' }).waitFor();
   await page.getByRole('status').filter({ hasText: 'succeeded' }).waitFor();
+  await page.getByRole('region', { name: 'Replayed' }).getByText('1', { exact: true }).waitFor();
+  await page.getByRole('region', { name: 'Still waiting' }).getByText('0', { exact: true }).waitFor();
   expect(await rows()).toEqual(['1:1.5', '2:2', '3:3.25']);
   await page.goto('/runs');
   await page.getByRole('cell', { name: 'dead letters', exact: true }).waitFor();
@@ -147,6 +149,8 @@ it('those that are left: a replay says why they wait, and they are given up', as
   await page.getByRole('dialog').getByRole('button', { name: 'Replay', exact: true }).click();
   await page.getByRole('status').filter({ hasText: 'failed' }).waitFor();
   await page.getByText('3 of 3 dead letters still wait').waitFor();
+  await page.getByRole('region', { name: 'Still waiting' }).getByText('3', { exact: true }).waitFor();
+  await page.getByText(/^Letter \d+: /).nth(2).waitFor();
   await harmless(page, 'a replay that failed');
   expect(await rows()).toEqual(['1:1.5', '2:2', '3:3.25', '7:7']);
   await page.goto(`/pipelines/${job}/dead-letters`);

@@ -230,6 +230,10 @@ describe('looks', () => {
     await page.getByRole('tab', { name: 'Plan' }).click();
     await page.getByRole('button', { name: 'Make a plan' }).click();
     await page.getByRole('region', { name: 'Columns' }).waitFor();
+    const cost = page.getByRole('region', { name: 'Cost and engine' });
+    await cost.getByRole('region', { name: 'Engine' }).getByText('native').waitFor();
+    await cost.getByRole('region', { name: 'Time, about' }).getByText('below 1 s').waitFor();
+    await cost.getByText(/memory/i).first().waitFor();
     await settled(page);
     await fits(page, `editor ${scheme} ${width}`);
     await accessible(page, `editor ${scheme} ${width}`);

@@ -1,5 +1,5 @@
-import type { Browser, Page } from 'playwright-core';
-import { accessible, fits, picture, settled, visit } from './browser';
+import type { Browser } from 'playwright-core';
+import { accessible, fits, picture, settled, still, visit } from './browser';
 
 export interface Look {
   /** The picture's name. */
@@ -8,14 +8,6 @@ export interface Look {
   /** A text by which the page is known to be there. */
   ready: string | RegExp;
 }
-
-/** Waits until the page is drawn and its colours have changed. */
-const still = (page: Page) =>
-  page.evaluate(async () => {
-    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
-    const ending = document.getAnimations().filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity);
-    await Promise.allSettled(ending.map((animation) => animation.finished));
-  });
 
 /**
  * A page in light and dark, wide and narrow: nothing serious for axe, not wider than the window, no complaint. With pictures if they are wanted. It is

@@ -3,7 +3,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { accessible, settled, startBrowser, visit } from './browser';
 import { lookAt } from './looks';
-import { type Program, startProgram } from './program';
+import { type Program, startProgram, until } from './program';
 import { furnish } from './stage';
 import { loadsAndFails } from './states';
 
@@ -26,11 +26,13 @@ describe('with data', () => {
   });
   it.each([
     ['login', '/', 'Sign in', true],
-    ['overview', '/', 'Newest runs', false],
+    ['overview', '/', 'Cost by pipeline', false],
     ['pipelines', '/pipelines', 'orders_to_lake', false],
     ['runs', '/runs', 'stock_levels', false],
     ['no-such-page', '/nothing/here', 'There is no such page', false],
   ])('%s', async (name, path, ready, out) => {
+    // What runs have cost is reckoned some seconds after they have ended.
+    if (name === 'overview') await until('the cost is known', async () => (await program.api<{ costliest_jobs: unknown[] }>('GET', '/api/v1/monitoring/history')).costliest_jobs.length === 3);
     await lookAt(browser, program.url, out ? undefined : program.token, { name, path, ready });
   });
   it.each([
@@ -43,6 +45,40 @@ describe('with data', () => {
   ])('%s', async (name, tab, ready) => {
     const path = `/pipelines/${stage.shop}${tab}`;
     await lookAt(browser, program.url, program.token, name === 'pipeline' ? { name, path, ready: '15 6 * * 1-5' } : { name, path, ready });
+  });
+  it('runs are sorted by the server, and those of one pipeline found', async () => {
+    const { page, end } = await visit(browser, program.url, { token: program.token });
+    await page.goto('/runs');
+    const written = page.getByRole('columnheader', { name: 'Rows written' });
+    const first = (column: number) => page.locator('tr[aria-rowindex="2"] td').nth(column);
+    await written.getByRole('button').click();
+    await first(5).getByText('4,000').waitFor();
+    expect(await written.getAttribute('aria-sort')).toBe('descending');
+    await written.getByRole('button').click();
+    await first(5).getByText('0', { exact: true }).waitFor();
+    await page.getByRole('columnheader', { name: 'Pipeline' }).getByRole('button').click();
+    await first(2).getByText('orders_to_lake').waitFor();
+    // The order is in the address.
+    await page.reload();
+    await first(2).getByText('orders_to_lake').waitFor();
+    expect(new URL(page.url()).searchParams.get('sort')).toBe('job_name');
+    await page.getByRole('combobox', { name: 'Pipeline' }).fill('stock');
+    await page.getByRole('option', { name: 'stock_levels' }).click();
+    await page.getByRole('cell', { name: 'orders_to_lake' }).first().waitFor({ state: 'detached' });
+    await first(2).getByText('stock_levels').waitFor();
+    await page.getByRole('button', { name: 'Newest first' }).click();
+    await page.waitForURL((url) => !url.searchParams.has('sort'));
+    await end();
+  });
+  it('how a pipeline did, and the columns that its systems tell', async () => {
+    const { page, end } = await visit(browser, program.url, { token: program.token });
+    await page.goto(`/pipelines/${stage.shop}`);
+    await page.getByRole('img', { name: /^The newest 2 runs, 0 of them failed/ }).waitFor();
+    await page.goto(`/pipelines/${stage.shop}/streams`);
+    await page.getByRole('button', { name: 'Ask the systems' }).click();
+    await page.getByRole('table', { name: 'Columns' }).getByRole('cell', { name: 'decimal128(10,2)' }).waitFor();
+    await accessible(page, 'the columns of a stream');
+    await end();
   });
   it('run, its log, a failed one, two compared', async () => {
     const look = (name: string, path: string, ready: string | RegExp) => lookAt(browser, program.url, program.token, { name, path, ready });

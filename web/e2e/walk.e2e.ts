@@ -1,4 +1,5 @@
 // What a person does the first day: signs in, starts a pipeline, watches it, stops one, tries again, compares, rolls back. By mouse and by keyboard.
+import { readFile } from 'node:fs/promises';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { settled, startBrowser, visit } from './browser';
@@ -46,6 +47,8 @@ it('from the login to a finished run', async () => {
   await page.getByText('400 rows committed').waitFor();
   await page.getByLabel('Search the log').fill('begins');
   await page.getByText(/^1 of/).waitFor();
+  const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download' }).click()]);
+  expect(await readFile(await file.path(), 'utf8')).toMatch(/^\S+\tinfo\tfirst_orders begins[^\n]*\n$/);
   await page.reload();
   await page.getByRole('heading', { name: 'Run of first_orders' }).waitFor();
   await page.getByRole('button', { name: /Signed in as/ }).click();

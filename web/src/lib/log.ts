@@ -9,3 +9,6 @@ export function filterLines(lines: LogLine[], text: string, level: string | null
   if (words.length === 0 && least === 0) return lines;
   return lines.filter((line) => LEVELS.indexOf(line.level) >= least && words.every((word) => line.message.toLowerCase().includes(word)));
 }
+
+/** Lines as a file for other programs: one each, what is in a line stays in it. */
+export const logText = (lines: LogLine[]) => lines.map(({ at, level, message }) => `${at}\t${level}\t${message.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')}\n`).join('');

@@ -5,7 +5,7 @@ import { RUN_SORTS, type Run } from '@/api/runs';
 import { sortOf, sortedBy } from '@/features/runs/columns';
 import { comparison } from './compare';
 import { boxesOf, linesOf } from './graph';
-import { filterLines } from './log';
+import { filterLines, logText } from './log';
 import { positionText } from './positions';
 import { errorOf, missing, reportOf, seconds, total } from './runs';
 import { inTurns } from './turns';
@@ -44,6 +44,11 @@ it('knows what became of dead letters that were taken once more', () => {
   const report = (replay: unknown) => reportOf(run({ report: { replay } }))?.replay;
   expect(report({ through: 3, waiting: 1, replaced: 0, reasons: [{ letter: 7, reason: 'still short' }] })).toEqual({ through: 3, waiting: 1, replaced: 0, reasons: [{ letter: 7, reason: 'still short' }] });
   expect([report(undefined), report('x'), report({ through: 2, reasons: 'no' })]).toEqual([null, null, { through: 2, waiting: 0, replaced: 0, reasons: [] }]);
+});
+
+it('writes a log with one line for each', () => {
+  const line = { seq: 1, at: '2026-11-22T10:00:00Z', level: 'info', message: 'a\n\\b\r' };
+  expect(logText([line, { ...line, message: 'c' }])).toBe('2026-11-22T10:00:00Z\tinfo\ta\\n\\\\b\\r\n2026-11-22T10:00:00Z\tinfo\tc\n');
 });
 
 it('keeps the order of runs in the words of the server', () => {

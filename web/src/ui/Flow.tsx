@@ -2,8 +2,8 @@ import '@xyflow/react/dist/style.css';
 import { Graph as Layered, layout } from '@dagrejs/dagre';
 import { useComputedColorScheme } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
-import { Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
-import { useMemo } from 'react';
+import { Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow, useReactFlow, useStore } from '@xyflow/react';
+import { useEffect, useMemo } from 'react';
 import classes from './Flow.module.css';
 import type { GraphBox, GraphProps } from './Graph';
 
@@ -28,6 +28,16 @@ function Box({ data }: NodeProps<BoxNode>) {
 }
 
 const nodeTypes = { box: Box };
+
+const FIT = { maxZoom: 1, padding: 0.08 };
+
+/** All of it is seen, also after the place has got another size. */
+function Fitted() {
+  const { fitView } = useReactFlow();
+  const size = useStore(({ width, height }) => `${width} ${height}`);
+  useEffect(() => void fitView(FIT), [size, fitView]);
+  return null;
+}
 
 /** Where each box stands, and how large all of it is. */
 export function placed(boxes: GraphBox[], lines: GraphProps['lines'], upright: boolean) {
@@ -71,7 +81,7 @@ export default function Flow({ label, boxes, lines }: GraphProps) {
         nodeTypes={nodeTypes}
         colorMode={scheme}
         fitView
-        fitViewOptions={{ maxZoom: 1, padding: 0.08 }}
+        fitViewOptions={FIT}
         minZoom={0.1}
         nodesFocusable={false}
         nodesDraggable={false}
@@ -81,6 +91,7 @@ export default function Flow({ label, boxes, lines }: GraphProps) {
         preventScrolling={false}
         proOptions={{ hideAttribution: true }}
       >
+        <Fitted />
         {nodes.length > 4 && <Controls showInteractive={false} />}
       </ReactFlow>
     </div>

@@ -12,10 +12,12 @@ interface Props {
   onChange: (job: string | null) => void;
   /** What no choice means. */
   placeholder?: string;
+  /** Among other filters: the label is for screen readers only. */
+  inline?: boolean;
 }
 
 /** Chooses one pipeline of however many, by searching at the server. */
-export function JobPick({ label, description, value, onChange, placeholder = 'Choose a pipeline' }: Props) {
+export function JobPick({ label, description, value, onChange, placeholder = 'Choose a pipeline', inline = false }: Props) {
   const [search, setSearch] = useState('');
   const [settled] = useDebouncedValue(search, 200);
   const chosen = useQuery({ ...jobQuery(value ?? ''), enabled: value !== null });
@@ -26,11 +28,8 @@ export function JobPick({ label, description, value, onChange, placeholder = 'Ch
     data.unshift({ value, label: chosen.data.name.slice(0, 200) });
   return (
     <Select
-      label={label}
-      description={description}
+      {...(inline ? { 'aria-label': label, w: { base: '100%', xs: 220 } } : { label, description, w: '100%', maw: 360 })}
       size="xs"
-      w="100%"
-      maw={360}
       searchable
       clearable
       placeholder={placeholder}

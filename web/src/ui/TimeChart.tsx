@@ -5,6 +5,8 @@ export interface Series {
   name: string;
   /** Seconds since 1970 and the value, oldest first. */
   points: [number, number][];
+  /** What the values mean, if they are good or bad; it gives their colour. */
+  tone?: 'good' | 'bad';
 }
 
 export interface TimeChartProps {

@@ -20,7 +20,7 @@ export default function TimePlot({ label, series, format, from, to, height = 120
   const plot = useRef<uPlot | null>(null);
   const words = useRef(format);
   words.current = format;
-  const shape = series.map(({ name }) => name).join('\n');
+  const shape = series.map(({ name, tone }) => `${name}\t${tone ?? ''}`).join('\n');
 
   useEffect(() => {
     const place = host.current;
@@ -37,7 +37,11 @@ export default function TimePlot({ label, series, format, from, to, height = 120
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         scales: { x: { range: () => [from, to] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
         axes: [{ ...axis, size: 24, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(tick, step)) }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => words.current(tick)) }],
-        series: [{}, ...shape.split('\n').map((name, index) => ({ label: name, stroke: strokes[index % strokes.length] ?? 'gray', width: 1.5, spanGaps: true, points: { size: 4 } }))],
+        series: [{}, ...shape.split('\n').map((one, index) => {
+          const [name = '', tone = ''] = one.split('\t');
+          const stroke = tone === '' ? strokes[index % strokes.length] : color(`--weir-${tone}`);
+          return { label: name, stroke: stroke ?? 'gray', width: 1.5, spanGaps: true, points: { size: 4 } };
+        })],
         hooks: { setCursor: [(self) => tell(self, place, words.current)] },
       },
       aligned(series),

@@ -11,7 +11,7 @@ interface Props {
 /** A table that keeps its columns readable on narrow screens. */
 export function WideTable({ label, minWidth, children }: Props) {
   return (
-    <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': label }}>
+    <ScrollArea type="auto" offsetScrollbars="x" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': label }}>
       <Table miw={minWidth} aria-label={label}>
         {children}
       </Table>

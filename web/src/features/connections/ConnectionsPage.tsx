@@ -24,7 +24,7 @@ export default function ConnectionsPage() {
   const all = useMemo(() => (connections.data?.pages.flatMap((page) => page.items) ?? []) as unknown as Connection[], [connections.data]);
   const found = useMemo(() => all.filter((one) => `${one.name} ${one.kind}`.toLowerCase().includes(search.toLowerCase())), [all, search]);
   const create = may && (
-    <Button component={Link} to={paths.newConnection} leftSection={<IconPlus size={16} aria-hidden />}>
+    <Button component={Link} to={paths.newConnection} size="xs" leftSection={<IconPlus size={14} aria-hidden />}>
       New connection
     </Button>
   );
@@ -36,9 +36,10 @@ export default function ConnectionsPage() {
         <>
           {all.length > 0 && (
             <TextInput
+              size="xs"
               aria-label="Search connections"
               placeholder="Name or connector"
-              leftSection={<IconSearch size={15} aria-hidden />}
+              leftSection={<IconSearch size={14} aria-hidden />}
               maw={360}
               value={search}
               onChange={(event) => setSearch(event.currentTarget.value)}

@@ -97,18 +97,18 @@ export function edgeOf({ edge, allowed }: ColumnReport): { word: string; tone: '
 
 const RANK = { bad: 0, warning: 1, good: 2 };
 
-function Columns({ columns }: { columns: ColumnReport[] }) {
+export function Columns({ columns }: { columns: ColumnReport[] }) {
   if (columns.length === 0) return null;
   const sorted = [...columns].sort((a, b) => RANK[edgeOf(a).tone] - RANK[edgeOf(b).tone]);
   const several = new Set(columns.map((column) => `${column.flow} ${column.sink}`)).size > 1;
   return (
     <div>
       <Title order={3}>Columns, what loses first</Title>
-      <WideTable label="Columns" minWidth={640}>
+      <WideTable label="Columns" minWidth={540}>
         <Table.Thead>
           <Table.Tr>
             {several && <Table.Th>Flow</Table.Th>}
-            <Table.Th>Column</Table.Th>
+            <Table.Th miw={96}>Column</Table.Th>
             <Table.Th>Source</Table.Th>
             <Table.Th>On the way</Table.Th>
             <Table.Th>Sink</Table.Th>

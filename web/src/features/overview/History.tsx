@@ -28,8 +28,8 @@ export function History() {
                 label="Runs that ended"
                 format={count}
                 series={[
-                  { name: 'succeeded', points: points((step) => step.succeeded) },
-                  { name: 'failed', points: points((step) => step.failed) },
+                  { name: 'succeeded', tone: 'good', points: points((step) => step.succeeded) },
+                  { name: 'failed', tone: 'bad', points: points((step) => step.failed) },
                 ]}
               />
               <Chart {...chart} label="Longest lag" format={duration} series={[{ name: 'longest lag', points: points((step) => step.lag_seconds) }]} />

@@ -10,6 +10,7 @@ import { Graph } from '@/ui/Graph';
 import { Section } from '@/ui/Section';
 import { Asked } from '@/ui/states';
 import { Positions } from './Positions';
+import { RunStrip } from './RunStrip';
 import { ScheduleWords } from './ScheduleWords';
 
 /** The graph with what has passed its edges in the newest run, when it runs, and the file. */
@@ -45,6 +46,7 @@ export default function OverviewTab({ job }: { job: Job }) {
           </Section>
         )}
       </Asked>
+      <RunStrip runs={runs.data?.pages[0]?.items ?? []} />
       {logged && <Positions job={job} journal={journal} />}
       <Grid gap="lg">
         <Grid.Col span={{ base: 12, lg: 8 }}>

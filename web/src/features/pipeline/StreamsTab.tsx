@@ -1,6 +1,7 @@
 import { Accordion, Anchor, Group, Stack, Table, Text } from '@mantine/core';
 import { Link } from 'react-router';
 import { type Job, useJobJournal } from '@/api/jobs';
+import { useMay } from '@/api/me';
 import { useRuns } from '@/api/runs';
 import { paths } from '@/app/paths';
 import { brief, bytes, count } from '@/lib/format';
@@ -8,6 +9,7 @@ import { type StreamReport, reportOf } from '@/lib/runs';
 import { Clipped } from '@/ui/Clipped';
 import { When } from '@/ui/When';
 import { Asked, Empty } from '@/ui/states';
+import { PlannedColumns } from './PlannedColumns';
 import { Positions } from './Positions';
 import { StreamPositions } from './StreamPositions';
 
@@ -15,10 +17,12 @@ import { StreamPositions } from './StreamPositions';
 export default function StreamsTab({ job }: { job: Job }) {
   const logged = job.mode === 'cdc';
   const journal = useJobJournal(job.id, logged);
+  const mayAsk = useMay('editor');
   return (
     <Stack gap="lg">
       {logged ? <Positions job={job} journal={journal} /> : <StreamPositions job={job} />}
       <Told job={job} />
+      {mayAsk && <PlannedColumns job={job} />}
     </Stack>
   );
 }
@@ -69,11 +73,7 @@ function Stream({ stream }: { stream: StreamReport }) {
             <Clipped text={place} />
           </Text>
         ))}
-        {stream.schema === undefined ? (
-          <Text size="sm" c="dimmed">
-            The run did not tell its columns.
-          </Text>
-        ) : (
+        {stream.schema !== undefined && (
           <Table layout="fixed" mt="xs" aria-label={`Columns of ${stream.name.slice(0, 100)}`}>
             <Table.Thead>
               <Table.Tr>

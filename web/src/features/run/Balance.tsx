@@ -20,7 +20,7 @@ export function Balance({ run }: { run: Run }) {
           It promised {report.guarantee.replaceAll('_', ' ')}{report.checkpoint === null ? '.' : `; the last checkpoint is ${count(report.checkpoint)}.`}
         </Text>
       )}
-      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'Balance' }}>
+      <ScrollArea type="auto" offsetScrollbars="x" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'Balance' }}>
         <Table miw={720} withTableBorder layout="fixed" className="numbers" aria-label="Balance">
           <Table.Thead>
             <Table.Tr>

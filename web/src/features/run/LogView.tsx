@@ -1,16 +1,23 @@
-import { Group, Select, Stack, Switch, Text, TextInput } from '@mantine/core';
+import { Button, Group, Select, Stack, Switch, Text, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { IconSearch } from '@tabler/icons-react';
+import { IconDownload, IconSearch } from '@tabler/icons-react';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import type { Live } from '@/api/live';
-import { filterLines } from '@/lib/log';
+import { filterLines, logText } from '@/lib/log';
 import { clock, count } from '@/lib/format';
 import { Empty } from '@/ui/states';
 import classes from './LogView.module.css';
 
+/** Gives the reader a file. */
+function save(name: string, text: string) {
+  const url = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
+  Object.assign(document.createElement('a'), { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
+}
+
 /** A log: searched, from a level on, and followed while it grows. */
-export function LogView({ live, over }: { live: Live; over: boolean }) {
+export function LogView({ id, live, over }: { id: string; live: Live; over: boolean }) {
   const [text, setText] = useState('');
   const [words] = useDebouncedValue(text, 120);
   const [level, setLevel] = useState<string | null>(null);
@@ -35,6 +42,9 @@ export function LogView({ live, over }: { live: Live; over: boolean }) {
         />
         <Select size="xs" w={140} aria-label="From which level" placeholder="All levels" clearable data={['info', 'warning', 'error']} value={level} onChange={setLevel} />
         <Switch size="xs" label="Follow" checked={following} onChange={(event) => setFollowing(event.currentTarget.checked)} />
+        <Button size="compact-sm" variant="default" leftSection={<IconDownload size={14} aria-hidden />} disabled={found.length === 0} onClick={() => save(`run-${id}.log`, logText(found))}>
+          Download
+        </Button>
         <Text size="sm" c="dimmed" className="numbers" role="status">
           {found.length === live.lines.length ? count(found.length) : `${count(found.length)} of ${count(live.lines.length)}`} lines{live.cut ? ', older ones are gone' : ''}
         </Text>

@@ -63,7 +63,7 @@ function OneRun({ run, tab }: { run: Run; tab: 'balance' | 'log' }) {
           <Balance run={run} />
         </Tabs.Panel>
         <Tabs.Panel value="log">
-          <LogView live={live} over={isOver(run.status)} />
+          <LogView id={run.id} live={live} over={isOver(run.status)} />
         </Tabs.Panel>
       </Tabs>
     </Page>

@@ -24,7 +24,9 @@ export default function ComparePage() {
   );
 }
 
-const FORMATS = { count, bytes, seconds: duration };
+/** Two short runs differ in what a whole duration does not show. */
+const fine = (seconds: number) => (seconds < 10 ? `${seconds.toFixed(2)} s` : duration(seconds));
+const FORMATS = { count, bytes, seconds: fine };
 
 function Beside({ pair: [a, b] }: { pair: [Run, Run] }) {
   const { whole, streams } = comparison(a, b);
@@ -44,7 +46,7 @@ function Beside({ pair: [a, b] }: { pair: [Run, Run] }) {
   ];
   return (
     <>
-      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'The runs' }}>
+      <ScrollArea type="auto" offsetScrollbars="x" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': 'The runs' }}>
         <Table miw={520} withTableBorder layout="fixed" aria-label="The runs">
           <Table.Thead>
             <Table.Tr>
@@ -71,7 +73,7 @@ function Beside({ pair: [a, b] }: { pair: [Run, Run] }) {
       </ScrollArea>
       {streams.map(({ name, rows }) => (
         <Section key={name} title={`Stream ${name.slice(0, 200)}`}>
-          <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `Stream ${name.slice(0, 100)}` }}>
+          <ScrollArea type="auto" offsetScrollbars="x" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `Stream ${name.slice(0, 100)}` }}>
             <Table miw={520} withTableBorder layout="fixed" aria-label={`Stream ${name.slice(0, 100)}`}>
               <Table.Tbody>
                 {rows.map((row) => (

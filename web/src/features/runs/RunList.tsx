@@ -5,6 +5,7 @@ import { RUN_SORTS, RUN_STATUSES, type Run, type RunFilter, type RunStatus, useR
 import { paths } from '@/app/paths';
 import { count } from '@/lib/format';
 import { type Column, DataTable } from '@/ui/DataTable';
+import { JobPick } from '@/ui/JobPick';
 import { Asked, Empty } from '@/ui/states';
 import { columns, sortOf, sortedBy } from './columns';
 
@@ -28,7 +29,8 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
   const since = useMemo(() => (hours === undefined ? undefined : new Date(Math.floor(Date.now() / 60_000 - hours * 60) * 60_000).toISOString()), [hours]);
   const sort = RUN_SORTS.find((word) => word === params.get('sort'));
   const conditions = { ...(status === undefined ? {} : { status }), ...(since === undefined ? {} : { since }), ...(sort === undefined ? {} : { sort }) };
-  const runs = useRuns({ ...filter, ...conditions });
+  const job = ofOne ? null : params.get('job');
+  const runs = useRuns({ ...filter, ...(job === null ? {} : { job_id: job }), ...conditions });
   const sorted = sortedBy(sort);
   const shown = useMemo(() => (ofOne ? columns.filter(({ id }) => id !== 'pipeline').map(always) : columns), [ofOne]);
   const set = (name: string, value: string | null) =>
@@ -42,6 +44,7 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
   return (
     <Stack gap="xs">
       <Group gap="xs">
+        {!ofOne && <JobPick inline label="Pipeline" placeholder="Pipeline" value={job} onChange={(value) => set('job', value)} />}
         <Select size="xs" w={140} aria-label="State" placeholder="State" clearable data={RUN_STATUSES} value={status ?? null} onChange={(value) => set('status', value as RunStatus | null)} />
         <Select size="xs" w={140} aria-label="Since" placeholder="Since" clearable data={Object.keys(SINCE)} value={range} onChange={(value) => set('since', value)} />
         {sort !== undefined && (
@@ -81,7 +84,7 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
             onEnd={() => {
               if (runs.hasNextPage && !runs.isFetching) void runs.fetchNextPage();
             }}
-            empty={<Empty title="No runs">{status || since ? 'None fits the conditions.' : 'Nothing has run yet.'}</Empty>}
+            empty={<Empty title="No runs">{status || since || job ? 'None fits the conditions.' : 'Nothing has run yet.'}</Empty>}
           />
         )}
       </Asked>

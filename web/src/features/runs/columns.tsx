@@ -50,7 +50,7 @@ export const columns: Column<Run>[] = [
   },
   { id: 'begun', header: 'Begun', order: 'started_at', width: 100, cell: (run) => <When at={run.started_at ?? run.queued_at} />, from: 'xs' },
   { id: 'took', header: 'Took', order: 'duration', width: 96, align: 'right', cell: (run) => (run.started_at ? duration(seconds(run)) : '–'), from: 'xs' },
-  { id: 'rows', header: 'Rows written', order: 'rows_written', width: 120, align: 'right', cell: (run) => brief(total(run.streams).rows_written), from: 'sm' },
+  { id: 'rows', header: 'Rows written', order: 'rows_written', width: 132, align: 'right', cell: (run) => brief(total(run.streams).rows_written), from: 'sm' },
   { id: 'dead', header: 'Dead letters', width: 104, align: 'right', cell: (run) => brief(total(run.streams).rows_dead), from: 'lg' },
   { id: 'why', header: 'Why', width: 108, cell: why, from: 'md' },
   { id: 'version', header: 'Version', width: 76, align: 'right', cell: (run) => run.job_version, from: 'lg' },
