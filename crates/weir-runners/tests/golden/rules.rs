@@ -9,17 +9,18 @@ use weir_runners::compile::views::transform_name;
 use weir_runners::registry::Target;
 use weir_spec::{Pipeline, Role as NodeRole};
 
-/// Keys of SeaTunnel that its documentation has and the rules of its factories do not: plugin, key.
+/// Keys that SeaTunnel's connectors read and the rules of their factories do not list: plugin, key. Each stands in a class of options of the
+/// connector, as named here (the jars of 2.3.4; Http and Elasticsearch: the repository).
 const DOCUMENTED: &[(&str, &str)] = &[
-    // "table": the table for which `generate_sink_sql` writes the statement (connector-v2/sink/Jdbc).
+    // `JdbcOptions`: the table for which `generate_sink_sql` writes the statement.
     ("Jdbc", "table"),
-    // The rules were read from the source, where this key is a constant of another name (connector-v2/source/kafka).
+    // `kafka.config.Config`: constants of other names.
     ("Kafka", "consumer.group"),
     ("Kafka", "topic"),
-    // Lines before the rows (connector-v2/source/LocalFile, S3File).
+    // `BaseSourceConfigOptions`: lines before the rows.
     ("LocalFile", "skip_header_row_number"),
     ("S3File", "skip_header_row_number"),
-    // The factory builds its rule in a helper that was not read; connector-v2/source/Http.
+    // `http.config.HttpConfig`, and `TableSchemaOptions` for `schema`: the factory builds its rule in a helper that was not read.
     ("Http", "url"),
     ("Http", "method"),
     ("Http", "headers"),
@@ -29,9 +30,9 @@ const DOCUMENTED: &[(&str, &str)] = &[
     ("Http", "content_field"),
     ("Http", "schema"),
     ("Http", "poll_interval_millis"),
-    // Columns to read (connector-v2/source/Elasticsearch).
+    // `elasticsearch.config.SourceConfig`: columns to read.
     ("Elasticsearch", "source"),
-    // Names in brackets for `have_partition` and for layouts (connector-v2/sink/LocalFile).
+    // `TableSchemaOptions`: the columns of text files.
     ("LocalFile", "schema"),
 ];
 
@@ -107,8 +108,9 @@ fn seatunnel(value: &Value) -> Vec<String> {
     found
 }
 
-/// Keys of Connect itself, and of the sinks whose reference is not in `rules`: Debezium's JDBC sink 3.7, Aiven's S3 sink 3, Kafka's
-/// own file sink.
+/// Keys of Connect itself, and of the sinks whose reference is not in `rules`, as their own classes have them: Debezium's JDBC sink 3
+/// (`JdbcSinkConnectorConfig`, `SinkConnectorConfig`), Aiven's S3 sink 3 (`S3SinkConfig`, `FileNameFragment`, `OutputFormatFragment`), Kafka's own
+/// file sink. Settings of Confluent's Avro converter are its registry client's with the converter's prefix (`basic.auth.credentials.source`).
 fn connect(config: &Value) -> Vec<String> {
     let rules: Value = serde_json::from_str(include_str!("rules/debezium.json")).unwrap();
     let class = config["connector.class"].as_str().unwrap_or_default();
