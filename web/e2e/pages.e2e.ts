@@ -66,6 +66,10 @@ describe('with data', () => {
     await page.getByRole('option', { name: 'stock_levels' }).click();
     await page.getByRole('cell', { name: 'orders_to_lake' }).first().waitFor({ state: 'detached' });
     await first(2).getByText('stock_levels').waitFor();
+    await page.getByRole('checkbox', { name: /Choose the run of stock_levels/ }).first().check();
+    await page.getByRole('group', { name: 'Chosen runs' }).getByRole('button', { name: 'Run again' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Run again' }).click();
+    await page.getByText('1 started').waitFor();
     await page.getByRole('button', { name: 'Newest first' }).click();
     await page.waitForURL((url) => !url.searchParams.has('sort'));
     await end();

@@ -1,12 +1,11 @@
-import { Button, Group, Select, Stack, Text } from '@mantine/core';
+import { Button, Group, Select, Stack } from '@mantine/core';
 import { useMemo, useState } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { useSearchParams } from 'react-router';
 import { RUN_SORTS, RUN_STATUSES, type Run, type RunFilter, type RunStatus, useRuns } from '@/api/runs';
-import { paths } from '@/app/paths';
-import { count } from '@/lib/format';
 import { type Column, DataTable } from '@/ui/DataTable';
 import { JobPick } from '@/ui/JobPick';
 import { Asked, Empty } from '@/ui/states';
+import { ChosenRuns } from './ChosenRuns';
 import { columns, sortOf, sortedBy } from './columns';
 
 const SINCE: Record<string, number> = { 'last hour': 1, 'last 24 hours': 24, 'last 7 days': 168, 'last 30 days': 720 };
@@ -18,7 +17,7 @@ const always = (column: Column<Run>): Column<Run> => {
   return shown;
 };
 
-/** Runs, newest first or as the server sorts them, as far as one scrolls. Two of them can be compared. */
+/** Runs, newest first or as the server sorts them, as far as one scrolls. Those that are chosen are compared, run again, stopped. */
 export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: boolean }) {
   const [params, setParams] = useSearchParams();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
@@ -40,7 +39,7 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
       else next.set(name, value);
       return next;
     }, { replace: true });
-  const [first, second] = [...chosen];
+  const picked = (runs.data?.pages ?? []).flatMap(({ items }) => items.filter(({ id }) => chosen.has(id)));
   return (
     <Stack gap="xs">
       <Group gap="xs">
@@ -52,22 +51,7 @@ export function RunList({ filter, ofOne = false }: { filter: RunFilter; ofOne?: 
             Newest first
           </Button>
         )}
-        {chosen.size > 0 && (
-          <>
-            <Text size="sm" role="status">
-              {count(chosen.size)} chosen
-            </Text>
-            {first !== undefined && second !== undefined && chosen.size === 2 ? (
-              <Button component={Link} to={paths.compareRuns(first, second)} size="compact-sm" variant="default">
-                Compare
-              </Button>
-            ) : (
-              <Text size="sm" c="dimmed">
-                choose two to compare them
-              </Text>
-            )}
-          </>
-        )}
+        <ChosenRuns runs={picked} onDone={() => setChosen(new Set())} />
       </Group>
       <Asked query={runs} what="Loading runs">
         {({ pages }) => (
