@@ -2,12 +2,14 @@
 //!
 //! * [`cli`]: what may be typed; [`commands`]: what it does, one file each;
 //! * [`pipeline_file`]: from a file to a pipeline or its diagnostics; [`planning`]: from a pipeline to a plan;
+//! * [`advice`]: which engine a plan is for;
 //! * [`workbench`], [`checkpoints`]: pipelines, connectors and checkpoints for the platform;
 //! * [`report`]: reporters of a run; [`show`]: numbers, tables, colours;
 //! * [`outcome`]: exit codes; [`process`]: runtime, logging, signals.
 //!
 //! Start-up is part of the interface: nothing is made before a command needs it (no async runtime, no TLS, no option schemas).
 
+mod advice;
 mod checkpoints;
 mod cli;
 mod commands;

@@ -1,25 +1,22 @@
 //! `weir plan`: what a run would do, what it promises, and which engine it is for.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Value, json};
-use weir_connect::StreamInfo;
-use weir_plan::{Program, describe};
+use weir_plan::describe;
 use weir_runners::capability::{bridges, verdicts};
 use weir_runners::compile::{Job, compile, word};
-use weir_runners::cost::{self, Advice, Facts};
+use weir_runners::cost::{self, Advice};
 use weir_runners::registry::{Format, Target};
 use weir_spec::{Engine, Mode, Role};
 
+use crate::advice::{self, Machine, Streams};
 use crate::cli::Plan;
 use crate::commands::{Context, engines};
 use crate::outcome::{Failure, Outcome};
-use crate::planning::{Opened, cores, engines_registry};
+use crate::planning::{Opened, cores};
 use crate::process::block_on;
 use crate::show::style::width;
-
-type Streams = BTreeMap<String, Vec<StreamInfo>>;
 
 pub fn execute(args: &Plan, context: &Context) -> Outcome {
     let opened = crate::planning::open(&args.file, args.json, context)?;
@@ -33,7 +30,8 @@ pub fn execute(args: &Plan, context: &Context) -> Outcome {
 fn here(args: &Plan, opened: &Opened, context: &Context) -> Outcome {
     block_on(async {
         let (plan, refusals) = opened.look(None, args.json, context).await?;
-        let advice = if refusals.is_empty() { Some(advice(args, &plan)) } else { None };
+        let machine = machine(args, &plan.pipeline);
+        let advice = refusals.is_empty().then(|| advice::of_plan(&plan, machine).1);
         let mut out = std::io::stdout();
         if args.json {
             let mut told = describe::json(&plan);
@@ -60,45 +58,16 @@ fn tell(out: &mut impl Write, advice: &Advice) -> std::io::Result<()> {
     Ok(())
 }
 
-fn advice(args: &Plan, plan: &weir_plan::Plan) -> Advice {
-    let mut streams = Streams::new();
-    for input in plan.flows.iter().flat_map(|flow| &flow.inputs) {
-        let known = streams.entry(input.node.clone()).or_default();
-        if !known.iter().any(|stream| stream.name == input.stream.name) {
-            known.push(input.stream.clone());
-        }
-    }
-    let mut facts = facts(args, &plan.pipeline, &streams);
-    facts.together = plan.flows.iter().any(|flow| matches!(flow.program, Program::Relational(_)));
-    facts.keeps_state = plan.flows.iter().any(|flow| matches!(flow.program, Program::Keyed(_)));
-    let registry = engines_registry();
-    let job = Job { pipeline: &plan.pipeline, registry: &registry, streams, format: Format::default() };
-    cost::recommend(&facts, &verdicts(&job))
-}
-
-fn facts(args: &Plan, pipeline: &weir_spec::Pipeline, streams: &Streams) -> Facts {
-    let sum = |of: fn(&StreamInfo) -> Option<u64>| {
-        let known: Option<Vec<u64>> = streams.values().flatten().map(of).collect();
-        known.filter(|known| !known.is_empty()).map(|known| known.into_iter().fold(0, u64::saturating_add))
-    };
-    Facts {
-        mode: pipeline.mode,
-        named: pipeline.engine,
-        rows: sum(|stream| stream.estimated_rows),
-        bytes: sum(|stream| stream.estimated_bytes),
-        cores: args.cores.or(pipeline.parallelism).unwrap_or_else(cores).max(1),
-        memory_bytes: args.max_memory as u64,
-        together: false,
-        keeps_state: false,
-        not_native: None,
-    }
+/// The machine of a run as the command line says it.
+fn machine(args: &Plan, pipeline: &weir_spec::Pipeline) -> Machine {
+    Machine { cores: args.cores.or(pipeline.parallelism).unwrap_or_else(cores), memory_bytes: args.max_memory as u64 }
 }
 
 /// On the engine that the file names: what it gets, what it keeps, and whether it would have to be there.
 fn elsewhere(args: &Plan, opened: &Opened, engine: Engine, context: &Context) -> Outcome {
     let pipeline = &opened.pipeline;
     let streams = block_on(async { Ok::<_, Failure>(asked(opened, context).await) })?;
-    let mut facts = facts(args, pipeline, &streams);
+    let mut facts = advice::facts(pipeline, &streams, machine(args, pipeline));
     facts.together =
         pipeline.of(Role::Transform).any(|node| TOGETHER.contains(&node.kind.as_str())) && pipeline.mode == Mode::Batch;
     facts.not_native = engines::native(pipeline);
@@ -159,7 +128,7 @@ async fn asked(opened: &Opened, context: &Context) -> Streams {
 }
 
 /// A line that begins with two spaces and is no wider than this; what follows is further in.
-fn wrapped(text: &str, width: usize) -> String {
+pub fn wrapped(text: &str, width: usize) -> String {
     let (mut out, mut line) = (String::new(), String::from(" "));
     for part in text.split(' ') {
         if line.trim().is_empty() || line.chars().count() + 1 + part.chars().count() <= width.max(40) {

@@ -208,6 +208,13 @@ fn a_plan_is_told_with_types_promise_and_what_it_would_do() {
     let columns = told["plan"]["columns"].as_array().unwrap();
     assert!(columns.iter().any(|column| column["column"] == "id" && column["edge"] == "exact"), "{columns:#?}");
     assert!(told["text"].as_str().unwrap().contains("why "), "{told:#}");
+    // Which engine it is for and what a run would take, with the lanes and half the memory of a run.
+    let (advice, expected) = (&told["plan"]["recommendation"], &told["expected"]);
+    assert_eq!((&advice["engine"], advice["why"].as_array().map(Vec::is_empty)), (&json!("native"), Some(false)), "{told:#}");
+    assert!(told["text"].as_str().unwrap().contains("engine: native; "), "{told:#}");
+    assert!(expected["bytes"].as_u64() > Some(0) && expected["seconds"].is_number(), "{told:#}");
+    let limits = folder.order(Verb::Plan, "", "").limits;
+    assert_eq!((&expected["memory_bytes"], expected["cores"].as_u64() > Some(0)), (&json!(limits.memory_bytes / 2), true));
     // What planning finds has its place in the text.
     let spec = "pipeline: a\nsource: {file: {path: in.csv}}\ntransforms:\n  - filter: nosuch > 1\nsink: {file: {path: out}}\n";
     let told = answer(&folder.order(Verb::Plan, "", spec));

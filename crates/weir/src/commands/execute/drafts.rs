@@ -7,10 +7,13 @@ use serde_json::{Map, Value, json};
 use weir_control::worker::order::WorkOrder;
 use weir_error::Result;
 use weir_plan::{describe, show_field};
+use weir_runners::cost;
 use weir_spec::model::Input;
 use weir_spec::{Diagnostic, Node, Pipeline, Role};
 
 use super::run;
+use crate::advice::{self, Machine};
+use crate::commands::plan::wrapped;
 use crate::commands::preview;
 use crate::planning::{NoPlan, Opened};
 use crate::show::rows;
@@ -27,13 +30,28 @@ const STEP_BYTES: usize = 256 << 10;
 /// The sink of a step. It keeps nothing, takes every type, and no pipeline can call a node so: there is a space in the name.
 const NOWHERE: &str = "no where";
 
-/// Tells the plan, or what keeps the pipeline from having one, with places in the text. A plan that would be refused is told with the reasons.
+/// Tells the plan, or what keeps the pipeline from having one, with places in the text. A plan that would be refused is told with the reasons,
+/// and without what a run of it would take.
 pub async fn plan(order: &WorkOrder) -> Result<Value> {
     let opened = run::open(order)?;
     match opened.try_plan(None).await {
-        Ok((plan, refusals)) => Ok(json!({
-            "plan": describe::json(&plan), "text": describe::text(&plan, WIDTH), "diagnostics": told(&opened, refusals),
-        })),
+        Ok((plan, refusals)) => {
+            let (mut shown, mut text, mut expected) = (describe::json(&plan), describe::text(&plan, WIDTH), Value::Null);
+            shown["recommendation"] = Value::Null;
+            if refusals.is_empty() {
+                let machine = Machine { cores: opened.lanes(None), memory_bytes: run::budget(order) };
+                let (facts, advice) = advice::of_plan(&plan, machine);
+                for line in cost::lines(&advice) {
+                    text += &wrapped(&line, WIDTH);
+                }
+                shown["recommendation"] = json!(advice);
+                expected = json!({
+                    "rows": facts.rows, "bytes": facts.bytes, "seconds": advice.native_secs, "cores": facts.cores,
+                    "memory_bytes": facts.memory_bytes,
+                });
+            }
+            Ok(json!({"plan": shown, "text": text, "expected": expected, "diagnostics": told(&opened, refusals)}))
+        }
         Err(NoPlan::Problems(problems)) => Ok(json!({"plan": null, "text": null, "diagnostics": problems})),
         Err(NoPlan::Error(error)) => Err(error),
     }

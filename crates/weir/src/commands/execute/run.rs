@@ -92,13 +92,17 @@ pub fn options(order: &WorkOrder, opened: &Opened, state: StatePlace, stop: Canc
     options.state = state;
     options.name = Some(order.run_id.clone());
     options.parallelism = opened.lanes(None);
-    // The other half is for the process itself and what the sinks hold.
-    options.max_memory_bytes = usize::try_from(order.limits.memory_bytes / 2).unwrap_or(usize::MAX);
+    options.max_memory_bytes = usize::try_from(budget(order)).unwrap_or(usize::MAX);
     options.checkpoint_interval =
         weir_plan::streaming::checkpoint_interval(&opened.pipeline).unwrap_or(options.checkpoint_interval);
     options.journal = journal(order, opened)?;
     options.stop = stop;
     Ok(options)
+}
+
+/// The memory budget of a run of the order. The other half is for the process itself and what the sinks hold.
+pub fn budget(order: &WorkOrder) -> u64 {
+    order.limits.memory_bytes / 2
 }
 
 /// Where the job's checkpoints are.
