@@ -39,5 +39,7 @@ def begun(airflow, weir):
         "weir_retried": airflow.trigger("weir_retried"),
         "weir_killed": airflow.trigger("weir_killed"),
         "weir_killed_deferred": airflow.trigger("weir_killed_deferred"),
+        "exported": airflow.trigger("weir_exported"),
+        "exported_broken": airflow.trigger("weir_exported_broken"),
         "plain_http": airflow.trigger("plain_http", {"job_id": weir.jobs["copy"]}),
     }

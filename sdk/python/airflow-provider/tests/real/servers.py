@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -134,13 +135,17 @@ class Weir:
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
         principal = self.post("/api/v1/principals", {"kind": "service_account", "name": "airflow", "role": "operator"})
         self.token = self.post("/api/v1/tokens", {"principal_id": principal["id"], "name": "airflow"})["token"]
-        self.jobs = {}
+        self.jobs, self.specs = {}, {}
         copy = {"http": {"url": f"{pages.url}/copy", "records": "data", "pagination": {"page": {}}}}
         self.job("copy", copy)
         self.job("broken", {"http": {"url": "http://127.0.0.1:9/nothing"}})
         for name in ("held_sensor", "held_retry", "held_kill", "held_kill_deferred"):
             self.job(name, {"http": {"url": f"{pages.url}/{name}", "records": "data", "pagination": {"page": {}}}})
         pages.gate("copy").set()
+        # What `weir export airflow` is asked for has jobs of its own: its runs are counted.
+        self.job("exported", copy)
+        self.job("exported_broken", {"http": {"url": "http://127.0.0.1:9/nothing"}})
+        self.job("exported_nightly", copy, schedule={"cron": "0 3 * * *", "timezone": "Europe/Berlin"})
 
     def post(self, path, body=None):
         answer = self.client.post(path, json=body) if body is not None else self.client.post(path)
@@ -152,11 +157,22 @@ class Weir:
         assert answer.is_success, answer.text
         return answer.json()
 
-    def job(self, name, source):
+    def job(self, name, source, **more):
         sink = {"file": {"path": f"out/{name}", "format": "ndjson", "write_mode": "append"}}
-        spec = json.dumps({"pipeline": name, "source": source, "sink": sink})
-        body = {"name": name, "spec": spec, "retry": {"max_attempts": 1}}
+        # The schedule is the orchestrator's: the server has the job without it.
+        spec = {"pipeline": name, "source": source, "sink": sink}
+        body = {"name": name, "spec": json.dumps(spec), "retry": {"max_attempts": 1}}
         self.jobs[name] = self.post("/api/v1/jobs", body)["id"]
+        self.specs[name] = {**spec, **more}
+
+    def export(self, name, folder):
+        """The DAG that `weir export airflow` makes of a job, as a file of this folder."""
+        pipeline = folder / f"{name}.json"
+        pipeline.write_text(json.dumps(self.specs[name]))
+        command = [os.environ["WEIR_BIN"], "export", "airflow", str(pipeline), "--job", self.jobs[name]]
+        made = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert made.returncode == 0, made.stderr
+        (folder / f"weir_{name}.py").write_text(made.stdout)
 
     def runs(self, name):
         """The runs of a job, newest first."""
@@ -174,14 +190,20 @@ class Airflow:
         connection = {"conn_type": "weir", "host": host, "port": int(weir_port), "schema": "http", "password": weir.token}
         extra = {"Authorization": f"Bearer {weir.token}"}
         plain = {"conn_type": "http", "host": host, "port": int(weir_port), "schema": "http", "extra": extra}
+        dags = folder / "dags"
+        shutil.copytree(HERE / "dags", dags)
+        for name in ("exported", "exported_broken", "exported_nightly"):
+            weir.export(name, dags)
         env = {
             **os.environ,
             "PATH": f"{Path(os.environ['AIRFLOW_BIN']).parent}{os.pathsep}{os.environ['PATH']}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW_CONN_WEIR_DEFAULT": json.dumps(connection),
             "AIRFLOW_CONN_SEATUNNEL_SERVICE": json.dumps(plain),
+            # The name that an exported DAG has for it.
+            "AIRFLOW_CONN_WEIR": json.dumps(plain),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
@@ -209,7 +231,8 @@ class Airflow:
             token = self.client.get("/auth/token")
             if token.is_success:
                 self.client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-                return self.client.get("/api/v2/dags/weir_run").is_success
+                wanted = ("weir_run", "weir_exported", "weir_exported_broken", "weir_exported_nightly")
+                return all(self.client.get(f"/api/v2/dags/{dag}").is_success for dag in wanted)
         except httpx.TransportError:
             pass
         return False
@@ -238,6 +261,12 @@ class Run:
     def ended(self, secs=240):
         until(f"{self.dag} to end", lambda: self.get()["state"] in ("success", "failed"), secs)
         return self.get()["state"]
+
+    def again(self, task):
+        """The task, and what comes after it, once more in the same run."""
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [task], "include_downstream": True, "only_failed": False}
+        answer = self.airflow.client.post(f"/api/v2/dags/{self.dag}/clearTaskInstances", json=body)
+        assert answer.is_success, answer.text
 
     def xcom(self, task, key="return_value"):
         return self.get(f"/taskInstances/{task}/xcomEntries/{key}?deserialize=false&stringify=false")["value"]

@@ -1,5 +1,8 @@
 """The DAGs of `dags` in a real Airflow against a real server. `scripts/airflow.sh` runs this."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from servers import until
 
@@ -76,3 +79,32 @@ def test_the_http_operator_needs_no_provider(begun, weir):
     run = begun["plain_http"]
     assert run.ended() == "success", run.log("trigger_pipeline") + run.log("wait_for_pipeline")
     assert weir.get(f"/api/v1/runs/{run.xcom('trigger_pipeline')}")["status"] == "succeeded"
+
+
+def test_an_exported_dag_runs_its_job_once_however_often_its_tasks_run(begun, weir):
+    run = begun["exported"]
+    assert run.ended() == "success", run.log("start") + run.log("wait")
+    first = run.xcom("start")
+    kept = weir.get(f"/api/v1/runs/{first}")
+    assert (kept["status"], sum(stream["rows_written"] for stream in kept["streams"])) == ("succeeded", 9)
+    run.again("start")
+    until("the second try", lambda: run.task("wait")["try_number"] == 2 and run.get()["state"] == "success")
+    assert run.xcom("start") == first
+    assert [one["id"] for one in weir.runs("exported")] == [first]
+
+
+def test_an_exported_dag_fails_with_its_run_and_says_why(begun, weir):
+    run = begun["exported_broken"]
+    assert run.ended() == "failed"
+    assert (run.task("start")["state"], run.task("wait")["state"]) == ("success", "failed")
+    (failed,) = weir.runs("exported_broken")
+    log = run.log("wait")
+    assert f"run {failed['id']} failed" in log
+    assert weir.get(f"/api/v1/runs/{failed['id']}")["error"]["code"] in log
+
+
+def test_an_exported_dag_has_the_schedule_of_its_pipeline(airflow, begun):
+    told = airflow.client.get("/api/v2/dags/weir_exported_nightly/details").json()
+    assert (told["timetable_summary"], told["catchup"]) == ("0 3 * * *", False)
+    following = datetime.fromisoformat(told["next_dagrun_run_after"]).astimezone(ZoneInfo("Europe/Berlin"))
+    assert (following.hour, following.minute) == (3, 0)
