@@ -1,7 +1,8 @@
 //! Exact arithmetic: decimal literals beside decimals, and integer `+ - *` that fail instead of wrapping around.
 //!
 //! `amount * 1.2` over a decimal column is a decimal: [`DecimalLiterals`] gives the literal the digits that were written before
-//! types are coerced. Beside floating point a literal stays what SQL says.
+//! types are coerced. Beside floating point a literal stays what SQL says. `round` of a decimal is exact, half away from zero, with as many
+//! digits behind the point as it is told, at most those that there are.
 //!
 //! DataFusion computes with wrapping integers: `9223372036854775807 + 1` is silently negative. This analyser rule replaces the
 //! operators by checked functions wherever both sides are the same integer type after coercion. Decimals are checked already,
@@ -11,7 +12,7 @@ use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue, exec_err};
+use datafusion::common::{DFSchema, ScalarValue, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -64,7 +65,7 @@ impl AnalyzerRule for DecimalLiterals {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        everywhere(plan, beside_decimals)
+        everywhere(plan, |expr, schema| beside_decimals(expr, schema)?.transform_data(|expr| digits_of_round(expr, schema)))
     }
 }
 
@@ -102,6 +103,29 @@ fn beside_decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             _ => Transformed::no(child),
         })
     })
+}
+
+/// The type of a rounded decimal depends on the number of digits, so that must be the same number in every plan that is made of this one: a literal
+/// that no coercion puts a cast around.
+fn digits_of_round(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(mut function) = expr else { return Ok(Transformed::no(expr)) };
+    let of_decimal = function.name() == "round" && function.args[0].get_type(schema).is_ok_and(|of| of.is_decimal());
+    let Some(digits) = function.args.get_mut(1).filter(|_| of_decimal) else {
+        return Ok(Transformed::no(Expr::ScalarFunction(function)));
+    };
+    let number = match digits {
+        Expr::Literal(value, _) if value.data_type().is_integer() => value.cast_to(&DataType::Int32).ok(),
+        _ => None,
+    };
+    match number {
+        Some(number) if !number.is_null() => {
+            *digits = Expr::Literal(number, None);
+            Ok(Transformed::yes(Expr::ScalarFunction(function)))
+        }
+        _ => plan_err!(
+            "round of a decimal takes the digits behind the point as a whole number, as in round(amount, 2), not {digits}"
+        ),
+    }
 }
 
 fn is_float_literal(expr: &Expr) -> bool {

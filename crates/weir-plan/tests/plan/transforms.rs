@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use weir_plan::{Plan, Program};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, line};
 
 fn ints(values: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(Int64Array::from(values))
@@ -205,6 +205,51 @@ async fn a_sum_does_not_wrap_around() {
         ("SELECT sum(n) AS s FROM input WHERE g = 'none'", vec!["∅"]),
     ] {
         assert_eq!(bench.run_line(&format!("- sql: {sql}")).await.rows, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_decimal_is_rounded_half_away_from_zero() {
+    let values = [Some(10050), Some(26750), Some(-23450), Some(999_950), Some(49), Some(-50), Some(5000), None];
+    let amounts = Decimal128Array::from(values.to_vec()).with_precision_and_scale(12, 4).unwrap();
+    let most = Decimal128Array::from(vec![Some(10_i128.pow(38) - 1); values.len()]).with_precision_and_scale(38, 0).unwrap();
+    let digits = ints(vec![Some(2); values.len()]);
+    let columns = vec![("d", Arc::new(amounts) as ArrayRef), ("most", Arc::new(most) as ArrayRef), ("n", digits)];
+    let bench = Bench::default().table("t", columns);
+    // As `numeric` is rounded in PostgreSQL.
+    for (digits, data_type, expected) in [
+        (", 2", "decimal128(12,2)", ["1.01", "2.68", "-2.35", "100.00", "0.00", "-0.01", "0.50", "∅"]),
+        ("", "decimal128(12,0)", ["1", "3", "-2", "100", "0", "0", "1", "∅"]),
+        (", -1", "decimal128(12,0)", ["0", "0", "0", "100", "0", "0", "0", "∅"]),
+        (", 9", "decimal128(12,4)", ["1.0050", "2.6750", "-2.3450", "99.9950", "0.0049", "-0.0050", "0.5000", "∅"]),
+    ] {
+        for sql in [
+            format!("SELECT round(d{digits}) AS r FROM input"),
+            format!("SELECT round(d{digits}) AS r FROM (SELECT d FROM input WHERE n = 2) AS x"),
+        ] {
+            let plan = bench.line(&format!("- sql: {sql}")).await;
+            assert_eq!(plan.columns[0].arrow, data_type, "{sql}");
+            // A query that is not row by row gives its rows in no order.
+            let (mut rows, mut expected) = (bench.run_line(&format!("- sql: {sql}")).await.rows, expected);
+            rows.sort();
+            expected.sort_unstable();
+            assert_eq!(rows, expected, "{sql}");
+        }
+    }
+    let got = bench.run_line("- sql: SELECT sum(round(d * 1.2, 2)) AS s FROM input WHERE round(d, 1) > 1.0").await;
+    assert_eq!(got.rows, ["123.20"]);
+    // One digit more than there is room for.
+    let got = bench.run_line("- sql: SELECT round(most, -1) AS r FROM input").await;
+    assert_eq!((got.rows.len(), got.dead.len()), (0, values.len()), "{:?}", got.rows);
+    for (digits, why) in [
+        ("n", "as a whole number, as in round(amount, 2)"),
+        ("1 + 1", "as a whole number, as in round(amount, 2)"),
+        ("2.0", "round"),
+        ("NULL", "round"),
+        ("99999999999", "round"),
+    ] {
+        let told = format!("{:?}", bench.problems(&line(&format!("- sql: SELECT round(d, {digits}) AS r FROM input"))).await);
+        assert!(told.contains(why) && !told.contains("INTERNAL"), "{digits}: {told}");
     }
 }
 
