@@ -256,6 +256,11 @@ pub trait StreamReader: Send + Sync {
         (!lags.is_empty()).then(|| lags.iter().map(|(_, rows)| *rows).fold(0, u64::saturating_add))
     }
 
+    /// For how long, at least, the oldest row that was not given yet has been there, in milliseconds, if that is known without asking the source; 0: there is none.
+    fn lag_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// Reads a split, from its beginning or after a position.
     async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream>;
 }

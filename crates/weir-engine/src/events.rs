@@ -105,7 +105,10 @@ pub struct Progress {
     /// Of a stream without end: about how many rows the source has that were not read yet, if it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_rows: Option<u64>,
-    /// The same by split, of the sixteen that are furthest behind.
+    /// For how long, at least, the oldest of these has been there, if the source tells: milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
+    /// The same as `lag_rows` by split, of the sixteen that are furthest behind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lag_splits: BTreeMap<String, u64>,
     /// Of a log: its journal.

@@ -10,13 +10,14 @@
 //! * `state`: what flows over event time keep.
 //! * `relational`: a flow whose program must see rows together, through DataFusion with spilling.
 //! * `cdc`: a log of changes, through a journal, into sinks.
-//! * `letters`: dead letters on their way to a sink of their own. [`replay`]: dead letters, once more through their pipeline.
+//! * `carrier`: `letters` and `results` (of rules) on their way to sinks of their own. [`replay`]: dead letters, once more through their pipeline.
 //! * [`portable`]: positions from another engine.
 //! * [`store`]: what survives; [`cursor`]: the incremental cursor; [`queue`], [`memory`]: bounds.
 //! * [`verify`]: whether a sink has what the source has.
 //! * [`events`], [`report`], [`gates`]: what others see of a run.
 #![deny(missing_docs)]
 
+mod carrier;
 mod cdc;
 pub mod events;
 mod flow;
@@ -29,6 +30,7 @@ pub mod queue;
 mod relational;
 pub mod replay;
 pub mod report;
+mod results;
 mod run;
 mod state;
 pub mod store;
@@ -40,6 +42,6 @@ pub use cdc::hold::HeldStream;
 pub use cdc::{again, back, codec, hold, journal, look};
 pub use events::{EventTimeProgress, JournalProgress, Progress, Reporter, RunEvent, Silent};
 pub use report::{EdgeCounts, NodeCounts, RunReport, RunStatus, StreamReport};
-pub use run::{RunOptions, run};
+pub use run::{RunOptions, going_on, run};
 pub use streaming::savepoint;
 pub use weir_connect::cursor;

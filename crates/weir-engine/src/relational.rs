@@ -289,7 +289,8 @@ pub(crate) async fn run(
         }
     }
     let tracked = flow.inputs.iter().any(|input| input.cursor.is_some());
-    let body = EpochBody { progress, tokens, counts, cursor: tracked.then_some(cursor), ..EpochBody::default() };
+    let results = shared.context.results.of(&counts.rules);
+    let body = EpochBody { progress, tokens, counts, results, cursor: tracked.then_some(cursor), ..EpochBody::default() };
     let dead: Vec<SetAside> = dead.into_iter().map(|letter| SetAside { sink: None, letter }).collect();
     shared.prepare(barrier.epoch, &body, &dead).await?;
     for (index, writer) in writers.iter_mut().enumerate() {

@@ -185,6 +185,7 @@ async fn through(plan: &Plan, letters: &[DeadView], options: &RunOptions, report
                 pipeline: own.clone(),
                 flows: vec![only(flow, &part.outputs, now.clone())],
                 letters: None,
+                results: Vec::new(),
                 guarantee: plan.guarantee.clone(),
                 columns: Vec::new(),
                 warnings,

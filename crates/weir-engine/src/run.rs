@@ -16,14 +16,15 @@ use weir_error::{Error, Kind, Result, Retry};
 use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
+use crate::carrier::{self, Carrier};
 use crate::cdc;
 use crate::cdc::hold::HeldStream;
 use crate::events::{Reporter, RunEvent};
 use crate::flow::{self, FlowOutcome};
 use crate::gates;
-use crate::letters::Carrier;
 use crate::memory::Budget;
 use crate::report::{RunReport, RunStatus, StreamReport};
+use crate::results::Wanted;
 use crate::store::{StatePlace, StateStore};
 use crate::streaming;
 
@@ -79,6 +80,8 @@ pub(crate) struct RunContext {
     /// The pipeline under which dead letters are listed; a replay files them under the pipeline they came from.
     pub(crate) dead_letters_of: String,
     pub(crate) store: StateStore,
+    /// Who wants what rules counted.
+    pub(crate) results: Wanted,
     pub(crate) options: RunOptions,
     pub(crate) budget: Budget,
     pub(crate) events: UnboundedSender<RunEvent>,
@@ -95,6 +98,7 @@ impl RunContext {
             identity: self.identity.clone(),
             dead_letters_of: self.dead_letters_of.clone(),
             store: self.store.clone(),
+            results: Wanted::default(),
             options,
             budget: self.budget,
             events,
@@ -277,13 +281,13 @@ async fn execute(
         Err(error) => return Attempt::failed(error),
     };
     // Streams without end are read side by side.
-    let side_by_side =
-        if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 } + usize::from(plan.letters.is_some());
+    let side_by_side = if plan.pipeline.mode == Mode::Streaming { plan.flows.len() } else { 1 } + carrier::count(plan);
     let budget = Budget::new(options.max_memory_bytes, options.parallelism * side_by_side, side_by_side);
     let context = Arc::new(RunContext {
         dead_letters_of: letters_of,
         identity: RunIdentity { pipeline, run_id: run_id.clone() },
         store: store.clone(),
+        results: Wanted::by(plan),
         options,
         budget,
         events,
@@ -304,13 +308,13 @@ async fn execute(
         // Who follows a log to no end waits for a system that is down: meanwhile the journal takes what comes.
         let tries = context.options.until_caught_up.then_some(context.options.max_retries);
         let following = with_retries(&context, &plan.pipeline.name, tries, || cdc::execute(&context, plan));
-        match beside(Carrier::new(&context, plan), following).await {
+        match carrier::beside(Carrier::all(&context, plan), following).await {
             Ok(done) => outcomes = done,
             Err(failure) => error = Some(failure),
         }
     }
     if plan.pipeline.mode == Mode::Streaming {
-        match beside(Carrier::new(&context, plan), streaming::execute(&context, plan)).await {
+        match carrier::beside(Carrier::all(&context, plan), streaming::execute(&context, plan)).await {
             Ok(done) => {
                 outcomes = done;
                 clean_stop = context.stopping();
@@ -334,19 +338,16 @@ async fn execute(
         }
     }
     let ends = !matches!(plan.pipeline.mode, Mode::Cdc | Mode::Streaming);
-    if let (true, None, Some(letters)) = (ends, &error, Carrier::new(&context, plan)) {
-        error = letters.after().await.err();
+    if ends && error.is_none() {
+        for carrier in Carrier::all(&context, plan) {
+            error = carrier.after().await.err();
+            if error.is_some() {
+                break;
+            }
+        }
     }
     let checkpoint = Some(context.epoch.load(Ordering::Relaxed)).filter(|&epoch| epoch > 0);
     Attempt { place: Some((store, run_id)), outcomes, checkpoint, held: context.held(), clean_stop, error }
-}
-
-/// Work without end, with its dead letters on their way to their sink meanwhile.
-async fn beside<T>(letters: Option<Carrier>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match letters {
-        Some(letters) => letters.beside(work).await,
-        None => work.await,
-    }
 }
 
 /// The same path as a restart after a crash, taken inside the process: recover, discard, go on from the last checkpoint. A transient error may repeat so often
@@ -474,8 +475,8 @@ pub(crate) fn lock(folder: &Path, pipeline: &str) -> Result<File> {
     }
 }
 
-/// Whether somebody holds the pipeline's lock at this moment.
-pub(crate) fn going_on(folder: &Path, pipeline: &str) -> bool {
+/// Whether somebody holds the pipeline's lock at this moment: a run of it is going on with this state folder, on this machine.
+pub fn going_on(folder: &Path, pipeline: &str) -> bool {
     File::open(folder.join(format!("{}.lock", tame(pipeline)))).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 

@@ -225,6 +225,7 @@ impl Writing {
             lane: self.lane,
             progress: barrier.progress.clone(),
             tokens,
+            results: shared.context.results.of(&self.counts.rules),
             early: std::mem::take(&mut self.early),
             counts: std::mem::replace(&mut self.counts, empty),
             cursor: ending.cursor,

@@ -6,7 +6,7 @@
 //!   the sources (`lineage`) and which run batch by batch or in DataFusion (`program`).
 //! * [`keyed`]: programs that keep state over event time (`mode: streaming`).
 //! * [`changes`]: what `mode: cdc` needs beyond that: columns about changes, and programs for other shapes.
-//! * [`gates`]: where a run counts what passes.
+//! * [`gates`]: where a run counts what passes; [`results`]: what rules counted, as rows.
 //! * `loss`, `guarantee`: the two proofs. [`describe`]: the plan for people and machines.
 //!
 //! Nothing here reads or writes rows of a real system.
@@ -29,9 +29,11 @@ mod lineage;
 mod loss;
 pub mod model;
 pub mod options;
+pub mod personal;
 pub mod planner;
 mod problem;
 mod program;
+pub mod results;
 mod sample;
 mod shape;
 pub mod sql;

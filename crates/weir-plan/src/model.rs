@@ -13,6 +13,7 @@ use weir_spec::model::{Delivery, Pipeline};
 use crate::changes::{MetadataColumn, OutputWay, Replan};
 use crate::gates::{Gate, Passed};
 use crate::keyed::KeyedProgram;
+use crate::results::{ResultsSink, add_samples};
 
 /// A pipeline that has been checked against its connectors and, unless planned offline, against the real systems.
 pub struct Plan {
@@ -22,6 +23,8 @@ pub struct Plan {
     pub flows: Vec<Flow>,
     /// Where the dead letters of all flows go, beside the checkpoint; its schema is that of `weir_connect::letters`.
     pub letters: Option<FlowOutput>,
+    /// Where the results of rules go, beside the checkpoint.
+    pub results: Vec<ResultsSink>,
     /// What is promised and why.
     pub guarantee: Guarantee,
     /// Column by column: where it comes from, how it travels, what it becomes.
@@ -161,6 +164,9 @@ pub struct RuleCount {
     pub checked: u64,
     /// Those that break it.
     pub failed: u64,
+    /// Values of the first of these, masked, for those who keep results as rows; reports and checkpoints count only.
+    #[serde(skip)]
+    pub samples: Vec<String>,
 }
 
 /// Adds counts, rule by rule.
@@ -170,6 +176,7 @@ pub fn add_rules(all: &mut Vec<RuleCount>, more: &[RuleCount]) {
             Some(known) => {
                 known.checked += count.checked;
                 known.failed += count.failed;
+                add_samples(&mut known.samples, &count.samples);
             }
             None => all.push(count.clone()),
         }

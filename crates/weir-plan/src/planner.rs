@@ -22,6 +22,7 @@ use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
 use crate::program::discard::{DiscardRows, Unknown};
+use crate::results::{self, ResultsSink};
 use crate::sample::{self, Samples};
 use crate::shape::{self, Component};
 use crate::sql::Session;
@@ -205,6 +206,19 @@ impl Planner {
             None => None,
         };
         guarantee.reasons.extend(letters.as_ref().map(letters::promise));
+        let mut results: Vec<ResultsSink> = Vec::new();
+        for node in results::wanted(pipeline) {
+            let opened = self.open_sink(pipeline, node, &policies).await?.and_then(|open| {
+                let sink = results::sink(pipeline, node, open, &policies)?;
+                results::apart(&sink, &flows, &results, letters.as_ref())?;
+                Ok(sink)
+            });
+            match opened {
+                Ok(sink) => results.push(sink),
+                Err(problem) => return Err(PlanFailure::Diagnostics(vec![places.in_node(&node.name, problem)])),
+            }
+        }
+        guarantee.reasons.extend(results.iter().map(|sink| results::promise(pipeline, sink)));
         if let Some(diagnostic) = demand(pipeline, &guarantee, &flows, &places) {
             told.refusals.push(diagnostic);
         }
@@ -212,10 +226,13 @@ impl Planner {
         if let (Some(output), true) = (&letters, told.refusals.is_empty()) {
             actions.extend(letters::actions(pipeline, output).await?);
         }
+        for sink in results.iter().filter(|_| told.refusals.is_empty()) {
+            actions.extend(results::actions(pipeline, sink).await?);
+        }
         let mut warnings = told.warnings;
         let mut seen = std::collections::BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
-        let plan = Plan { pipeline: pipeline.clone(), flows, letters, guarantee, columns, warnings, actions };
+        let plan = Plan { pipeline: pipeline.clone(), flows, letters, results, guarantee, columns, warnings, actions };
         if told.refusals.is_empty() { Ok(plan) } else { Err(PlanFailure::Refused(Box::new(plan), distinct(told.refusals))) }
     }
 

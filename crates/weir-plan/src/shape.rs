@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_spec::model::{Node, Pipeline, Role};
 
 use crate::problem::{Problem, code};
+use crate::results;
 use crate::transforms::Kind;
 
 /// A connected part of the graph, without what no sink needs.
@@ -30,7 +31,8 @@ impl<'a> Feed<'a> {
     /// The feeds of a sink. One that names a node with several outputs, and none of these, gets all of them.
     fn of(pipeline: &'a Pipeline, sink: &'a Node) -> Vec<Self> {
         let mut feeds = Vec::new();
-        for input in &sink.inputs {
+        // What rules counted does not come this way: see `results`.
+        for input in sink.inputs.iter().filter(|input| !results::reads(pipeline, input)) {
             let ports: Vec<Option<String>> = match (&input.port, pipeline.node(&input.node).map(outputs)) {
                 (None, Some(Some(ports))) if !ports.is_empty() => ports.into_iter().map(Some).collect(),
                 (port, _) => vec![port.clone()],
@@ -125,6 +127,7 @@ pub(crate) fn problems(pipeline: &Pipeline) -> Vec<(String, Problem)> {
             found.push(tell(problem.option("input")));
         }
     }
+    found.extend(results::problems(pipeline));
     if found.is_empty()
         && let Some(node) = in_cycle(pipeline)
     {

@@ -71,7 +71,7 @@ pub enum Command {
     /// Write what an orchestrator needs to run a pipeline of a server
     #[command(subcommand)]
     Export(Export),
-    /// Copy where a stopped stream is, and what it keeps, into a folder (`mode: streaming`)
+    /// Copy where a stream is, and what it keeps, into a folder, also while it runs (`mode: streaming`)
     Savepoint(Savepoint),
     /// List, show or replay records that could not be processed
     #[command(subcommand)]

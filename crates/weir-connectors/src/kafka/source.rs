@@ -475,6 +475,10 @@ impl StreamReader for KafkaReader {
         self.lags.told()
     }
 
+    fn lag_ms(&self) -> Option<u64> {
+        self.lags.told_ms(std::time::Instant::now())
+    }
+
     async fn read(&self, split: &Split, from: Option<Position>) -> Result<EventStream> {
         let view = read_view(split.descriptor.clone())?;
         let Some(range) = view.ranges.first() else { return Err(broken(&split.id)) };

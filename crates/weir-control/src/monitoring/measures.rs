@@ -33,7 +33,7 @@ const fn measure(name: &'static str, unit: &'static str, fold: Fold, help: &'sta
 }
 
 /// All of them. A rule on another name is legal: it folds with [`Fold::Mean`] over whatever points have it.
-pub const MEASURES: [Measure; 22] = [
+pub const MEASURES: [Measure; 23] = [
     measure("rows_read", "rows", Fold::Sum, "rows out of the sources"),
     measure("rows_written", "rows", Fold::Sum, "rows visible in the sinks"),
     measure("rows_filtered", "rows", Fold::Sum, "rows taken out by filters"),
@@ -50,7 +50,12 @@ pub const MEASURES: [Measure; 22] = [
         "from when the run was due to when its data were there; of a run that waits or goes on, until now",
     ),
     measure("lag_rows", "rows", Fold::Max, "rows that wait at the source of a stream without end, as far as it tells"),
-    measure("lag_seconds", "seconds", Fold::Max, "for how long, at least, the oldest of these rows has waited, as far as the source tells"),
+    measure(
+        "lag_seconds",
+        "seconds",
+        Fold::Max,
+        "for how long, at least, the oldest of these rows has waited, as far as the source tells",
+    ),
     measure(
         "watermark_lag",
         "seconds",

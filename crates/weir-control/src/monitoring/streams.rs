@@ -23,9 +23,11 @@ const FAMILIES: [(&str, &str, Value); 5] = [
     ("weir_stream_lag_rows", "Rows that wait at the source of a stream without end, as far as it tells.", |stream| {
         Some(stream.lag_rows? as f64)
     }),
-    ("weir_stream_lag_seconds", "For how long, at least, the oldest of these rows has waited, as far as the source tells.", |stream| {
-        Some(stream.lag_ms? as f64 / 1e3)
-    }),
+    (
+        "weir_stream_lag_seconds",
+        "For how long, at least, the oldest of these rows has waited, as far as the source tells.",
+        |stream| Some(stream.lag_ms? as f64 / 1e3),
+    ),
 ];
 
 /// Writes the families; of one tenant, or of all.

@@ -86,6 +86,7 @@ pub fn understand(line: &Line, pipe: Pipe, scrubber: &Scrubber) -> Option<Said> 
                 rows_dead: number(&event, "rows_dead"),
                 bytes_read: number(&event, "bytes_read"),
                 lag_rows: event.get("lag_rows").and_then(Value::as_u64),
+                lag_ms: event.get("lag_ms").and_then(Value::as_u64),
                 lag_splits: part::<BTreeMap<String, u64>>(&mut event, "lag_splits").into_iter().take(MOST_SPLITS).collect(),
                 event_time: part(&mut event, "event_time"),
                 nodes: nodes(part(&mut event, "nodes")),

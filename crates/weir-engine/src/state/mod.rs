@@ -200,6 +200,15 @@ impl State {
         Ok(StateMark { point: self.at, fingerprint: self.fingerprint.clone() })
     }
 
+    /// The state of this mark, as one file that needs nothing else. Nothing may be appended meanwhile. Returns its mark there.
+    pub(crate) async fn copy(&self, mark: &StateMark, to: PathBuf) -> Result<StateMark> {
+        if self.waiting.is_some() || self.at != mark.point {
+            return Err(Error::internal("the state is not that of the checkpoint"));
+        }
+        let (store, mark) = (self.store.clone(), mark.clone());
+        blocking(move || copy(&store, &mark, &to)).await
+    }
+
     /// The epoch is sure: it enters the store.
     pub(crate) async fn apply(&mut self) -> Result<()> {
         let Some(record) = self.waiting.take() else { return Ok(()) };
@@ -221,10 +230,15 @@ impl State {
 /// The state of a mark, whole, as one file that needs nothing else. Returns its mark there.
 pub(crate) fn export(folder: &Path, mark: &StateMark, to: &Path) -> Result<StateMark> {
     let state = State::open_now(folder, mark.fingerprint.clone(), Some(mark.clone()), 1 << 20)?;
+    copy(&state.store, mark, to)
+}
+
+/// All of a store that is at a mark.
+fn copy(store: &Store, mark: &StateMark, to: &Path) -> Result<StateMark> {
     let mut log = Log::create(to, &mark.fingerprint)?;
-    let own = state.own()?.unwrap_or_default();
+    let own = store.own()?.unwrap_or_default();
     let mut at = Point::origin(&mark.fingerprint);
-    let mut entries = state.store.scan(&[]);
+    let mut entries = store.scan(&[]);
     loop {
         let (mut changes, mut bytes) = (Vec::new(), 0);
         while bytes < COPY_BYTES {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 use weir_error::{Error, Result};
 
 use super::tables::{failed, now, parse};
@@ -270,11 +270,12 @@ impl StateStore {
         .await
         .map_err(failed)?
         .rows_affected();
-        sqlx::query("DELETE FROM epoch WHERE run_id IN (SELECT run_id FROM run WHERE pipeline = $1 AND status = 'abandoned')")
-            .bind(pipeline)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
+        for table in ["epoch", "rule_result"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE run_id IN (SELECT run_id FROM run WHERE pipeline = $1 AND status = 'abandoned')"
+            );
+            sqlx::query(AssertSqlSafe(sql)).bind(pipeline).execute(&mut *tx).await.map_err(failed)?;
+        }
         if stream.is_none() {
             // They were about what was there.
             sqlx::query("DELETE FROM wish WHERE pipeline = $1").bind(pipeline).execute(&mut *tx).await.map_err(failed)?;

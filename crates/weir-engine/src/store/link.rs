@@ -66,6 +66,8 @@ pub enum StateCall {
     Epochs { place: Place },
     Forget { place: Place, only: Option<u64> },
     Letters { pipeline: String, run_id: String, after: i64 },
+    RuleResults { pipeline: String, run_id: String, sink: String, after: i64 },
+    RuleResultsCarried { pipeline: String, run_id: String, sink: String, up_to: i64 },
     Wish { pipeline: String, node: String, wanted: Wanted },
     Wishes { pipeline: String, node: String },
     Granted { pipeline: String, ids: Vec<String> },
@@ -96,6 +98,10 @@ impl Tables {
             C::Epochs { place } => told(self.epochs(&place.as_ref()).await?),
             C::Forget { place, only } => told(self.forget(&place.as_ref(), only).await?),
             C::Letters { pipeline, run_id, after } => told(self.letters(&pipeline, &run_id, after).await?),
+            C::RuleResults { pipeline, run_id, sink, after } => told(self.rule_results(&pipeline, &run_id, &sink, after).await?),
+            C::RuleResultsCarried { pipeline, run_id, sink, up_to } => {
+                told(self.rule_results_carried(&pipeline, &run_id, &sink, up_to).await?)
+            }
             C::Wish { pipeline, node, wanted } => told(self.wish(&pipeline, &node, &wanted).await?),
             C::Wishes { pipeline, node } => told(self.wishes(&pipeline, &node).await?),
             C::Granted { pipeline, ids } => told(self.granted(&pipeline, &ids).await?),

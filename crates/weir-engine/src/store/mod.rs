@@ -5,6 +5,7 @@
 //! [`weir_connect::sink`]).
 //!
 //! * this file: what is stored, and [`StateStore`], through which the engine asks;
+//! * `results`: what rules counted, until it is carried to its sinks;
 //! * [`tables`]: the SQL, for a SQLite file per state folder (`weir run`) and for a PostgreSQL that many machines share (the platform);
 //! * [`link`]: the same questions over a wire, for a process that must not have the database's password;
 //! * [`positions`]: how far streams are, for people;
@@ -15,6 +16,7 @@ pub mod inspect;
 pub mod letters;
 pub mod link;
 pub mod positions;
+mod results;
 pub mod tables;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use serde_json::Value;
 use weir_connect::letters::KeptLetter;
 use weir_connect::{CommitReport, DeadLetter, SplitProgress};
 use weir_error::{Error, Result};
+use weir_plan::results::{KeptResult, RuleResult};
 use weir_plan::{RuleCount, add_rules};
 
 use crate::cursor::CursorState;
@@ -109,6 +112,9 @@ pub struct EpochBody {
     /// Of a flow that keeps state: the one that belongs to the progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateMark>,
+    /// What rules counted, for the sinks that want it; kept beside the epoch, which goes without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<RuleResult>,
 }
 
 /// See `docs/adr/0008`.
@@ -243,6 +249,14 @@ pub enum Wanted {
         /// Only of the rows for which this condition holds.
         only: Option<String>,
     },
+    /// The pipeline's file was changed: whoever runs it reads it anew and goes on with it. Asked of [`Wish::RUN`], carried out by what called
+    /// [`crate::run()`], since a run knows no files.
+    Reload,
+    /// A savepoint of the stream is made in this folder, at the next end of a turn. Asked of [`Wish::RUN`].
+    Savepoint {
+        /// The folder, which must not be there yet.
+        to: String,
+    },
 }
 
 /// A [`Wanted`] that nobody has carried out yet.
@@ -252,6 +266,11 @@ pub struct Wish {
     pub id: String,
     /// What it is.
     pub wanted: Wanted,
+}
+
+impl Wish {
+    /// In the place of a source node: what is asked of the run as a whole.
+    pub const RUN: &str = "";
 }
 
 /// Where the checkpoints of a run are.
@@ -437,7 +456,27 @@ impl StateStore {
         })
     }
 
-    /// Asks something of the log of a source node. Durable; whoever runs the pipeline looks for it now and then. What is asked for already is not
+    /// What rules counted in a run for a sink, with numbers above `after`, in their order: a thousand at most. What letters wait for, these do, too.
+    pub async fn rule_results(&self, pipeline: &str, run_id: &str, sink: &str, after: i64) -> Result<Vec<KeptResult>> {
+        ask!(self, tables => tables.rule_results(pipeline, run_id, sink, after), StateCall::RuleResults {
+            pipeline: pipeline.into(),
+            run_id: run_id.into(),
+            sink: sink.into(),
+            after,
+        })
+    }
+
+    /// The sink has these up to a number, durably: they are forgotten.
+    pub async fn rule_results_carried(&self, pipeline: &str, run_id: &str, sink: &str, up_to: i64) -> Result<()> {
+        ask!(self, tables => tables.rule_results_carried(pipeline, run_id, sink, up_to), StateCall::RuleResultsCarried {
+            pipeline: pipeline.into(),
+            run_id: run_id.into(),
+            sink: sink.into(),
+            up_to,
+        })
+    }
+
+    /// Asks something of the log of a source node, or of the run ([`Wish::RUN`]). Durable; whoever runs the pipeline looks for it now and then. What is asked for already is not
     /// asked for twice.
     pub async fn wish(&self, pipeline: &str, node: &str, wanted: &Wanted) -> Result<()> {
         ask!(self, tables => tables.wish(pipeline, node, wanted), StateCall::Wish {
@@ -447,7 +486,7 @@ impl StateStore {
         })
     }
 
-    /// What is asked of the log of a source node, oldest first.
+    /// What is asked of the log of a source node, or of the run, oldest first.
     pub async fn wishes(&self, pipeline: &str, node: &str) -> Result<Vec<Wish>> {
         ask!(self, tables => tables.wishes(pipeline, node), StateCall::Wishes { pipeline: pipeline.into(), node: node.into() })
     }

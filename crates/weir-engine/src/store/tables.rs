@@ -20,7 +20,7 @@ use weir_error::{Error, Kind, Result};
 use super::{Epoch, FlowPlace, FlowRecord, Keep, Phase, ReaderRecord, RunRecord, SetAside, StreamState, Wanted, Wish};
 
 /// Version of the tables. Newer ones are refused, older ones are migrated step by step.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (version BIGINT NOT NULL);
@@ -41,6 +41,11 @@ CREATE TABLE IF NOT EXISTS dead_letter (
   edited_at TEXT, discarded_by TEXT, discarded_at TEXT, discard_reason TEXT, refusal TEXT, chosen TEXT);
 CREATE INDEX IF NOT EXISTS dead_by_pipeline ON dead_letter (pipeline, run_id, flow, epoch);
 CREATE INDEX IF NOT EXISTS dead_in_order ON dead_letter (pipeline, run_id, id);
+CREATE TABLE IF NOT EXISTS rule_result (
+  id {IDENTITY}, pipeline TEXT NOT NULL, run_id TEXT NOT NULL, flow TEXT NOT NULL, epoch BIGINT NOT NULL, sink TEXT NOT NULL,
+  at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS result_in_order ON rule_result (pipeline, run_id, sink, id);
+CREATE INDEX IF NOT EXISTS result_by_epoch ON rule_result (run_id, flow, epoch);
 CREATE TABLE IF NOT EXISTS stream_state (
   pipeline TEXT NOT NULL, flow TEXT NOT NULL, node TEXT NOT NULL, run_id TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (pipeline, flow, node));
@@ -69,8 +74,9 @@ const DECIDED: [&str; 9] = [
 ];
 
 /// All tables but that of the version, with the column that begins with the scope.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 8] = [
     ("epoch", "run_id"),
+    ("rule_result", "pipeline"),
     ("flow", "run_id"),
     ("dead_letter", "pipeline"),
     ("stream_state", "pipeline"),
@@ -113,7 +119,7 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
     built.caused_by(error).hint("of `weir run` it is `state.db` in `--state-dir`; of the platform its database")
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::internal("state cannot be written as JSON").caused_by(error))
 }
 
@@ -344,6 +350,13 @@ impl Tables {
             // The sinks have it all; only totals (in the report) and dead letters are kept.
             sqlx::query("DELETE FROM epoch WHERE run_id = $1").bind(self.key(run_id)).execute(&mut *tx).await.map_err(failed)?;
         }
+        if matches!(status, "succeeded" | "abandoned") {
+            sqlx::query("DELETE FROM rule_result WHERE run_id = $1")
+                .bind(self.key(run_id))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
         tx.commit().await.map_err(failed)
     }
 
@@ -449,6 +462,8 @@ impl Tables {
 
     pub(super) async fn write_epoch(&self, place: &FlowPlace<'_>, epoch: &Epoch, dead: &[SetAside], keep: Keep) -> Result<()> {
         let mut tx = self.fenced(place.run_id).await?;
+        let mut epoch = epoch.clone();
+        let results = std::mem::take(&mut epoch.body.results);
         sqlx::query("INSERT INTO epoch (run_id, flow, epoch, state, body) VALUES ($1, $2, $3, $4, $5)")
             .bind(self.key(place.run_id))
             .bind(place.flow)
@@ -458,7 +473,7 @@ impl Tables {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        if self.shared && !dead.is_empty() {
+        if self.shared && !(dead.is_empty() && results.is_empty()) {
             // Numbers must become visible in their order, or whoever reads on from the last one would pass over a letter.
             sqlx::query("SELECT CAST(pg_advisory_xact_lock(hashtextextended($1, 5)) AS TEXT)")
                 .bind(self.key(place.run_id))
@@ -469,6 +484,7 @@ impl Tables {
         for letter in dead {
             self.insert_dead(&mut tx, place, epoch.number, letter).await?;
         }
+        self.insert_results(&mut tx, place, signed(epoch.number), &results).await?;
         if !epoch.prepared {
             self.drop_before(&mut tx, place, epoch.number, keep).await?;
         }
@@ -525,6 +541,7 @@ impl Tables {
         for statement in [
             "DELETE FROM epoch WHERE run_id = $1 AND flow = $2 AND epoch BETWEEN $3 AND $4",
             "DELETE FROM dead_letter WHERE run_id = $1 AND flow = $2 AND epoch BETWEEN $3 AND $4",
+            "DELETE FROM rule_result WHERE run_id = $1 AND flow = $2 AND epoch BETWEEN $3 AND $4",
         ] {
             sqlx::query(statement)
                 .bind(self.key(place.run_id))

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use weir_connect::SplitProgress;
 use weir_error::{Error, Kind, Result};
 use weir_plan::streaming::Pace;
 use weir_plan::{Flow, Program};
 
+use super::asked::Draft;
 use super::inputs::{Inputs, Named};
 use super::keyed::{self, Keyed};
 use super::lane::{Common, Happening, StreamLane, Work};
+use super::savepoint::{self, FlowPart, StatePart};
 use super::turn::{Base, Turn};
 use crate::events::{EventTimeProgress, Progress, RunEvent};
 use crate::flow::{FlowOutcome, Gauges};
@@ -39,7 +41,12 @@ enum End {
 }
 
 /// Executes a flow until it is stopped, or everything that was there has arrived, going on from whatever an earlier attempt left.
-pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) -> Result<FlowOutcome> {
+pub(super) async fn execute(
+    context: &Arc<RunContext>,
+    flow: &Flow,
+    pace: Pace,
+    asked: Option<watch::Receiver<Option<Arc<Draft>>>>,
+) -> Result<FlowOutcome> {
     let gauges = Gauges::of(flow);
     let mut found = Turn::find(context, flow, &gauges).await?;
     let before = context.store.flow(&context.identity.run_id, &flow.name).await?;
@@ -75,6 +82,7 @@ pub(super) async fn execute(context: &Arc<RunContext>, flow: &Flow, pace: Pace) 
         durable: send,
     });
     let mut stream = Stream::new(common.clone(), flow, works, found.progress.into_keys().collect());
+    stream.asked = asked;
     todo.into_iter().for_each(|split| stream.deal(split));
     let started = Instant::now();
     let tell = || tell_progress(&common, &gauges, started);
@@ -164,6 +172,8 @@ struct Stream<'f> {
     boxes: Vec<(mpsc::UnboundedSender<Named>, usize)>,
     running: JoinSet<Result<StreamLane>>,
     known: HashSet<String>,
+    /// Savepoints that the run is asked for.
+    asked: Option<watch::Receiver<Option<Arc<Draft>>>>,
 }
 
 impl<'f> Stream<'f> {
@@ -174,7 +184,7 @@ impl<'f> Stream<'f> {
             lanes.push(lane);
             boxes.push((give, 0));
         }
-        Self { common, flow, lanes, boxes, running: JoinSet::new(), known }
+        Self { common, flow, lanes, boxes, running: JoinSet::new(), known, asked: None }
     }
 
     /// Gives a split to the lane that has the fewest.
@@ -201,6 +211,9 @@ impl<'f> Stream<'f> {
                 self.lanes.push(joined.map_err(|error| Error::internal("a lane died").caused_by(error))??);
             }
             let closed = turn.close(self.flow).await?;
+            if let Some(draft) = self.draft() {
+                self.leave_part(&draft, &turn.base).await?;
+            }
             if end == End::Last {
                 return Ok(turn.base);
             }
@@ -209,6 +222,30 @@ impl<'f> Stream<'f> {
             }
             rows = 0;
         }
+    }
+
+    /// The savepoint that lacks this flow.
+    fn draft(&self) -> Option<Arc<Draft>> {
+        let draft = self.asked.as_ref()?.borrow().clone()?;
+        (!draft.has(&self.flow.name)).then_some(draft)
+    }
+
+    /// Copies where the flow is, and what it keeps. Between two turns: no lane is at work, and the base says all.
+    async fn leave_part(&self, draft: &Draft, base: &Base) -> Result<()> {
+        let progress = base.progress.values().cloned().collect();
+        let readers = self.common.inputs.records(self.flow);
+        let mut part = FlowPart { flow: self.flow.name.clone(), progress, readers, state: None };
+        if let Some(mark) = &base.state {
+            let keyed = self.lanes.iter().find_map(StreamLane::keyed);
+            let keyed = keyed.ok_or_else(|| Error::internal("a flow keeps state, and no lane has it"))?;
+            let file = savepoint::state_file(draft.number(), &self.flow.name);
+            let path = draft.folder.join(&file);
+            let mark = keyed.copy_state(mark, path.clone()).await?;
+            let bytes = std::fs::metadata(&path).map_err(|error| Error::from(error).at(path.display().to_string()))?.len();
+            part.state = Some(StatePart { file, bytes, mark });
+        }
+        draft.give(part);
+        Ok(())
     }
 
     /// Waits for the turn's end; meanwhile new splits are looked for.
@@ -220,6 +257,9 @@ impl<'f> Stream<'f> {
         looking.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rolls_at: Option<Instant> = None;
         loop {
+            if self.draft().is_some() {
+                return Ok(End::Rolled);
+            }
             if options.until_caught_up && common.behind.load(Ordering::SeqCst) == 0 {
                 return Ok(End::Last);
             }
@@ -232,6 +272,7 @@ impl<'f> Stream<'f> {
                     return Err(Error::internal("a lane went before the turn was over"));
                 }
                 () = common.caught_up.notified() => {}
+                () = told(&mut self.asked) => {}
                 () = happening.enough.notified() => return Ok(End::Rolled),
                 () = happening.some.notified(), if rolls_at.is_none() => rolls_at = Some(Instant::now() + common.pace.roll),
                 () = tokio::time::sleep_until(roll.into()), if rolls_at.is_some() => return Ok(End::Rolled),
@@ -248,6 +289,16 @@ impl<'f> Stream<'f> {
         }
         Ok(())
     }
+}
+
+/// Something else is asked for.
+async fn told(asked: &mut Option<watch::Receiver<Option<Arc<Draft>>>>) {
+    if let Some(asked) = asked
+        && asked.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// The counters go on from what is durable.
@@ -277,6 +328,7 @@ fn tell_progress(common: &Common, gauges: &Gauges, started: Instant) {
         memory_limit_bytes: common.context.budget.total as u64,
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         lag_rows: common.inputs.lag(),
+        lag_ms: common.inputs.lag_ms(),
         lag_splits: common.inputs.furthest_behind(),
         event_time: (!common.preparations.is_empty()).then(|| event_time(gauges)),
         ..Progress::default()

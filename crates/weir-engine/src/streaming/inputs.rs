@@ -135,6 +135,11 @@ impl Inputs {
         self.0.iter().map(|input| input.reader.lag()).sum()
     }
 
+    /// For how long the oldest row that was not read has been there, as far as the sources know.
+    pub(super) fn lag_ms(&self) -> Option<u64> {
+        self.0.iter().filter_map(|input| input.reader.lag_ms()).max()
+    }
+
     /// Tells the sources what is durable.
     pub(super) async fn committed<'a>(&self, durable: impl Iterator<Item = &'a SplitProgress> + Clone) -> Result<()> {
         for input in &self.0 {

@@ -137,6 +137,14 @@ impl StreamLane {
         (lane, give)
     }
 
+    /// What keeps the flow's state, if this lane owns it.
+    pub(super) fn keyed(&self) -> Option<&Keyed> {
+        match &self.work {
+            Work::Keyed(keyed) => Some(keyed),
+            Work::Rows(_) => None,
+        }
+    }
+
     pub(super) fn index(&self) -> usize {
         self.index
     }

@@ -4,11 +4,13 @@
 //! final one, which gets its name when everything in it is durable. A run that begins there is a new run: its sums begin at zero, and
 //! what sinks got after the savepoint was made they get again.
 //!
-//! Only a stream that was stopped cleanly has one moment for positions, state and sinks. What is not here: the state's own format (`crate::state`).
+//! Only between two turns a stream has one moment for positions, state and sinks: once it was stopped cleanly ([`write`]), or when it is asked
+//! while it runs ([`ask`], `asked`). What is not here: the state's own format (`crate::state`).
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_connect::SplitProgress;
@@ -17,14 +19,16 @@ use weir_plan::{Flow, Plan, Program};
 use weir_spec::Mode;
 
 use super::turn::Base;
-use crate::letters;
+use crate::carrier;
 use crate::run::{going_on, lock, tame};
 use crate::state::{self, StateMark, blocking};
-use crate::store::{FlowPlace, Keep, ReaderRecord, StateStore};
+use crate::store::{FlowPlace, Keep, ReaderRecord, StateStore, Wanted, Wish};
 
 /// Version of the folder's form.
 const VERSION: u32 = 1;
 const MANIFEST: &str = "manifest.json";
+/// Whoever waits for a run looks so often.
+const LOOK: Duration = Duration::from_millis(100);
 /// Stands beside the states of a pipeline while a savepoint is being taken over.
 pub(crate) const UNFINISHED: &str = "from-savepoint";
 
@@ -83,6 +87,48 @@ pub struct StatePart {
     pub mark: StateMark,
 }
 
+/// Asks the run of a stream that goes on for a savepoint in a folder that is not there yet, and waits until it is made. A run that ends meanwhile
+/// leaves it to [`write`], which this is then.
+///
+/// # Errors
+/// No stream has begun; the folder exists; the run could not make it, and has said why.
+pub async fn ask(store: &StateStore, pipeline: &str, to: &Path) -> Result<Manifest> {
+    let open = store.unfinished(pipeline).await?.ok_or_else(|| nothing(store, pipeline))?;
+    let mut begun = false;
+    for flow in store.flows(&open.run_id).await? {
+        let place = FlowPlace { pipeline, run_id: &open.run_id, flow: &flow };
+        begun |= store.epochs(&place).await?.first().is_some_and(|epoch| epoch.body.turn.is_some());
+    }
+    if !begun {
+        return Err(nothing(store, pipeline));
+    }
+    let failed = |error: std::io::Error| Error::from(error).at(to.display().to_string());
+    // The run may have another folder for its own.
+    let to = std::path::absolute(to).map_err(failed)?;
+    if to.exists() {
+        return Err(there(&to));
+    }
+    let text = to.to_str().ok_or_else(|| Error::new("WEIR-SAVEPOINT-010", Kind::Spec, "the name of the folder is no text"))?;
+    let wanted = Wanted::Savepoint { to: text.to_owned() };
+    store.wish(pipeline, Wish::RUN, &wanted).await?;
+    loop {
+        let waits = store.wishes(pipeline, Wish::RUN).await?.into_iter().find(|wish| wish.wanted == wanted);
+        match waits {
+            None if to.exists() => return read(&to),
+            None => {
+                return Err(Error::new("WEIR-SAVEPOINT-011", Kind::Conflict, "the run could not make the savepoint")
+                    .at(to.display().to_string())
+                    .hint("the run has said why, as a warning"));
+            }
+            Some(wish) if !going_on(store.folder(), pipeline) => {
+                store.granted(pipeline, &[wish.id]).await?;
+                return if to.exists() { read(&to) } else { write(store, pipeline, &to).await };
+            }
+            Some(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
 /// Makes a savepoint of a stream that was stopped, in a folder that is not there yet.
 ///
 /// # Errors
@@ -90,18 +136,14 @@ pub struct StatePart {
 pub async fn write(store: &StateStore, pipeline: &str, to: &Path) -> Result<Manifest> {
     if going_on(store.folder(), pipeline) {
         return Err(Error::new("WEIR-SAVEPOINT-001", Kind::Conflict, format!("`{pipeline}` is running"))
-            .hint("stop it first (Ctrl-C, or SIGTERM): a savepoint is made of a stream that was stopped, and the same command goes on afterwards"));
+            .hint("`weir savepoint` asks the run for it"));
     }
     let _lock = lock(store.folder(), pipeline)?;
-    let nothing = || {
-        Error::new("WEIR-SAVEPOINT-002", Kind::NotFound, format!("there is no stream of `{pipeline}` to make a savepoint of"))
-            .at(store.folder().display().to_string())
-            .because("only `mode: streaming` that has run, and was not reset, has positions to keep")
-    };
+    let nothing = || nothing(store, pipeline);
     let open = store.unfinished(pipeline).await?.ok_or_else(nothing)?;
     let mut flows = Vec::new();
-    // Letters have their numbers in this state alone.
-    let of_rows = |flow: &String| flow != letters::FLOW;
+    // What is carried has its numbers in this state alone.
+    let of_rows = |flow: &String| !carrier::carries(flow);
     for flow in store.flows(&open.run_id).await?.into_iter().filter(of_rows) {
         let place = FlowPlace { pipeline, run_id: &open.run_id, flow: &flow };
         let epochs = store.epochs(&place).await?;
@@ -118,18 +160,56 @@ pub async fn write(store: &StateStore, pipeline: &str, to: &Path) -> Result<Mani
     if flows.is_empty() {
         return Err(nothing());
     }
-    let manifest = Manifest {
-        version: VERSION,
-        weir: env!("CARGO_PKG_VERSION").into(),
-        pipeline: pipeline.to_owned(),
-        fingerprint: open.fingerprint,
-        made_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        flows: Vec::new(),
-    };
+    let manifest = manifest(pipeline, open.fingerprint, Vec::new());
     let to = to.to_owned();
     let of = |flow: &str| state::folder_of_flow(store.folder(), pipeline, flow);
     let flows: Vec<_> = flows.into_iter().map(|(flow, base, readers)| (of(&flow), flow, base, readers)).collect();
     blocking(move || write_now(manifest, flows, &to)).await
+}
+
+fn nothing(store: &StateStore, pipeline: &str) -> Error {
+    Error::new("WEIR-SAVEPOINT-002", Kind::NotFound, format!("there is no stream of `{pipeline}` to make a savepoint of"))
+        .at(store.folder().display().to_string())
+        .because("only `mode: streaming` that has run, and was not reset, has positions to keep")
+}
+
+pub(super) fn there(to: &Path) -> Error {
+    Error::new("WEIR-SAVEPOINT-004", Kind::Conflict, "the folder of the savepoint exists")
+        .at(to.display().to_string())
+        .hint("name another one with --output")
+}
+
+/// The folder in which a savepoint is made, empty.
+pub(super) fn draft(to: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::from(error).at(to.display().to_string());
+    let parent = parent(to);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let draft = parent.join(format!(".{name}.draft"));
+    state::clear(&draft)?;
+    fs::create_dir(&draft).map_err(failed)?;
+    Ok(draft)
+}
+
+fn parent(to: &Path) -> &Path {
+    to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The part of a flow that keeps this state: its file in a draft is called so.
+pub(super) fn state_file(number: usize, flow: &str) -> String {
+    format!("{}-{}.state", number + 1, tame(flow))
+}
+
+/// Of flows that have left their parts.
+pub(super) fn manifest(pipeline: &str, fingerprint: String, flows: Vec<FlowPart>) -> Manifest {
+    Manifest { fingerprint, ..Manifest::new(pipeline, flows) }
+}
+
+/// A draft with all its parts becomes the savepoint, whole or not at all.
+pub(super) fn finish(manifest: &Manifest, draft: &Path, to: &Path) -> Result<()> {
+    keep(manifest, draft)?;
+    fs::rename(draft, to).map_err(|error| Error::from(error).at(to.display().to_string()))?;
+    state::sync(parent(to))
 }
 
 type Flows = Vec<(PathBuf, String, Base, Vec<ReaderRecord>)>;
@@ -137,20 +217,13 @@ type Flows = Vec<(PathBuf, String, Base, Vec<ReaderRecord>)>;
 fn write_now(mut manifest: Manifest, flows: Flows, to: &Path) -> Result<Manifest> {
     let failed = |error| Error::from(error).at(to.display().to_string());
     if to.exists() {
-        return Err(Error::new("WEIR-SAVEPOINT-004", Kind::Conflict, "the folder of the savepoint exists")
-            .at(to.display().to_string())
-            .hint("name another one with --output"));
+        return Err(there(to));
     }
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(failed)?;
-    let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let draft = parent.join(format!(".{name}.draft"));
-    state::clear(&draft)?;
-    fs::create_dir(&draft).map_err(failed)?;
+    let draft = draft(to)?;
     for (number, (folder, flow, base, readers)) in flows.into_iter().enumerate() {
         let mut part = FlowPart { flow, progress: base.progress.into_values().collect(), readers, state: None };
         if let Some(mark) = base.state {
-            let file = format!("{}-{}.state", number + 1, tame(&part.flow));
+            let file = state_file(number, &part.flow);
             let path = draft.join(&file);
             let mark = state::export(&folder, &mark, &path)?;
             let bytes = fs::metadata(&path).map_err(failed)?.len();
@@ -158,9 +231,7 @@ fn write_now(mut manifest: Manifest, flows: Flows, to: &Path) -> Result<Manifest
         }
         manifest.flows.push(part);
     }
-    keep(&manifest, &draft)?;
-    fs::rename(&draft, to).map_err(failed)?;
-    state::sync(parent)?;
+    finish(&manifest, &draft, to)?;
     Ok(manifest)
 }
 

@@ -631,6 +631,7 @@ impl Rig {
             pipeline: Arc::new(pipeline),
             flows: flows.into(),
             letters: None,
+            results: vec![],
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],

@@ -478,6 +478,63 @@ async fn a_savepoint_is_where_another_run_begins() {
     assert_eq!((next.status, next.run_id, next.streams[0].rows_read), (RunStatus::Succeeded, report.run_id, 21));
 }
 
+/// Its turn would never end by itself, and nothing is shown until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_savepoint_of_a_stream_that_runs_is_where_another_begins() {
+    struct AllRead(u64, Arc<tokio::sync::Notify>);
+    impl Reporter for AllRead {
+        fn event(&mut self, event: &RunEvent) {
+            if matches!(event, RunEvent::Progress(progress) if progress.rows_read >= self.0) {
+                self.1.notify_one();
+            }
+        }
+    }
+    for times in [EPOCHS, TURNS] {
+        let first = Rig { wire: false, ..rig(&[Staged], times) };
+        let (store, to) = (first.store().await, first.folder.path().join("points").join("one"));
+        assert_eq!(savepoint::ask(&store, "numbers", &to).await.unwrap_err().code(), "WEIR-SAVEPOINT-002");
+        let (stop, read) = (CancellationToken::new(), Arc::new(tokio::sync::Notify::new()));
+        let options = RunOptions { until_caught_up: false, stop: stop.clone(), ..first.options() };
+        let mut reporter = AllRead(first.ids().len() as u64, read.clone());
+        let asking = async {
+            read.notified().await;
+            let manifest = savepoint::ask(&store, "numbers", &to).await.unwrap();
+            assert_eq!((manifest.flows.len(), manifest.flows[0].progress.len()), (1, 3));
+            assert!(manifest.flows[0].state.is_some());
+            assert_eq!(savepoint::ask(&store, "numbers", &to).await.unwrap_err().code(), "WEIR-SAVEPOINT-004");
+            let shown = first.shown(0);
+            assert_eq!(shown, first.expected(0), "the turn has ended");
+            stop.cancel();
+            shown
+        };
+        let (report, shown) = tokio::join!(run(first.plan(), options, &mut reporter), asking);
+        assert!(report.clean_stop, "{:?}", report.error);
+        first.check(&report, "after the savepoint").await;
+
+        let second = Rig { topic: first.topic.clone(), wire: false, ..rig(&[Staged], times) };
+        for partition in 0..3 {
+            second.topic.append(partition, (13..20).map(|n| partition as i64 * 100 + n));
+        }
+        let options = RunOptions { from_savepoint: Some(to), ..second.options() };
+        let report = run(second.plan(), options, &mut Silent).await;
+        assert_eq!((report.status, report.streams[0].rows_read), (RunStatus::Succeeded, 21), "{:?}", report.error);
+        let mut both = [shown, second.shown(0)].concat();
+        both.sort_unstable();
+        assert_eq!(both, second.expected(0));
+    }
+}
+
+/// Nobody runs it any more when the wish is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_savepoint_that_is_asked_of_a_stream_that_was_stopped_is_made_all_the_same() {
+    let rig = Rig { wire: false, ..rig(&[Staged], TURNS) };
+    rig.check(&rig.attempt().await, "first").await;
+    let (store, to) = (rig.store().await, rig.folder.path().join("one"));
+    let manifest = savepoint::ask(&store, "numbers", &to).await.unwrap();
+    assert_eq!(manifest.flows.len(), 1);
+    assert!(store.wishes("numbers", weir_engine::store::Wish::RUN).await.unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_savepoint_is_of_a_stream_that_was_stopped_cleanly_and_of_its_pipeline() {
     let mut rig = Rig { wire: false, ..rig(&[Staged], TURNS) };

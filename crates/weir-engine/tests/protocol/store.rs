@@ -35,9 +35,9 @@ impl fmt::Debug for Wire {
 impl StateLink for Wire {
     async fn ask(&self, call: StateCall) -> Result<Value> {
         let sent = serde_json::to_string(&call).unwrap();
-        let ends = matches!(call, StateCall::End { .. });
+        let ends = matches!(call, StateCall::End { .. } | StateCall::Wishes { .. });
         let mut heard = false;
-        // The end of an attempt is told once; the run is what it is without it.
+        // The end of an attempt is told once; the run is what it is without it. What is wished for is asked for again.
         let broken = match ends {
             true => {
                 heard = true;

@@ -231,6 +231,7 @@ impl Rig {
             pipeline: Arc::new(pipeline),
             flows: vec![flow],
             letters,
+            results: vec![],
             guarantee: Guarantee { delivery: Delivery::ExactlyOnce, reasons: vec![] },
             columns: vec![],
             warnings: vec![],

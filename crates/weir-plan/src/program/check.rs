@@ -14,6 +14,7 @@ use weir_error::{Error, Kind, Result};
 
 use crate::model::RuleCount;
 use crate::program::expectation::Expectation;
+use crate::results::{MOST_SAMPLES, add_samples, sample};
 
 /// The code of a dead letter that a rule made.
 pub(crate) const QUARANTINED: &str = "WEIR-QUALITY-001";
@@ -147,6 +148,7 @@ impl Check {
                 action: rule.action.word().into(),
                 checked: rows as u64,
                 failed: broken.len() as u64,
+                samples: self.samples(rule, batch, &broken),
             });
         }
         let out = |row: &usize| matches!(worst[*row], Some(Action::Drop | Action::Quarantine));
@@ -164,6 +166,14 @@ impl Check {
             }
         }
         Ok(Judged { kept, filtered, dead, counts, first })
+    }
+
+    fn samples(&self, rule: &RowRule, batch: &RecordBatch, broken: &[usize]) -> Vec<String> {
+        let mut samples = Vec::new();
+        for &row in broken.iter().take(MOST_SAMPLES) {
+            add_samples(&mut samples, sample(batch, &rule.shown, row).as_slice());
+        }
+        samples
     }
 
     fn told(&self, rule: &RowRule, batch: &RecordBatch, row: usize) -> String {
@@ -225,7 +235,7 @@ impl Tally {
     pub(crate) fn new(check: Arc<Check>) -> Self {
         let count = |rule: &RowRule| {
             let (node, name, action) = (check.node.clone(), rule.name.clone(), rule.action.word().into());
-            (RuleCount { node, rule: name, action, checked: 0, failed: 0 }, None)
+            (RuleCount { node, rule: name, action, checked: 0, failed: 0, samples: Vec::new() }, None)
         };
         let rules = check.rules.iter().map(count).collect();
         Self { check, rules }

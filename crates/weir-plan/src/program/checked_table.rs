@@ -281,7 +281,7 @@ impl Pass {
                 return Err(ours(whole_refused(check.node(), &rule.told(&value))));
             }
             if let Some(aside) = &self.aside {
-                aside.add_rule(&rule.count(check.node(), holds));
+                aside.add_rule(&rule.count(check.node(), holds, &value));
             }
         }
         Ok(())

@@ -115,13 +115,14 @@ impl Expectation {
     }
 
     /// How the rule is counted: all rows are one thing that is checked.
-    pub(crate) fn count(&self, node: &str, holds: bool) -> RuleCount {
+    pub(crate) fn count(&self, node: &str, holds: bool, value: &str) -> RuleCount {
         RuleCount {
             node: node.into(),
             rule: self.name.clone(),
             action: self.action.word().into(),
             checked: 1,
             failed: u64::from(!holds),
+            samples: if holds { Vec::new() } else { vec![format!("{}={value}", self.shown)] },
         }
     }
 

@@ -45,11 +45,15 @@ use weir_spec::model::Node;
 
 use crate::chain::Chain;
 use crate::problem::Problem;
+use crate::results::RuleFacts;
 
 /// The transform that looks at rows while the plan is made.
 pub(crate) const SAMPLING: &str = "schema_inference";
 /// At how many, if it does not say.
 pub(crate) const SAMPLE_ROWS: u64 = 1_000;
+
+/// The side output with what rules counted.
+pub(crate) const RESULTS: &str = "results";
 
 /// A transform with its options read.
 pub(crate) trait Transform: Send + Sync {
@@ -63,6 +67,10 @@ pub(crate) trait Transform: Send + Sync {
     }
     /// The names of outputs that it has beside its own: `input: node.output` reads one of them, `input: node` what the node is for.
     fn side_outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The rules that it holds against rows; a node with some has the side output [`RESULTS`].
+    fn rules(&self, _node: &str) -> Vec<RuleFacts> {
         Vec::new()
     }
     /// What can be said without knowing any column.
@@ -144,6 +152,11 @@ impl Kind {
     /// The outputs that a transform node has beside its own.
     pub(crate) fn side_outputs(node: &Node) -> Vec<String> {
         Self::of(&node.kind).and_then(|kind| kind.read(&node.options).ok()).map(|read| read.side_outputs()).unwrap_or_default()
+    }
+
+    /// The rules of a transform node.
+    pub(crate) fn rules(node: &Node) -> Vec<RuleFacts> {
+        Self::of(&node.kind).and_then(|kind| kind.read(&node.options).ok()).map(|read| read.rules(&node.name)).unwrap_or_default()
     }
 
     /// Reads the options of a node.

@@ -1,8 +1,8 @@
-//! `weir savepoint`: where a stopped stream is, and what it keeps, copied into a folder.
+//! `weir savepoint`: where a stream is, and what it keeps, copied into a folder. A run that goes on is asked for it.
 
 use std::io::Write;
 
-use weir_engine::savepoint;
+use weir_engine::{going_on, savepoint};
 
 use crate::cli::Savepoint;
 use crate::commands::Context;
@@ -20,7 +20,10 @@ pub fn execute(args: &Savepoint, _: &Context) -> Outcome {
     };
     block_on(async {
         let store = existing(&args.state.state_dir).await?;
-        let manifest = savepoint::write(&store, &name, &to).await?;
+        let manifest = match going_on(store.folder(), &name) {
+            true => savepoint::ask(&store, &name, &to).await?,
+            false => savepoint::write(&store, &name, &to).await?,
+        };
         if args.json {
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&manifest).map_err(std::io::Error::from)?)?;
             return Ok(0);

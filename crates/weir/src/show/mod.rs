@@ -1,7 +1,6 @@
 //! How things look on a terminal: numbers, tables, errors. Text in, text out; nothing here decides what to show.
 
 pub mod error;
-pub mod mask;
 pub mod number;
 pub mod rows;
 pub mod style;

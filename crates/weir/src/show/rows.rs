@@ -7,8 +7,8 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_error::{Error, Kind, Result};
+use weir_plan::personal::{MASK, looks_personal};
 
-use super::mask::{MASK, looks_personal};
 use super::table::Table;
 
 /// Replaces every value (not the NULLs) of columns that look personal. Returns the names of the masked columns.

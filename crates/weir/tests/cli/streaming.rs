@@ -247,6 +247,56 @@ async fn files_appear_turn_by_turn() {
     survives("roll: {interval_ms: 20}\n", "{file: {path: 'lake/{stream}', format: parquet}}", &steps, &[0], Scene::in_lake).await;
 }
 
+/// Both sinks keep positions: the results have a stream of their own, so that does not hinder them.
+/// `cargo nextest run -p weir --test cli --run-ignored only -E 'test(what_rules_counted)'`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "until it was seen on this tree"]
+async fn what_rules_counted_is_in_a_table_once_whatever_fails() {
+    let steps = [
+        "engine.checkpoint.prepared",
+        "engine.checkpoint.flushed",
+        "postgres.flush.before",
+        "postgres.flush.after",
+        "engine.turn.after",
+    ];
+    for (step, skipped) in steps.into_iter().flat_map(|step| [0, 3].map(|skipped| (step, skipped))) {
+        let mut scene = Scene::new("", "{}");
+        let url = scene.database.url();
+        scene.text = format!(
+            "pipeline: ticks_out\nmode: streaming\ndead_letters: {{allow: 1000}}\nsources: {{ticks: {{ticks: {{}}}}}}\ntransforms:\n  checked:\n    \
+             input: ticks\n    data_quality: {{rules: [{{range: {{column: id, max: 999}}, on_fail: drop}}, {{not_null: name, on_fail: warn}}]}}\n\
+             sinks:\n  out: {{input: checked, postgres: {{url: '{url}', table: ticks}}}}\n  \
+             results: {{input: checked.results, postgres: {{url: '{url}', table: results}}}}\n"
+        );
+        let text = describe::text(&scene.plan().await, 400);
+        assert!(text.contains("results of rules go to") && text.contains("one row per rule and epoch"), "{text}");
+        weir_connect::__fail::cfg(step, &format!("{skipped}*off->1*return->off")).unwrap();
+        let report = scene.run().await;
+        weir_connect::__fail::remove(step);
+        let told = format!("{step} after {skipped}: {:?}", report.error);
+        assert_eq!(report.status, RunStatus::Succeeded, "{told}");
+        let passed: Vec<i64> = all().into_iter().filter(|id| *id <= 999).collect();
+        assert_eq!(scene.in_postgres(), passed, "{told}");
+        let sums = "SELECT rule, kind, columns, action, node, sum(rows_checked), sum(rows_failed), count(*) = count(DISTINCT id)
+                    FROM results GROUP BY 1, 2, 3, 4, 5 ORDER BY 1";
+        let (checked, failed) = (all().len().to_string(), (all().len() - passed.len()).to_string());
+        let row = |cells: [&str; 8]| cells.map(|cell| Some(cell.to_owned())).to_vec();
+        assert_eq!(
+            scene.database.rows(sums).unwrap(),
+            [
+                row(["not_null_name", "not_null", "name", "warn", "checked", &checked, "0", "t"]),
+                row(["range_id", "range", "id", "drop", "checked", &checked, &failed, "t"]),
+            ],
+            "{told}"
+        );
+        let sample = scene.database.rows("SELECT samples FROM results WHERE rows_failed > 0 ORDER BY id LIMIT 1").unwrap();
+        assert!(sample[0][0].as_deref().unwrap().starts_with("[\"id=1"), "{sample:?}");
+        // Nothing is left to carry.
+        let store = weir_engine::store::StateStore::open(&scene.folder.path().join("state")).await.unwrap();
+        assert!(store.rule_results("ticks_out", &report.run_id, "results", 0).await.unwrap().is_empty(), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_is_clean_and_does_not_wait() {
     struct Stop(CancellationToken, Option<Instant>);

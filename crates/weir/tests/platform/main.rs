@@ -3,6 +3,7 @@
 //! * [`stage`]: a platform in a folder of its own; [`running`]: the whole path of a run; [`stopping`]: cancel, drain, limits;
 //! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments;
 //! * [`bucket`]: tenants' files in a bucket;
+//! * `lag`: a stream that cannot keep up, and its alert;
 //! * [`tracing`]: spans at a real collector;
 //! * [`templates`]: each passes `weir check`, those of files run.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
@@ -10,6 +11,8 @@
 mod bucket;
 mod canary;
 mod crash;
+#[cfg(feature = "kafka")]
+mod lag;
 mod object_store;
 mod order;
 mod running;

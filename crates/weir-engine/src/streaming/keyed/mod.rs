@@ -9,6 +9,7 @@
 mod clock;
 pub(super) mod prepare;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -191,6 +192,11 @@ impl Keyed {
             true => Err(self.too_large()),
             false => Ok(()),
         }
+    }
+
+    /// The state of this mark, which is the newest, as one file that needs nothing else. Returns its mark there.
+    pub(super) async fn copy_state(&self, mark: &StateMark, to: PathBuf) -> Result<StateMark> {
+        self.state.copy(mark, to).await
     }
 
     fn tell(&self) {

@@ -12,11 +12,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Transform;
+use super::{RESULTS, Transform};
 use crate::chain::{Chain, quoted};
 use crate::problem::{Problem, code};
 use crate::program::check::{Action, Limits, RowRule};
 use crate::program::expectation::{Expectation, Wording};
+use crate::results::RuleFacts;
 use crate::sql::Table;
 use rules::{About, Reading, Written};
 
@@ -24,7 +25,8 @@ use rules::{About, Reading, Written};
 /// makes it a dead letter with the rule and the value, `fail` ends the run with nothing committed (if absent).
 ///
 /// A rule that compares passes where the value is NULL, as a CHECK constraint of SQL does; `not_null` forbids NULL. Several inputs
-/// are for `foreign_key`: the first is checked, the others are only looked into. What every rule counted is in the run report.
+/// are for `foreign_key`: the first is checked, the others are only looked into. What every rule counted is in the run report, and a sink
+/// that reads the node's output `results` gets it as rows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataQuality {
@@ -238,6 +240,20 @@ impl DataQuality {
 impl Transform for DataQuality {
     fn takes_many(&self) -> bool {
         true
+    }
+
+    fn side_outputs(&self) -> Vec<String> {
+        vec![RESULTS.into()]
+    }
+
+    fn rules(&self, node: &str) -> Vec<RuleFacts> {
+        let facts = |(rule, written): (String, &Rule)| RuleFacts {
+            node: node.into(),
+            rule,
+            kind: written.kinds().first().copied().unwrap_or_default(),
+            columns: written.about(),
+        };
+        self.named().into_iter().map(facts).collect()
     }
 
     fn check(&self) -> Vec<Problem> {

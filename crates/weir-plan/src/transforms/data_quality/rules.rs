@@ -44,7 +44,7 @@ fn wrong(message: impl Into<String>, option: String) -> Problem {
 }
 
 impl Rule {
-    fn kinds(&self) -> Vec<&'static str> {
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
         let kinds = [
             ("not_null", self.not_null.is_some()),
             ("unique", self.unique.is_some()),
@@ -62,16 +62,23 @@ impl Rule {
 
     pub(super) fn plain_name(&self) -> String {
         let kind = self.kinds().first().copied().unwrap_or("rule");
-        let columns = match self {
-            Self { not_null: Some(columns), .. } | Self { unique: Some(columns), .. } => columns.0.join("_"),
-            Self { range: Some(range), .. } => range.column.clone(),
-            Self { regex: Some(pattern), .. } => pattern.column.clone(),
-            Self { in_set: Some(set), .. } => set.column.clone(),
-            Self { freshness: Some(fresh), .. } => fresh.column.clone(),
-            Self { foreign_key: Some(key), .. } => key.column.clone(),
-            _ => return kind.into(),
-        };
-        format!("{kind}_{columns}")
+        match self.about().as_slice() {
+            [] => kind.into(),
+            columns => format!("{kind}_{}", columns.join("_")),
+        }
+    }
+
+    /// The columns that it names; none of one in SQL, or about all rows.
+    pub(super) fn about(&self) -> Vec<String> {
+        match self {
+            Self { not_null: Some(columns), .. } | Self { unique: Some(columns), .. } => columns.0.clone(),
+            Self { range: Some(range), .. } => vec![range.column.clone()],
+            Self { regex: Some(pattern), .. } => vec![pattern.column.clone()],
+            Self { in_set: Some(set), .. } => vec![set.column.clone()],
+            Self { freshness: Some(fresh), .. } => vec![fresh.column.clone()],
+            Self { foreign_key: Some(key), .. } => vec![key.column.clone()],
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it is a `foreign_key` into this input.

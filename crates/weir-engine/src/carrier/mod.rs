@@ -1,55 +1,71 @@
-//! Dead letters on their way to a sink of their own (`dead_letters: {to: …}`).
+//! What a run keeps in its checkpoint for sinks beside its streams, on its way there: dead letters ([`crate::letters`]) and what rules
+//! counted ([`crate::results`]).
 //!
-//! A letter is durable first in the checkpoint, in the transaction of the epoch that met it. From there a stream of its own carries it
-//! on, in the order of the letters' numbers and by the protocol of every stream ([`crate::streaming`]): a sink that keeps positions, or
-//! stages, has each letter once, whatever the other sinks of the pipeline are. A letter stays in the checkpoint too, to be looked at and
-//! replayed.
+//! Each is durable first in the checkpoint, in the transaction of the epoch that met it. From there a stream of its own carries it on, in the
+//! order of its numbers and by the protocol of every stream ([`crate::streaming`]): a sink that keeps positions, or stages, has each once,
+//! whatever the other sinks of the pipeline are.
 //!
-//! * this file: when it is carried; `source`: letters as a stream.
+//! * this file: when it is carried; `source`: what waits as a stream.
 //!
-//! Letters of a batch go when its streams are committed: until then a run may start over and forget what it met. Those of a stream
-//! without end, and of a log, go while it runs.
+//! What a batch has met goes when its streams are committed: until then a run may start over and forget it. That of a stream without end,
+//! and of a log, goes while it runs.
 
 mod source;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use weir_connect::letters;
 use weir_error::{Error, Result};
 use weir_plan::streaming::Pace;
 use weir_plan::{Flow, FlowInput, FlowOutput, Plan, Program, RowOutput, RowProgram};
 
 use crate::events::RunEvent;
+use crate::letters::{self, Letters};
+use crate::results::{self, RuleResults};
 use crate::run::{RunContext, RunOptions};
 use crate::store::{FlowPlace, Phase};
 use crate::streaming;
 use source::Waiting;
-
-/// The flow in the checkpoint. No stream is called so.
-pub(crate) const FLOW: &str = "$dead_letters";
+pub(crate) use source::{Kept, Portion};
 
 /// How long what is left may take once the run is to stop; the rest goes with the next run.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Carries the letters of one run.
+/// Whether a flow of the checkpoint carries something, and reads no source.
+pub(crate) fn carries(flow: &str) -> bool {
+    flow == letters::FLOW || flow.starts_with(results::FLOWS)
+}
+
+/// How many a plan needs.
+pub(crate) fn count(plan: &Plan) -> usize {
+    usize::from(plan.letters.is_some()) + plan.results.len()
+}
+
+/// Carries one kind of thing of one run to one sink.
 pub(crate) struct Carrier {
     run: Arc<RunContext>,
     context: Arc<RunContext>,
     events: mpsc::UnboundedReceiver<RunEvent>,
+    kept: Arc<dyn Kept>,
     flow: Flow,
     pace: Pace,
-    /// Told when no letter will come any more.
+    /// Told when nothing will come any more.
     over: watch::Sender<bool>,
 }
 
 impl Carrier {
-    /// For a plan whose letters go somewhere.
-    pub(crate) fn new(run: &Arc<RunContext>, plan: &Plan) -> Option<Self> {
-        let output = plan.letters.as_ref()?;
+    /// All that a plan needs.
+    pub(crate) fn all(run: &Arc<RunContext>, plan: &Plan) -> Vec<Self> {
+        let letters = plan.letters.as_ref().map(|output| (Arc::new(Letters::of(run)) as Arc<dyn Kept>, output));
+        let results = plan.results.iter().map(|sink| (Arc::new(RuleResults::of(run, plan, sink)) as Arc<dyn Kept>, &sink.output));
+        letters.into_iter().chain(results).map(|(kept, output)| Self::new(run, plan, kept, output)).collect()
+    }
+
+    fn new(run: &Arc<RunContext>, plan: &Plan, kept: Arc<dyn Kept>, output: &FlowOutput) -> Self {
         let (over, told) = watch::channel(false);
         let (send, events) = mpsc::unbounded_channel();
         let options = RunOptions {
@@ -61,18 +77,17 @@ impl Carrier {
             ..run.options.clone()
         };
         let context = run.beside(options, send);
-        let source = Waiting::new(context.store.clone(), run.dead_letters_of.clone(), run.identity.run_id.clone(), told);
-        let flow = flow(source, output);
+        let flow = flow(Waiting::new(kept.clone(), told), output);
         let pace = Pace::of(&plan.pipeline, &flow, run.options.checkpoint_interval);
-        Some(Self { run: run.clone(), context, events, flow, pace, over })
+        Self { run: run.clone(), context, events, kept, flow, pace, over }
     }
 
-    /// Carries letters while `work` goes on without end, and then what is left.
+    /// Carries while `work` goes on without end, and then what is left.
     ///
     /// # Errors
-    /// Those of `work`: letters that were not carried yet are in the checkpoint. Those of the sink of the letters.
-    pub(crate) async fn beside<T>(self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Self { run, context, mut events, flow, pace, over } = self;
+    /// Those of `work`: what was not carried yet is in the checkpoint. Those of the sink.
+    async fn beside<T>(self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Self { run, context, mut events, kept, flow, pace, over } = self;
         // As with every sink: whoever reads to no end waits for one that is down.
         let tries = run.options.until_caught_up.then_some(run.options.max_retries);
         let carrying = streaming::carry(&context, &flow, pace, tries);
@@ -83,7 +98,7 @@ impl Carrier {
             done = &mut work => done?,
             carried = &mut carrying => {
                 carried?;
-                return Err(Error::internal("the dead letters ended before their run"));
+                return Err(Error::internal(format!("{} ended before their run", kept.what())));
             }
             never = &mut telling => match never {},
         };
@@ -97,25 +112,24 @@ impl Carrier {
         tokio::select! {
             biased;
             carried = &mut carrying => carried.map(drop)?,
-            () = late => run.warn("dead letters that were not carried to their sink yet go there with the next run"),
+            () = late => run.warn(format!("{} that were not carried to their sink yet go there with the next run", kept.what())),
             never = &mut telling => match never {},
         }
         Ok(done)
     }
 
-    /// Carries what a batch has set aside, once; a run that is resumed after this does not again.
+    /// Carries what a batch has left, once; a run that is resumed after this does not again.
     pub(crate) async fn after(self) -> Result<()> {
-        let (run, context) = (self.run.clone(), self.context.clone());
+        let Self { run, context, mut events, kept, flow, pace, over } = self;
         let (run_id, pipeline) = (context.identity.run_id.as_str(), context.dead_letters_of.as_str());
-        let known = context.store.flow(run_id, FLOW).await?;
+        let known = context.store.flow(run_id, &flow.name).await?;
         if known.is_some_and(|record| record.phase == Phase::Committed) {
             return Ok(());
         }
-        let place = FlowPlace { pipeline, run_id, flow: FLOW };
-        if context.store.letters(pipeline, run_id, 0).await?.is_empty() && context.store.epochs(&place).await?.is_empty() {
+        let place = FlowPlace { pipeline, run_id, flow: &flow.name };
+        if kept.after(0).await?.is_none() && context.store.epochs(&place).await?.is_empty() {
             return Ok(());
         }
-        let Self { mut events, flow, pace, over, .. } = self;
         let _ = over.send(true);
         let carried = tokio::select! {
             biased;
@@ -123,9 +137,18 @@ impl Carrier {
             () = run.options.stop.cancelled() => return Err(Error::cancelled()),
             never = tell(&run, &mut events) => match never {},
         };
-        tracing::debug!("{} dead letters were carried", carried.report.rows_written);
-        context.store.committed(pipeline, run_id, FLOW, &[], &[]).await
+        tracing::debug!("{} {} were carried", carried.report.rows_written, kept.what());
+        context.store.committed(pipeline, run_id, &flow.name, &[], &[]).await
     }
+}
+
+/// Work without end, with all that is carried beside it.
+pub(crate) async fn beside<T>(carriers: Vec<Carrier>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut all: Pin<Box<dyn Future<Output = Result<T>> + '_>> = Box::pin(work);
+    for carrier in carriers {
+        all = Box::pin(carrier.beside(all));
+    }
+    all.await
 }
 
 /// What people should know of the carrying; its progress is not that of the pipeline.
@@ -139,17 +162,18 @@ async fn tell(run: &RunContext, events: &mut mpsc::UnboundedReceiver<RunEvent>) 
 }
 
 fn flow(source: Waiting, output: &FlowOutput) -> Flow {
+    let name = source.flow();
     let input = FlowInput {
-        node: FLOW.into(),
-        connector: "dead_letters".into(),
+        node: name.clone(),
+        connector: "checkpoint".into(),
         stream: source.info(),
         source: Arc::new(source),
-        table: FLOW.into(),
+        table: name.clone(),
         cursor: None,
         cursor_lag: None,
     };
     Flow {
-        name: FLOW.into(),
+        name,
         inputs: vec![input],
         program: Program::RowLocal(Arc::new(AsTheyAre)),
         outputs: vec![output.clone()],
@@ -158,12 +182,11 @@ fn flow(source: Waiting, output: &FlowOutput) -> Flow {
     }
 }
 
-/// Letters go as they are.
+/// What is carried goes as it is.
 struct AsTheyAre;
 
 impl RowProgram for AsTheyAre {
     fn apply(&self, batch: &RecordBatch) -> Result<Vec<RowOutput>> {
-        debug_assert_eq!(batch.schema(), letters::schema());
         Ok(vec![RowOutput { batch: batch.clone(), filtered: 0, dead: Vec::new(), kept: Vec::new(), rules: Vec::new() }])
     }
 

@@ -1,42 +1,71 @@
-//! The dead letters of a run as a stream without end: one split, whose position is the number of the last letter.
+//! What waits in the checkpoint as a stream without end: one split, whose position is the number of the last thing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_connect::{
-    Batch, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, StreamInfo, StreamReader,
-    letters,
+    Batch, Event, EventStream, Position, ReadRequest, ResumeVerdict, Source, SourceCapabilities, Split, SplitProgress,
+    StreamInfo, StreamReader,
 };
 use weir_error::{Error, Result};
-
-use crate::store::StateStore;
 
 /// The checkpoint store is asked so often: it may be on another machine, and tells nobody what is new.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Letters that wait in the checkpoint.
+/// What comes next.
+pub(crate) struct Portion {
+    pub(crate) records: RecordBatch,
+    /// The greatest number among them.
+    pub(crate) last: i64,
+    pub(crate) source_bytes: u64,
+}
+
+/// One kind of thing that is kept for one sink.
+#[async_trait]
+pub(crate) trait Kept: Send + Sync {
+    /// The flow in the checkpoint: [`super::carries`] knows it.
+    fn flow(&self) -> String;
+    /// Its one split.
+    fn split(&self) -> &'static str;
+    /// What they are, in a sentence: `dead letters`.
+    fn what(&self) -> &'static str;
+    /// The columns of their rows; `id` is the number.
+    fn schema(&self) -> SchemaRef;
+    /// The next ones behind this number, in order: a few megabytes at most. `None`: there are none.
+    async fn after(&self, number: i64) -> Result<Option<Portion>>;
+    /// The sink has all up to this number, durably.
+    async fn carried(&self, _number: i64) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What waits, for a reader.
 #[derive(Clone)]
 pub(super) struct Waiting {
-    store: StateStore,
-    pipeline: String,
-    run_id: String,
-    /// No letter will come any more.
+    kept: Arc<dyn Kept>,
+    /// Nothing will come any more.
     over: watch::Receiver<bool>,
 }
 
 impl Waiting {
-    pub(super) fn new(store: StateStore, pipeline: String, run_id: String, over: watch::Receiver<bool>) -> Self {
-        Self { store, pipeline, run_id, over }
+    pub(super) fn new(kept: Arc<dyn Kept>, over: watch::Receiver<bool>) -> Self {
+        Self { kept, over }
+    }
+
+    pub(super) fn flow(&self) -> String {
+        self.kept.flow()
     }
 
     pub(super) fn info(&self) -> StreamInfo {
         StreamInfo {
-            name: "dead_letters".into(),
-            schema: letters::schema(),
+            name: self.flow().trim_start_matches('$').to_owned(),
+            schema: self.kept.schema(),
             primary_key: vec!["id".into()],
             estimated_rows: None,
             estimated_bytes: None,
@@ -44,16 +73,14 @@ impl Waiting {
         }
     }
 
-    /// The next letters behind `after`, or `Idle` once it is sure that there are none and will be none.
+    /// The next ones behind `after`, or `Idle` once it is sure that there are none and will be none.
     async fn next(&mut self, after: &mut i64) -> Result<Event> {
         loop {
             // Before the question: what was kept until then is in the answer.
             let over = *self.over.borrow_and_update();
-            let kept = self.store.letters(&self.pipeline, &self.run_id, *after).await?;
-            if let Some(last) = kept.last() {
-                *after = last.id;
-                let source_bytes = kept.iter().map(|kept| kept.letter.payload.len() as u64).sum();
-                let records = letters::batch(&self.pipeline, &self.run_id, &kept)?;
+            if let Some(portion) = self.kept.after(*after).await? {
+                *after = portion.last;
+                let Portion { records, source_bytes, .. } = portion;
                 return Ok(Event::Batch(Batch { records, position: Some(json!(after)), source_bytes }));
             }
             if over {
@@ -67,10 +94,14 @@ impl Waiting {
     }
 }
 
+fn number(position: &Value) -> Result<i64> {
+    position.as_i64().ok_or_else(|| Error::internal("the position of what is carried is no number"))
+}
+
 #[async_trait]
 impl Source for Waiting {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities { replayable: true, replay_note: "dead letters stay in the checkpoint".into() }
+        SourceCapabilities { replayable: true, replay_note: format!("{} wait in the checkpoint", self.kept.what()) }
     }
 
     fn unbounded(&self) -> bool {
@@ -85,6 +116,13 @@ impl Source for Waiting {
         let verdict = if request.resume.is_some() { ResumeVerdict::Continued } else { ResumeVerdict::Fresh };
         Ok(Box::new(Reader { waiting: self.clone(), verdict }))
     }
+
+    async fn committed(&self, _: &str, progress: &[SplitProgress]) -> Result<()> {
+        for position in progress.iter().filter_map(|part| part.position.as_ref()) {
+            self.kept.carried(number(position)?).await?;
+        }
+        Ok(())
+    }
 }
 
 struct Reader {
@@ -95,11 +133,11 @@ struct Reader {
 #[async_trait]
 impl StreamReader for Reader {
     fn schema(&self) -> SchemaRef {
-        letters::schema()
+        self.waiting.kept.schema()
     }
 
     fn splits(&self) -> Vec<Split> {
-        vec![Split { id: "letters".into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None }]
+        vec![Split { id: self.waiting.kept.split().into(), descriptor: Value::Null, estimated_rows: None, estimated_bytes: None }]
     }
 
     fn verdict(&self) -> ResumeVerdict {
@@ -107,10 +145,7 @@ impl StreamReader for Reader {
     }
 
     async fn read(&self, _: &Split, from: Option<Position>) -> Result<EventStream> {
-        let after = match from {
-            None => 0,
-            Some(position) => position.as_i64().ok_or_else(|| Error::internal("the position of dead letters is no number"))?,
-        };
+        let after = from.as_ref().map(number).transpose()?.unwrap_or_default();
         let begin = (self.waiting.clone(), after, false);
         let events = futures::stream::unfold(begin, |(mut waiting, mut after, idle)| async move {
             if idle {
