@@ -19,6 +19,9 @@ use super::errors::{NOT_PERMITTED, of_code, passes, shown, unreachable};
 use super::guarded;
 use super::registry::client::Registry;
 
+/// What the library holds for a record that waits, besides its bytes, which alone it counts.
+const OF_A_RECORD: u64 = 512;
+
 /// What a client has said.
 #[derive(Debug, Default)]
 pub struct Voice {
@@ -231,7 +234,7 @@ impl Address {
             config.set("queued.max.messages.kbytes", (fetch_bytes >> 10).clamp(1, 2_097_151).to_string());
         }
         if !own("queued.min.messages") {
-            config.set("queued.min.messages", "1000000");
+            config.set("queued.min.messages", (fetch_bytes / OF_A_RECORD).clamp(1, 1_000_000).to_string());
         }
         // A full queue is asked for more after this time; the client's own second leaves a fast reader idle for most of it.
         if !own("fetch.queue.backoff.ms") {
