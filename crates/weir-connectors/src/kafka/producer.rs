@@ -192,15 +192,7 @@ impl Writing {
 
     /// Waits until everything is delivered; without transactions that is what makes it durable.
     pub fn deliver(&self) -> Result<()> {
-        let producer = self.producer()?;
-        let end = Instant::now() + PATIENCE;
-        // In small steps: one long call sleeps through a tenth of a second, whatever arrives in it.
-        let flushed = loop {
-            match producer.flush(Duration::from_millis(1)) {
-                Err(KafkaError::Flush(code)) if passes(code) && Instant::now() < end => {}
-                done => break done,
-            }
-        };
+        let flushed = flush(self.producer()?);
         self.no_loss()?;
         flushed.map_err(|error| shown(&error, &self.place))
     }
@@ -210,7 +202,8 @@ impl Writing {
         let end = Instant::now() + PATIENCE;
         loop {
             let producer = self.producer()?;
-            let error = match producer.commit_transaction(Duration::from_secs(30)) {
+            // The call waits for its records, too, but looks for them only each tenth of a second.
+            let error = match flush(producer).and_then(|()| producer.commit_transaction(Duration::from_secs(30))) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -252,6 +245,17 @@ impl Writing {
                 }
             }
             _ => shown(error, &self.place),
+        }
+    }
+}
+
+/// Waits until everything was sent and answered, in small steps: one long call sleeps through a tenth of a second, whatever arrives in it.
+fn flush(producer: &BaseProducer<Voice>) -> Result<(), KafkaError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match producer.flush(Duration::from_millis(1)) {
+            Err(KafkaError::Flush(code)) if passes(code) && Instant::now() < end => {}
+            done => return done,
         }
     }
 }
