@@ -20,8 +20,9 @@ step "format"
 cargo fmt --all --check
 step "web pages"
 cargo xtask web build
+# The program and its tests at once: apart, what the tests' own libraries ask of shared ones would build those twice.
 step "build"
-cargo build --workspace --locked --quiet "${features[@]}"
+cargo nextest run --workspace --locked --cargo-quiet "${features[@]}" --no-run
 step "clippy"
 cargo clippy --workspace --all-targets --locked --quiet "${features[@]}" -- -D warnings
 step "the default features alone"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use export::Export;
-pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay, Snapshot};
+pub use journal::{Journal, JournalApprove, JournalInspect, JournalLs, JournalReplay, Reload, Snapshot};
 pub use platform::{
     Audit, AuditVerify, Backup, Config, ConfigShow, Doctor, Restore, Runner, RunnerAsk, RunnerSample, RunnerServer, Serve,
     Settings,
@@ -65,6 +65,8 @@ pub enum Command {
     Verify(Verify),
     /// Take the snapshot of tables once more while their log goes on (`mode: cdc`)
     Snapshot(Snapshot),
+    /// Let the run that is going on take up its edited file: tables, sinks, transforms (`mode: cdc`, `streaming`)
+    Reload(Reload),
     /// Show or forget where a pipeline stands
     #[command(subcommand)]
     State(State),
@@ -126,6 +128,7 @@ impl Command {
             Self::Diff(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Snapshot(args) => args.json,
+            Self::Reload(args) => args.json,
             Self::State(State::Show(args)) => args.json,
             Self::Savepoint(args) => args.json,
             Self::Dead(Dead::List(args)) => args.json,

@@ -1,4 +1,4 @@
-//! `weir journal`, `weir snapshot`: what may be typed.
+//! `weir journal`, `weir snapshot`, `weir reload`: what may be typed.
 
 use clap::{Args, Subcommand};
 
@@ -91,6 +91,17 @@ pub struct Snapshot {
     /// Only the rows for which this holds, in the source's SQL
     #[arg(long = "where", value_name = "SQL")]
     pub only: Option<String>,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reload {
+    #[command(flatten)]
+    pub file: File,
     #[command(flatten)]
     pub state: StateDir,
     /// Print as JSON

@@ -21,6 +21,7 @@ mod plan;
 mod portable;
 mod preview;
 mod query;
+mod reload;
 mod run;
 mod runner;
 mod savepoint;
@@ -66,6 +67,7 @@ pub fn execute(command: Command, context: &Context) -> Outcome {
         Command::Diff(args) => engine::diff::execute(&args, context),
         Command::Verify(args) => verify::execute(&args, context),
         Command::Snapshot(args) => snapshot::execute(&args, context),
+        Command::Reload(args) => reload::execute(&args, context),
         Command::State(State::Show(args)) => state::show(&args, context),
         Command::State(State::Reset(args)) => state::reset(&args, context),
         Command::State(State::Export(args)) => portable::export(&args, context),

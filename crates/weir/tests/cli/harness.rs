@@ -50,6 +50,13 @@ impl Folder {
         let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running { child, folder: self.path().to_path_buf() }
     }
+
+    /// The same; what it says on stderr can be read meanwhile, in this file.
+    pub fn start_saying_into(&self, file: &str, arguments: &[&str]) -> Running {
+        let said = std::fs::File::create(self.path().join(file)).unwrap();
+        let child = self.command(arguments).stdout(Stdio::piped()).stderr(said).spawn().unwrap();
+        Running { child, folder: self.path().to_path_buf() }
+    }
 }
 
 /// A program that runs.

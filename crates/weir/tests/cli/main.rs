@@ -26,6 +26,7 @@ mod plans;
 mod polling;
 mod positions;
 mod quality;
+mod reload;
 mod seam;
 mod secrets;
 mod serving;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weir_testkit::PostgresServer;
+use weir_testkit::{Database, PostgresServer};
 
 use crate::harness::Folder;
 
 const KILL: i32 = 9;
-const STOP: i32 = 2;
-const ROWS: i64 = 3000;
+pub const STOP: i32 = 2;
+pub const ROWS: i64 = 3000;
 
 /// Answers with the rows from a time on, seven of each time, in pages of twenty; each question finds some more of them.
 async fn answer(mut stream: TcpStream, there: Arc<AtomicI64>) -> std::io::Result<()> {
@@ -42,10 +42,8 @@ async fn answer(mut stream: TcpStream, there: Arc<AtomicI64>) -> std::io::Result
     stream.write_all(body.as_bytes()).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_row_of_an_api_is_in_postgres_once_over_kills() {
-    let folder = Folder::new();
-    let database = PostgresServer::shared().unwrap().create_database().unwrap();
+/// The API on a free port, and how many rows it has by now; each question lets it have five more.
+pub async fn api() -> (u16, Arc<AtomicI64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let there = Arc::new(AtomicI64::new(20));
@@ -56,14 +54,32 @@ async fn every_row_of_an_api_is_in_postgres_once_over_kills() {
             tokio::spawn(answer(stream, more.clone()));
         }
     });
-    let pipeline = format!(
+    (port, there)
+}
+
+/// From that API into a table; `transforms` is a line of the file, or nothing.
+pub fn pipeline(port: u16, transforms: &str, target: &Database) -> String {
+    format!(
         "pipeline: orders\nmode: streaming\ncheckpoint_interval_ms: 20\n\
          source:\n  http:\n    url: http://127.0.0.1:{port}/orders\n    cursor: at\n    cursor_param: since\n    \
          pagination: {{page: {{param: page, size: 20, stop: short}}}}\n    columns: {{id: int64, at: int64}}\n    sample_pages: 0\n    poll: {{every_ms: 5}}\n\
-         sink: {{postgres: {{url: '{}', table: orders}}}}\n",
-        database.url()
-    );
-    folder.write("orders.yaml", pipeline);
+         {transforms}sink: {{postgres: {{url: '{}', table: orders}}}}\n",
+        target.url()
+    )
+}
+
+/// The ids in the table, each as often as it is there.
+pub fn ids(target: &Database) -> Vec<i64> {
+    let rows = target.rows("SELECT id FROM orders ORDER BY id").unwrap();
+    rows.into_iter().map(|row| row[0].as_deref().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_row_of_an_api_is_in_postgres_once_over_kills() {
+    let folder = Folder::new();
+    let database = PostgresServer::shared().unwrap().create_database().unwrap();
+    let (port, there) = api().await;
+    folder.write("orders.yaml", pipeline(port, "", &database));
     let mut running = folder.start(&["run", "orders.yaml"]);
     for enough in [600, 1200, 1800, 2400] {
         weir_testkit::wait_until("rows are there", Duration::from_secs(120), || there.load(Ordering::SeqCst) >= enough).unwrap();
@@ -71,15 +87,12 @@ async fn every_row_of_an_api_is_in_postgres_once_over_kills() {
         running.end();
         running = folder.start(&["run", "orders.yaml"]);
     }
-    let rows = || -> Vec<i64> {
-        let rows = database.rows("SELECT id FROM orders ORDER BY id").unwrap();
-        rows.into_iter().map(|row| row[0].as_deref().unwrap().parse().unwrap()).collect()
-    };
-    let waited = weir_testkit::wait_until("all rows are there", Duration::from_secs(60), || rows().len() >= ROWS as usize);
+    let waited =
+        weir_testkit::wait_until("all rows are there", Duration::from_secs(60), || ids(&database).len() >= ROWS as usize);
     if waited.is_err() {
-        assert_eq!(rows(), (0..ROWS).collect::<Vec<_>>());
+        assert_eq!(ids(&database), (0..ROWS).collect::<Vec<_>>());
     }
     running.signal(STOP);
     running.end().ok();
-    assert_eq!(rows(), (0..ROWS).collect::<Vec<_>>());
+    assert_eq!(ids(&database), (0..ROWS).collect::<Vec<_>>());
 }
