@@ -307,6 +307,9 @@ pub struct Run {
     /// `mode: streaming`: begin where this savepoint is; the pipeline must have no state of its own
     #[arg(long, value_name = "DIR")]
     pub from_savepoint: Option<PathBuf>,
+    /// On another engine: begin where a state of the pipeline says (`weir state export`), unless that engine has a job of it to go on with
+    #[arg(long, value_name = "STATE")]
+    pub start_from: Option<PathBuf>,
     /// Where it runs: native, seatunnel, flink, spark, kafka-connect [default: the pipeline's, else native]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,

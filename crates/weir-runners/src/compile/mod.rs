@@ -3,7 +3,7 @@
 //! * [`Job`]: a pipeline that `weir check` has nothing against, and the columns of its streams as far as they are known.
 //! * `text`, `options`: the options of a node, secrets and references as variables; every option must be read or told.
 //! * `systems`: what a node reads or writes, the same for each engine.
-//! * `shapes`: the columns behind each node, from the planner; `types`, `dialect`, `views`: queries for engines that speak SQL.
+//! * `shapes`: the columns behind each node, from the planner; `words`: the types that sources declare; `types`, `dialect`, `views`: queries for engines that speak SQL.
 //!
 //! Pure: nothing here connects, reads a file or looks at the clock. How an engine writes it down is in the engine's folder.
 
@@ -17,6 +17,7 @@ mod text;
 mod told;
 pub mod types;
 pub mod views;
+mod words;
 mod zeta;
 
 use std::cell::RefCell;

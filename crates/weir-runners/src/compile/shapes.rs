@@ -14,10 +14,10 @@ use weir_connect::{
     SinkContext, SinkType, Source, SourceCapabilities, SourceContext, StreamInfo, StreamReader, StreamSink, StreamTarget,
     WriteMode,
 };
-use weir_plan::{PlanFailure, Planner, TypeWord, Unresolved};
+use weir_plan::{PlanFailure, Planner, Unresolved};
 use weir_spec::model::{Input, Mode, Node, Pipeline, Role};
 
-use super::{Job, Told};
+use super::{Job, Told, words};
 
 /// Columns by what feeds a reader (`node` or `node.port`) and stream.
 #[derive(Debug, Default)]
@@ -111,10 +111,9 @@ fn declared(node: &Node) -> Option<StreamInfo> {
         let raw = node.options.get("format").and_then(Value::as_str) == Some("raw");
         fields.push(Field::new("value", if raw { DataType::Binary } else { DataType::Utf8 }, true));
     } else {
-        let words = node.options.get("columns")?.as_object()?;
-        for (name, word) in in_order(node, words) {
-            let word = TypeWord::parse(word.as_str()?).ok()?;
-            fields.push(Field::new(name, word.data_type, true));
+        let columns = node.options.get("columns")?.as_object()?;
+        for (name, word) in in_order(node, columns) {
+            fields.push(Field::new(name, words::declared_type(&node.kind, word.as_str()?)?, true));
         }
     }
     let primary_key = node.options.get("primary_key").and_then(Value::as_array).into_iter().flatten();

@@ -10,7 +10,7 @@ use weir_spec::units::duration_ms;
 
 use crate::artefact;
 use crate::compile::lanes::{Lane, filled, stream_of};
-use crate::compile::systems::{Captured, Endpoint, EventTime, Family, Kafka, System};
+use crate::compile::systems::{Captured, Endpoint, EventTime, Family, Kafka, StartAt, System};
 use crate::compile::views::{Lowering, expressible, transform_name};
 use crate::compile::{Compiling, Dialect, Options, Output, Text, address_of, types};
 
@@ -145,7 +145,7 @@ fn source(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<
         System::Kafka(kafka) => {
             out.insert("type".into(), json!("kafka"));
             out.insert("name".into(), json!(format!("kafka_{}", kafka.topics.first().unwrap_or(&node.name))));
-            topics(compiling, kafka, &mut out);
+            topics(compiling, kafka, options, &mut out);
         }
         System::Log(log) => {
             let database = &log.database;
@@ -214,7 +214,7 @@ fn source(compiling: &Compiling<'_>, endpoint: &Endpoint<'_>, options: &Options<
     Some(Value::Object(out))
 }
 
-fn topics(compiling: &Compiling<'_>, kafka: &Kafka, out: &mut Map<String, Value>) {
+fn topics(compiling: &Compiling<'_>, kafka: &Kafka, options: &Options<'_>, out: &mut Map<String, Value>) {
     out.insert("bootstrap_servers".into(), json!(compiling.with_credentials(&kafka.servers)));
     match (&kafka.pattern, kafka.topics.as_slice()) {
         (Some(pattern), _) => out.insert("topic_pattern".into(), json!(pattern)),
@@ -225,9 +225,43 @@ fn topics(compiling: &Compiling<'_>, kafka: &Kafka, out: &mut Map<String, Value>
         out.insert("group_id".into(), json!(group));
     }
     out.insert("format".into(), json!(kafka.format.word()));
+    out.extend(begin(compiling, kafka, options));
     if !kafka.client.is_empty() {
         out.insert("properties".into(), texts(compiling, &kafka.client));
     }
+}
+
+/// Where a first run begins and a batch ends, in the words of Flink's connector: without them it would begin where a group is.
+fn begin(compiling: &Compiling<'_>, kafka: &Kafka, options: &Options<'_>) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mode = match &kafka.start {
+        StartAt::Earliest => "earliest-offset",
+        StartAt::Latest => "latest-offset",
+        StartAt::Group => "group-offsets",
+        StartAt::Timestamp(ms) => {
+            out.insert("scan.startup.timestamp-millis".into(), json!(ms));
+            "timestamp"
+        }
+        StartAt::Offsets(offsets) => {
+            let [topic] = kafka.topics.as_slice() else {
+                options.refuse(
+                    Some("start_offsets"),
+                    "is told places of one topic only",
+                    "a source for each topic, or flink-sql",
+                );
+                return out;
+            };
+            let own = offsets.iter().filter(|(known, ..)| known.is_empty() || known == topic);
+            let each: Vec<String> = own.map(|(_, partition, offset)| format!("partition:{partition},offset:{offset}")).collect();
+            out.insert("scan.startup.specific-offsets".into(), json!(each.join(";")));
+            "specific-offsets"
+        }
+    };
+    out.insert("scan.startup.mode".into(), json!(mode));
+    if compiling.bounded() {
+        out.insert("scan.bounded.mode".into(), json!("latest-offset"));
+    }
+    out
 }
 
 fn watermark(name: &str, input: &str, time: &EventTime) -> Value {

@@ -4,14 +4,18 @@
 //! nothing. Its offsets are Connect's own, by the name too: [`EngineClient::suspend`] stops the connectors and leaves the offsets, a later submission
 //! goes on from them; [`EngineClient::cancel`] removes both. A task that fails stays failed while its connector is `RUNNING`: that is a failed job here.
 //! Connect counts rows only for JMX, so there are none; what moves are the offsets.
+//!
+//! A file `NAME.offsets.json` says where connector `NAME` begins. It counts for one that has no offsets yet: that is made stopped, gets them, and is
+//! resumed, which a command that died in between leaves to the next one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use reqwest::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use weir_error::{Error, Kind, Result};
 
 use crate::client::rest::{Answer, Login, Rest};
@@ -136,6 +140,32 @@ impl KafkaConnectClient {
         }
     }
 
+    /// Makes a connector that begins at these offsets. One that has offsets keeps them.
+    async fn begin_at(&self, connector: &Connector<'_>, offsets: &Value) -> Result<()> {
+        let name = connector.name;
+        if self.status(name).await?.is_none() {
+            let body = json!({"name": name, "config": connector.config, "initial_state": "STOPPED"});
+            let answer = self.call(Method::POST, &["connectors"], &[], Some(&body)).await?;
+            if !answer.good() {
+                return Err(refused(name).at(self.place()).because(cause::first(message(&answer).unwrap_or(&answer.text))));
+            }
+        }
+        if self.offsets(name).await?.as_array().is_some_and(|known| !known.is_empty()) {
+            return Ok(());
+        }
+        self.stop(name).await?;
+        let begin = Instant::now();
+        loop {
+            let answer = self.call(Method::PATCH, &["connectors", name, "offsets"], &[], Some(offsets)).await?;
+            match answer.status {
+                _ if answer.good() => return Ok(()),
+                // The group of consumers still has members, or the workers have not read yet that it is stopped.
+                404 | 500 if begin.elapsed() <= SETTLED_WITHIN => tokio::time::sleep(ASK_AGAIN).await,
+                _ => return Err(self.rest.unexpected("does not take the offsets of a connector", &answer, message(&answer))),
+            }
+        }
+    }
+
     /// Stops one connector and waits until its tasks have written where they are.
     async fn stop(&self, name: &str) -> Result<()> {
         if self.must("does not stop a connector", Method::PUT, &["connectors", name, "stop"], &[]).await?.is_none() {
@@ -195,9 +225,13 @@ impl EngineClient for KafkaConnectClient {
 
     async fn submit(&self, job: &Submission) -> Result<Job> {
         let mut texts = Vec::new();
+        let mut places: BTreeMap<&str, Value> = BTreeMap::new();
         for file in job.files.iter().filter(|file| file.name.ends_with(".json")) {
             let json: Value = serde_json::from_str(&file.text).map_err(|error| refused(&file.name).because(error.to_string()))?;
-            texts.push((file.name.as_str(), json));
+            match file.name.strip_suffix(".offsets.json") {
+                Some(name) => drop(places.insert(name, json)),
+                None => texts.push((file.name.as_str(), json)),
+            }
         }
         let connectors = texts.iter().map(|(file, json)| Connector::of(file, json)).collect::<Result<Vec<_>>>()?;
         if connectors.is_empty() {
@@ -208,6 +242,9 @@ impl EngineClient for KafkaConnectClient {
             self.validate(connector).await?;
         }
         for connector in &connectors {
+            if let Some(offsets) = places.get(connector.name) {
+                self.begin_at(connector, offsets).await?;
+            }
             let body = Value::Object(connector.config.clone());
             let answer = self.call(Method::PUT, &["connectors", connector.name, "config"], &[], Some(&body)).await?;
             if !answer.good() {
@@ -328,8 +365,6 @@ fn refused(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

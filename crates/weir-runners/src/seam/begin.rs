@@ -30,8 +30,9 @@ pub fn begin(
     target: Target,
 ) -> Result<Pipeline> {
     let engine = engine_of(target);
-    if target == Target::FlinkJson {
-        let why = "the configuration of `flink-json` has no word for a place to begin at";
+    let topics_only = state.sources.iter().all(|source| matches!(source.at, At::KafkaOffsets { .. }));
+    if target == Target::FlinkJson && !topics_only {
+        let why = "the configuration of `flink-json` has words for places of topics only";
         return Err(cannot(
             engine,
             pipeline.of(Role::Source).next().map_or("", |node| node.name.as_str()),

@@ -112,7 +112,7 @@ fn on_kubernetes(args: &Compile, context: &Context) -> Outcome {
 }
 
 /// The state to begin at.
-fn state(path: &Path) -> Result<State, Failure> {
+pub fn state(path: &Path) -> Result<State, Failure> {
     let place = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Error::from(error).at(place.clone()))?;
     Ok(State::parse(&text, &place)?)

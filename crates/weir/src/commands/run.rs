@@ -24,6 +24,11 @@ pub fn execute(args: &Run, context: &Context) -> Outcome {
     if wanted != "native" {
         return engine::run::execute(args, &opened, &wanted, context, &same_command());
     }
+    if args.start_from.is_some() {
+        return Err(weir_error::Error::new("WEIR-CLI-082", weir_error::Kind::Spec, "`--start-from` is for other engines")
+            .hint("`weir state import` brings a state back to the native engine")
+            .into());
+    }
     block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(stop.clone(), context.err)?;

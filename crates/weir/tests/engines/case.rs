@@ -138,9 +138,15 @@ fn filled(from: &Path, folder: &Path, name: &str) -> Option<(String, String)> {
     let records = std::fs::File::open(records).ok()?;
     let broker = Kafka::shared().unwrap();
     let topic = format!("{name}-{}", folder.file_name().unwrap().to_string_lossy().trim_start_matches('.'));
-    let mut command = broker.tool(folder, "org.apache.kafka.tools.ConsoleProducer").unwrap();
-    command.args(["--bootstrap-server", &broker.bootstrap(), "--topic", &topic]);
-    let output = command.stdin(records).stdout(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The broker makes no topic by itself: the producer would wait for it, a minute for each record.
+    for (tool, more, input) in [
+        ("org.apache.kafka.tools.TopicCommand", ["--create", "--if-not-exists"].as_slice(), Stdio::null()),
+        ("org.apache.kafka.tools.ConsoleProducer", [].as_slice(), Stdio::from(records)),
+    ] {
+        let mut command = broker.tool(folder, tool).unwrap();
+        command.args(["--bootstrap-server", &broker.bootstrap(), "--topic", &topic]).args(more);
+        let output = command.stdin(input).stdout(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     Some((broker.bootstrap(), topic))
 }

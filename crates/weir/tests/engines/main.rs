@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod case;
+#[cfg(feature = "kafka")]
+mod seam;
 
 use std::path::Path;
 use std::process::Output;

@@ -10,6 +10,7 @@ use weir_runners::artefact::{Artefacts, Expected, Origin, Role};
 use weir_runners::client::{EngineClient, File, Submission};
 use weir_runners::compile::{Job, compile};
 use weir_runners::registry::{Format, Target};
+use weir_runners::seam::{State, begin};
 use weir_spec::model::{Mode, Node, Pipeline};
 
 use crate::commands::Context;
@@ -35,13 +36,27 @@ fn older_than_2_3_9(version: &str) -> bool {
     (next(), next(), next()) < (2, 3, 9)
 }
 
-/// Compiles; what stands against it is told.
-pub async fn compiled(opened: &Opened, target: Target, json: bool, context: &Context) -> Result<Artefacts, Failure> {
-    let pipeline = located(opened)?;
+/// Compiles, to begin at `state` if there is one; what stands against it is told.
+pub async fn compiled(
+    opened: &Opened,
+    target: Target,
+    state: Option<&State>,
+    json: bool,
+    context: &Context,
+) -> Result<Artefacts, Failure> {
+    let mut pipeline = located(opened)?;
     let streams = streams(opened, &pipeline, context).await;
+    if let Some(state) = state {
+        pipeline = begin::begin(&pipeline, &opened.registry, &streams, state, target)?;
+    }
     let job = Job { pipeline: &pipeline, registry: &opened.registry, streams, format: Format::Json };
     match compile(&job, target) {
-        Ok(artefacts) => Ok(artefacts),
+        Ok(mut artefacts) => {
+            if let Some(state) = state {
+                begin::attach(&mut artefacts, &pipeline, state);
+            }
+            Ok(artefacts)
+        }
         Err(problems) => {
             opened.file.with(problems).tell(json, context)?;
             Err(Failure::Told(2))

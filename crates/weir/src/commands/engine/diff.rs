@@ -146,7 +146,8 @@ async fn attempt(
             let client = place::client(engine, opened, &args.place, &state_dir, context)?;
             let progress = if args.json { Progress::None } else { Progress::Plain };
             // The diagnostics are talk here: stdout is for the comparison.
-            let task = Task { opened, client: client.as_ref(), state_dir: &state_dir, progress, json: false };
+            let (client, state_dir) = (client.as_ref(), state_dir.as_path());
+            let task = Task { opened, client, state_dir, start_from: None, progress, json: false };
             task.run(stop, context).await
         }
     };

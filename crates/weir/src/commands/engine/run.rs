@@ -13,6 +13,7 @@ use weir_engine::RunReport;
 use weir_error::{Error, Kind, Result};
 use weir_runners::client::ledger::Ledger;
 use weir_runners::client::{Begun, EngineClient, Event, Job, OnStop, Outcome as JobOutcome, Watch, launch};
+use weir_runners::seam::State;
 use weir_spec::model::Mode;
 
 use super::told::Told;
@@ -27,6 +28,7 @@ use crate::process::{block_on, stop_on_signals_saying};
 pub fn execute(args: &Run, opened: &Opened, engine: &str, context: &Context, again: &str) -> Outcome {
     only_native(args)?;
     let opened = opened.for_engines(args.json, context)?;
+    let state = args.start_from.as_deref().map(crate::commands::compile::state).transpose()?;
     let client = place::client(engine, &opened, &args.place, &args.state.state_dir, context)?;
     let progress = crate::report::choose(args.progress);
     block_on(async {
@@ -36,7 +38,9 @@ pub fn execute(args: &Run, opened: &Opened, engine: &str, context: &Context, aga
             context.err,
             "the engine is asked to stop the job; again to leave it running there",
         )?;
-        let task = Task { opened: &opened, client: client.as_ref(), state_dir: &args.state.state_dir, progress, json: args.json };
+        let state_dir = &args.state.state_dir;
+        let task =
+            Task { opened: &opened, client: client.as_ref(), state_dir, start_from: state.as_ref(), progress, json: args.json };
         let report = task.run(&stop, context).await?;
         let object = || serde_json::to_string(&report).map_err(std::io::Error::from);
         match progress {
@@ -73,6 +77,8 @@ pub struct Task<'a> {
     pub opened: &'a Opened,
     pub client: &'a dyn EngineClient,
     pub state_dir: &'a Path,
+    /// Where the job begins, unless the engine has one to go on with.
+    pub start_from: Option<&'a State>,
     pub progress: Progress,
     pub json: bool,
 }
@@ -84,7 +90,7 @@ impl Task<'_> {
         let (client, pipeline) = (self.client, &self.opened.pipeline);
         let version = client.version().await?;
         let target = compiled::target(client.engine(), &version)?;
-        let artefacts = compiled::compiled(self.opened, target, self.json, context).await?;
+        let artefacts = compiled::compiled(self.opened, target, self.start_from, self.json, context).await?;
         let run_id = uuid::Uuid::now_v7().simple().to_string();
         let submission = compiled::submission(self.opened, &artefacts, client, &run_id)?;
         let ledger = Ledger::open(self.state_dir, &pipeline.name, client.engine())?;
