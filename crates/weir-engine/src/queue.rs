@@ -43,6 +43,11 @@ impl<T> Receiver<T> {
         self.items.recv().await.map(|(item, _permit)| item)
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// The next item, if one is there.
     pub fn try_recv(&mut self) -> Option<T> {
         self.items.try_recv().ok().map(|(item, _permit)| item)

@@ -45,9 +45,12 @@ pub(super) async fn costliest(store: &TenantStore, used: &Used) -> Result<Vec<Jo
     Ok(jobs.into_iter().map(|(_, cost)| cost).collect())
 }
 
+/// What a point of a measure adds.
+type Add = fn(&mut JobCost, f64);
+
 fn by_job(used: &Used) -> Vec<(JobId, JobCost)> {
     let mut jobs: BTreeMap<&JobId, JobCost> = BTreeMap::new();
-    let measures: [(&[MetricPoint], fn(&mut JobCost, f64)); 3] = [
+    let measures: [(&[MetricPoint], Add); 3] = [
         (&used.cpu_seconds, |cost, value| {
             cost.cpu_seconds += value;
             cost.runs += 1;

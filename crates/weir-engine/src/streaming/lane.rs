@@ -365,6 +365,7 @@ impl StreamLane {
     }
 
     async fn flush(&mut self, writing: &mut Writing) -> Result<()> {
+        let begun = Instant::now();
         self.pending_since = None;
         let told = |slot: &mut Slot| std::mem::take(&mut slot.moved).then(|| slot.at.clone());
         let progress: Vec<SplitProgress> = self.slots.iter_mut().filter_map(told).collect();
@@ -373,6 +374,10 @@ impl StreamLane {
             Work::Rows(_) => writing.flush(progress.clone(), None).await?,
             Work::Keyed(keyed) if progress.is_empty() && !keyed.dirty() => return Ok(()),
             Work::Keyed(keyed) => keyed.end_epoch(progress.clone(), writing).await?,
+        }
+        if let Some(after) = self.common.pace.checkpoint.filter(|_| !self.held.is_empty() || !self.events.is_empty()) {
+            // What came meanwhile has waited since then. A sink that takes longer than the interval leaves half of it for reading.
+            self.pending_since = Some(begun.max(Instant::now().checked_sub(after / 2).unwrap_or(begun)));
         }
         // Nobody listens any more when the attempt is over.
         let _ = self.common.durable.send(Some(progress));

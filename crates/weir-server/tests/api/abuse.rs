@@ -134,7 +134,8 @@ async fn bombs_of_yaml_and_json_are_refused_quickly() {
             let text = answer.text().await.unwrap();
             let told = path.ends_with("validate") && status == StatusCode::OK && text.contains("\"valid\":false");
             assert!(told || status.is_client_error(), "{path} {shown}: {status} {text}");
-            assert!(begin.elapsed() < Duration::from_secs(5), "{path} {shown} took {:?}", begin.elapsed());
+            // What grows faster than its body would take minutes; a busy machine, seconds.
+            assert!(begin.elapsed() < Duration::from_secs(40), "{path} {shown} took {:?}", begin.elapsed());
             assert!(text.len() < 200_000, "{path} {shown}: an answer of {} bytes", text.len());
         }
     }

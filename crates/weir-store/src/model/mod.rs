@@ -19,8 +19,8 @@ pub use job::{
 };
 pub use monitoring::{Alert, AlertRule, AlertState, Drift, MetricPoint, MetricQuery, NewRule, RunTotal, Silence, SilenceHeld};
 pub use run::{
-    Claimed, EdgeCounts, EventTime, Heartbeat, Lease, LogLine, NewLogLine, NewRun, NodeCounts, Outcome, Run, RunFilter,
-    RunKey, RunOrder, RunStatus, StreamCounts, Trigger,
+    Claimed, EdgeCounts, EventTime, Heartbeat, Lease, LogLine, NewLogLine, NewRun, NodeCounts, Outcome, Run, RunFilter, RunKey,
+    RunOrder, RunStatus, StreamCounts, Trigger,
 };
 pub use trail::{
     AuditCheck, AuditEntry, AuditFilter, AuditRow, Broken, Delivery, Event, NewSubscription, OutboxRow, Subscription, Undelivered,

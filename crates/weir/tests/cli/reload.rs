@@ -128,9 +128,11 @@ fn tables_are_added_and_removed_while_the_run_goes_on() {
     // Transforms are taken up too, for what changes from then on.
     write(&folder, &data, "public.a, public.b, public.c", "transforms:\n  - filter: id <> -4\n");
     folder.weir(&["reload", "live.yaml"]).ok();
-    wait_for_words(&folder, "reloading:", 3);
+    wait_for_words(&folder, "until here:", 3);
+    data.execute("INSERT INTO c VALUES (-5, 1)").unwrap();
+    wait_for(&data, "the run goes on", "SELECT count(*) = 1 FROM copied.c WHERE id = -5");
     running.signal(STOP);
-    running.end().ok();
+    assert_eq!(running.end().code, 130);
     // The same file goes on with the next run.
     data.execute("INSERT INTO a VALUES (-3, 1), (-4, 1)").unwrap();
     folder.weir(&["run", "live.yaml", "--until-caught-up"]).ok();
@@ -146,10 +148,10 @@ async fn a_stream_takes_up_its_file_and_each_row_comes_once() {
     let (port, there) = polling::api().await;
     folder.write("orders.yaml", polling::pipeline(port, "", &target));
     let running = folder.start_saying_into("said", &["run", "orders.yaml", "--progress", "plain"]);
-    wait_until("rows are there", PATIENCE, || polling::ids(&target).len() > 300).unwrap();
+    wait_for(&target, "rows are there", "SELECT count(*) > 300 FROM orders");
     folder.write("orders.yaml", polling::pipeline(port, "transforms:\n  - filter: id % 2 = 0\n", &target));
     folder.weir(&["reload", "orders.yaml"]).ok();
-    wait_for_words(&folder, "reloading:", 1);
+    wait_for_words(&folder, "until here:", 1);
     let wanted = ROWS - 2;
     wait_until("the last row is there", PATIENCE, || polling::ids(&target).last() == Some(&wanted)).unwrap();
     assert!(there.load(Ordering::SeqCst) >= ROWS);
