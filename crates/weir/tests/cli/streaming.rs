@@ -248,9 +248,7 @@ async fn files_appear_turn_by_turn() {
 }
 
 /// Both sinks keep positions: the results have a stream of their own, so that does not hinder them.
-/// `cargo nextest run -p weir --test cli --run-ignored only -E 'test(what_rules_counted)'`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "until it was seen on this tree"]
 async fn what_rules_counted_is_in_a_table_once_whatever_fails() {
     let steps = [
         "engine.checkpoint.prepared",
