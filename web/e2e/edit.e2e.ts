@@ -219,7 +219,7 @@ describe('looks', () => {
     ['light', false, 1280],
     ['dark', true, 1280],
     ['light', false, 320],
-    ['light', false, 2560],
+    ['light', false, 3840],
   ] as const)('editor %s %s %i', async (scheme, dark, width) => {
     const id =
       (await program.api<{ items: { id: string }[] }>('GET', '/api/v1/jobs?name=looked_at')).items[0]?.id ??

@@ -17,7 +17,7 @@ export async function lookAt(browser: Browser, url: string, token: string | unde
   const { page, end } = await visit(browser, url, { width: 1280, height: 800, ...(token === undefined ? {} : { token }) });
   await page.goto(path);
   await page.getByText(ready).first().waitFor();
-  for (const [scheme, width, height] of [['light', 1280, 800], ['dark', 1280, 800], ['light', 320, 640], ['light', 2560, 1440]] as const) {
+  for (const [scheme, width, height] of [['light', 1280, 800], ['dark', 1280, 800], ['light', 320, 640], ['light', 3840, 2160]] as const) {
     const about = `${name} ${scheme} ${width}`;
     await page.setViewportSize({ width, height });
     await page.emulateMedia({ colorScheme: scheme });
