@@ -41,16 +41,7 @@ impl Target {
     /// One output, made ready for a run (or a turn) under this identity, and what it remembers of it.
     pub(crate) async fn open(output: &FlowOutput, run: RunIdentity, cursor: Option<String>) -> Result<(Self, Recovery)> {
         let kind = output.sink.capabilities(output.write_mode).commit;
-        let target = StreamTarget {
-            run,
-            stream: output.stream.clone(),
-            schema: output.schema.clone(),
-            key: output.key.clone(),
-            cursor,
-            write_mode: output.write_mode,
-            on_schema_change: output.on_schema_change,
-            changes: false,
-        };
+        let target = StreamTarget { cursor, ..output.target(run) };
         let sink = output.sink.prepare(target).await?;
         let recovery = sink.recover().await?;
         let co_committed = kind == CommitKind::CoCommitted || recovery.progress.is_some();

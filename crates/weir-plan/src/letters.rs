@@ -1,13 +1,11 @@
 //! The sink of the dead letters (`dead_letters: {to: …}`): what is asked of it, and how it is opened. The engine fills it.
 
-use weir_connect::{
-    CommitKind, DeleteMode, Edge, Registry, RunIdentity, SchemaChangePolicy, SinkContext, StreamTarget, WriteMode, letters,
-};
+use weir_connect::{DeleteMode, Edge, Registry, SchemaChangePolicy, SinkContext, WriteMode, letters};
 use weir_error::{Kind, Result};
 use weir_spec::model::{Mode, Node, Pipeline};
 
 use crate::check::{refused, undecided};
-use crate::model::FlowOutput;
+use crate::model::{FlowOutput, asker};
 use crate::options;
 use crate::planner::{Planner, Policies};
 use crate::problem::{Problem, code};
@@ -100,34 +98,19 @@ impl Planner {
 
 /// Where the letters go and how often each is there, for `weir plan`.
 pub(crate) fn promise(output: &FlowOutput) -> String {
-    let once = match output.sink.capabilities(output.write_mode).commit {
-        CommitKind::Staged | CommitKind::CoCommitted => "each once",
-        CommitKind::Idempotent => "each once by key",
-        CommitKind::Append => "each at least once",
-    };
-    format!("dead letters go to {}, {once} and in order", output.sink.place(&output.stream))
+    format!("dead letters go to {}, {} and in order", output.sink.place(&output.stream), output.each())
 }
 
 /// What a run would do to the target.
 pub(crate) async fn actions(pipeline: &Pipeline, output: &FlowOutput) -> Result<Vec<String>> {
-    let target = StreamTarget {
-        run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
-        stream: output.stream.clone(),
-        schema: output.schema.clone(),
-        key: output.key.clone(),
-        cursor: None,
-        write_mode: output.write_mode,
-        on_schema_change: output.on_schema_change,
-        changes: false,
-    };
+    let target = output.target(asker(pipeline));
     output.sink.preview(&target).await.map_err(|error| error.at("the sink of the dead letters"))
 }
 
 /// Where two things would write to one place.
 pub(crate) fn apart(output: &FlowOutput, others: &[crate::model::Flow]) -> Result<(), Problem> {
     let place = output.sink.place(&output.stream);
-    let mut all = others.iter().flat_map(|flow| &flow.outputs);
-    match all.find(|other| other.connector == output.connector && other.sink.place(&other.stream) == place) {
+    match output.clash(&place, others.iter().flat_map(|flow| &flow.outputs)) {
         Some(other) => {
             Err(Problem::new(code::PLACE, format!("the dead letters and sink `{}` would both write to {place}", other.node))
                 .help("give the dead letters a place of their own"))

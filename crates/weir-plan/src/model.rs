@@ -7,7 +7,10 @@ use arrow::datatypes::SchemaRef;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use serde::{Deserialize, Serialize};
-use weir_connect::{DeadLetter, DeleteMode, Edge, OnLoss, Result, SchemaChangePolicy, Sink, Source, StreamInfo, WriteMode};
+use weir_connect::{
+    CommitKind, DeadLetter, DeleteMode, Edge, OnLoss, Result, RunIdentity, SchemaChangePolicy, Sink, Source, StreamInfo,
+    StreamTarget, WriteMode,
+};
 use weir_spec::model::{Delivery, Pipeline};
 
 use crate::changes::{MetadataColumn, OutputWay, Replan};
@@ -94,6 +97,41 @@ pub struct FlowOutput {
     pub deletes: DeleteMode,
     /// Columns about changes that the engine adds (`mode: cdc`); they are the last columns of `schema`.
     pub metadata: Vec<MetadataColumn>,
+}
+
+impl FlowOutput {
+    /// What its sink is asked for, of rows without a cursor.
+    pub fn target(&self, run: RunIdentity) -> StreamTarget {
+        StreamTarget {
+            run,
+            stream: self.stream.clone(),
+            schema: self.schema.clone(),
+            key: self.key.clone(),
+            cursor: None,
+            write_mode: self.write_mode,
+            on_schema_change: self.on_schema_change,
+            changes: false,
+        }
+    }
+
+    /// How often a row that is kept in the checkpoint is at the target once it was carried there, for `weir plan`.
+    pub(crate) fn each(&self) -> &'static str {
+        match self.sink.capabilities(self.write_mode).commit {
+            CommitKind::Staged | CommitKind::CoCommitted => "each once",
+            CommitKind::Idempotent => "each once by key",
+            CommitKind::Append => "each at least once",
+        }
+    }
+
+    /// The first of the others that would write to the same place.
+    pub(crate) fn clash<'o>(&self, place: &str, mut others: impl Iterator<Item = &'o Self>) -> Option<&'o Self> {
+        others.find(|other| other.connector == self.connector && other.sink.place(&other.stream) == place)
+    }
+}
+
+/// Who asks a sink what a run would do.
+pub(crate) fn asker(pipeline: &Pipeline) -> RunIdentity {
+    RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() }
 }
 
 /// What a flow does between its inputs and outputs.

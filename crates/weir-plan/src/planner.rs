@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use weir_connect::{
-    Connector, OnLoss, Registry, RunIdentity, SchemaChangePolicy, Sink, SinkContext, Source, SourceContext, StreamInfo,
-    StreamTarget, WriteMode,
+    Connector, OnLoss, Registry, SchemaChangePolicy, Sink, SinkContext, Source, SourceContext, StreamInfo, StreamTarget,
+    WriteMode,
 };
 use weir_error::{Error, Kind, Result};
 use weir_spec::model::{Mode, Node, Pipeline};
@@ -18,7 +18,7 @@ use crate::check::{check, refused, two_writers};
 use crate::flow::{FlowBuilder, Told};
 use crate::guarantee;
 use crate::letters;
-use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program};
+use crate::model::{ColumnReport, Flow, FlowOutput, Guarantee, Plan, Program, asker};
 use crate::options::{self, ResolveReferences};
 use crate::problem::{Places, Problem, code, distinct};
 use crate::program::discard::{DiscardRows, Unknown};
@@ -499,14 +499,9 @@ async fn discard_rows(
 
 fn target(pipeline: &Pipeline, flow: &Flow, output: &FlowOutput) -> StreamTarget {
     StreamTarget {
-        run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
-        stream: output.stream.clone(),
-        schema: output.schema.clone(),
-        key: output.key.clone(),
         cursor: flow.inputs.first().and_then(|input| input.cursor.clone()),
-        write_mode: output.write_mode,
-        on_schema_change: output.on_schema_change,
         changes: pipeline.mode == Mode::Cdc,
+        ..output.target(asker(pipeline))
     }
 }
 

@@ -11,11 +11,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_connect::{CommitKind, DeleteMode, Edge, RunIdentity, StreamTarget, WriteMode};
+use weir_connect::{DeleteMode, Edge, WriteMode};
 use weir_error::{Error, Result};
 use weir_spec::model::{Input, Mode, Node, Pipeline, Role};
 
-use crate::model::{Flow, FlowOutput, RuleCount};
+use crate::model::{Flow, FlowOutput, RuleCount, asker};
 use crate::personal::{MASK, looks_personal};
 use crate::planner::{OpenSink, Policies};
 use crate::problem::{Problem, code};
@@ -281,31 +281,17 @@ pub(crate) fn sink(pipeline: &Pipeline, node: &Node, open: OpenSink, policies: &
 /// Where the results go and how often each is there, for `weir plan`.
 pub(crate) fn promise(pipeline: &Pipeline, results: &ResultsSink) -> String {
     let output = &results.output;
-    let once = match output.sink.capabilities(output.write_mode).commit {
-        CommitKind::Staged | CommitKind::CoCommitted => "each once",
-        CommitKind::Idempotent => "each once by key",
-        CommitKind::Append => "each at least once",
-    };
     let when = match pipeline.mode {
         Mode::Streaming => "one row per rule and epoch",
         _ => "one row per rule and stream, when it is committed",
     };
-    format!("results of rules go to {}, {once}: {when}", output.sink.place(&output.stream))
+    format!("results of rules go to {}, {}: {when}", output.sink.place(&output.stream), output.each())
 }
 
 /// What a run would do to the target.
 pub(crate) async fn actions(pipeline: &Pipeline, results: &ResultsSink) -> Result<Vec<String>> {
     let output = &results.output;
-    let target = StreamTarget {
-        run: RunIdentity { pipeline: pipeline.name.clone(), run_id: "plan".into() },
-        stream: output.stream.clone(),
-        schema: output.schema.clone(),
-        key: output.key.clone(),
-        cursor: None,
-        write_mode: output.write_mode,
-        on_schema_change: output.on_schema_change,
-        changes: false,
-    };
+    let target = output.target(asker(pipeline));
     output.sink.preview(&target).await.map_err(|error| error.at(format!("sink `{}`", output.node)))
 }
 
@@ -319,11 +305,11 @@ pub(crate) fn apart(
     let output = &results.output;
     let place = output.sink.place(&output.stream);
     let all = others.iter().flat_map(|flow| &flow.outputs).chain(more.iter().map(|results| &results.output)).chain(letters);
-    for other in all {
-        if other.connector == output.connector && other.sink.place(&other.stream) == place {
+    match output.clash(&place, all) {
+        Some(other) => {
             let what = format!("sinks `{}` and `{}` would both write to {place}", other.node, output.node);
-            return Err(Problem::new(code::PLACE, what).help("give the results of rules a place of their own"));
+            Err(Problem::new(code::PLACE, what).help("give the results of rules a place of their own"))
         }
+        None => Ok(()),
     }
-    Ok(())
 }

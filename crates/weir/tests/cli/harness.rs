@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use regex::Regex;
@@ -97,6 +98,27 @@ impl Running {
         let folder = self.folder.clone();
         Said::new(self.child.wait_with_output().unwrap(), &folder)
     }
+}
+
+/// Changes rows, round after round from 1, for as long as the work goes on; whatever comes of it, the writer ends. Gives the rounds.
+pub fn while_it_changes(change: impl Fn(u64) + Sync, work: impl FnOnce()) -> u64 {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut round = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                round += 1;
+                change(round);
+            }
+            round
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
+        writer.join().unwrap()
+    })
 }
 
 /// What a program said and how it ended.

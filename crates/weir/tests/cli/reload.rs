@@ -1,12 +1,12 @@
 //! `weir reload`: a run that goes on takes up its edited file; nothing is lost, nothing comes twice.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use weir_engine::store::{StateStore, Wanted, Wish};
 use weir_testkit::{Database, PostgresServer, wait_until};
 
-use crate::harness::{Folder, Slots};
+use crate::harness::{self, Folder, Slots};
 use crate::polling::{self, ROWS, STOP};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,30 +39,17 @@ fn write(folder: &Folder, data: &Database, tables: &str, transforms: &str) {
 
 /// Every table changes in one transaction, again and again.
 fn while_it_changes(data: &Database, work: impl FnOnce()) {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut round = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                round += 1;
-                let (id, new) = (round * 37 % 2000, 10_000 + round);
-                let change = |table: &str| {
-                    format!(
-                        "UPDATE {table} SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 9;
-                         DELETE FROM {table} WHERE id = {id} + 5; INSERT INTO {table} VALUES ({new}, {round});"
-                    )
-                };
-                data.execute(["BEGIN;".into(), change("a"), change("b"), change("c"), "COMMIT".into()].concat()).unwrap();
-            }
-        });
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        // Whatever came of it: the writer must end.
-        stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = worked {
-            std::panic::resume_unwind(panic);
-        }
-        writer.join().unwrap();
-    });
+    let change = |round: u64| {
+        let (id, new) = (round * 37 % 2000, 10_000 + round);
+        let change = |table: &str| {
+            format!(
+                "UPDATE {table} SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 9;
+                 DELETE FROM {table} WHERE id = {id} + 5; INSERT INTO {table} VALUES ({new}, {round});"
+            )
+        };
+        data.execute(["BEGIN;".into(), change("a"), change("b"), change("c"), "COMMIT".into()].concat()).unwrap();
+    };
+    harness::while_it_changes(change, work);
 }
 
 fn wait_for(data: &Database, what: &str, query: &str) {

@@ -1,11 +1,9 @@
 //! `weir snapshot`: tables of a log are read once more while it goes on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use weir_testkit::mysql::Flavor;
 use weir_testkit::{Database, MysqlServer, PostgresServer};
 
-use crate::harness::{Folder, Slots};
+use crate::harness::{self, Folder, Slots};
 
 const DIFFERENT: &str = "SELECT count(*) FROM ((TABLE a EXCEPT TABLE copied.a) UNION ALL (TABLE copied.a EXCEPT TABLE a)) rows";
 
@@ -37,30 +35,16 @@ fn run(folder: &Folder) {
 
 /// Rows change, go and come; the large value is not in the log of most of them.
 fn while_it_changes(data: &Database, work: impl FnOnce()) {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut round = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                round += 1;
-                let id = round * 37 % 3000;
-                data.execute(format!(
-                    "UPDATE a SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 20;
-                     DELETE FROM a WHERE id = {id} + 5; INSERT INTO a VALUES ({id} + 5, {round}, 'new') ON CONFLICT DO NOTHING;
-                     DELETE FROM a WHERE id = {id} + 6; UPDATE a SET id = id + 100000 * {round} WHERE id = {id} + 7"
-                ))
-                .unwrap();
-            }
-            round
-        });
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        // Whatever came of it: the writer must end.
-        stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = worked {
-            std::panic::resume_unwind(panic);
-        }
-        assert!(writer.join().unwrap() > 10);
-    });
+    let change = |round: u64| {
+        let id = round * 37 % 3000;
+        data.execute(format!(
+            "UPDATE a SET version = version + 1 WHERE id BETWEEN {id} AND {id} + 20;
+             DELETE FROM a WHERE id = {id} + 5; INSERT INTO a VALUES ({id} + 5, {round}, 'new') ON CONFLICT DO NOTHING;
+             DELETE FROM a WHERE id = {id} + 6; UPDATE a SET id = id + 100000 * {round} WHERE id = {id} + 7"
+        ))
+        .unwrap();
+    };
+    assert!(harness::while_it_changes(change, work) > 10);
 }
 
 #[test]

@@ -161,16 +161,7 @@ impl Opening<'_> {
         let place = format!("{}/{stream}#{index}", self.sink);
         let saved = [&self.position["outlets"][&place], &self.left.outlets[&place]].into_iter().find(|saved| saved.is_object());
         let saved = saved.unwrap_or(&Value::Null);
-        let asks = StreamTarget {
-            run: self.run.clone(),
-            stream: output.stream.clone(),
-            schema: output.schema.clone(),
-            key: output.key.clone(),
-            cursor: None,
-            write_mode: output.write_mode,
-            on_schema_change: output.on_schema_change,
-            changes: true,
-        };
+        let asks = StreamTarget { changes: true, ..output.target(self.run.clone()) };
         let target = |shape: &Shape, policy| {
             let outlet = maker.outlet_or_saved(shape, saved)?;
             Ok(StreamTarget { schema: outlet.schema, key: outlet.key, on_schema_change: policy, ..asks.clone() })
