@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::DataFusionError;
@@ -31,6 +32,7 @@ impl Broken {
 pub struct SourceTable {
     source: Arc<dyn Source>,
     stream: StreamInfo,
+    schema: SchemaRef,
     parallelism: usize,
     broken: Arc<Broken>,
 }
@@ -38,8 +40,22 @@ pub struct SourceTable {
 impl SourceTable {
     /// A table over `stream` of `source`, scanned by up to `parallelism` partitions.
     pub fn new(source: Arc<dyn Source>, stream: StreamInfo, parallelism: usize, broken: Arc<Broken>) -> Self {
-        Self { source, stream, parallelism: parallelism.max(1), broken }
+        let schema = bare(&stream.schema);
+        Self { source, stream, schema, parallelism: parallelism.max(1), broken }
     }
+}
+
+/// The columns without what their sources say of them beside name and type: DataFusion's planners do not agree on it where columns of two sources
+/// meet (a UNION of a column that cannot be NULL), and refuse the query.
+fn bare(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn barely(batch: &RecordBatch, schema: &SchemaRef) -> datafusion::error::Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
 }
 
 impl fmt::Debug for SourceTable {
@@ -51,7 +67,7 @@ impl fmt::Debug for SourceTable {
 #[async_trait]
 impl TableProvider for SourceTable {
     fn schema(&self) -> SchemaRef {
-        self.stream.schema.clone()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -65,7 +81,7 @@ impl TableProvider for SourceTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let full = self.stream.schema.clone();
+        let full = self.schema.clone();
         let wanted: Option<Vec<String>> =
             projection.map(|columns| columns.iter().map(|&index| full.field(index).name().clone()).collect());
         let request = ReadRequest {
@@ -77,7 +93,7 @@ impl TableProvider for SourceTable {
             ..ReadRequest::default()
         };
         let reader: Arc<dyn StreamReader> = Arc::from(self.source.open(request).await.map_err(external)?);
-        let given = reader.schema();
+        let given = bare(&reader.schema());
         let projection =
             wanted.map(|columns| columns.iter().map(|name| given.index_of(name)).collect::<Result<Vec<_>, _>>()).transpose()?;
         let splits = reader.splits();
@@ -119,7 +135,7 @@ impl PartitionStream for Share {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (reader, broken) = (self.reader.clone(), self.broken.clone());
+        let (reader, broken, schema) = (self.reader.clone(), self.broken.clone(), self.schema.clone());
         let rows = futures::stream::iter(self.splits.clone())
             .then(move |split| {
                 let reader = reader.clone();
@@ -128,7 +144,7 @@ impl PartitionStream for Share {
             .try_flatten()
             .filter_map(move |event| {
                 let out = match event {
-                    Ok(Event::Batch(batch)) => Some(Ok(batch.records)),
+                    Ok(Event::Batch(batch)) => Some(barely(&batch.records, &schema)),
                     Ok(Event::Dead(_)) => {
                         broken.0.fetch_add(1, Ordering::Relaxed);
                         None

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use weir_connect::{
@@ -14,8 +14,11 @@ use weir_connect::{
 use crate::{QuerySession, TableName};
 
 /// Two splits: three rows and a broken record, then two rows and perhaps an error.
+#[derive(Clone, Copy)]
 struct Small {
     fails: bool,
+    /// What it says of its ids, which are never NULL then.
+    says: Option<&'static str>,
 }
 
 /// Each row is of the minute of its id.
@@ -29,10 +32,25 @@ fn rows(ids: &[i64], names: &[&str]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
 }
 
-fn info() -> StreamInfo {
+impl Small {
+    fn schema(self) -> SchemaRef {
+        let mut schema = Schema::clone(&rows(&[], &[]).schema());
+        if let Some(says) = self.says {
+            let id = schema.field(0).clone().with_nullable(false).with_metadata([("said".to_owned(), says.to_owned())].into());
+            schema = Schema::new([vec![Arc::new(id)], schema.fields()[1..].to_vec()].concat());
+        }
+        Arc::new(schema)
+    }
+
+    fn rows(self, ids: &[i64], names: &[&str]) -> RecordBatch {
+        RecordBatch::try_new(self.schema(), rows(ids, names).columns().to_vec()).unwrap()
+    }
+}
+
+fn info(small: Small) -> StreamInfo {
     StreamInfo {
         name: "public.small".into(),
-        schema: rows(&[], &[]).schema(),
+        schema: small.schema(),
         primary_key: vec![],
         estimated_rows: None,
         estimated_bytes: None,
@@ -46,17 +64,17 @@ impl Source for Small {
         SourceCapabilities { replayable: true, replay_note: String::new() }
     }
     async fn streams(&self) -> Result<Vec<StreamInfo>> {
-        Ok(vec![info()])
+        Ok(vec![info(*self)])
     }
     async fn open(&self, _: ReadRequest) -> Result<Box<dyn StreamReader>> {
-        Ok(Box::new(Small { fails: self.fails }))
+        Ok(Box::new(*self))
     }
 }
 
 #[async_trait]
 impl StreamReader for Small {
     fn schema(&self) -> SchemaRef {
-        info().schema
+        Small::schema(*self)
     }
     fn splits(&self) -> Vec<Split> {
         ["0", "1"]
@@ -74,9 +92,9 @@ impl StreamReader for Small {
             media_type: String::new(),
         };
         let mut events = if split.id == "0" {
-            vec![batch(rows(&[1, 2, 3], &["a", "b", "c"])), Ok(Event::Dead(dead))]
+            vec![batch(self.rows(&[1, 2, 3], &["a", "b", "c"])), Ok(Event::Dead(dead))]
         } else {
-            vec![batch(rows(&[4, 5], &["d", "e"]))]
+            vec![batch(self.rows(&[4, 5], &["d", "e"]))]
         };
         if self.fails && split.id == "1" {
             events.push(Err(Error::new("WEIR-X-001", Kind::Connect, "the server went away")));
@@ -88,7 +106,8 @@ impl StreamReader for Small {
 fn session(fails: bool) -> QuerySession {
     let session = QuerySession::new(64 << 20, 2).unwrap();
     for name in [TableName::new("small"), TableName::new("public2.small"), TableName::of_stream("crm", "public.small")] {
-        session.register(&name, Arc::new(Small { fails }), info()).unwrap();
+        let small = Small { fails, says: None };
+        session.register(&name, Arc::new(small), info(small)).unwrap();
     }
     session
 }
@@ -114,6 +133,21 @@ async fn every_split_is_read_once_and_broken_records_are_counted() {
 async fn projection_and_limit_hold() {
     let text = ask(&session(false), "select name from small order by id limit 2").await.unwrap();
     assert!(text.contains("| a ") && text.contains("| b ") && !text.contains("| c ") && !text.contains("id"), "{text}");
+}
+
+#[tokio::test]
+async fn what_sources_say_of_a_column_beside_its_type_does_not_part_them() {
+    let session = QuerySession::new(64 << 20, 2).unwrap();
+    for (name, says) in [("a", Some("this")), ("b", Some("that")), ("c", None)] {
+        let small = Small { fails: false, says };
+        session.register(&TableName::bare(name), Arc::new(small), info(small)).unwrap();
+    }
+    let side =
+        |name: &str| format!("SELECT CASE WHEN id IS NULL THEN NULL ELSE CAST(id AS VARCHAR) END AS id, id AS n FROM {name}");
+    let all = ["a", "b", "c"].map(side).join(" UNION ALL ");
+    let sql = format!("SELECT id, count(*) AS times, sum(n) AS n FROM ({all}) GROUP BY id ORDER BY id LIMIT 1");
+    let text = ask(&session, &sql);
+    assert!(text.await.unwrap().contains("| 1  | 3     | 3 |"));
 }
 
 #[tokio::test]
