@@ -3,6 +3,7 @@
 //! * [`stage`]: a platform in a folder of its own; [`running`]: the whole path of a run; [`stopping`]: cancel, drain, limits;
 //! * [`order`]: `weir execute` by itself; [`crash`]: kills at random moments;
 //! * [`bucket`]: tenants' files in a bucket;
+//! * [`drifted`]: a source whose columns changed since the run before, and the alert about it;
 //! * `lag`: a stream that cannot keep up, and its alert;
 //! * [`tracing`]: spans at a real collector;
 //! * [`templates`]: each passes `weir check`, those of files run.
@@ -11,6 +12,7 @@
 mod bucket;
 mod canary;
 mod crash;
+mod drifted;
 #[cfg(feature = "kafka")]
 mod lag;
 mod object_store;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::datatypes::Field;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use weir_connect::Objects;
@@ -11,7 +12,7 @@ use weir_control::worker::order::WorkOrder;
 use weir_engine::store::StatePlace;
 use weir_engine::{RunOptions, RunStatus};
 use weir_error::{Error, Kind, Result};
-use weir_plan::Plan;
+use weir_plan::{Flow, Plan};
 use weir_spec::{Diagnostic, Pipeline, Placement, Severity};
 
 use super::asking::Asking;
@@ -54,10 +55,17 @@ async fn attempt(order: &WorkOrder, stop: CancellationToken, asking: Arc<Asking>
         () = stop.cancelled() => return Err(Error::cancelled()),
     };
     say::schemas(&schemas(&plan));
+    let read = read_by_flow(&plan);
     let report = weir_engine::run(plan, options, &mut say::Lines).await;
     // A stream that was stopped on the way to another machine is to go on there.
     let code = if report.status == RunStatus::Interrupted { 130 } else { report.exit_code() };
-    let report = serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
+    let mut report =
+        serde_json::to_value(&report).map_err(|error| Error::internal("a report cannot be written").caused_by(error))?;
+    for stream in report["streams"].as_array_mut().into_iter().flatten() {
+        if let Some((_, columns)) = read.iter().find(|(flow, _)| stream["name"] == **flow) {
+            stream["schema"] = columns.clone();
+        }
+    }
     Ok(Done { report, code })
 }
 
@@ -175,17 +183,32 @@ fn refused(problems: &[Diagnostic]) -> Error {
 
 /// The schemas as planned.
 pub fn schemas(plan: &Plan) -> Value {
-    let streams = plan.flows.iter().flat_map(|flow| &flow.inputs).map(|input| {
-        let columns: Vec<Value> = input
-            .stream
-            .schema
-            .fields()
-            .iter()
-            .map(|field| json!({"name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable()}))
-            .collect();
+    let streams = plan.flows.iter().flat_map(|flow| &flow.inputs);
+    let told = streams.map(|input| {
+        let columns: Vec<Value> = input.stream.schema.fields().iter().map(|field| column(field.name(), field)).collect();
         json!({"stream": input.stream.name, "columns": columns})
     });
-    Value::Array(streams.collect())
+    Value::Array(told.collect())
+}
+
+/// What each flow reads, for its part of the report: the platform sees by it that a source has changed since the run before. The columns of
+/// a flow that reads several streams have their stream's name before their own.
+fn read_by_flow(plan: &Plan) -> Vec<(String, Value)> {
+    let of = |flow: &Flow| {
+        let several = flow.inputs.len() > 1;
+        let columns = flow.inputs.iter().flat_map(|input| {
+            input.stream.schema.fields().iter().map(move |field| match several {
+                true => column(&format!("{}.{}", input.stream.name, field.name()), field),
+                false => column(field.name(), field),
+            })
+        });
+        (flow.name.clone(), columns.collect())
+    };
+    plan.flows.iter().map(of).collect()
+}
+
+fn column(name: &str, field: &Field) -> Value {
+    json!({"name": name, "type": field.data_type().to_string(), "nullable": field.is_nullable()})
 }
 
 /// The report of a run that did not begin.
