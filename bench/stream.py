@@ -45,16 +45,17 @@ group.initial.rebalance.delay.ms=0
 LOG = """<Configuration status="WARN"><Appenders><Console name="C" target="SYSTEM_ERR"><PatternLayout pattern="[%d] %p %m (%c)%n"/></Console></Appenders>
 <Loggers><Root level="info"><AppenderRef ref="C"/></Root></Loggers></Configuration>"""
 COLUMNS = "{id: bigint, account: text, region: text, amount: double, quantity: int, status: text, at: timestamp, note: text}"
-# About 1 KB each; the numbers differ, so that nothing compresses to nothing.
+# About 1 KB each; numbers and words differ, so that nothing compresses to nothing.
 PRODUCE = """
 import sys, json, random
 from confluent_kafka import Producer
 topic, count, broker = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 producer = Producer({'bootstrap.servers': broker, 'linger.ms': 20, 'compression.type': 'none', 'queue.buffering.max.messages': 200000, 'queue.buffering.max.kbytes': 400000})
 draw = random.Random(7)
-letters = ''.join(draw.choice('abcdefghijklmnopqrstuvwxyz ') for _ in range(100000))
+words = [''.join(draw.choice('etaoinshrdlucmfw') for _ in range(draw.randrange(2, 11))) for _ in range(5000)]
+letters = ' '.join(draw.choice(words) for _ in range(200000))
 for i in range(count):
-    at = draw.randrange(99000)
+    at = draw.randrange(1000000)
     value = '{"id":%d,"account":"acc-%06d","region":"%s","amount":%.2f,"quantity":%d,"status":"open","at":"2026-11-22T%02d:%02d:%02d.%03d","note":"%s"}' % (
         i, draw.randrange(1000000), ('eu', 'us', 'ap')[i % 3], draw.random() * 10000, draw.randrange(100), i // 3600000 % 24, i // 60000 % 60, i // 1000 % 60, i % 1000, letters[at:at + 850])
     while True:

@@ -296,7 +296,8 @@ impl TextColumn for Bytes32 {
     }
 
     fn finish(&mut self) -> Result<ArrayRef> {
-        let (size, count) = (self.values.len(), self.offsets.len());
+        // A little more than this time: a batch that is larger by a row would be copied to twice the room.
+        let (size, count) = (self.values.len() + self.values.len() / 16, self.offsets.len() + self.offsets.len() / 16);
         let values = Buffer::from(std::mem::replace(&mut self.values, Vec::with_capacity(size)));
         let mut next = Vec::with_capacity(count);
         next.push(0);

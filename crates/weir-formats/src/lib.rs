@@ -57,6 +57,7 @@ pub use fidelity::{check_writable, sink_type};
 pub use format::{Compression, Format};
 pub use input::{Input, MemoryInput};
 pub use json::JsonLayout;
+pub use json::encode::json_objects;
 pub use messages::{JsonMessages, Refusal};
 pub use options::{
     AvroOptions, CsvOptions, CsvWriteOptions, Decimals, ExtraColumns, Header, JsonOptions, OrcOptions, ParquetOptions,

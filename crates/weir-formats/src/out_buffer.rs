@@ -58,7 +58,8 @@ impl Write for OutBuffer {
         let fits = buf.len().min(BLOCK - filled.last.len());
         filled.last.extend_from_slice(&buf[..fits]);
         if filled.last.len() == BLOCK {
-            let block = std::mem::take(&mut filled.last);
+            // There is more to come: the next block need not grow to its size.
+            let block = std::mem::replace(&mut filled.last, Vec::with_capacity(BLOCK));
             filled.full.push(Bytes::from(block));
         }
         Ok(fits)

@@ -2,6 +2,8 @@
 //!
 //! Everything here blocks; [`blocking`] takes it off the runtime.
 
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use weir_connect::{Error, Kind, Result, guard};
 
+use super::asking::Asking;
 use super::config::{ConnectionOptions, Isolation, SaslMechanism};
 use super::errors::{NOT_PERMITTED, of_code, passes, shown, unreachable};
 use super::guarded;
@@ -114,8 +117,25 @@ fn undelivered(error: KafkaError, message: &BorrowedMessage<'_>) -> Undelivered 
     Undelivered { error, topic: message.topic().to_owned(), key, bytes: message.payload().map_or(0, <[u8]>::len) }
 }
 
-/// A consumer whose errors are kept.
-pub type Reading = BaseConsumer<Voice>;
+/// A consumer whose errors are kept. It takes a tenth of a second to close, whatever it did: so that is left to a thread of its own.
+pub struct Reading(ManuallyDrop<BaseConsumer<Voice>>);
+
+impl Deref for Reading {
+    type Target = BaseConsumer<Voice>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Reading {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: nothing uses it after this.
+        let consumer = unsafe { ManuallyDrop::take(&mut self.0) };
+        let _detached = std::thread::Builder::new().name("kafka consumer ends".into()).spawn(move || drop(consumer));
+    }
+}
 
 /// A connection, not yet made.
 #[derive(Clone)]
@@ -124,13 +144,15 @@ pub struct Address {
     base_dir: std::path::PathBuf,
     /// One for all that use the connection: what was asked for is not asked for again.
     registry: Arc<OnceLock<Arc<Registry>>>,
+    /// Whom one asks what topics there are.
+    asking: Asking,
 }
 
 impl Address {
     /// By its options.
     pub fn new(options: ConnectionOptions, base_dir: std::path::PathBuf) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, base_dir, registry: Arc::default() })
+        Ok(Self { options, base_dir, registry: Arc::default(), asking: Asking::default() })
     }
 
     /// The brokers, for messages.
@@ -221,6 +243,16 @@ impl Address {
 
     /// A consumer that is given its partitions, commits nothing and never jumps. `group` is only a name here: no group is joined.
     pub fn consumer(&self, group: Option<&str>, isolation: Isolation, fetch_bytes: u64) -> Result<Reading> {
+        self.waiting(group, isolation, fetch_bytes, 100)
+    }
+
+    /// A consumer that looks what there is, and does not wait for what comes later.
+    pub fn looking(&self, isolation: Isolation, fetch_bytes: u64) -> Result<Reading> {
+        self.waiting(None, isolation, fetch_bytes, 5)
+    }
+
+    /// A consumer to which the brokers answer after so many milliseconds if nothing came.
+    fn waiting(&self, group: Option<&str>, isolation: Isolation, fetch_bytes: u64, wait_ms: u32) -> Result<Reading> {
         let mut config = self.settings()?;
         config.set("group.id", group.unwrap_or("weir"));
         config.set("enable.auto.commit", "false");
@@ -241,12 +273,14 @@ impl Address {
             config.set("fetch.queue.backoff.ms", "5");
         }
         if !own("fetch.wait.max.ms") {
-            config.set("fetch.wait.max.ms", "100");
+            config.set("fetch.wait.max.ms", wait_ms.to_string());
         }
         if !own("fetch.error.backoff.ms") {
             config.set("fetch.error.backoff.ms", "100");
         }
-        let consumer: Reading = config.create_with_context(Voice::default()).map_err(|error| shown(&error, self.place()))?;
+        let consumer: BaseConsumer<Voice> =
+            config.create_with_context(Voice::default()).map_err(|error| shown(&error, self.place()))?;
+        let consumer = Reading(ManuallyDrop::new(consumer));
         self.join(consumer.client())?;
         Ok(consumer)
     }
@@ -300,6 +334,18 @@ impl Address {
         let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
         partitions.sort_unstable();
         Ok(partitions)
+    }
+
+    /// Whether a topic is there; whether one may be seen is not the question.
+    pub async fn exists(&self, topic: &str) -> Result<bool> {
+        let (address, topic) = (self.clone(), topic.to_owned());
+        let new = || self.looking(Isolation::ReadCommitted, 1 << 20);
+        let ask = move |consumer: &Reading| match address.partitions(consumer, &topic) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == "WEIR-KAFKA-005" => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.asking.ask(new, ask).await
     }
 
     /// First offset that is kept, and the one behind the last record that may be read (the last stable one with `read_committed`).

@@ -577,10 +577,11 @@ pub struct SinkOptions {
     pub transaction_timeout_secs: Option<u64>,
     /// How batches are compressed: `none`, `gzip`, `snappy`, `lz4`, `zstd`. Default `lz4`.
     pub compression: Option<CompressionCodec>,
-    /// Milliseconds that records may wait for others on their way. Default 20.
+    /// Milliseconds that records may wait for others on their way; the end of an epoch ends it. Default 20, with `exactly_once` 1000: there nobody sees a record
+    /// before its commit.
     #[schemars(extend("x-weir-unit" = "ms"))]
     pub linger_ms: Option<u64>,
-    /// Bytes that one lane may hold on their way to the brokers. Default 32 MiB.
+    /// Bytes that one lane may hold on their way to the brokers. Default 16 MiB.
     #[schemars(extend("x-weir-unit" = "bytes"))]
     pub max_buffer_bytes: Option<u64>,
     /// The largest record, key included; the topic's `max.message.bytes` must allow it. Default 1 MiB, as brokers have it.

@@ -217,6 +217,11 @@ impl Records {
         self.values.count()
     }
 
+    /// Whether each has nothing but a key and a value.
+    pub fn plain(&self) -> bool {
+        self.partitions.is_none() && self.timestamps.is_none() && !matches!(self.values, Made::Letters(_))
+    }
+
     /// A record's value.
     pub fn value(&self, row: usize) -> &[u8] {
         match &self.values {

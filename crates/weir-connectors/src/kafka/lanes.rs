@@ -10,7 +10,7 @@ use weir_connect::{Barrier, Error, Result, SplitProgress, failpoint};
 
 use super::client::{Address, blocking};
 use super::config::SinkOptions;
-use super::encode::Encoding;
+use super::encode::{Encoding, Records};
 use super::ledger::{Ledger, State};
 use super::producer::{Record, Writing};
 
@@ -47,7 +47,7 @@ pub(super) fn take_over(
     let width = seen.width.max(lanes);
     let producer = |lane: String| -> Result<Writing> {
         let writing = Writing::new(address, options, Some(&transactional_id(options, ledger, &lane)))?;
-        writing.take_over()?;
+        writing.take_over(&ledger.topic)?;
         Ok(writing)
     };
     let (mut main, producers) = std::thread::scope(|scope| {
@@ -142,7 +142,7 @@ impl Shared {
                 main.commit()?;
             }
             let writing = Writing::new(&shared.address, &shared.options, Some(&id))?;
-            writing.take_over()?;
+            writing.take_over(&shared.ledger.topic)?;
             Ok(writing)
         })
         .await?;
@@ -157,6 +157,34 @@ impl Shared {
         }
         work.writing.send(record)?;
         work.bytes += (record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len)) as u64;
+        Ok(())
+    }
+
+    /// Hands records over, with all that they have.
+    pub fn send_each(&self, work: &mut Work, records: &Records) -> Result<()> {
+        for row in 0..records.count() {
+            let record = Record {
+                topic: &self.topic,
+                key: records.key(row),
+                value: Some(records.value(row)),
+                partition: records.partition(row),
+                timestamp: records.timestamp(row),
+                headers: records.headers(row).unwrap_or(&self.headers),
+            };
+            self.send(work, &record)?;
+        }
+        Ok(())
+    }
+
+    /// Hands records over that have nothing but a key and a value; their bytes count.
+    pub fn send_all(&self, work: &mut Work, records: &Records) -> Result<()> {
+        if self.exactly_once && !work.open {
+            work.writing.begin()?;
+            work.open = true;
+        }
+        let all = (0..records.count()).map(|row| (records.key(row), records.value(row)));
+        work.writing.send_all(&self.topic, all.clone())?;
+        work.bytes += all.map(|(key, value)| (value.len() + key.map_or(0, <[u8]>::len)) as u64).sum::<u64>();
         Ok(())
     }
 

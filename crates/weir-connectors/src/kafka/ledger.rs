@@ -100,12 +100,12 @@ impl Ledger {
     /// Reads what there is. `wait`: up to the end as it is now, whoever's transaction is in the way; otherwise as far as one can see.
     pub fn read(&self, address: &Address, wait: bool) -> Result<State> {
         let place = format!("topic `{}`", self.topic);
-        let consumer = address.consumer(None, Isolation::ReadCommitted, FETCH_BYTES)?;
+        let consumer = address.looking(Isolation::ReadCommitted, FETCH_BYTES)?;
         address.partitions(&consumer, &self.topic)?;
         let mut found: BTreeMap<Vec<u8>, Option<Entry>> = BTreeMap::new();
         let (low, mut stable) = address.bounds(&consumer, &self.topic, 0)?;
         if wait {
-            let all = address.consumer(None, Isolation::ReadUncommitted, FETCH_BYTES)?;
+            let all = address.looking(Isolation::ReadUncommitted, FETCH_BYTES)?;
             let (_, end) = address.bounds(&all, &self.topic, 0)?;
             let begun = Instant::now();
             while stable < end {

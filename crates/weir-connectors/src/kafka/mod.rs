@@ -1,7 +1,7 @@
 //! `kafka`: topics as source and sink, over librdkafka.
 //!
-//! * [`config`]: options. [`client`]: connections and what they say; `guarded`: where they may lead. [`errors`]: codes. [`topics`]: which topics there are.
-//! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition. [`lag`]: how far behind.
+//! * [`config`]: options. [`client`]: connections and what they say; `asking`: one for questions; `guarded`: where they may lead. [`errors`]: codes. [`topics`]: which topics there are.
+//! * [`offsets`]: where partitions are read from and up to. [`rows`]: records into columns. [`read`]: one partition; `waiting`: what its client has fetched. [`lag`]: how far behind.
 //!   [`source`]: the streams.
 //! * [`registry`]: values whose schema is in a schema registry.
 //! * [`encode`]: rows into records; [`letters`]: dead letters. [`producer`]: one lane's client. [`ledger`]: what an exactly-once sink remembers. `lanes`: who may write, and how an
@@ -9,6 +9,7 @@
 //!
 //! Not here: what a value's bytes mean (`weir-formats`). What brokers must allow, and limits: `README.md`.
 
+mod asking;
 mod changes;
 pub mod client;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -20,6 +20,7 @@ use super::lag::Lags;
 use super::registry::frame;
 use super::registry::incoming::{Incoming, Known};
 use super::rows::{Rows, Shape};
+use super::waiting::Waiting;
 use crate::messages::letters::letter;
 
 /// Batch size when the engine has no wish.
@@ -149,6 +150,7 @@ impl Reader {
             .add_partition_offset(&self.job.topic, self.job.partition, Offset::Offset(self.job.start))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| shown(&error, &self.place()))?;
+        let waiting = Waiting::of(consumer);
         let patience = Duration::from_secs(self.job.shape.options.broker_timeout_secs.unwrap_or(60).max(1));
         loop {
             // By the clock of the last record: another look at it for each would cost as much as the record.
@@ -157,7 +159,13 @@ impl Reader {
                 _ => LINGER.saturating_sub(self.heard.duration_since(self.begun)),
             };
             let done = match consumer.poll(wait) {
-                Some(Ok(message)) => self.record(&message)?,
+                Some(Ok(message)) => {
+                    self.heard = Instant::now();
+                    match self.record(&message)? {
+                        None => self.at_hand(&waiting, consumer)?,
+                        stop => stop,
+                    }
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => self.at_end(consumer)?,
                 Some(Err(error)) => {
                     self.complain(&error)?;
@@ -182,6 +190,30 @@ impl Reader {
         }
     }
 
+    /// Whatever the client has fetched already.
+    fn at_hand(&mut self, waiting: &Waiting<'_>, consumer: &Reading) -> Result<Option<Stop>> {
+        loop {
+            let taken = waiting.take();
+            self.heard = Instant::now();
+            for record in taken.records() {
+                let done = match record {
+                    Ok(record) => self.record(&record)?,
+                    Err(Code::PartitionEOF) => self.at_end(consumer)?,
+                    Err(code) => {
+                        self.complain(&KafkaError::MessageConsumption(code))?;
+                        None
+                    }
+                };
+                if done.is_some() {
+                    return Ok(done);
+                }
+            }
+            if !taken.full() {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Something that the client says. Most of it passes by itself; what lasts ends in the patience.
     fn complain(&mut self, error: &KafkaError) -> Result<()> {
         let Some(code) = error.rdkafka_error_code() else { return Err(shown(error, &self.place())) };
@@ -199,7 +231,7 @@ impl Reader {
         Ok(())
     }
 
-    fn record(&mut self, message: &BorrowedMessage<'_>) -> Result<Option<Stop>> {
+    fn record<M: Message>(&mut self, message: &M) -> Result<Option<Stop>> {
         let offset = message.offset();
         if self.job.end.is_some_and(|end| offset >= end) {
             return self.flush().map(|_| Some(Stop));
@@ -207,7 +239,7 @@ impl Reader {
         if offset < self.next {
             return Err(Error::internal(format!("record {offset} came after {}", self.next)).at(self.place()));
         }
-        (self.heard, self.trouble, self.idle) = (Instant::now(), None, false);
+        (self.trouble, self.idle) = (None, false);
         if let Some(schemas) = &self.job.shape.registered
             && let Some(Ok((id, _))) = message.payload().map(frame)
             && self.schema != Some(id)
@@ -324,10 +356,13 @@ impl Reader {
         }
         let source_bytes = std::mem::take(&mut self.bytes) as u64;
         let records = self.rows.finish()?;
-        Ok(self.send(Event::Batch(Batch { records, position: Some(json!({"offset": self.next})), source_bytes })))
+        let sent = self.send(Event::Batch(Batch { records, position: Some(json!({"offset": self.next})), source_bytes }));
+        // That nobody took it for so long was not the brokers' silence.
+        self.heard = Instant::now();
+        Ok(sent)
     }
 
-    fn dead(&self, message: &BorrowedMessage<'_>, refusal: Refusal) -> Result<Option<Stop>> {
+    fn dead<M: Message>(&self, message: &M, refusal: Refusal) -> Result<Option<Stop>> {
         let payload = message.payload().unwrap_or_default();
         let media_type = match self.job.shape.options.format {
             SourceFormat::Json | SourceFormat::DebeziumJson => "application/json",

@@ -19,11 +19,10 @@ use weir_formats::Format;
 
 use super::changes::Changes;
 use super::client::{Address, blocking};
-use super::config::{Guarantee, Isolation, SinkFormat, SinkOptions};
+use super::config::{Guarantee, SinkFormat, SinkOptions};
 use super::encode::{Encoding, Values};
 use super::lanes::{Hand, Shared, Totals, Work, locked, take_over};
 use super::ledger::{Ledger, State};
-use super::producer::Record;
 use super::registry::outgoing::{self, Outgoing};
 use super::topics;
 
@@ -45,26 +44,14 @@ impl KafkaSink {
         self.options.progress_topic.as_deref().unwrap_or("weir.progress")
     }
 
-    /// Whether the topic is there; whether one may be seen is not the question.
-    async fn exists(&self, topic: &str) -> Result<bool> {
-        let consumer = self.address.consumer(None, Isolation::ReadCommitted, 1 << 20)?;
-        let (address, topic) = (self.address.clone(), topic.to_owned());
-        blocking(move || match address.partitions(&consumer, &topic) {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == "WEIR-KAFKA-005" => Ok(false),
-            Err(error) => Err(error),
-        })
-        .await
-    }
-
     /// Makes what is missing and waits until it can be seen.
     async fn topic(&self, topic: &str, partitions: i32, replication: i32, config: &[(&str, &str)]) -> Result<()> {
-        if self.exists(topic).await? {
+        if self.address.exists(topic).await? {
             return Ok(());
         }
         topics::create(&self.address, topic, partitions, replication, config).await?;
         let end = std::time::Instant::now() + self.address.patience();
-        while !self.exists(topic).await? {
+        while !self.address.exists(topic).await? {
             if std::time::Instant::now() > end {
                 return Err(super::errors::unreachable(&format!("topic `{topic}`"), "the topic was made but does not appear"));
             }
@@ -122,13 +109,13 @@ impl Sink for KafkaSink {
     async fn preview(&self, target: &StreamTarget) -> Result<Vec<String>> {
         let mut steps = Vec::new();
         let topic = self.options.topic_of(&target.stream);
-        if !self.exists(&topic).await? {
+        if !self.address.exists(&topic).await? {
             if self.options.create_topic == Some(false) {
                 return Err(missing(&topic));
             }
             steps.push(format!("create topic {topic}"));
         }
-        if self.options.guarantee == Guarantee::ExactlyOnce && !self.exists(self.progress_topic()).await? {
+        if self.options.guarantee == Guarantee::ExactlyOnce && !self.address.exists(self.progress_topic()).await? {
             steps.push(format!("create the compacted topic {}", self.progress_topic()));
         }
         if self.options.format.registered().is_some() {
@@ -148,7 +135,7 @@ impl Sink for KafkaSink {
         };
         let encoding = Encoding::new(&self.options, &target, self.key(&target), given)?;
         if self.options.create_topic == Some(false) {
-            if !self.exists(&topic).await? {
+            if !self.address.exists(&topic).await? {
                 return Err(missing(&topic));
             }
         } else {
@@ -294,16 +281,9 @@ impl StreamWriter for Writer {
         let shared = self.shared.clone();
         let write = move |work: &mut Work| -> Result<()> {
             let records = shared.encoding.encode(&batch)?;
-            for row in 0..records.count() {
-                let record = Record {
-                    topic: &shared.topic,
-                    key: records.key(row),
-                    value: Some(records.value(row)),
-                    partition: records.partition(row),
-                    timestamp: records.timestamp(row),
-                    headers: records.headers(row).unwrap_or(&shared.headers),
-                };
-                shared.send(work, &record)?;
+            match records.plain() && shared.headers.is_empty() {
+                true => shared.send_all(work, &records)?,
+                false => shared.send_each(work, &records)?,
             }
             work.rows += batch.num_rows() as u64;
             Ok(())

@@ -17,6 +17,7 @@ use weir_connect::{
 };
 use weir_formats::debezium::Opener;
 
+use super::asking::Asking;
 use super::client::{Address, Reading, blocking};
 use super::config::{Isolation, KeyFormat, Metadata, SourceFormat, SourceOptions, whole};
 use super::errors::shown;
@@ -37,32 +38,38 @@ pub struct KafkaSource {
     shapes: tokio::sync::Mutex<BTreeMap<String, Arc<Shape>>>,
     /// The consumer that commits, once it was needed.
     committer: Arc<Mutex<Option<Reading>>>,
+    asking: Asking,
 }
 
 impl KafkaSource {
     /// Connects later.
     pub fn new(address: Address, options: SourceOptions) -> Self {
-        Self { address, options, shapes: tokio::sync::Mutex::default(), committer: Arc::default() }
+        Self { address, options, shapes: tokio::sync::Mutex::default(), committer: Arc::default(), asking: Asking::default() }
     }
 
     fn consumer(&self, bytes: u64) -> Result<Reading> {
         self.address.consumer(self.options.group.as_deref(), self.options.isolation, bytes)
     }
 
+    /// Asks the brokers.
+    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Reading) -> Result<T> + Send + 'static) -> Result<T> {
+        self.asking.ask(|| self.consumer(1 << 20), question).await
+    }
+
     /// The topics that the options choose.
     async fn topics(&self) -> Result<Vec<String>> {
         let named = self.options.named();
-        let (address, consumer) = (self.address.clone(), self.consumer(1 << 20)?);
+        let address = self.address.clone();
         if !named.is_empty() {
-            return blocking(move || {
+            let all_there = move |consumer: &Reading| {
                 for topic in &named {
-                    address.partitions(&consumer, topic)?;
+                    address.partitions(consumer, topic)?;
                 }
                 Ok(named)
-            })
-            .await;
+            };
+            return self.ask(all_there).await;
         }
-        let all = blocking(move || topics::names(&address, &consumer)).await?;
+        let all = self.ask(move |consumer| topics::names(&address, consumer)).await?;
         let Some(pattern) = &self.options.topic_pattern else { return Ok(all) };
         let pattern = whole(pattern)?;
         let matching: Vec<String> = all.into_iter().filter(|name| pattern.is_match(name)).collect();
@@ -210,17 +217,17 @@ impl Source for KafkaSource {
         let mut infos = Vec::new();
         for topic in self.topics().await? {
             let shape = self.shape(&topic).await?;
-            let (address, consumer, name) = (self.address.clone(), self.consumer(1 << 20)?, topic.clone());
-            let (partitions, records) = blocking(move || {
-                let partitions = address.partitions(&consumer, &name)?;
+            let (address, name) = (self.address.clone(), topic.clone());
+            let count = move |consumer: &Reading| {
+                let partitions = address.partitions(consumer, &name)?;
                 let mut records = 0;
                 for &partition in &partitions {
-                    let (low, high) = address.bounds(&consumer, &name, partition)?;
+                    let (low, high) = address.bounds(consumer, &name, partition)?;
                     records += u64::try_from(high - low).unwrap_or(0);
                 }
                 Ok((partitions.len(), records))
-            })
-            .await?;
+            };
+            let (partitions, records) = self.ask(count).await?;
             infos.push(StreamInfo {
                 name: topic,
                 schema: shape.schema.clone(),
@@ -237,16 +244,15 @@ impl Source for KafkaSource {
 
     async fn open(&self, request: ReadRequest) -> Result<Box<dyn StreamReader>> {
         let shape = self.shape(&request.stream).await?;
-        let (address, consumer) = (self.address.clone(), self.consumer(1 << 20)?);
-        let options = self.options.clone();
+        let (address, options) = (self.address.clone(), self.options.clone());
         let topic = request.stream.clone();
         let resume = request.resume.clone();
         let previous = request.previous.clone().filter(|previous| !previous.is_null());
         let unbounded = request.unbounded;
-        let (view, moved, done) = blocking(move || {
+        let begin = move |consumer: &Reading| {
             let Some(resume) = resume else {
                 let previous = previous.map(read_view).transpose()?;
-                let view = offsets::begin(&address, &consumer, &topic, &options, previous.as_ref(), unbounded)?;
+                let view = offsets::begin(&address, consumer, &topic, &options, previous.as_ref(), unbounded)?;
                 return Ok((view, BTreeMap::new(), Vec::new()));
             };
             let mut view = resumed(&resume, &topic)?;
@@ -263,14 +269,14 @@ impl Source for KafkaSource {
                     next.insert(partition, offset_of(position)?);
                 }
             }
-            let moved = offsets::check(&address, &consumer, &view, &next, options.on_data_loss)?;
+            let moved = offsets::check(&address, consumer, &view, &next, options.on_data_loss)?;
             if unbounded {
                 let known: Vec<i32> = view.ranges.iter().map(|range| range.partition).collect();
-                view.ranges.extend(new_partitions(&address, &consumer, &topic, &known)?);
+                view.ranges.extend(new_partitions(&address, consumer, &topic, &known)?);
             }
             Ok((view, moved, done))
-        })
-        .await?;
+        };
+        let (view, moved, done) = self.ask(begin).await?;
         Ok(Box::new(KafkaReader {
             address: self.address.clone(),
             options: self.options.clone(),
@@ -282,6 +288,7 @@ impl Source for KafkaSource {
             moved,
             done,
             lags: Arc::default(),
+            asking: self.asking.clone(),
         }))
     }
 
@@ -419,6 +426,7 @@ struct KafkaReader {
     moved: BTreeMap<i32, i64>,
     done: Vec<i32>,
     lags: Arc<Lags>,
+    asking: Asking,
 }
 
 impl KafkaReader {
@@ -458,16 +466,16 @@ impl StreamReader for KafkaReader {
     }
 
     async fn look(&self) -> Result<Vec<Split>> {
-        let consumer = self.address.consumer(self.options.group.as_deref(), self.options.isolation, 1 << 20)?;
+        let client = || self.address.consumer(self.options.group.as_deref(), self.options.isolation, 1 << 20);
         let (address, topic) = (self.address.clone(), self.view.topic.clone());
         let known: Vec<i32> = self.view.ranges.iter().map(|range| range.partition).collect();
         let lags = self.lags.clone();
-        let new = blocking(move || {
-            let new = new_partitions(&address, &consumer, &topic, &known)?;
-            lags.ask(&consumer, &topic);
+        let find = move |consumer: &Reading| {
+            let new = new_partitions(&address, consumer, &topic, &known)?;
+            lags.ask(consumer, &topic);
             Ok(new)
-        })
-        .await?;
+        };
+        let new = self.asking.ask(client, find).await?;
         Ok(self.view.ranges.iter().chain(&new).map(|range| self.split(range)).collect())
     }
 

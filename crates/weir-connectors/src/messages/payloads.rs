@@ -8,7 +8,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_connect::{Error, Kind, Result};
-use weir_formats::{Compression, CsvWriteOptions, WriteOptions, encoder};
+use weir_formats::{Compression, CsvWriteOptions, WriteOptions, encoder, json_objects};
 
 /// What a payload is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -106,7 +106,10 @@ impl Encoding {
     /// A value that has no form in the format; `WEIR-MSG-011`: a NULL where the column is the payload.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Payloads> {
         let payloads = match self.format {
-            SinkFormat::Json => self.lines(batch)?,
+            SinkFormat::Json => {
+                let (text, ranges) = json_objects(&self.schema, batch)?;
+                Payloads { text: text.into(), ranges }
+            }
             SinkFormat::Csv => self.row_by_row(batch)?,
             SinkFormat::Text | SinkFormat::Raw => as_they_are(batch.column(0))?,
         };
@@ -114,22 +117,6 @@ impl Encoding {
             true => Ok(payloads),
             false => Err(Error::internal(format!("{} rows became {} payloads", batch.num_rows(), payloads.ranges.len()))),
         }
-    }
-
-    /// In JSON lines a line end is always an end.
-    fn lines(&self, batch: &RecordBatch) -> Result<Payloads> {
-        let mut encoder = encoder(self.schema.clone(), &self.options)?;
-        encoder.write(batch)?;
-        let mut parts = encoder.drain();
-        parts.extend(encoder.finish()?);
-        let text = parts.concat();
-        let mut ranges = Vec::with_capacity(batch.num_rows());
-        let mut from = 0;
-        for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-            ranges.push(from..at);
-            from = at + 1;
-        }
-        Ok(Payloads { text: text.into(), ranges })
     }
 
     /// A field of CSV may have line ends inside.

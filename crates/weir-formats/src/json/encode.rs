@@ -1,6 +1,8 @@
 //! Batches to JSON: one object per line, or one array of objects.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use bytes::Bytes;
 use weir_error::{Error, Kind, Result};
@@ -23,6 +25,10 @@ pub(crate) enum JsonColumnWriter<'a> {
         array: &'a dyn Array,
         form: Form,
         write: WriteText<'a>,
+    },
+    /// A text, escaped from where it lies.
+    Text {
+        texts: &'a StringArray,
     },
     /// Text that is JSON already.
     Json {
@@ -83,6 +89,9 @@ impl<'a> JsonColumnWriter<'a> {
         {
             return Ok(Self::Json { array, write, name: field.name().clone() });
         }
+        if let Some(texts) = array.as_string_opt() {
+            return Ok(Self::Text { texts });
+        }
         if let Some((form, write)) = scalar_text(array) {
             return Ok(Self::Scalar { array, form, write });
         }
@@ -128,6 +137,7 @@ impl<'a> JsonColumnWriter<'a> {
                 write(row, out);
                 return Ok(());
             }
+            Self::Text { texts } => *texts,
             Self::Scalar { array, .. }
             | Self::Json { array, .. }
             | Self::Struct { array, .. }
@@ -140,6 +150,7 @@ impl<'a> JsonColumnWriter<'a> {
         }
         match self {
             Self::Plain(_) => {}
+            Self::Text { texts } => escape(texts.value(row).as_bytes(), out),
             Self::Scalar { form, write, .. } => write_scalar(*form, write, row, out),
             Self::Json { write, name, .. } => {
                 let start = out.len();
@@ -288,6 +299,47 @@ pub(crate) fn encoder(schema: SchemaRef, options: &WriteOptions, compression: Co
     }))
 }
 
+/// Each row as an object: the texts one behind the other, and where each is. For records of a broker, which are not lines of a file.
+///
+/// # Errors
+/// As [`Encoder::write`]; a column without a form in JSON.
+pub fn json_objects(schema: &SchemaRef, batch: &RecordBatch) -> Result<(Vec<u8>, Vec<Range<usize>>)> {
+    let keys: Vec<Vec<u8>> = schema.fields().iter().map(|field| quoted_key(field.name())).collect();
+    let arrays = plain_columns(batch)?;
+    let columns = writers(&arrays, schema)?;
+    let of_keys = keys.iter().map(|key| key.len() + 1).sum::<usize>() + 2;
+    let of_values = arrays.iter().map(|array| array.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
+    let mut text = Vec::with_capacity(of_values + of_keys * batch.num_rows());
+    let mut places = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let start = text.len();
+        write_object(&keys, &columns, row, &mut text)?;
+        places.push(start..text.len());
+    }
+    Ok((text, places))
+}
+
+fn plain_columns(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    flat_columns(batch)?.iter().map(flat_deep).collect()
+}
+
+fn writers<'a>(arrays: &'a [ArrayRef], schema: &SchemaRef) -> Result<Vec<JsonColumnWriter<'a>>> {
+    arrays.iter().zip(schema.fields()).map(|(array, field)| JsonColumnWriter::new(array.as_ref(), field)).collect()
+}
+
+fn write_object(keys: &[Vec<u8>], columns: &[JsonColumnWriter<'_>], row: usize, out: &mut Vec<u8>) -> Result<()> {
+    out.push(b'{');
+    for (at, (key, column)) in keys.iter().zip(columns).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(key);
+        column.write(row, out)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
 struct JsonEncoder {
     schema: SchemaRef,
     keys: Vec<Vec<u8>>,
@@ -309,25 +361,13 @@ impl JsonEncoder {
 
 impl Encoder for JsonEncoder {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let arrays: Vec<ArrayRef> = flat_columns(batch)?.iter().map(flat_deep).collect::<Result<_>>()?;
-        let columns: Vec<JsonColumnWriter<'_>> = arrays
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(array, field)| JsonColumnWriter::new(array.as_ref(), field))
-            .collect::<Result<_>>()?;
+        let arrays = plain_columns(batch)?;
+        let columns = writers(&arrays, &self.schema)?;
         for row in 0..batch.num_rows() {
             if self.array {
                 self.line.extend_from_slice(if self.rows == 0 { b"[\n" } else { b",\n" });
             }
-            self.line.push(b'{');
-            for (at, (key, column)) in self.keys.iter().zip(&columns).enumerate() {
-                if at > 0 {
-                    self.line.push(b',');
-                }
-                self.line.extend_from_slice(key);
-                column.write(row, &mut self.line)?;
-            }
-            self.line.push(b'}');
+            write_object(&self.keys, &columns, row, &mut self.line)?;
             if !self.array {
                 self.line.push(b'\n');
             }

@@ -99,6 +99,21 @@ async fn an_attempt_that_was_taken_over_cannot_commit_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buffer_that_is_full_loses_nothing_and_keeps_the_order() {
+    let lab = Lab::new("full");
+    let topic = lab.topic("t");
+    lab.create(&topic, 1, &[]).await;
+    // Never enough for a request: what is there must go nevertheless, or there will never be room.
+    let sink = lab.sink(json!({"topic": topic, "max_buffer_bytes": 16_384})).await;
+    let stream = sink.prepare(target("1")).await.unwrap();
+    let mut writer = stream.writer(0).await.unwrap();
+    writer.write(batch(0..3000)).await.unwrap();
+    assert_eq!(writer.flush(&barrier(1, 0, "a", 3000)).await.unwrap().rows, 3000);
+    let ids: Vec<i64> = lab.values(&topic).iter().map(|value| value["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, (0..3000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_flush_writes_nothing_at_all() {
     let lab = Lab::new("empty");
     let topic = lab.topic("t");
