@@ -246,9 +246,19 @@ impl Reading<'_, '_> {
             ),
         }
         client(&mut plugin, kafka, true);
-        if self.compiling.bounded() {
-            self.compiling
-                .note(format!("`{}`: in batch a topic is read up to where it ends when the job begins", self.source.node.name));
+        match self.compiling.bounded() {
+            // apache/seatunnel#6388; seen with 1,000,000 records, of which 1,000 of two partitions came.
+            true if old(self.compiling) => self.options.refuse(
+                None,
+                "ends its batch of a topic as finished after one poll, 500 records of each partition",
+                "`mode: streaming`; SeaTunnel 2.3.9, Flink, or the native engine",
+            ),
+            // apache/seatunnel#11471.
+            true => self.compiling.note(format!(
+                "`{}`: in batch a topic is read up to where it ends when the job begins; one that is written in transactions may never end there",
+                self.source.node.name
+            )),
+            false => {}
         }
         self.output.promise(Delivery::ExactlyOnce, "offsets are part of SeaTunnel's checkpoints");
         Some(plugin)
