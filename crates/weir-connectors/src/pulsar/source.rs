@@ -118,7 +118,11 @@ impl PulsarSource {
             return Ok(shape.clone());
         }
         let topic = self.address.topic(stream)?;
-        let kept = self.address.schema(&topic).await?;
+        let kept = match self.address.schema(&topic).await {
+            // Whoever takes bytes need not understand it.
+            Err(error) if error.code() == kept::STRANGE && self.options.format == Some(SourceFormat::Raw) => None,
+            told => told?,
+        };
         let kind = kept.as_ref().map(Kept::kind);
         let format = self.options.format.unwrap_or_else(|| SourceFormat::of(kind));
         readable(&topic, format, kind)?;

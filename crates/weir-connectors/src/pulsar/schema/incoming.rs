@@ -11,7 +11,7 @@ use weir_formats::Refusal;
 
 use super::super::client::Address;
 use super::super::wire::Connection;
-use super::kept::{Half, Kept, Version, is_later, shown, word};
+use super::kept::{Half, Kept, STRANGE, Version, is_later, shown, word};
 use super::side::{Side, Way};
 
 /// How long a version that the broker does not know stays unknown.
@@ -67,6 +67,11 @@ pub struct Incoming {
     reader_version: Version,
     columns: Columns,
     known: Mutex<HashMap<Version, (Known, Instant)>>,
+}
+
+fn refused(version: &[u8], error: &Error) -> Known {
+    let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+    Known::Refused(Refusal { code: error.code(), reason: format!("schema {}: {error}{advice}", shown(version)) })
 }
 
 impl Sides {
@@ -157,12 +162,14 @@ impl Incoming {
     /// What the broker says, or that it says nothing.
     pub async fn learn(&self, address: &Address, connection: &mut Connection, version: &Version) -> Result<()> {
         let forever = Instant::now() + Duration::from_secs(1 << 30);
-        let (known, until) = match address.schema_on(connection, &self.topic, Some(version.as_ref())).await? {
-            Some(kept) => (self.resolved(version, &kept), forever),
-            None => {
+        let (known, until) = match address.schema_on(connection, &self.topic, Some(version.as_ref())).await {
+            Ok(Some(kept)) => (self.ways(version, &kept).unwrap_or_else(|error| refused(version, &error)), forever),
+            Ok(None) => {
                 let reason = format!("the broker does not know version {} of the topic's schema", shown(version));
                 (Known::Refused(Refusal { code: "WEIR-PULSAR-026", reason }), Instant::now() + UNKNOWN)
             }
+            Err(error) if error.code() == STRANGE => (refused(version, &error), forever),
+            Err(error) => return Err(error),
         };
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
@@ -170,13 +177,6 @@ impl Incoming {
         }
         all.insert(version.clone(), (known, until));
         Ok(())
-    }
-
-    fn resolved(&self, version: &[u8], kept: &Kept) -> Known {
-        self.ways(version, kept).unwrap_or_else(|error| {
-            let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-            Known::Refused(Refusal { code: error.code(), reason: format!("schema {}: {error}{advice}", shown(version)) })
-        })
     }
 
     fn ways(&self, version: &[u8], kept: &Kept) -> Result<Known> {

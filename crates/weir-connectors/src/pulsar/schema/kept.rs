@@ -11,6 +11,9 @@ use weir_connect::{Error, Kind, Result};
 /// The version of a schema, as messages name it.
 pub type Version = Arc<[u8]>;
 
+/// The code of a schema that nobody here understands.
+pub const STRANGE: &str = "WEIR-PULSAR-027";
+
 /// Pulsar's own registry numbers versions in eight bytes, the highest first.
 fn number(version: &[u8]) -> Option<u64> {
     version.try_into().ok().map(u64::from_be_bytes)
@@ -74,7 +77,7 @@ struct Native {
 }
 
 fn broken(why: impl std::fmt::Display) -> Error {
-    Error::new("WEIR-PULSAR-027", Kind::Schema, "the schema that the broker has cannot be understood")
+    Error::new(STRANGE, Kind::Schema, "the schema that the broker has cannot be understood")
         .because(why)
         .hint("`format: raw` takes the messages as they are")
 }

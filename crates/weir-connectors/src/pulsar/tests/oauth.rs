@@ -2,7 +2,8 @@
 
 use pulsar::message::proto::base_command::Type;
 use pulsar::message::proto::{BaseCommand, CommandConnected};
-use weir_connect::Kind;
+use weir_connect::guard::{Files, Policy};
+use weir_connect::{Kind, guard};
 use weir_testkit::{HttpFixture, Reply};
 
 use super::faults::answering;
@@ -61,6 +62,23 @@ async fn an_issuer_that_gives_no_token_is_told_and_no_secret_is_shown() {
         assert!(!format!("{report:?}").contains("hush"), "{report:?}");
         assert!(!http.requests_to("/token").is_empty());
     }
+}
+
+/// A guard is for the whole process and for good; nextest gives each test a process of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_an_issuer_sends_us_is_not_asked_unless_the_policy_permits_it() {
+    let answer =
+        BaseCommand { r#type: Type::Connected as i32, connected: Some(CommandConnected::default()), ..BaseCommand::default() };
+    let url = answering(answer).await;
+    let (http, elsewhere) = (HttpFixture::start().unwrap(), HttpFixture::start().unwrap());
+    elsewhere.on("/token", Reply::json(json!({"access_token": "t"})));
+    let configuration = json!({"token_endpoint": format!("{}/token", elsewhere.url())});
+    http.on("/realm/.well-known/openid-configuration", Reply::json(configuration));
+    let permitted = [url.trim_start_matches("pulsar://").to_owned(), http.address().to_string()];
+    guard::install(Files::Anywhere, Policy::public_and(&permitted).unwrap()).unwrap();
+    let report = Pulsar::default().check(&canonical(connection(&url, &http))).await.unwrap();
+    assert!(!report.ok() && format!("{report:?}").contains("WEIR_EGRESS_ALLOW"), "{report:?}");
+    assert_eq!((http.requests().len(), elsewhere.requests().len()), (1, 0));
 }
 
 #[test]
