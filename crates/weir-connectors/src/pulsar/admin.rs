@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 64 << 20;
 pub struct Admin {
     http: reqwest::Client,
     base: Url,
-    authorization: Option<String>,
+    address: Address,
 }
 
 impl Admin {
@@ -32,7 +32,7 @@ impl Admin {
             builder = builder.use_preconfigured_tls(tls::config(address.options(), address.base_dir())?);
         }
         let http = guarded::client(builder).build().map_err(|error| unreachable(text, error))?;
-        Ok(Some(Self { http, base, authorization: address.authorization() }))
+        Ok(Some(Self { http, base, address: address.clone() }))
     }
 
     /// `None`: there is no such thing.
@@ -46,8 +46,8 @@ impl Admin {
             .extend(path);
         guard::current().permit_request(&url).await.map_err(|error| error.at(place.clone()))?;
         let mut request = self.http.request(method, url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(reqwest::header::AUTHORIZATION, authorization);
+        if let Some(authorization) = self.address.authorization().await? {
+            request = request.header(reqwest::header::AUTHORIZATION, authorization.expose());
         }
         if let Some(body) = &body {
             request = request.json(body);
@@ -66,7 +66,7 @@ impl Admin {
         match status {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED => Err(mine("WEIR-PULSAR-003", Kind::Auth, "the admin interface refuses the credentials")
-                .hint("check `token`, or `user` and `password`")),
+                .hint("check `token`, or `user` and `password`, or `credentials_url` of OAuth 2")),
             StatusCode::FORBIDDEN => {
                 Err(mine("WEIR-PULSAR-004", Kind::Privilege, "the role may not ask the admin interface this")
                     .hint("leave `admin_url` out, or give the role the tenant's admin rights"))

@@ -10,7 +10,6 @@ use base64::Engine;
 use pulsar::message::proto::base_command::Type;
 use pulsar::message::proto::command_lookup_topic_response::LookupType;
 use pulsar::message::proto::command_subscribe::{InitialPosition, SubType};
-use pulsar::message::proto::schema::Type as SchemaType;
 use pulsar::message::proto::{
     BaseCommand, CommandFlow, CommandGetLastMessageId, CommandGetSchema, CommandGetTopicsOfNamespace, CommandLookupTopic,
     CommandPartitionedTopicMetadata, CommandSubscribe, MessageIdData, ServerError,
@@ -21,9 +20,11 @@ use weir_connect::{Error, Kind, Result, Retry, Secret};
 use super::config::{ConnectionOptions, host};
 use super::errors::{garbled, told, unreachable};
 use super::names::Topic;
+use super::oauth::Oauth;
 use super::position::Entry;
+use super::schema::kept::Kept;
 use super::tls;
-use super::wire::{Connection, Login};
+use super::wire::{Connection, Login, Proof};
 
 /// Brokers that may send us on before this is taken for a circle.
 const REDIRECTS: usize = 10;
@@ -59,6 +60,10 @@ pub struct Subscribing<'a> {
     pub latest: bool,
 }
 
+fn patience(options: &ConnectionOptions) -> Duration {
+    Duration::from_secs(options.connect_timeout_secs.unwrap_or(20).max(1))
+}
+
 impl Address {
     /// By its options.
     pub fn new(options: ConnectionOptions, base_dir: PathBuf) -> Result<Self> {
@@ -71,7 +76,14 @@ impl Address {
             _ if options.ssl_cert.is_some() => ("tls", String::new()),
             _ => ("", String::new()),
         };
-        let login = Login { method, data: Secret::new(data) };
+        let (method, proof) = match options.oauth()? {
+            Some(oauth) => {
+                let patience = patience(&options);
+                ("token", Proof::Fetched(Arc::new(Oauth::new(oauth, base_dir.clone(), patience))))
+            }
+            None => (method, Proof::Fixed(Secret::new(data))),
+        };
+        let login = Login { method, proof };
         Ok(Self { hosts: options.hosts()?, options: Arc::new(options), base_dir, tls, login })
     }
 
@@ -92,17 +104,17 @@ impl Address {
 
     /// How long a broker may take to answer.
     pub fn patience(&self) -> Duration {
-        Duration::from_secs(self.options.connect_timeout_secs.unwrap_or(20).max(1))
+        patience(&self.options)
     }
 
     /// What HTTP requests prove themselves with.
-    pub fn authorization(&self) -> Option<String> {
-        let data = self.login.data.expose();
-        match self.login.method {
-            "token" => Some(format!("Bearer {data}")),
-            "basic" => Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(data))),
+    pub async fn authorization(&self) -> Result<Option<Secret>> {
+        let data = self.login.data().await?;
+        Ok(match self.login.method {
+            "token" => Some(Secret::new(format!("Bearer {}", data.expose()))),
+            "basic" => Some(Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(data.expose())))),
             _ => None,
-        }
+        })
     }
 
     /// A topic by the name that a person or a stream has for it.
@@ -260,22 +272,30 @@ impl Address {
         }
     }
 
-    /// The kind of schema that the broker knows for a topic; `None`: bytes.
-    pub async fn schema(&self, topic: &Topic) -> Result<Option<SchemaType>> {
-        let mut connection = self.connect().await?;
+    /// The newest schema that the broker has for a topic; `None`: bytes.
+    pub async fn schema(&self, topic: &Topic) -> Result<Option<Kept>> {
+        self.schema_on(&mut self.connect().await?, &topic.to_string(), None).await
+    }
+
+    /// A version of a topic's schema (default: the newest), asked of this connection's broker; `None`: it has none such.
+    pub async fn schema_on(&self, connection: &mut Connection, topic: &str, version: Option<&[u8]>) -> Result<Option<Kept>> {
         let number = connection.number();
         let request = BaseCommand {
             r#type: Type::GetSchema as i32,
-            get_schema: Some(CommandGetSchema { request_id: number, topic: topic.to_string(), schema_version: None }),
+            get_schema: Some(CommandGetSchema {
+                request_id: number,
+                topic: topic.to_owned(),
+                schema_version: version.map(<[u8]>::to_vec),
+            }),
             ..BaseCommand::default()
         };
         let asked =
             connection.ask(request, number, |command| command.get_schema_response.take_if(|answer| answer.request_id == number));
-        let answer = self.in_time(asked, &topic.to_string()).await?;
+        let answer = self.in_time(asked, topic).await?;
         match (answer.schema, answer.error_code) {
-            (Some(schema), _) => Ok(SchemaType::try_from(schema.r#type).ok().filter(|kind| *kind != SchemaType::None)),
+            (Some(schema), _) => Kept::of(schema, answer.schema_version).map_err(|error| error.at(topic)),
             (None, Some(code)) if code != ServerError::TopicNotFound as i32 => {
-                Err(told(code, answer.error_message.as_deref().unwrap_or_default(), &topic.to_string()))
+                Err(told(code, answer.error_message.as_deref().unwrap_or_default(), topic))
             }
             _ => Ok(None),
         }

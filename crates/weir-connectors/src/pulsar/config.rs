@@ -11,9 +11,9 @@ use weir_connect::{Result, Secret, WriteMode};
 use weir_formats::{CsvWriteOptions, JsonOptions};
 
 use super::errors::wrong;
+pub use super::formats::{SinkFormat, SourceFormat};
 use super::names::{Topic, whole};
 use super::position::Id;
-use crate::messages::{Format, SinkFormat};
 
 /// Brokers and credentials.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -37,9 +37,19 @@ pub struct ConnectionOptions {
     /// Password, for basic authentication.
     #[schemars(with = "Option<String>", extend("x-weir-secret" = true))]
     pub password: Option<Secret>,
-    /// Of SeaTunnel; only `AuthenticationToken` is known, and `token` alone says the same.
+    /// Of SeaTunnel: `AuthenticationToken` or `AuthenticationOAuth2`. `token` alone, or `issuer_url` with `credentials_url`, says the same.
     #[schemars(extend("x-weir-aliases" = ["auth.plugin-class"]))]
     pub auth_plugin_class: Option<String>,
+    /// OAuth 2 with client credentials: the address of who issues tokens; its `/.well-known/openid-configuration` says where.
+    #[schemars(extend("x-weir-aliases" = ["issuerUrl", "issuer-url"]))]
+    pub issuer_url: Option<String>,
+    /// OAuth 2: the client's key file, JSON with `client_id` and `client_secret`: `file:///path`, `data:application/json;base64,…`, or the JSON itself.
+    #[schemars(with = "Option<String>", extend("x-weir-secret" = true, "x-weir-aliases" = ["private_key", "privateKey", "credentials-url"]))]
+    pub credentials_url: Option<Secret>,
+    /// OAuth 2: for whom the token is, if the issuer wants to know that.
+    pub audience: Option<String>,
+    /// OAuth 2: what the token shall allow, if the issuer wants to know that.
+    pub scope: Option<String>,
     /// PEM of the authorities to trust, a file or the text itself; default: those of the system.
     #[schemars(extend("x-weir-aliases" = ["sslrootcert", "tls_ca_file"]))]
     pub ssl_root_cert: Option<PathBuf>,
@@ -73,7 +83,8 @@ impl ConnectionOptions {
         if !self.encrypted() && any {
             return Err(wrong("certificates need an encrypted connection", "write `service_url: pulsar+ssl://host:6651`"));
         }
-        if let Some(class) = &self.auth_plugin_class
+        if self.oauth().is_ok_and(|oauth| oauth.is_none())
+            && let Some(class) = &self.auth_plugin_class
             && (!class.ends_with("AuthenticationToken") || self.token.is_none())
         {
             return Err(wrong(
@@ -81,6 +92,7 @@ impl ConnectionOptions {
                 "a token goes into `token`, a user into `user` and `password`, a certificate into `ssl_cert` and `ssl_key`",
             ));
         }
+        self.oauth()?;
         if let Some(url) = &self.admin_url {
             let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if parsed.is_none() {
@@ -238,9 +250,10 @@ pub struct SourceOptions {
     /// be a regular expression too if the connection has an `admin_url`.
     #[schemars(extend("x-weir-aliases" = ["topic-pattern", "pattern"]))]
     pub topic_pattern: Option<String>,
-    /// What payloads are: `json` (default), `text`, `raw`.
+    /// What payloads are: `json`, `text`, `raw`, or by the topic's schema `avro`, `protobuf`, `key_value`. Default: what its schema says, and `json`
+    /// for JSON, for STRING and without one.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
-    pub format: Format,
+    pub format: Option<SourceFormat>,
     /// `format: json`: columns that are declared and not inferred: `{price: "decimal(20,4)"}`.
     pub columns: BTreeMap<String, String>,
     /// `format: json`: only the declared columns; nothing is inferred from the messages that are there.
@@ -328,10 +341,18 @@ impl SourceOptions {
                 "a new one begins at `start_mode: earliest` or `latest`; `pulsar-admin topics reset-cursor` moves it",
             ));
         }
-        if self.format != Format::Json && (!self.columns.is_empty() || self.only_columns) {
-            return Err(wrong("`columns` is for `format: json`", "other formats say themselves what their columns are"));
+        if let Some(format) = self.format {
+            self.columns_fit(format)?;
         }
         crate::messages::declared(&self.columns).map(drop)
+    }
+
+    /// Whether columns may be declared.
+    pub fn columns_fit(&self, format: SourceFormat) -> Result<()> {
+        if format != SourceFormat::Json && (!self.columns.is_empty() || self.only_columns) {
+            return Err(wrong("`columns` is for `format: json`", "other formats say themselves what their columns are"));
+        }
+        Ok(())
     }
 
     /// Topics named one by one; empty with a pattern, or for all.
@@ -379,9 +400,13 @@ pub struct SinkOptions {
     /// The topic, with `{stream}`. Default `{stream}`.
     #[schemars(extend("x-weir-aliases" = ["table"]))]
     pub topic: Option<String>,
-    /// What payloads are: `json` (default), `csv`, `text`, `raw`.
+    /// What payloads are: `json` (default), `csv`, `text`, `raw`, `avro`.
     #[schemars(extend("x-weir-aliases" = ["value.format", "value_format"]))]
     pub format: SinkFormat,
+    /// `format: json` and `text`: whether the broker is told a schema (JSON, made of the columns; STRING). `avro` always tells its own. Default false.
+    pub announce_schema: bool,
+    /// The full name of the record in a schema that is told. Default: the one that it has in the topic already, else `Row`.
+    pub record_name: Option<String>,
     /// `format: csv`: how it is written.
     pub csv: CsvWriteOptions,
     /// Columns of the key; default: none, and with `write_mode: upsert` the stream's key.
@@ -427,6 +452,12 @@ impl SinkOptions {
             return Err(wrong(
                 format!("a topic cannot be written with `write_mode: {}`", self.write_mode.as_str()),
                 "`append` and `upsert` work: messages are only ever added",
+            ));
+        }
+        if self.announce_schema && matches!(self.format, SinkFormat::Csv | SinkFormat::Raw) {
+            return Err(wrong(
+                "`announce_schema` is for `format: json` and `text`",
+                "CSV and bytes have no schema that a broker knows",
             ));
         }
         if self.partitions == Some(0) {

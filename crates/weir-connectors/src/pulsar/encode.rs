@@ -8,19 +8,32 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use base64::Engine;
 use pulsar::message::proto::KeyValue;
 use weir_connect::{Error, Kind, Result, WriteMode};
+use weir_formats::registered::{self, RegisteredEncoder};
 
 use super::config::{SinkKeyFormat, SinkOptions};
+use super::schema::announced::Announced;
 use crate::messages::{Encoding, Payloads, SinkFormat};
 
 /// How the rows of one stream become messages.
 pub struct Messages {
-    payloads: Encoding,
+    payloads: Way,
     key: Vec<usize>,
     key_format: SinkKeyFormat,
     key_required: bool,
     properties: Vec<(String, usize)>,
     fixed: BTreeMap<String, String>,
     event_time: Option<usize>,
+}
+
+/// How rows become payloads.
+enum Way {
+    Plain(Encoding),
+    Schema(RegisteredEncoder),
+}
+
+enum Bodies {
+    Plain(Payloads),
+    Schema(registered::Payloads),
 }
 
 enum Keys {
@@ -32,7 +45,7 @@ enum Keys {
 
 /// A batch, encoded.
 pub struct Encoded {
-    payloads: Payloads,
+    payloads: Bodies,
     keys: Keys,
     properties: Vec<(String, StringArray)>,
     fixed: Vec<KeyValue>,
@@ -53,7 +66,13 @@ impl Messages {
     ///
     /// # Errors
     /// A column that is not there, or that the format cannot hold.
-    pub fn new(options: &SinkOptions, schema: &SchemaRef, key: &[String], mode: WriteMode) -> Result<Self> {
+    pub fn new(
+        options: &SinkOptions,
+        schema: &SchemaRef,
+        key: &[String],
+        mode: WriteMode,
+        announced: &Announced,
+    ) -> Result<Self> {
         let place = |name: &str, what: &str| {
             schema.index_of(name).map_err(|_| {
                 let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -73,7 +92,11 @@ impl Messages {
             .map(|name| Ok((name.clone(), place(name, "the property column")?)))
             .collect::<Result<_>>()?;
         Ok(Self {
-            payloads: Encoding::with_csv(options.format, schema, options.csv.clone())?,
+            payloads: match (&announced.encoder, options.format.plain()) {
+                (Some(encoder), _) => Way::Schema(encoder.clone()),
+                (None, Some(format)) => Way::Plain(Encoding::with_csv(format, schema, options.csv.clone())?),
+                (None, None) => return Err(Error::internal("a format of a schema without one")),
+            },
             key_format: options.key_format.unwrap_or(if key.len() > 1 { SinkKeyFormat::Json } else { SinkKeyFormat::Text }),
             key,
             key_required,
@@ -113,7 +136,10 @@ impl Messages {
             .map(|(name, at)| Ok((name.clone(), converted(batch.column(*at), &DataType::Utf8)?.as_string().clone())))
             .collect::<Result<_>>()?;
         Ok(Encoded {
-            payloads: self.payloads.encode(batch)?,
+            payloads: match &self.payloads {
+                Way::Plain(encoding) => Bodies::Plain(encoding.encode(batch)?),
+                Way::Schema(encoder) => Bodies::Schema(encoder.encode(batch, &[])?),
+            },
             keys: self.keys(batch)?,
             properties,
             fixed: self.fixed.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() }).collect(),
@@ -161,12 +187,18 @@ fn without_zone(array: &ArrayRef, millis: &DataType) -> Result<ArrayRef> {
 impl Encoded {
     /// How many.
     pub fn count(&self) -> usize {
-        self.payloads.count()
+        match &self.payloads {
+            Bodies::Plain(payloads) => payloads.count(),
+            Bodies::Schema(payloads) => payloads.ranges.len(),
+        }
     }
 
     /// A message's payload.
     pub fn payload(&self, row: usize) -> &[u8] {
-        self.payloads.slice(row)
+        match &self.payloads {
+            Bodies::Plain(payloads) => payloads.slice(row),
+            Bodies::Schema(payloads) => &payloads.bytes[payloads.ranges[row].clone()],
+        }
     }
 
     /// A message's key.
@@ -224,7 +256,7 @@ mod tests {
 
     fn messages(options: SinkOptions, key: &[&str], mode: WriteMode) -> Result<Encoded> {
         let key: Vec<String> = key.iter().map(ToString::to_string).collect();
-        Messages::new(&options, &batch().schema(), &key, mode)?.encode(&batch())
+        Messages::new(&options, &batch().schema(), &key, mode, &Announced::default())?.encode(&batch())
     }
 
     #[test]
@@ -255,7 +287,8 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("at", DataType::Int64, false)]));
         let old = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![-1]))]).unwrap();
         let options = SinkOptions { event_time_column: Some("at".into()), ..SinkOptions::default() };
-        let error = Messages::new(&options, &schema, &[], WriteMode::Append).unwrap().encode(&old).err().unwrap();
+        let error =
+            Messages::new(&options, &schema, &[], WriteMode::Append, &Announced::default()).unwrap().encode(&old).err().unwrap();
         assert_eq!(error.code(), "WEIR-PULSAR-025");
     }
 

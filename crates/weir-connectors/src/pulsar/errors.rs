@@ -50,7 +50,7 @@ pub fn told(code: i32, message: &str, place: &str) -> Error {
     let code = ServerError::try_from(code).unwrap_or(ServerError::UnknownError);
     match code {
         ServerError::AuthenticationError => mine("WEIR-PULSAR-003", Kind::Auth, "the broker refuses the credentials")
-            .hint("check `token`, or `user` and `password`, or `ssl_cert` and `ssl_key`"),
+            .hint("check `token`, or `user` and `password`, or `ssl_cert` and `ssl_key`, or `audience` and `scope` of OAuth 2"),
         ServerError::AuthorizationError => mine("WEIR-PULSAR-004", Kind::Privilege, "the role may not do this")
             .hint("reading needs `consume`, writing `produce` on the topic or its namespace"),
         ServerError::TopicNotFound | ServerError::SubscriptionNotFound => {
@@ -65,7 +65,9 @@ pub fn told(code: i32, message: &str, place: &str) -> Error {
         }
         ServerError::InvalidTopicName => mine("WEIR-PULSAR-001", Kind::Spec, "the broker does not take the topic's name")
             .hint("`persistent://tenant/namespace/topic`, or the last part alone"),
-        ServerError::IncompatibleSchema => mine("WEIR-PULSAR-007", Kind::Schema, "the topic has a schema that this does not fit"),
+        ServerError::IncompatibleSchema => mine("WEIR-PULSAR-007", Kind::Schema, "the topic has a schema that this does not fit").hint(
+            "make new columns nullable and keep the types of the others, or write to another topic, or change what the namespace allows (`pulsar-admin namespaces set-schema-compatibility-strategy`); where it demands a schema of every producer, `format: avro` and `announce_schema: true` tell one",
+        ),
         ServerError::ProducerFenced => mine("WEIR-PULSAR-031", Kind::Conflict, "another producer writes in this one's place")
             .hint("one run of a pipeline writes at a time; the one that began last goes on"),
         ServerError::ConsumerBusy => mine("WEIR-PULSAR-032", Kind::Conflict, "another consumer holds the subscription")

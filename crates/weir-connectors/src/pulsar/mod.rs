@@ -1,7 +1,8 @@
 //! `pulsar`: topics as source and sink, over Pulsar's binary protocol.
 //!
-//! * [`config`]: options. [`names`]: topics and patterns. [`errors`]: codes. [`position`]: where messages are, and what a stream means.
+//! * [`config`]: options. [`formats`]: what payloads are. [`names`]: topics and patterns. [`errors`]: codes. [`position`]: where messages are, and what a stream means.
 //! * [`tls`], [`wire`]: one connection. [`client`]: the way to a topic's broker, and what it says. [`admin`]: what only HTTP tells.
+//!   [`oauth`]: tokens from who issues them. [`schema`]: what the broker knows of payloads.
 //! * [`unpack`]: entries into messages. [`rows`]: messages into columns. [`read`]: one partition by its places. [`bookmark`]: what the broker keeps for it.
 //!   [`queue`]: one partition by a subscription. [`source`]: the streams.
 //! * [`encode`]: rows into messages. [`producer`]: one lane's client of one partition. [`sink`]: a stream's way into a topic.
@@ -15,12 +16,15 @@ pub mod client;
 pub mod config;
 pub mod encode;
 pub mod errors;
+pub mod formats;
 pub mod names;
+pub mod oauth;
 pub mod position;
 pub mod producer;
 pub mod queue;
 pub mod read;
 pub mod rows;
+pub mod schema;
 pub mod sink;
 pub mod source;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use prost::Message as _;
 use pulsar::message::Payload;
 use pulsar::message::proto::base_command::Type;
 use pulsar::message::proto::{
-    BaseCommand, CommandCloseProducer, CommandProducer, CommandSend, CompressionType, KeyValue, MessageMetadata,
+    BaseCommand, CommandCloseProducer, CommandProducer, CommandSend, CompressionType, KeyValue, MessageMetadata, Schema,
     SingleMessageMetadata,
 };
 use weir_connect::{Error, Kind, Result, Retry};
@@ -79,6 +79,9 @@ pub struct Producer {
     chunking: bool,
     most_bytes: usize,
     patience: Duration,
+    /// What the broker is told of the payloads, and the version that it gives that.
+    schema: Option<Schema>,
+    version: Option<Vec<u8>>,
     connection: Option<Connection>,
     epoch: u64,
     /// The number of the next message.
@@ -91,7 +94,14 @@ pub struct Producer {
 
 impl Producer {
     /// Connects; makes the topic if the broker does so by itself. `most_bytes` may be unconfirmed.
-    pub async fn new(address: Address, options: &SinkOptions, topic: String, name: String, most_bytes: usize) -> Result<Self> {
+    pub async fn new(
+        address: Address,
+        options: &SinkOptions,
+        schema: Option<Schema>,
+        topic: String,
+        name: String,
+        most_bytes: usize,
+    ) -> Result<Self> {
         let mut producer = Self {
             address,
             topic,
@@ -101,6 +111,8 @@ impl Producer {
             chunking: options.chunking,
             most_bytes,
             patience: Duration::from_secs(options.broker_timeout_secs.unwrap_or(60).max(1)),
+            schema,
+            version: None,
             connection: None,
             epoch: 0,
             next: 0,
@@ -122,7 +134,7 @@ impl Producer {
     async fn connect(&mut self) -> Result<()> {
         self.connection = None;
         self.epoch += 1;
-        let (address, topic, name, epoch) = (&self.address, &self.topic, &self.name, self.epoch);
+        let (address, topic, name, epoch, schema) = (&self.address, &self.topic, &self.name, self.epoch, &self.schema);
         let open = || async {
             let mut connection = address.owner(topic).await?;
             let number = connection.number();
@@ -133,6 +145,7 @@ impl Producer {
                     producer_id: ONLY,
                     request_id: number,
                     producer_name: Some(name.clone()),
+                    schema: schema.clone(),
                     epoch: Some(epoch),
                     // With a higher epoch the broker puts us in the place of the connection that was lost.
                     user_provided_producer_name: Some(false),
@@ -144,9 +157,11 @@ impl Producer {
                 command.producer_success.take_if(|answer| answer.request_id == number && answer.producer_ready != Some(false))
             });
             let success = address.in_time(asked, topic).await?;
-            Ok((connection, success.last_sequence_id.unwrap_or(-1)))
+            Ok((connection, success.last_sequence_id.unwrap_or(-1), success.schema_version))
         };
-        let (mut connection, stored) = address.persist(self.patience, open).await.map_err(|error| error.at(topic.clone()))?;
+        let (mut connection, stored, version) =
+            address.persist(self.patience, open).await.map_err(|error| error.at(topic.clone()))?;
+        self.version = version.filter(|version| self.schema.is_some() && !version.is_empty());
         // Known only where the broker deduplicates; chunks share a number, of which the last may be missing.
         while self.pending.front().is_some_and(|sent| {
             i64::try_from(sent.last()).is_ok_and(|last| last <= stored) && sent.command.is_chunk != Some(true)
@@ -228,6 +243,7 @@ impl Producer {
 
     async fn put(&mut self, mut metadata: MessageMetadata, plain: Vec<u8>, batch: Option<(u32, u64)>) -> Result<()> {
         metadata.producer_name.clone_from(&self.name);
+        metadata.schema_version.clone_from(&self.version);
         metadata.publish_time = u64::try_from(Utc::now().timestamp_millis()).unwrap_or_default();
         let size = plain.len();
         let data = deflate(self.compression, plain)?;

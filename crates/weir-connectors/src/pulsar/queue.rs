@@ -22,10 +22,10 @@ use super::client::{ONLY, Subscribing, flow};
 use super::config::{SourceOptions, StartMode, SubscriptionType};
 use super::errors::{broken, told, unreachable};
 use super::position::Entry;
-use super::read::{AHEAD, BATCH_BYTES, BATCH_ROWS, Job, LINGER, WINDOW, tokio_stream};
+use super::read::{AHEAD, BATCH_BYTES, BATCH_ROWS, Job, LINGER, Learned, WINDOW, tokio_stream};
+use super::rows::Rows;
 use super::unpack::Unpack;
 use super::wire::Connection;
-use crate::messages::Rows;
 
 /// How long it is quiet before that is taken for all there is, when the broker cannot tell: other consumers may have the rest.
 const QUIET: Duration = Duration::from_secs(2);
@@ -280,6 +280,17 @@ impl Queue {
         }
         self.bytes += payload.data.len();
         let ones = self.unpack.entry(at, payload, &command.ack_set);
+        let version = ones.iter().find(|one| one.refusal.is_none()).and_then(|one| one.schema.clone());
+        if let Some(version) = version
+            && let Learned::Changed(schema) = self.job.learn(connection, &version).await?
+        {
+            // What came before goes before it. The entry is not acknowledged: it comes again, to the next run.
+            self.position(connection).await?;
+            self.send(connection, Event::SchemaChange(schema)).await;
+            self.known.remove(&at);
+            self.events = None;
+            return Ok(());
+        }
         let nothing = ones.is_empty();
         for one in ones {
             self.number += 1;

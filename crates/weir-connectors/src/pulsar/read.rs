@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use chrono::Utc;
 use futures::StreamExt;
@@ -16,10 +17,12 @@ use weir_formats::Refusal;
 use super::client::{Address, Subscribing, flow, oldest, reader_name};
 use super::errors::{data_loss, unreachable};
 use super::position::{Entry, Place, Range, Start};
-use super::rows::Layout;
+use super::rows::{Layout, Rows, Shape};
+use super::schema::incoming::Known;
+use super::schema::kept::{Version, shown};
 use super::unpack::{Incoming, Unpack};
 use super::wire::Connection;
-use crate::messages::{Rows, Shape, letters};
+use crate::messages::letters;
 
 /// Batch size when the engine has no wish.
 pub const BATCH_BYTES: usize = 4 << 20;
@@ -41,6 +44,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 const FRUITLESS: u32 = 6;
 /// A broker's and our clock may differ by so much.
 const SKEW_SECS: u64 = 60;
+
+/// Between a message's id and the version of its schema in a letter's place.
+pub const SCHEMA: &str = " schema ";
 
 /// What one reader does.
 pub struct Job {
@@ -66,11 +72,37 @@ pub struct Job {
     pub patience: Duration,
 }
 
+/// What is known of a message's schema.
+pub enum Learned {
+    /// How it is read, or that none is needed.
+    Lasting,
+    /// That it cannot be read, for now.
+    Refused,
+    /// It came later and has other columns: the stream's schema with these.
+    Changed(SchemaRef),
+}
+
 impl Job {
     /// About a message that is no row.
     pub fn letter(&self, at: Entry, one: &Incoming, refusal: Refusal) -> DeadLetter {
-        let place = format!("{} message {}", self.topic, self.layout.id(at, one));
-        letters::letter(&self.stream, place, (refusal.code, refusal.reason), &one.payload, self.shape.payload.format.media_type())
+        let mut place = format!("{} message {}", self.topic, self.layout.id(at, one));
+        if let (Some(_), Some(version)) = (&self.shape.schemas, &one.schema) {
+            place.push_str(&format!("{SCHEMA}{}", shown(version)));
+        }
+        letters::letter(&self.stream, place, (refusal.code, refusal.reason), &one.payload, self.shape.media_type())
+    }
+
+    /// Sees to it that something is known of a message's schema.
+    pub async fn learn(&self, connection: &mut Connection, version: &Version) -> Result<Learned> {
+        let Some(schemas) = &self.shape.schemas else { return Ok(Learned::Lasting) };
+        if schemas.known(version).is_none() {
+            schemas.learn(&self.address, connection, version).await?;
+        }
+        match schemas.known(version) {
+            Some(Known::Changed(columns)) => Ok(Learned::Changed(self.shape.changed(&columns)?)),
+            Some(Known::Ways(_)) => Ok(Learned::Lasting),
+            _ => Ok(Learned::Refused),
+        }
     }
 }
 
@@ -147,6 +179,8 @@ struct Reader {
     by_time: bool,
     /// Since when only the rest of messages in chunks is read.
     ending: Option<Instant>,
+    /// The schema of the message before.
+    schema: Option<Version>,
 }
 
 impl Reader {
@@ -169,6 +203,7 @@ impl Reader {
             fruitless: 0,
             by_time: true,
             ending: None,
+            schema: None,
         })
     }
 
@@ -289,6 +324,22 @@ impl Reader {
     }
 
     async fn one(&mut self, connection: &mut Connection, at: Entry, one: Incoming) -> Result<Option<Stop>> {
+        if let Some(version) =
+            one.schema.as_ref().filter(|version| one.refusal.is_none() && self.schema.as_ref() != Some(*version))
+        {
+            match self.job.learn(connection, version).await? {
+                Learned::Lasting => self.schema = Some(version.clone()),
+                Learned::Refused => {}
+                Learned::Changed(schema) => {
+                    // What came before it goes before it, and the next run begins with it.
+                    let stop = if self.rows.count() > 0 { self.position(connection).await? } else { None };
+                    return match stop {
+                        Some(stop) => Ok(Some(stop)),
+                        None => Ok(self.send(connection, Event::SchemaChange(schema)).await?.or(Some(Stop::End))),
+                    };
+                }
+            }
+        }
         let behind = Place { at, index: one.index.filter(|_| !one.last), open: self.unpack.open() };
         match self.job.layout.push(&mut self.rows, at, &one) {
             Ok(()) => self.place = Some(behind),

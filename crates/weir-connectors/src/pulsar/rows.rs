@@ -1,12 +1,135 @@
-//! What is told of a message besides its payload: the columns of the option `metadata`. Pure.
+//! Messages into columns: the payload by its format or its schema, and beside it what the option `metadata` tells of the message.
 
-use arrow::datatypes::{DataType, TimeUnit};
-use weir_formats::Refusal;
+use std::sync::Arc;
 
-use super::config::{KeyFormat, Metadata, SourceOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use weir_connect::{Error, Kind, Result};
+use weir_formats::{JsonOptions, Refusal};
+
+use super::config::{KeyFormat, Metadata, SourceFormat, SourceOptions};
 use super::position::{Entry, Id};
+use super::schema::incoming::{Columns, Incoming as Schemas};
+use super::schema::values::Values;
 use super::unpack::Incoming;
-use crate::messages::{Own, OwnValue, Rows};
+use crate::messages::{self, Own, OwnValue, Payload};
+
+/// What the batches of a stream look like, and all that is needed to make them.
+pub struct Shape {
+    /// All columns: those of the value, those of the message, those of the key.
+    pub schema: SchemaRef,
+    /// The schemas of its messages, if it is read by these.
+    pub schemas: Option<Arc<Schemas>>,
+    /// Read by a schema: the columns of the message beside a payload that nothing is put into.
+    plain: messages::Shape,
+    format: SourceFormat,
+    json: JsonOptions,
+}
+
+impl Shape {
+    /// Of messages that no schema is needed for.
+    pub fn plain(format: SourceFormat, plain: messages::Shape) -> Self {
+        Self { schema: plain.schema.clone(), schemas: None, json: plain.payload.json.clone(), plain, format }
+    }
+
+    /// Of messages that are read by the schemas of their topic.
+    ///
+    /// # Errors
+    /// `WEIR-MSG-002`, `WEIR-PULSAR-023`: two columns have one name.
+    pub fn by_schema(format: SourceFormat, schemas: Schemas, options: &SourceOptions) -> Result<Self> {
+        let none = Arc::new(Schema::new(vec![Field::new("value", DataType::Binary, false)]));
+        let payload = Payload { format: messages::Format::Raw, ..Payload::default() };
+        let plain = messages::Shape::with(none, payload, own(options))?;
+        let schema = joined(schemas.columns(), &plain.own)?;
+        Ok(Self { schema, schemas: Some(Arc::new(schemas)), plain, format, json: options.json.clone() })
+    }
+
+    /// The stream's columns when those of its schema are these.
+    ///
+    /// # Errors
+    /// As [`Shape::by_schema`].
+    pub fn changed(&self, columns: &Columns) -> Result<SchemaRef> {
+        joined(columns, &self.plain.own)
+    }
+
+    /// What a payload is called in a letter.
+    pub fn media_type(&self) -> &'static str {
+        self.format.plain().media_type()
+    }
+}
+
+/// All columns.
+fn joined(columns: &Columns, own: &[Own]) -> Result<SchemaRef> {
+    let payload = Payload { format: messages::Format::Raw, ..Payload::default() };
+    let front = messages::Shape::with(columns.value.clone(), payload, own.to_vec())?.schema;
+    let fields: Vec<_> = front.fields().iter().chain(columns.key.fields()).cloned().collect();
+    for (at, field) in fields.iter().enumerate() {
+        if fields[..at].iter().any(|other| other.name() == field.name()) {
+            return Err(Error::new("WEIR-PULSAR-023", Kind::Schema, format!("two columns have the name `{}`", field.name()))
+                .hint("the columns of the key have `_key_` before their names; `format: raw` takes messages as they are"));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// A batch in the making.
+pub struct Rows {
+    schema: SchemaRef,
+    plain: messages::Rows,
+    values: Option<Box<Values>>,
+    /// Of the payloads that are read by a schema.
+    bytes: usize,
+}
+
+impl Rows {
+    /// Builders for a shape.
+    ///
+    /// # Errors
+    /// A column type that the format has no form for.
+    pub fn new(shape: &Shape) -> Result<Self> {
+        let values = shape.schemas.as_ref().map(|schemas| Values::new(schemas, &shape.json)).transpose()?;
+        Ok(Self {
+            schema: shape.schema.clone(),
+            plain: messages::Rows::new(&shape.plain)?,
+            values: values.map(Box::new),
+            bytes: 0,
+        })
+    }
+
+    /// Rows so far.
+    pub fn count(&self) -> usize {
+        self.plain.count()
+    }
+
+    /// Bytes of the payloads so far.
+    pub fn bytes(&self) -> usize {
+        self.plain.bytes() + self.bytes
+    }
+
+    fn push(&mut self, message: &Incoming, own: &[OwnValue<'_>]) -> Result<(), Refusal> {
+        let Some(values) = &mut self.values else { return self.plain.push(&message.payload, own) };
+        values.push(message)?;
+        self.bytes += message.payload.len();
+        // Bytes are never refused.
+        self.plain.push(b"", own)
+    }
+
+    /// The batch so far; the builders are empty afterwards.
+    ///
+    /// # Errors
+    /// A list column of over 2^31 elements; a message without a value that its column demands.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        self.bytes = 0;
+        let plain = self.plain.finish()?;
+        let Some(values) = &mut self.values else { return Ok(plain) };
+        let (mut columns, key) = values.finish()?;
+        columns.extend(plain.columns().iter().skip(1).cloned());
+        columns.extend(key);
+        let options = RecordBatchOptions::new().with_row_count(Some(plain.num_rows()));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| Error::internal("the columns of a batch do not fit together").because(error))
+    }
+}
 
 /// Which columns there are.
 #[derive(Debug, Clone)]
@@ -108,6 +231,6 @@ impl Layout {
                 Metadata::Sequence => OwnValue::Int(number(message.sequence)),
             })
             .collect();
-        rows.push(&message.payload, &own)
+        rows.push(message, &own)
     }
 }

@@ -8,21 +8,23 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
 use async_trait::async_trait;
+use pulsar::message::proto::Schema;
+use pulsar::message::proto::schema::Type as SchemaType;
 use serde_json::{Value, json};
 use weir_connect::{
     Barrier, CommitKind, CommitReport, CommitToken, Error, Flushed, Kind, Recovery, Result, Sink, SinkCapabilities, SinkType,
     StreamSink, StreamTarget, StreamWriter, WriteMode, failpoint,
 };
-use weir_formats::Format;
 
 use super::admin::Admin;
 use super::client::Address;
-use super::config::SinkOptions;
+use super::config::{SinkFormat, SinkOptions};
 use super::encode::{Messages, partition_of};
 use super::errors::{missing, wrong};
 use super::names::Topic;
 use super::producer::{Outgoing, Producer};
-use crate::messages::SinkFormat;
+use super::schema::announced::Announced;
+use super::schema::kept::{Kept, word};
 
 /// A configured sink.
 pub struct PulsarSink {
@@ -73,11 +75,7 @@ impl Sink for PulsarSink {
     }
 
     fn sink_type(&self, field: &Field) -> SinkType {
-        let format = match self.options.format {
-            SinkFormat::Csv => Format::Csv,
-            _ => Format::Ndjson,
-        };
-        weir_formats::sink_type(format, field)
+        weir_formats::sink_type(self.options.format.of_files(), field)
     }
 
     fn place(&self, stream: &str) -> String {
@@ -93,21 +91,16 @@ impl Sink for PulsarSink {
         let topic = self.topic(&target.stream)?;
         let key =
             if self.options.key.is_empty() && target.write_mode == WriteMode::Upsert { &target.key } else { &self.options.key };
-        let messages = Messages::new(&self.options, &target.schema, key, target.write_mode)?;
         if self.lacking(&topic).await?.is_some()
             && let Some(partitions) = self.options.partitions
             && let Some(admin) = Admin::of(&self.address)?
         {
             admin.create(&topic, partitions).await?;
         }
-        if let Some(schema) = self.address.schema(&topic).await?
-            && !matches!(schema.as_str_name(), "Json" | "String")
-        {
-            let what = format!("the topic's messages have a schema of the kind {}, which is not written", schema.as_str_name());
-            return Err(Error::new("WEIR-PULSAR-007", Kind::Unsupported, what)
-                .at(topic.to_string())
-                .hint("topics with JSON, STRING or no schema are; choose another topic"));
-        }
+        let newest = self.address.schema(&topic).await?;
+        writable(&topic, self.options.format, newest.as_ref().map(Kept::kind))?;
+        let announced = Announced::new(&self.options, &target.schema, newest.as_ref())?;
+        let messages = Messages::new(&self.options, &target.schema, key, target.write_mode, &announced)?;
         let partitions = match self.address.partitions(&topic).await? {
             0 => vec![topic.partition(None)],
             count => (0..count).map(|number| topic.partition(Some(number))).collect(),
@@ -118,9 +111,28 @@ impl Sink for PulsarSink {
             name: format!("weir-{}-{}-{}", plain(&target.run.pipeline), plain(&self.node), uuid::Uuid::new_v4().simple()),
             partitions,
             messages,
+            schema: announced.schema,
         };
         Ok(Box::new(PulsarStream { place: self.place(&target.stream), shared: Arc::new(shared) }))
     }
+}
+
+/// Whether the topic takes what is written, as far as the broker knows what its messages are.
+fn writable(topic: &Topic, format: SinkFormat, schema: Option<SchemaType>) -> Result<()> {
+    let Some(kind) = schema else { return Ok(()) };
+    let fits = match format {
+        SinkFormat::Avro => kind == SchemaType::Avro,
+        _ => matches!(kind, SchemaType::Json | SchemaType::String),
+    };
+    if fits {
+        return Ok(());
+    }
+    let what = format!("the topic's messages have a schema of the kind {}, which this is not", word(kind));
+    let hint = match kind {
+        SchemaType::Avro => "`format: avro` writes Avro; or choose another topic",
+        _ => "AVRO is written with `format: avro`, JSON, STRING and topics without schema with the others; choose another topic",
+    };
+    Err(Error::new("WEIR-PULSAR-007", Kind::Unsupported, what).at(topic.to_string()).hint(hint))
 }
 
 /// What may be in a name anywhere.
@@ -136,6 +148,8 @@ struct Shared {
     name: String,
     partitions: Vec<String>,
     messages: Messages,
+    /// What producers tell the broker of them.
+    schema: Option<Schema>,
 }
 
 /// One stream's way into its topic, for one run.
@@ -163,7 +177,8 @@ impl StreamSink for PulsarStream {
         let mut producers = Vec::with_capacity(shared.partitions.len());
         for partition in &shared.partitions {
             let name = format!("{}-{lane}-{id}", shared.name);
-            producers.push(Producer::new(shared.address.clone(), &shared.options, partition.clone(), name, share).await?);
+            let (address, schema) = (shared.address.clone(), shared.schema.clone());
+            producers.push(Producer::new(address, &shared.options, schema, partition.clone(), name, share).await?);
         }
         Ok(Box::new(Writer { shared: shared.clone(), producers, turn: lane, rows: 0, bytes: 0 }))
     }

@@ -16,15 +16,17 @@ use weir_connect::{
 use super::admin::Admin;
 use super::bookmark::{self, Bookmarks};
 use super::client::{Address, is_missing, oldest};
-use super::config::{Metadata, OnDataLoss, ReadBy, SourceOptions, StartMode};
+use super::config::{Metadata, OnDataLoss, ReadBy, SourceFormat, SourceOptions, StartMode};
 use super::errors::{broken, data_loss, missing, wrong};
 use super::names::{Topic, whole, without_partition};
 use super::position::{Entry, Id, Place, Range, Start, View};
 use super::queue::Queues;
 use super::read::{self, Job};
-use super::rows::{self, Layout};
+use super::rows::{self, Layout, Rows, Shape};
+use super::schema::incoming::Incoming as Schemas;
+use super::schema::kept::{self, Kept, word};
 use super::unpack::Incoming;
-use crate::messages::{Format, Payload, Rows, Shape, letters};
+use crate::messages::{self, Payload, letters};
 
 /// A configured source.
 pub struct PulsarSource {
@@ -116,9 +118,23 @@ impl PulsarSource {
             return Ok(shape.clone());
         }
         let topic = self.address.topic(stream)?;
-        readable(&topic, self.options.format, self.address.schema(&topic).await?)?;
+        let kept = match self.address.schema(&topic).await {
+            // Whoever takes bytes need not understand it.
+            Err(error) if error.code() == kept::STRANGE && self.options.format == Some(SourceFormat::Raw) => None,
+            told => told?,
+        };
+        let kind = kept.as_ref().map(Kept::kind);
+        let format = self.options.format.unwrap_or_else(|| SourceFormat::of(kind));
+        readable(&topic, format, kind)?;
+        self.options.columns_fit(format).map_err(|error| error.at(topic.to_string()))?;
+        if let (Some(_), Some(newest)) = (format.needs(), &kept) {
+            let schemas = Schemas::new(topic.to_string(), newest)?;
+            let shape = Arc::new(Shape::by_schema(format, schemas, &self.options)?);
+            known.insert(stream.to_owned(), shape.clone());
+            return Ok(shape);
+        }
         let declared = crate::messages::declared(&self.options.columns)?;
-        let sample = if self.options.format == Format::Json && !(self.options.only_columns && declared.is_some()) {
+        let sample = if format == SourceFormat::Json && !(self.options.only_columns && declared.is_some()) {
             let topics: Vec<String> =
                 self.partitions(&topic).await?.into_iter().map(|partition| topic.partition(partition)).collect();
             let wanted = self.options.sample_records.unwrap_or(1000).clamp(1, 1_000_000);
@@ -127,12 +143,13 @@ impl PulsarSource {
             Vec::new()
         };
         let payload = Payload {
-            format: self.options.format,
+            format: format.plain(),
             declared,
             only_columns: self.options.only_columns,
             json: self.options.json.clone(),
         };
-        let shape = Arc::new(Shape::of(payload, rows::own(&self.options), &sample, &topic.to_string()).await?);
+        let plain = messages::Shape::of(payload, rows::own(&self.options), &sample, &topic.to_string()).await?;
+        let shape = Arc::new(Shape::plain(format, plain));
         known.insert(stream.to_owned(), shape.clone());
         Ok(shape)
     }
@@ -316,23 +333,29 @@ fn next(range: &Range) -> Start {
 }
 
 /// Whether payloads are what the options say, as far as the broker knows what they are.
-fn readable(topic: &Topic, format: Format, schema: Option<SchemaType>) -> Result<()> {
-    let fits = match (format, schema) {
-        (Format::Raw, _) | (_, None) => true,
-        (Format::Json, Some(kind)) => matches!(kind, SchemaType::Json | SchemaType::String),
-        (Format::Text, Some(kind)) => matches!(kind, SchemaType::String | SchemaType::Json),
+fn readable(topic: &Topic, format: SourceFormat, schema: Option<SchemaType>) -> Result<()> {
+    let fits = match (format.needs(), format, schema) {
+        (Some(kind), _, schema) => schema == Some(kind),
+        (None, SourceFormat::Raw, _) | (None, _, None) => true,
+        (None, _, Some(kind)) => matches!(kind, SchemaType::Json | SchemaType::String),
     };
     if fits {
         return Ok(());
     }
-    let kind = schema.map_or("none", |kind| kind.as_str_name());
-    Err(Error::new(
-        "WEIR-PULSAR-007",
-        Kind::Unsupported,
-        format!("the topic's messages have a schema of the kind {kind}, which is not read"),
-    )
-    .at(topic.to_string())
-    .hint("JSON, STRING and bytes without schema are; `format: raw` takes all as they are"))
+    let (what, hint) = match (format.needs(), schema) {
+        (Some(needed), None) => (
+            format!("the topic has no schema, and the format wants one of the kind {}", word(needed)),
+            "its producers announce schemas: wait for the first one; or leave `format` out for JSON",
+        ),
+        (_, kind) => (
+            format!(
+                "the topic's messages have a schema of the kind {}, which is not read so",
+                word(kind.unwrap_or(SchemaType::None))
+            ),
+            "without `format` JSON, STRING, AVRO, PROTOBUF_NATIVE and KEY_VALUE are read as what they are; `format: raw` takes all as they are",
+        ),
+    };
+    Err(Error::new("WEIR-PULSAR-007", Kind::Unsupported, what).at(topic.to_string()).hint(hint))
 }
 
 #[async_trait]
@@ -408,7 +431,9 @@ impl Source for PulsarSource {
         if letters::is_cut(letter) {
             return still("only the beginning of the message was kept; correct it at the source and read that again");
         }
-        if letter.code.starts_with("WEIR-PULSAR-02") {
+        // 026 and 027 are about the schema: the message is whole.
+        let about_schema = matches!(letter.code.as_str(), "WEIR-PULSAR-026" | "WEIR-PULSAR-027");
+        if letter.code.starts_with("WEIR-PULSAR-02") && !about_schema {
             return still("what was kept is not the whole message as its producer meant it; correct it at the source");
         }
         let kept = [Metadata::Topic, Metadata::Partition, Metadata::MessageId];
@@ -417,10 +442,22 @@ impl Source for PulsarSource {
                 "of the message only its payload was kept, and the stream has its key, properties or times as columns too",
             );
         }
-        let Some(id) = letter.place.rsplit_once(" message ").and_then(|(_, id)| Id::parse(id).ok()) else {
+        let (place, version) = match letter.place.rsplit_once(read::SCHEMA) {
+            Some((place, version)) => (place, kept::parsed(version)),
+            None => (letter.place.as_str(), None),
+        };
+        let Some(id) = place.rsplit_once(" message ").and_then(|(_, id)| Id::parse(id).ok()) else {
             return still("the letter does not say which message it was");
         };
         let shape = self.shape(stream).await?;
+        if let (Some(schemas), Some(version)) = (&shape.schemas, &version)
+            && schemas.known(version).is_none()
+        {
+            schemas.learn(&self.address, &mut self.address.connect().await?, version).await?;
+        }
+        if shape.schemas.as_ref().is_some_and(|schemas| schemas.keys_are_apart(version.as_deref())) {
+            return still("of the message only its payload was kept, and the stream has its key as columns too");
+        }
         let layout = Layout::new(&self.options, self.address.topic(stream)?.to_string(), id.partition);
         let message = Incoming {
             index: id.index,
@@ -432,6 +469,7 @@ impl Source for PulsarSource {
             producer: String::new(),
             sequence: 0,
             payload: letter.payload.clone(),
+            schema: version,
             refusal: None,
         };
         let mut rows = Rows::new(&shape)?;
@@ -594,11 +632,14 @@ mod tests {
     #[test]
     fn a_schema_that_is_not_read_is_refused_and_not_guessed() {
         let topic = Topic::parse("t", "a/b").unwrap();
-        assert!(readable(&topic, Format::Json, Some(SchemaType::Json)).is_ok());
-        assert!(readable(&topic, Format::Json, None).is_ok());
-        assert!(readable(&topic, Format::Raw, Some(SchemaType::Avro)).is_ok());
-        let error = readable(&topic, Format::Json, Some(SchemaType::Avro)).unwrap_err();
+        assert!(readable(&topic, SourceFormat::Json, Some(SchemaType::Json)).is_ok());
+        assert!(readable(&topic, SourceFormat::Json, None).is_ok());
+        assert!(readable(&topic, SourceFormat::Raw, Some(SchemaType::Avro)).is_ok());
+        assert!(readable(&topic, SourceFormat::Avro, Some(SchemaType::Avro)).is_ok());
+        let error = readable(&topic, SourceFormat::Json, Some(SchemaType::Avro)).unwrap_err();
         assert_eq!(error.code(), "WEIR-PULSAR-007");
-        assert!(readable(&topic, Format::Text, Some(SchemaType::Int32)).is_err());
+        assert!(readable(&topic, SourceFormat::Text, Some(SchemaType::Int32)).is_err());
+        assert!(readable(&topic, SourceFormat::Avro, Some(SchemaType::Json)).is_err());
+        assert!(readable(&topic, SourceFormat::Avro, None).unwrap_err().to_string().contains("has no schema"));
     }
 }

@@ -12,6 +12,7 @@ use pulsar::message::proto::{CompressionType, KeyValue, MessageMetadata, SingleM
 use weir_formats::Refusal;
 
 use super::position::Entry;
+use super::schema::kept::Version;
 
 /// Messages that may be under way in chunks at the same time.
 const ASSEMBLIES: usize = 64;
@@ -39,8 +40,14 @@ pub struct Incoming {
     pub sequence: u64,
     /// The payload, as far as it could be read.
     pub payload: Vec<u8>,
+    /// By which version of the topic's schema it was written; `None`: its producer announced none.
+    pub schema: Option<Version>,
     /// What is wrong with it.
     pub refusal: Option<Refusal>,
+}
+
+fn version_of(metadata: &MessageMetadata) -> Option<Version> {
+    metadata.schema_version.as_deref().filter(|version| !version.is_empty()).map(Version::from)
 }
 
 fn refusal(reason: impl Into<String>) -> Refusal {
@@ -201,6 +208,7 @@ impl Unpack {
             producer: key.split('/').next().unwrap_or_default().to_owned(),
             sequence: 0,
             payload: assembly.bytes,
+            schema: None,
             refusal: Some(refusal(format!("the message that begins at {place} came in chunks, and not to its end: {why}"))),
         })
     }
@@ -256,12 +264,14 @@ fn alone(metadata: &MessageMetadata, payload: Vec<u8>, refused: Option<Refusal>)
         producer: metadata.producer_name.clone(),
         sequence: metadata.sequence_id,
         payload,
+        schema: version_of(metadata),
         refusal: refused.or_else(|| no_value(metadata.null_value)).or(odd),
     }
 }
 
 fn batch(metadata: &MessageMetadata, mut data: &[u8], count: i32, acknowledged: &[i64]) -> Result<Vec<Incoming>, String> {
     let mut out = Vec::new();
+    let schema = version_of(metadata);
     let count = u32::try_from(count).map_err(|_| format!("it is said to hold {count} messages"))?;
     for index in 0..count {
         let size = data.split_off(..4).ok_or("it ends too early")?;
@@ -286,6 +296,7 @@ fn batch(metadata: &MessageMetadata, mut data: &[u8], count: i32, acknowledged: 
             producer: metadata.producer_name.clone(),
             sequence: single.sequence_id.unwrap_or_else(|| metadata.sequence_id.saturating_add(u64::from(index))),
             payload: payload.to_vec(),
+            schema: schema.clone(),
             refusal: no_value(single.null_value).or(odd),
         });
     }

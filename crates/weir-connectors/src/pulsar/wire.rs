@@ -4,6 +4,7 @@
 //! sockets, puts no bound on what it holds, and knows no chunks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,9 +16,10 @@ use pulsar::message::{Codec, Message, Payload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
-use weir_connect::Result;
+use weir_connect::{Kind, Result, Secret};
 
 use super::errors::{garbled, told, unreachable};
+use super::oauth::Oauth;
 use super::tls::Wire;
 
 /// Silence after which the other side is asked whether it is there; as much again, and it is not.
@@ -32,12 +34,31 @@ const READ_BYTES: usize = 64 << 10;
 const PROTOCOL: i32 = 19;
 
 /// Who we say we are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Login {
     /// Name of the method: `token`, `basic`, `tls`; empty: none.
     pub method: &'static str,
     /// What proves it.
-    pub data: weir_error::Secret,
+    pub proof: Proof,
+}
+
+/// What proves who we are.
+#[derive(Clone)]
+pub enum Proof {
+    /// It stays the same.
+    Fixed(Secret),
+    /// A token that is fetched, and anew before it expires.
+    Fetched(Arc<Oauth>),
+}
+
+impl Login {
+    /// The proof as it is now. Safe to give up on.
+    pub async fn data(&self) -> Result<Secret> {
+        match &self.proof {
+            Proof::Fixed(data) => Ok(data.clone()),
+            Proof::Fetched(oauth) => oauth.token().await,
+        }
+    }
 }
 
 /// What a message takes in memory, roughly.
@@ -64,6 +85,8 @@ pub struct Connection {
     asked: Option<Instant>,
     next_request: u64,
     login: Login,
+    /// The broker wants to see the credentials again, and has not been shown them yet.
+    owed: bool,
     place: String,
     /// The largest message that the broker takes, in bytes, with its metadata.
     pub max_message_bytes: usize,
@@ -85,16 +108,18 @@ impl Connection {
             asked: None,
             next_request: 0,
             login: login.clone(),
+            owed: false,
             place,
             max_message_bytes: MESSAGE_BYTES,
         };
         let none = login.method.is_empty();
+        let data = login.data().await?;
         connection.send(BaseCommand {
             r#type: Type::Connect as i32,
             connect: Some(CommandConnect {
                 client_version: concat!("weir-", env!("CARGO_PKG_VERSION")).to_owned(),
                 auth_method_name: Some(if none { "none" } else { login.method }.to_owned()),
-                auth_data: (!none).then(|| login.data.expose().as_bytes().to_vec()),
+                auth_data: (!none).then(|| data.expose().as_bytes().to_vec()),
                 protocol_version: Some(PROTOCOL),
                 proxy_to_broker_url: proxy_to,
                 feature_flags: Some(FeatureFlags { supports_auth_refresh: Some(true), ..FeatureFlags::default() }),
@@ -112,7 +137,13 @@ impl Connection {
                 }
                 Ok(connection)
             }
-            (None, Some(error)) => Err(told(error.error, &error.message, &connection.place)),
+            (None, Some(error)) => {
+                let error = told(error.error, &error.message, &connection.place);
+                if let (Proof::Fetched(oauth), Kind::Auth) = (&login.proof, error.kind()) {
+                    oauth.refused(&data);
+                }
+                Err(error)
+            }
             _ => Err(garbled(&connection.place, "the answer to the greeting is none")),
         }
     }
@@ -223,6 +254,9 @@ impl Connection {
 
     /// Sends something, reads something, or finds the other side silent.
     async fn turn(&mut self) -> Result<()> {
+        if self.owed {
+            self.prove().await?;
+        }
         let Self { reader, writer, inbox, outbox, unflushed, .. } = self;
         if inbox.capacity() - inbox.len() < READ_BYTES / 4 {
             inbox.reserve(READ_BYTES);
@@ -286,7 +320,7 @@ impl Connection {
                 })?;
             } else if message.command.pong.is_some() {
             } else if message.command.auth_challenge.is_some() {
-                self.prove()?;
+                self.owed = true;
             } else {
                 return Ok(Some(message));
             }
@@ -294,11 +328,13 @@ impl Connection {
     }
 
     /// The broker wants to see the credentials again.
-    fn prove(&mut self) -> Result<()> {
+    async fn prove(&mut self) -> Result<()> {
+        let proof = self.login.data().await?;
         let data = AuthData {
             auth_method_name: Some(self.login.method.to_owned()),
-            auth_data: Some(self.login.data.expose().as_bytes().to_vec()),
+            auth_data: Some(proof.expose().as_bytes().to_vec()),
         };
+        self.owed = false;
         self.send(BaseCommand {
             r#type: Type::AuthResponse as i32,
             auth_response: Some(CommandAuthResponse {

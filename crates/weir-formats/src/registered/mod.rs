@@ -108,6 +108,15 @@ impl Definition {
         }))
     }
 
+    /// Understands a Protobuf schema that comes compiled: a `FileDescriptorSet` with all that it imports. `message` is the full name of the message
+    /// that rows are made of; its records have no path to it in front.
+    ///
+    /// # Errors
+    /// `WEIR-FMT-052`: no descriptors, or no such message.
+    pub fn of_descriptors(set: &[u8], message: &str) -> Result<Self> {
+        Ok(Self(Language::Protobuf(Proto::of_descriptors(set, message)?)))
+    }
+
     /// Its language.
     pub fn kind(&self) -> SchemaKind {
         match self.0 {
@@ -206,18 +215,39 @@ impl RegisteredRows {
         }))
     }
 
-    /// Takes one record, without the frame around it: a row more, or a refusal and no row. Protobuf: with the path to its message in front.
+    /// Whether a record can be taken, without taking it: for those that come with another one, of which both are rows or neither.
+    ///
+    /// # Errors
+    /// What the record is not taken for.
+    pub fn check(&mut self, way: &Resolution, record: &[u8]) -> Result<(), Refusal> {
+        if let (Building::Json(json), Way::Json) = (&mut self.0, &way.way) {
+            json.push(record)?;
+            json.take_back();
+            return Ok(());
+        }
+        self.value(way, record).map(drop)
+    }
+
+    fn value<'a>(&self, way: &Resolution, record: &'a [u8]) -> Result<Value<'a>, Refusal> {
+        let refused = |reason: String| Refusal { code: "WEIR-FMT-056", reason };
+        match (&self.0, &way.way) {
+            (Building::Columns { .. }, Way::Avro(plan)) => avro_read::Bytes::new(record).whole(plan).map_err(refused),
+            (Building::Columns { .. }, Way::Protobuf(plan)) => plan.read(record).map_err(refused),
+            _ => Err(refused("the record is of another kind than the stream".into())),
+        }
+    }
+
+    /// Takes one record, without the frame around it: a row more, or a refusal and no row. Protobuf: with the path to its message in front, unless the
+    /// schema came compiled.
     ///
     /// # Errors
     /// What the record is not taken for.
     pub fn push(&mut self, way: &Resolution, record: &[u8]) -> Result<(), Refusal> {
         let refused = |reason: String| Refusal { code: "WEIR-FMT-056", reason };
-        let value = match (&mut self.0, &way.way) {
-            (Building::Json(json), Way::Json) => return json.push(record),
-            (Building::Columns { .. }, Way::Avro(plan)) => avro_read::Bytes::new(record).whole(plan).map_err(refused)?,
-            (Building::Columns { .. }, Way::Protobuf(plan)) => plan.read(record).map_err(refused)?,
-            _ => return Err(refused("the record is of another kind than the stream".into())),
-        };
+        if let (Building::Json(json), Way::Json) = (&mut self.0, &way.way) {
+            return json.push(record);
+        }
+        let value = self.value(way, record)?;
         match &mut self.0 {
             Building::Columns { columns, record, rows } => {
                 let values = match value {

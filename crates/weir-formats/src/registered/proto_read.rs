@@ -14,9 +14,9 @@ type Fault = String;
 /// How the records of one definition are read.
 #[derive(Debug)]
 pub(super) struct MessagePlan {
-    /// The message that is read, and its path.
+    /// The message that is read, and its path; `None`: records have none in front.
     message: MessageDescriptor,
-    path: Vec<i64>,
+    path: Option<Vec<i64>>,
     columns: Vec<FieldPlan>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn resolve(writer: &Proto, reader: &Proto, extra: &mut Extra) -> Resu
     let message = named.or_else(|| writer.at(&usable.unwrap_or_default()));
     let message = message.ok_or_else(|| format!("it has no message `{}`", reader.message.full_name()))?;
     let columns = members(&message, &reader.message, "", extra)?;
-    Ok(MessagePlan { path: Proto::path_of(&message), message, columns })
+    Ok(MessagePlan { path: (!writer.bare).then(|| Proto::path_of(&message)), message, columns })
 }
 
 fn members(
@@ -129,15 +129,21 @@ fn one(writer: &Kind, reader: &Kind, path: &str, extra: &mut Extra) -> Result<On
 }
 
 impl MessagePlan {
-    /// A record with the path to its message in front.
+    /// A record, with the path to its message in front unless its schema says which it is.
     pub(super) fn read<'a>(&self, record: &[u8]) -> Result<Value<'a>, Fault> {
-        let (path, rest) = path(record)?;
-        if path != self.path {
-            return Err(format!(
-                "the record is another message than `{}`; `message` chooses which are read",
-                self.message.full_name()
-            ));
-        }
+        let rest = match &self.path {
+            None => record,
+            Some(mine) => {
+                let (path, rest) = path(record)?;
+                if path != *mine {
+                    return Err(format!(
+                        "the record is another message than `{}`; `message` chooses which are read",
+                        self.message.full_name()
+                    ));
+                }
+                rest
+            }
+        };
         let message = DynamicMessage::decode(self.message.clone(), rest)
             .map_err(|error| format!("no {}: {error}", self.message.full_name()))?;
         record_of(&message, &self.columns)

@@ -34,6 +34,10 @@ pub(super) fn wrong(why: impl std::fmt::Display) -> Error {
 pub(super) struct Proto {
     /// Messages of the file itself by their path: `[0]` is the first.
     pool: DescriptorPool,
+    /// The name of the file.
+    file: String,
+    /// Records are the message alone: the schema says which one it is, and no path stands in front.
+    pub(super) bare: bool,
     /// The one that rows are made of.
     pub(super) message: MessageDescriptor,
 }
@@ -73,13 +77,20 @@ impl Proto {
             Some(name) => wrong(format!("it has no message `{name}`")),
             None => wrong("it has no message"),
         })?;
-        Ok(Self { message: found, pool })
+        Ok(Self { message: found, pool, file: FILE.to_owned(), bare: false })
+    }
+
+    /// Of a schema that comes compiled: the file of the message and all that it imports.
+    pub(super) fn of_descriptors(set: &[u8], message: &str) -> Result<Self> {
+        let pool = DescriptorPool::decode(set).map_err(wrong)?;
+        let found = pool.get_message_by_name(message).ok_or_else(|| wrong(format!("it has no message `{message}`")))?;
+        Ok(Self { file: found.parent_file().name().to_owned(), message: found, pool, bare: true })
     }
 
     /// The message of a path: indexes among the messages of the file, and of each message on the way.
     pub(super) fn at(&self, path: &[usize]) -> Option<MessageDescriptor> {
         let (first, rest) = path.split_first()?;
-        let mut message = self.pool.get_file_by_name(FILE)?.messages().nth(*first)?;
+        let mut message = self.pool.get_file_by_name(&self.file)?.messages().nth(*first)?;
         for at in rest {
             let inner = message.child_messages().nth(*at);
             message = inner?;
@@ -89,7 +100,7 @@ impl Proto {
 
     /// A message of the file by its full name.
     pub(super) fn named(&self, name: &str) -> Option<MessageDescriptor> {
-        self.pool.get_message_by_name(name).filter(|message| message.parent_file().name() == FILE)
+        self.pool.get_message_by_name(name).filter(|message| message.parent_file().name() == self.file)
     }
 
     /// The path of a message.

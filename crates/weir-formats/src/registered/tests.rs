@@ -388,3 +388,23 @@ fn a_registered_schema_is_used_only_if_it_is_that_of_the_columns() {
     let error = RegisteredEncoder::given(&proto("string at = 9; sint64 id = 4;"), &columns, None).unwrap_err();
     assert_eq!(error.code(), "WEIR-FMT-055");
 }
+
+#[test]
+fn a_compiled_protobuf_schema_names_its_message_and_a_look_takes_nothing() {
+    // `syntax = "proto3"; package x; message A { int64 id = 1; }`, as protoc compiles it.
+    let set = b"\x0a\x25\x0a\x07a.proto\x12\x01x\x22\x0f\x0a\x01A\x12\x0a\x0a\x02id\x18\x01\x20\x01\x28\x03\x62\x06proto3";
+    let reader = Definition::of_descriptors(set, "x.A").unwrap();
+    assert_eq!(Definition::of_descriptors(set, "x.B").unwrap_err().code(), "WEIR-FMT-052");
+    assert_eq!(Definition::of_descriptors(b"\xff", "x.A").unwrap_err().code(), "WEIR-FMT-052");
+    let way = Resolution::new(&reader, &reader).unwrap();
+    let mut rows = RegisteredRows::new(&reader, &reader.columns().unwrap(), &JsonOptions::default()).unwrap();
+    rows.check(&way, &[8, 7]).unwrap();
+    assert_eq!(rows.rows(), 0);
+    rows.push(&way, &[8, 7]).unwrap();
+    // With the path in front that records of a registry have it is no message.
+    for bad in [&[0, 8, 7][..], &[8]] {
+        assert_eq!(rows.check(&way, bad).unwrap_err().code, "WEIR-FMT-056");
+        assert_eq!(rows.push(&way, bad).unwrap_err().code, "WEIR-FMT-056");
+    }
+    assert_eq!(rows.finish().unwrap()[0].as_primitive::<Int64Type>().values(), &[7]);
+}

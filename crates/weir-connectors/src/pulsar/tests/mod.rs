@@ -2,7 +2,9 @@
 
 mod conformance;
 mod faults;
+mod oauth;
 mod reading;
+mod schemas;
 mod subscriptions;
 mod writing;
 
@@ -31,6 +33,8 @@ struct Lab {
     url: String,
     admin: String,
     namespace: String,
+    /// The connection, where it is not that of everybody.
+    with: Option<Value>,
 }
 
 impl Lab {
@@ -41,11 +45,12 @@ impl Lab {
     fn at(server: &weir_testkit::Pulsar, name: &str) -> Self {
         let namespace = format!("weir/{name}-{}", uuid::Uuid::new_v4().simple());
         server.create_namespace(&namespace).unwrap();
-        Self { url: server.url(), admin: server.admin_url(), namespace }
+        Self { url: server.url(), admin: server.admin_url(), namespace, with: None }
     }
 
     fn connection(&self) -> Value {
-        json!({"service_url": self.url, "admin_url": self.admin, "namespace": self.namespace})
+        let everybodys = json!({"service_url": self.url, "admin_url": self.admin, "namespace": self.namespace});
+        self.with.clone().unwrap_or(everybodys)
     }
 
     fn full(&self, topic: &str) -> String {
