@@ -54,7 +54,8 @@ pub fn compile(compiling: &Compiling<'_>) -> Output {
     } else {
         program.line("spark.stop()");
     }
-    output.file(format!("{}.py", pipeline.name), artefact::Role::Job, program.text());
+    // Python looks for modules beside its program first: a `copy.py` would be taken for its own `copy`.
+    output.file(format!("weir_{}.py", pipeline.name), artefact::Role::Job, program.text());
     if !program.packages().is_empty() {
         let packages = program.packages();
         output.file(format!("{}.args", pipeline.name), artefact::Role::Arguments, format!("--packages\n{}", packages.join(",")));

@@ -28,7 +28,7 @@ fn spark_gets_a_program_and_its_packages() {
     let folder = Folder::new();
     folder.write("copy.yaml", COPY.replace(", write_mode: upsert, key: [id]", ""));
     folder.weir(&["compile", "copy.yaml", "--target", "spark", "--output", "out"]).ok();
-    let job = std::fs::read_to_string(folder.path().join("out/orders_copy.py")).unwrap();
+    let job = std::fs::read_to_string(folder.path().join("out/weir_orders_copy.py")).unwrap();
     assert!(job.contains("os.environ[\"SOURCE_PASSWORD\"]") && !job.contains("hunter2"), "{job}");
     assert!(std::fs::read_to_string(folder.path().join("out/orders_copy.args")).unwrap().contains("org.postgresql:postgresql"));
     let said = folder.weir(&["compile", "copy.yaml", "--target", "spark", "--json"]).ok().json();
