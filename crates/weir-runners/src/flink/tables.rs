@@ -12,6 +12,10 @@ use crate::compile::systems::{
 };
 use crate::compile::{Compiling, Dialect, Options, Output, Text, address_of, types};
 
+/// Files of streams are closed after so long, as our own engine closes them, and looked at so often.
+const ROLL_MS: u64 = 60_000;
+const LOOK_MS: u64 = 10_000;
+
 /// Statements in order, and what the cluster must be set to for them.
 #[derive(Default)]
 pub(super) struct Statements {
@@ -248,6 +252,16 @@ impl Table<'_, '_> {
         let mut put = |key: &str, value: Text| with.push((key.into(), value));
         put("connector", "filesystem".into());
         put("path", path);
+        if !self.endpoint.is_source() && !self.compiling.bounded() {
+            // Left alone, files of lines become visible after half an hour.
+            let roll = self.compiling.pipeline().roll.unwrap_or_default();
+            let interval_ms = roll.interval_ms.unwrap_or(ROLL_MS);
+            put("sink.rolling-policy.rollover-interval", format!("{interval_ms} ms").into());
+            put("sink.rolling-policy.check-interval", format!("{} ms", interval_ms.min(LOOK_MS)).into());
+            if let Some(bytes) = roll.bytes {
+                put("sink.rolling-policy.file-size", format!("{bytes} bytes").into());
+            }
+        }
         match files.format {
             FileFormat::Csv | FileFormat::Tsv => {
                 put("format", "csv".into());

@@ -258,6 +258,11 @@ impl Reading<'_, '_> {
                 "`{}`: in batch a topic is read up to where it ends when the job begins; one that is written in transactions may never end there",
                 self.source.node.name
             )),
+            // Seen with the real one: of 1,000 records in three partitions 997 came.
+            false if old(self.compiling) => self.compiling.note(format!(
+                "`{}`: when it goes on from a savepoint it leaves out a record of each partition (2.3.4), so Weir does not let it: begin again at offsets (`--start-from`)",
+                self.source.node.name
+            )),
             false => {}
         }
         self.output.promise(Delivery::ExactlyOnce, "offsets are part of SeaTunnel's checkpoints");

@@ -185,15 +185,30 @@ fn there_and_back(stream: &mut Stream, engine: &str, options: &[String], (native
     let output = stream.there(foreign, engine, options, &from);
     println!("{engine}: {}", String::from_utf8_lossy(&output.stderr));
     stream.each_once("after the other engine");
+    let before = stream.end();
 
-    // The same command goes on from the savepoint, not from the state.
     stream.fill();
+    if engine == "seatunnel" {
+        // Its savepoint would lose a record of each partition: that is refused, and the job begins anew at the offsets.
+        let mut again =
+            vec!["run", foreign, "--engine", engine, "--progress", "none", "--state-dir", "there", "--start-from", "state.json"];
+        options.iter().for_each(|option| again.extend(["--engine-option", option.as_str()]));
+        let refused = stream.command(&again).output().unwrap();
+        assert!(!refused.status.success() && said(&refused).contains("WEIR-LAUNCH-028"), "{}", said(&refused));
+        std::fs::remove_file(stream.folder.path().join("there/engines/numbers.seatunnel.json")).unwrap();
+        std::fs::write(stream.folder.path().join("state.json"), before.to_string()).unwrap();
+    }
+    // The same command goes on from the savepoint, not from the state.
     stream.there(foreign, engine, options, &from);
     stream.each_once("after the other engine went on");
 
     std::fs::write(stream.folder.path().join("back.json"), stream.end().to_string()).unwrap();
     let refused = stream.command(&["state", "import", native, "--from", "back.json", "--state-dir", "here"]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2), "a state of its own is not overwritten: {}", said(&refused));
+    assert!(
+        refused.status.code() == Some(1) && said(&refused).contains("WEIR-SEAM-010"),
+        "a state of its own is not overwritten: {}",
+        said(&refused)
+    );
     stream.weir(&["state", "import", native, "--from", "back.json", "--state-dir", "back"]);
     stream.fill();
     stream.here(native, "back");
