@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_testkit::{FlinkCluster, Kafka, KafkaConnect, SeaTunnel, wait_until};
+use weir_testkit::{FlinkCluster, Kafka, KafkaConnect, wait_until};
 
 use super::{at_flink, said};
 
@@ -185,19 +185,8 @@ fn there_and_back(stream: &mut Stream, engine: &str, options: &[String], (native
     let output = stream.there(foreign, engine, options, &from);
     println!("{engine}: {}", String::from_utf8_lossy(&output.stderr));
     stream.each_once("after the other engine");
-    let before = stream.end();
 
     stream.fill();
-    if engine == "seatunnel" {
-        // Its savepoint would lose a record of each partition: that is refused, and the job begins anew at the offsets.
-        let mut again =
-            vec!["run", foreign, "--engine", engine, "--progress", "none", "--state-dir", "there", "--start-from", "state.json"];
-        options.iter().for_each(|option| again.extend(["--engine-option", option.as_str()]));
-        let refused = stream.command(&again).output().unwrap();
-        assert!(!refused.status.success() && said(&refused).contains("WEIR-LAUNCH-028"), "{}", said(&refused));
-        std::fs::remove_file(stream.folder.path().join("there/engines/numbers.seatunnel.json")).unwrap();
-        std::fs::write(stream.folder.path().join("state.json"), before.to_string()).unwrap();
-    }
     // The same command goes on from the savepoint, not from the state.
     stream.there(foreign, engine, options, &from);
     stream.each_once("after the other engine went on");
@@ -223,17 +212,6 @@ fn a_stream_goes_to_flink_and_back_with_each_record_once() {
     let mut stream = Stream::new(Kafka::shared().unwrap(), "flink");
     stream.pipeline("numbers.yaml", &stream.file("out"));
     there_and_back(&mut stream, "flink", &at_flink(&flink), ("numbers.yaml", "numbers.yaml"));
-}
-
-/// `cargo nextest run -p weir --features kafka --test engines --run-ignored all -E 'test(a_stream_goes_to_seatunnel)'`
-#[test]
-#[ignore = "a broker and a JVM, two minutes: see the command above"]
-fn a_stream_goes_to_seatunnel_and_back_with_each_record_once() {
-    let seatunnel = SeaTunnel::start().unwrap();
-    let mut stream = Stream::new(Kafka::shared().unwrap(), "seatunnel");
-    stream.pipeline("numbers.yaml", &stream.file("out"));
-    let options = [format!("url={}", seatunnel.url())];
-    there_and_back(&mut stream, "seatunnel", &options, ("numbers.yaml", "numbers.yaml"));
 }
 
 /// Kafka Connect has one sink for files, of one file: that is another sink of the same pipeline.
