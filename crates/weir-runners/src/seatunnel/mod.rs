@@ -87,7 +87,7 @@ pub fn abilities() -> Abilities {
             ("mysql-cdc", Can::Yes("MySQL-CDC")),
             ("mongodb", Can::Partly("columns must be known")),
             ("mongodb-cdc", Can::Yes("MongoDB-CDC")),
-            ("kafka", Can::Partly("json, text; columns must be known")),
+            ("kafka", Can::Partly("2.3.9 and newer: json, text; columns must be known")),
             ("pulsar", Can::Partly("json; columns must be known")),
             ("rabbitmq", Can::Partly("json; columns must be known")),
             ("file", Can::Partly("csv, tsv, ndjson, parquet, orc")),
