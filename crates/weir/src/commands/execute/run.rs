@@ -191,7 +191,8 @@ pub fn schemas(plan: &Plan) -> Value {
     Value::Array(told.collect())
 }
 
-/// What each flow reads, for its part of the report: the platform sees by it that a source has changed since the run before. The columns of
+/// What each flow reads, for its part of the report: the platform sees by it that a source has changed since the run before. (Of a run that ended unheard
+/// it is not known any more; the next one tells.) The columns of
 /// a flow that reads several streams have their stream's name before their own.
 fn read_by_flow(plan: &Plan) -> Vec<(String, Value)> {
     let of = |flow: &Flow| {
